@@ -1,0 +1,152 @@
+"""Make the bundled data file ``wordnet_nouns.jsonl.gz`` from the WordNet 3.0 files.
+
+One line is one noun: its word, whether it names a living thing, and the WordNet
+facts (nearest hypernyms, gloss) from which the pretraining texts are made.
+
+Decisions:
+
+* The class comes from the lexicographer file of the synset: animal, person and
+  plant are living (1); artifact, food, location, object and substance are not (0).
+  Nouns of all other files (acts, feelings, groups, body parts...) are left out.
+* Biological taxa ("genus Canis": anything below "taxonomic group") are left out:
+  they name groups, and their Latin endings give the class away.
+* One word per synset, its first lemma, and one synset per word, the word's most
+  frequent sense (the first in ``index.noun``), so no two lines are synonyms or
+  share a word. A word, letter case ignored, with senses in both classes is dropped.
+* Only words without a space, hyphen, digit or full stop: in a phrase ("maple
+  tree") the last word would give the class away.
+* ``hypernyms`` are the first lemmas of the up to three nearest synsets up the
+  first-hypernym (or instance-hypernym) chain, nearest first. Nouns without a
+  hypernym are dropped.
+* ``gloss`` is the definition as it stands, without the usage examples.
+* Both classes get the same number of lines: those whose synset id has the
+  smallest SHA-256 digest, which is a fixed pseudo-random choice. The lines are
+  sorted by that digest, so any prefix of the file is a random sample as well.
+
+The output is byte-for-byte reproducible (gzip without name and time).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LIVING = {"05": "animal", "18": "person", "20": "plant"}
+NONLIVING = {"06": "artifact", "13": "food", "15": "location", "17": "object", "27": "substance"}
+TAXON = "taxonomic group"
+WORD = re.compile(r"[A-Za-z']+")
+
+
+@dataclass(frozen=True)
+class Synset:
+    """One noun synset of ``data.noun``."""
+
+    offset: str
+    lexfile: str
+    lemmas: tuple[str, ...]
+    parent: str | None
+    gloss: str
+
+    @property
+    def label(self) -> int | None:
+        """1 for a living thing, 0 for a non-living one, None for neither."""
+        return 1 if self.lexfile in LIVING else 0 if self.lexfile in NONLIVING else None
+
+
+def definition(gloss: str) -> str:
+    """The gloss up to the first quoted usage example."""
+    return gloss.split('; "')[0].split(' "')[0].strip(" ;:")
+
+
+def read_synsets(path: Path) -> dict[str, Synset]:
+    """All synsets of a ``data.noun`` file by offset."""
+    synsets: dict[str, Synset] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):  # the licence at the top of the file
+            continue
+        record, _, gloss = line.partition(" | ")
+        parts = record.split()
+        n_lemmas = int(parts[3], 16)
+        lemmas = tuple(parts[4 + 2 * i].replace("_", " ") for i in range(n_lemmas))
+        at = 4 + 2 * n_lemmas
+        pointers = [parts[at + 1 + 4 * i : at + 5 + 4 * i] for i in range(int(parts[at]))]
+        parents = [p[1] for p in pointers if p[0] in ("@", "@i")]
+        parent = parents[0] if parents else None
+        synsets[parts[0]] = Synset(parts[0], parts[1], lemmas, parent, definition(gloss))
+    return synsets
+
+
+def read_senses(path: Path) -> dict[str, list[str]]:
+    """Synset offsets by lower-case lemma from ``index.noun``, most frequent first."""
+    senses: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("  "):
+            parts = line.split()
+            senses[parts[0].replace("_", " ")] = parts[-int(parts[2]) :]
+    return senses
+
+
+def ancestors(synset: Synset, synsets: dict[str, Synset]) -> list[str]:
+    """First lemmas up the first-hypernym chain, nearest first."""
+    chain: list[str] = []
+    parent = synset.parent
+    while parent is not None:
+        chain.append(synsets[parent].lemmas[0])
+        parent = synsets[parent].parent
+    return chain
+
+
+def make_entries(wordnet: Path, per_class: int, max_hypernyms: int) -> list[dict[str, object]]:
+    """The lines of the data file, sorted by the digest of their id."""
+    synsets = read_synsets(wordnet / "data.noun")
+    senses = read_senses(wordnet / "index.noun")
+    found: dict[int, list[tuple[str, dict[str, object]]]] = {0: [], 1: []}
+    for synset in synsets.values():
+        word = synset.lemmas[0]
+        if synset.label is None or not WORD.fullmatch(word):
+            continue
+        offsets = senses[word.lower()]
+        if offsets[0] != synset.offset:
+            continue
+        if 1 - synset.label in {synsets[offset].label for offset in offsets}:
+            continue
+        chain = ancestors(synset, synsets)
+        if not chain or TAXON in chain or TAXON in synset.lemmas:
+            continue
+        entry = {
+            "id": f"n{synset.offset}",
+            "word": word,
+            "label": synset.label,
+            "hypernyms": chain[:max_hypernyms],
+            "gloss": synset.gloss,
+        }
+        digest = hashlib.sha256(str(entry["id"]).encode()).hexdigest()
+        found[synset.label].append((digest, entry))
+    for label, entries in found.items():
+        print(f"class {label}: {len(entries)} nouns qualify")
+        if len(entries) < per_class:
+            raise SystemExit(f"class {label} has only {len(entries)} nouns; ask for fewer")
+    chosen = [pair for entries in found.values() for pair in sorted(entries, key=lambda p: p[0])[:per_class]]
+    return [entry for _, entry in sorted(chosen, key=lambda p: p[0])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the bundled WordNet noun data file.")
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder with data.noun and index.noun")
+    parser.add_argument("--out", type=Path, required=True, help="the .jsonl.gz file to write")
+    parser.add_argument("--per-class", type=int, default=6000, help="lines of each class")
+    parser.add_argument("--max-hypernyms", type=int, default=3, help="nearest hypernyms kept")
+    args = parser.parse_args()
+    entries = make_entries(args.wordnet, args.per_class, args.max_hypernyms)
+    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    args.out.write_bytes(gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0))
+    print(f"{args.out}: {len(entries)} lines, {args.out.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

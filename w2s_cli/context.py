@@ -1,0 +1,80 @@
+"""What a stage is given beside its identity: where to write, what it may use, and how to report.
+
+* Nothing in a `Context` may change a result: all of it stays out of the stage's key.
+* Progress goes to the scheduler as JSON lines through `emit`; log and metrics go to files of the stage's folder,
+  so that `w2s logs` and a resumed run find them.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class Stopped(Exception):
+    """The stage was asked to stop and has saved its state."""
+
+
+@dataclass
+class Context:
+    """Folders, execution options and channels of one stage run."""
+
+    folder: Path  # the stage's folder: log.txt, metrics.jsonl
+    work: Path  # resumable state; survives crashes, removed on success
+    result: Path  # artifacts are written here, then published in one rename
+    execution: dict[str, Any] = field(default_factory=dict)
+    session: dict[str, Any] = field(default_factory=dict)  # lives as long as the worker: weights shared by stages
+    emit: Callable[[dict[str, Any]], None] = lambda event: None
+    stop_requested: Callable[[], bool] = lambda: False
+    measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
+    _last_checkpoint: float = field(default_factory=time.monotonic)
+    _last_emit: float = 0.0
+
+    def log(self, message: str) -> None:
+        """Add a line to log.txt."""
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+
+    def progress(self, step: int, total: int, **figures: float) -> None:
+        """Tell the live view where the stage is; at most five times a second, and always at the end."""
+        now = time.monotonic()
+        if step < total and now - self._last_emit < 0.2:
+            return
+        self._last_emit = now
+        self.emit({"event": "progress", "step": step, "total": total, **figures})
+
+    def record_metric(self, step: int, **values: float) -> None:
+        """Add a line to metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop what was recorded after `step`: a resumed run records it again."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:  # a line cut short by a crash
+                continue
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+
+    def checkpoint_due(self) -> bool:
+        """True once per `execution.checkpoint_seconds`."""
+        now = time.monotonic()
+        if now - self._last_checkpoint < float(self.execution.get("checkpoint_seconds", 120)):
+            return False
+        self._last_checkpoint = now
+        return True
+
+    def measure(self, **values: Any) -> None:
+        """Add timings and counts to record.json; they are no part of the result."""
+        self.measured.update(values)

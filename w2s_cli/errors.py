@@ -1,0 +1,21 @@
+"""Errors that a user can act on.
+
+* `UserError` is the only error the command line prints without a traceback; its text says what is wrong, where, and what to do.
+* Anything else that escapes is a bug, and is shown as one.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Wrong input, configuration, or state of the outputs folder; the command exits with code 2."""
+
+
+def did_you_mean(word: str, known: Iterable[str], *, shown: int = 12) -> str:
+    """' Did you mean "lr"? Known: …' for a misspelt `word`; the list of names is cut after `shown`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
+    return f"{hint} Known: {listed}." if names else hint

@@ -1,0 +1,38 @@
+"""Named kill points, for the tests that kill a worker between two steps and look whether the next command continues.
+
+* Without `W2S_FAULT` a point costs one dictionary look-up and does nothing.
+* `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point;
+  `name:3=enospc` raises "no space left on device" there instead.
+* The hit is appended to the file `W2S_FAULT_LOG` first, so that a test can assert that the point was reached.
+"""
+
+import errno
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+_passages: Counter[str] = Counter()  # of this process; used only while a fault is armed
+
+
+def fault(name: str) -> None:
+    """Die (or fail) here if the environment asks for it."""
+    wanted = os.environ.get("W2S_FAULT")
+    if not wanted:
+        return
+    point, _, action = wanted.partition("=")
+    point, _, turn = point.partition(":")
+    if point != name:
+        return
+    _passages[name] += 1
+    if _passages[name] != int(turn or 1):
+        return
+    log = os.environ.get("W2S_FAULT_LOG")
+    if log:
+        with Path(log).open("a") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    if action == "enospc":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+    os.kill(os.getpid(), signal.SIGKILL)
