@@ -1,0 +1,121 @@
+"""From the command line to plain configurations: the part that drives Hydra.
+
+* `weak=gpt2` is an override of the group `model` at the package `weak`, so it is rewritten to Hydra's `model@weak=gpt2`; an unknown
+  model then fails with the list of known ones instead of becoming a plain string. A dotted `weak.lr=…` is left alone.
+* One primary config for all commands. A multirun with w2s' own launcher arrives as one list of configurations, so that one scheduler
+  sees the union of their stages; with Hydra's other launchers every job arrives by itself.
+* Hydra's errors become ours.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.config import Config, check
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.folders import configs_folder
+
+Task = Callable[[list[dict[str, Any]], list[Path]], int]
+ROLES_FROM_MODELS = ("weak", "strong")
+
+
+def run(overrides: list[str], task: Task) -> int:
+    """Compose what `overrides` say and hand it to `task(configs, config folders)`; returns its exit code."""
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from w2s_cli import launcher
+
+    refuse_plain_groups(overrides)
+    ConfigStore.instance().store(name="schema", node=Config)
+    codes: list[int] = []
+
+    def one_job(config: Any) -> None:
+        codes.append(task([plain(config)], source_folders(HydraConfig.get())))
+
+    def whole_sweep(configs: list[Any], sources: list[Path]) -> None:
+        codes.append(task([plain(config) for config in configs], sources))
+
+    launcher.register(whole_sweep)
+    sys.argv = ["w2s", *(rewrite(word) for word in overrides)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: their messages are made here
+    try:
+        hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    return max(codes, default=0)
+
+
+def rewrite(word: str) -> str:
+    """`weak=gpt2` → `model@weak=gpt2`; everything else as it is."""
+    name, sign, value = word.partition("=")
+    return f"model@{name}={value}" if sign and name in ROLES_FROM_MODELS else word
+
+
+def refuse_plain_groups(overrides: list[str]) -> None:
+    """Options are --words known to Hydra; a bare word is a mistake with a better message than Hydra's."""
+    for word in overrides:
+        if not word.startswith("-") and "=" not in word and not word.startswith("~"):
+            raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.')
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Plain Python values of a composed configuration, checked."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue
+
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except MissingMandatoryValue as error:
+        missing = re.sub(r"^Missing mandatory value: ", "", str(error).splitlines()[0])
+        raise UserError(f"{missing} has no value: give it on the command line, {missing}=…") from error
+    values.pop("hydra", None)
+    check(values)
+    return values
+
+
+def source_folders(hydra_config: Any) -> list[Path]:
+    """The config folders of the user (--config-dir), where their own losses and transforms lie too."""
+    own = configs_folder().resolve()
+    found = [Path(source.path) for source in hydra_config.runtime.config_sources if source.schema == "file"]
+    return [path for path in found if path.is_dir() and path.resolve() != own]
+
+
+def explain(error: BaseException) -> str:
+    """One message of ours for an error of Hydra or OmegaConf."""
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if found := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
+        group, name = found[1], found[2]
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or sorted(p.stem for p in (configs_folder() / group).glob("*.yaml"))
+        return f'unknown {group} "{name}".{did_you_mean(name, options, shown=60)}'
+    if found := re.search(r"Could not override '([^']+)'", text):
+        field = found[1]
+        known = re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text)
+        if known:
+            return f'unknown field "{field}".{did_you_mean(known[1], known_fields(known[2]))}'
+        groups = [p.name for p in configs_folder().iterdir() if p.is_dir()]
+        return f'unknown option or field "{field}".{did_you_mean(field, [*groups, *known_fields("Config")], shown=40)}'
+    if found := re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text):
+        where = re.search(r"full_key: (\S+)", text)
+        return f'unknown field "{where[1] if where else found[1]}".{did_you_mean(found[1], known_fields(found[2]))}'
+    if found := re.search(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text):
+        where = re.search(r"full_key: (\S+)", text)
+        return f"{where[1] if where else 'a field'}={found[1]}: not a valid {found[3].lower()}."
+    if "mismatched input" in text or "extraneous input" in text or "LexerNoViableAlt" in text or "no viable alternative" in text:
+        return f"cannot read an override: {text.splitlines()[0]} Quote values with special characters: 'data.text=\"a, b\"'."
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))]
+    return " ".join(dict.fromkeys(lines))
+
+
+def known_fields(schema: str) -> list[str]:
+    """Field names of one of the dataclasses of config.py."""
+    from w2s_cli import config
+
+    found = getattr(config, schema, None)
+    return config.field_names(found) if found is not None else []

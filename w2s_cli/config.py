@@ -1,0 +1,203 @@
+"""The typed configuration: every field, its type and its default, in one place.
+
+* The dataclasses are Hydra's schema: a misspelt key or a wrong type is refused when the configuration is composed, and `lr=1` means 1.0.
+* YAML files under configs/ fill them in; a field that no file mentions has the default given here.
+* Only this file, `compose.py` and `launcher.py` know Hydra and OmegaConf; what leaves here is plain Python.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from w2s_cli.errors import UserError
+
+MISSING: Any = "???"
+
+
+@dataclass
+class ModelConfig:
+    """One pretrained model and the settings it is finetuned with (configs/model/*.yaml)."""
+
+    name: str = MISSING  # what tables call it
+    id: str | None = None  # hub id
+    revision: str = "main"  # branch, tag or commit; resolved to a commit at first use
+    path: str | None = None  # a local folder in the hub's format instead; "bundled:NAME" ships with w2s
+    lr: float = 1e-5  # learning rate of full finetuning
+    lr_source: str = "guess"  # "reference" where the W2SG reference code states it
+    batch_size: int = 32  # effective batch; micro-batches are an execution detail
+    epochs: float | None = None  # null: train.epochs
+    seed: int | None = None  # null: the run's seed
+    precision: str = "fp32"  # fp32 | tf32 | bf16 (autocast over fp32 master weights); the same on every device
+    max_length: int = 1024  # tokens; longer texts are cut on the context side
+    gradient_checkpointing: bool = False  # less memory for a third more time; does not change results
+    trust_remote_code: bool = False  # run Python code that comes with a hub model
+
+
+@dataclass
+class RoleConfig:
+    """Settings of one role that differ from its model's (student.*, ceiling.*); null: as the model says."""
+
+    lr: float | None = None
+    batch_size: int | None = None
+    epochs: float | None = None
+    seed: int | None = None
+    precision: str | None = None
+    max_length: int | None = None
+
+
+@dataclass
+class DataConfig:
+    """One data set (configs/data/*.yaml)."""
+
+    name: str = MISSING
+    hub: str | None = None  # hub id of a data set without loading script
+    hub_config: str | None = None
+    revision: str = "main"
+    path: str | None = None  # a local file or folder instead of the hub; "bundled:…" ships with w2s
+    format: str | None = None  # null: by suffix
+    splits: dict[str, Any] = field(default_factory=lambda: {"train": "train", "test": None})
+    text: str | None = None  # the text column …
+    template: str | None = None  # … or a format string over the columns
+    label: str | None = None  # the label column
+    transform: str | None = None  # a function in data/transforms/<name>.py, where a template cannot say it
+    options: dict[str, Any] = field(default_factory=dict)
+    group: list[str] = field(default_factory=list)  # rows that agree here never cross pools
+    id: str | None = None  # a column of unique ids; null: <split>-<row number>
+    classes: list[str] | None = None  # class names in the order of the labels
+    balanced: bool = False  # drop rows of the larger classes, per pool
+    truncation: str = "left"  # the side on which a long text is cut: the context's
+    pools: dict[str, float] = field(default_factory=dict)  # share of the source that each pool gets
+    limits: dict[str, Any] = field(default_factory=dict)  # at most so many rows a pool
+    seed: int = 0  # of the split and of drawn labels; not touched by the run's seed
+    expected: dict[str, Any] | None = None
+    warning: str | None = None
+    source: str | None = None
+    licence: str | None = None
+
+
+@dataclass
+class TrainConfig:
+    """How a classifier is trained (configs/train/*.yaml)."""
+
+    mode: str = "full"  # full | lora | probe
+    lr: float | None = None  # null: each model's own
+    epochs: float = 2.0
+    schedule: str = "cosine"  # cosine | linear | constant
+    warmup: float = 0.0  # share of all steps
+    optimizer: str = "adam"  # adam | adamw
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+    labels: str = "soft"  # soft | hard: what the student sees of the weak labels
+    lora_r: int = 8
+    lora_alpha: int = 16
+
+
+@dataclass
+class LossConfig:
+    """A loss of losses/<name>.py and its keyword arguments (configs/loss/*.yaml)."""
+
+    name: str = "xent"
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LabelsConfig:
+    """Where the weak labels come from (configs/labels/*.yaml)."""
+
+    source: str = "weak"  # weak: the weak supervisor; file: a file keyed by row id
+    path: str | None = None  # labels of the student's rows
+    test_path: str | None = None  # the same labeller's labels of the test rows; without it there is no PGR
+
+
+@dataclass
+class LauncherConfig:
+    """How stages are run (configs/launcher/*.yaml); nothing here changes a result or a key."""
+
+    jobs: int = 1  # stages at a time
+    isolate: bool = False  # a fresh process for every stage
+    device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
+    threads: int | None = None  # CPU threads of one stage; null: all cores / jobs
+    micro_tokens: int = 8192  # padded tokens in a training micro-batch
+    eval_tokens: int = 32768  # … and in an inference batch
+    checkpoint_seconds: float = 120.0
+    log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
+
+
+@dataclass
+class MethodConfig:
+    """A pipeline as data (configs/method/*.yaml)."""
+
+    name: str = MISSING
+    stages: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    weak: ModelConfig = field(default_factory=ModelConfig)
+    strong: ModelConfig = field(default_factory=ModelConfig)
+    student: RoleConfig = field(default_factory=RoleConfig)
+    ceiling: RoleConfig = field(default_factory=RoleConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    pretrain: dict[str, Any] = field(default_factory=dict)  # configs/pretrain/*.yaml, for `w2s pretrain`
+    seed: int = 0  # of every training
+    seeds: int | None = None  # run seeds 0 … n-1 and summarise
+    outputs: str = "outputs"
+    keep_weights: bool = True  # whether finished stages keep their weights; labels and metrics always stay
+    bootstrap: int = 2000  # resamples behind each interval
+    confidence: float = 0.95
+
+
+CHOICES = {
+    "train.mode": ("full", "lora", "probe"),
+    "train.schedule": ("cosine", "linear", "constant"),
+    "train.optimizer": ("adam", "adamw"),
+    "train.labels": ("soft", "hard"),
+    "labels.source": ("weak", "file"),
+    "data.truncation": ("left", "right"),
+    "weak.precision": ("fp32", "tf32", "bf16"),
+    "strong.precision": ("fp32", "tf32", "bf16"),
+    "student.precision": ("fp32", "tf32", "bf16", None),
+    "ceiling.precision": ("fp32", "tf32", "bf16", None),
+}
+
+POSITIVE = ("batch_size", "epochs", "lr", "max_length", "jobs", "threads", "micro_tokens", "eval_tokens", "lora_r", "seeds", "bootstrap")
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse values that have the right type and no meaning."""
+    for where, allowed in CHOICES.items():
+        group, name = where.split(".")
+        if config[group][name] not in allowed:
+            listed = ", ".join(str(choice) for choice in allowed if choice is not None)
+            raise UserError(f"{where}={config[group][name]}: choose one of {listed}.")
+    for group, values in [("", config), *((g, v) for g, v in config.items() if isinstance(v, dict))]:
+        for name in POSITIVE:
+            value = values.get(name)
+            if isinstance(value, int | float) and not value > 0:
+                raise UserError(f"{group + '.' if group else ''}{name}={value}: must be greater than 0.")
+    if not 0 < config["confidence"] < 1:
+        raise UserError(f"confidence={config['confidence']}: must lie between 0 and 1, for example 0.95.")
+    if not 0 <= config["train"]["warmup"] < 1:
+        raise UserError(f"train.warmup={config['train']['warmup']}: a share of all steps, from 0 up to but not including 1.")
+
+
+def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:
+    """The model's settings with the role's own ones over them."""
+    return {**model, **{name: value for name, value in (role or {}).items() if value is not None}}
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """Field → default value of one group, for `w2s --help`."""
+    return asdict(cls())
+
+
+def field_names(cls: type) -> list[str]:
+    """The fields of one group."""
+    return [f.name for f in fields(cls)]

@@ -1,0 +1,27 @@
+"""Where the files that travel with the package lie: in the wheel under w2s_cli/, in a checkout beside it."""
+
+from pathlib import Path
+
+from w2s_cli.errors import UserError, did_you_mean
+
+PACKAGE = Path(__file__).parent
+BUNDLED = "bundled:"
+
+
+def configs_folder() -> Path:
+    """The folder of the YAML files."""
+    inside = PACKAGE / "configs"
+    return inside if inside.is_dir() else PACKAGE.parent / "configs"
+
+
+def locate(path: str) -> Path:
+    """The absolute path of what a user named: "bundled:NAME" ships with w2s, the rest is relative to the launch directory."""
+    if not path.startswith(BUNDLED):
+        return Path(path).expanduser().absolute()
+    root = PACKAGE / "bundled"
+    name = path[len(BUNDLED) :]
+    found = (root / name).resolve()
+    if not found.is_relative_to(root.resolve()) or not found.exists():
+        shipped = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
+        raise UserError(f'"{path}" does not ship with w2s.{did_you_mean(name, shipped)}')
+    return found

@@ -1,0 +1,327 @@
+"""From configurations to stages: a method's YAML becomes a graph of stages with keys.
+
+* The YAML names stages and edges; this file fills in what determines each result (its params) from the configuration, adds the stages
+  that are implied (`rows` for every pool, `features` for probes, `import_labels` for labels from a file), and computes the keys.
+* Several configurations (seeds, a sweep) give one union graph: a stage that two of them share has one key and exists once.
+* Weak settings never enter a student's params and the other way round: each param is taken by name from one role's settings.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli import kinds
+from w2s_cli.config import with_role
+from w2s_cli.data.recipe import rows_params
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.resolve import Resolver
+from w2s_cli.store import keys
+
+POOLS = ("weak_train", "weak_val", "strong_train", "strong_val", "test")
+LABEL_SHARD_ROWS = 4096  # what a killed labelling loses at most
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the graph."""
+
+    name: str
+    identity: dict[str, Any]
+    key: str
+    slug: str
+    execution: dict[str, Any]  # what the worker needs beside the identity; not hashed
+    about: dict[str, Any]  # what the plan shows: model, rows, lr, …
+
+    @property
+    def kind(self) -> str:
+        return str(self.identity["kind"])
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Edge → key, or list of keys."""
+        return dict(self.identity["inputs"])
+
+    def upstream(self) -> list[str]:
+        """Keys of all inputs."""
+        return [key for value in self.inputs.values() for key in (value if isinstance(value, list) else [value])]
+
+
+@dataclass
+class Job:
+    """One configuration and the keys of its stages."""
+
+    config: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)  # stage name → key
+
+
+@dataclass
+class Graph:
+    """The union graph of one command."""
+
+    stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before what reads them
+    jobs: list[Job] = field(default_factory=list)
+    summaries: list[tuple[list[Job], str]] = field(default_factory=list)  # seeds that belong together → key
+    asked: int = 0  # stages before sharing
+
+    def upstream_closure(self, targets: Sequence[str]) -> set[str]:
+        """The targets and everything they depend on."""
+        found: set[str] = set()
+        waiting = list(targets)
+        while waiting:
+            key = waiting.pop()
+            if key not in found:
+                found.add(key)
+                waiting.extend(self.stages[key].upstream())
+        return found
+
+
+def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
+    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1."""
+    graph = Graph()
+    families: dict[str, list[Job]] = {}
+    for config in configs:
+        seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
+        family = keys.canonical_json({**config, "seed": None, "seeds": None, "launcher": None})
+        for seed in seeds:
+            job = _Builder({**config, "seed": seed}, resolver, graph).build()
+            graph.jobs.append(job)
+            families.setdefault(family, []).append(job)
+    for jobs in families.values():
+        distinct = list({job.config["seed"]: job for job in jobs}.values())
+        for name in [n for n, key in distinct[0].names.items() if graph.stages[key].kind == "evaluate"]:
+            if len(distinct) > 1:
+                graph.summaries.append((distinct, _summary(graph, distinct, name)))
+    return graph
+
+
+def _summary(graph: Graph, jobs: list[Job], name: str) -> str:
+    config = jobs[0].config
+    params = {
+        "seeds": [job.config["seed"] for job in jobs],
+        "bootstrap": config["bootstrap"],
+        "confidence": config["confidence"],
+    }
+    inputs = {"runs": [job.names[name] for job in jobs]}
+    first = graph.stages[inputs["runs"][0]]
+    return _add(graph, "summary", "summary", params, inputs, first.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds", {}, {})
+
+
+def _add(
+    graph: Graph,
+    name: str,
+    kind: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    slug: str,
+    execution: dict[str, Any],
+    about: dict[str, Any],
+) -> str:
+    ident = keys.identity(kind, kinds.find(kind, name).version, kinds.identity_params(kind, params), inputs)
+    key = keys.stage_key(ident)
+    graph.asked += 1
+    if key not in graph.stages:
+        graph.stages[key] = Stage(name, ident, key, slug, execution, about)
+    return key
+
+
+class _Builder:
+    """Builds the stages of one configuration; remembers those already built."""
+
+    def __init__(self, config: dict[str, Any], resolver: Resolver, graph: Graph) -> None:
+        self.config = config
+        self.resolver = resolver
+        self.graph = graph
+        self.job = Job(config)
+        self.written: dict[str, dict[str, Any]] = self._method_stages()
+        self.settings: dict[str, dict[str, Any]] = {}  # finetune stage → its model's settings
+        self.building: list[str] = []
+
+    def _method_stages(self) -> dict[str, dict[str, Any]]:
+        """The stages as written, with labels from a file in the weak supervisor's place if the configuration says so."""
+        stages = {name: dict(fields) for name, fields in self.config["method"]["stages"].items()}
+        for name, fields in stages.items():
+            if "kind" not in fields:
+                raise UserError(f'stage "{name}" of method "{self.config["method"]["name"]}" has no kind.')
+        labels = self.config["labels"]
+        if labels["source"] == "weak":
+            return stages
+        supervisors = {n for n, f in stages.items() if f["kind"] == "finetune" and f.get("role") == "weak"}
+        replaced, dropped = {}, set(supervisors)
+        for name, fields in stages.items():
+            if fields["kind"] == "label" and fields.get("model") in supervisors:
+                path = labels["test_path"] if fields["rows"] == "test" else labels["path"]
+                if path:
+                    replaced[name] = {"kind": "import_labels", "path": path, "rows": fields["rows"]}
+                else:
+                    dropped.add(name)
+        kept = {**stages, **replaced}
+        return {
+            name: {f: v for f, v in fields.items() if not (isinstance(v, str) and v in dropped)}
+            for name, fields in kept.items()
+            if name not in dropped
+        }
+
+    def build(self) -> Job:
+        """All stages of the method, inputs first."""
+        for name in self.written:
+            self._stage(name)
+        return self.job
+
+    def _stage(self, name: str, *, asked_by: str = "") -> str:
+        """The key of the stage `name`, building it first if need be."""
+        if name in self.job.names:
+            return self.job.names[name]
+        if name not in self.written:
+            raise UserError(f'stage "{asked_by}": there is no stage "{name}" in this method.{did_you_mean(name, self.written)}')
+        if name in self.building:
+            raise UserError(f"the stages of this method depend on each other in a circle: {' → '.join([*self.building, name])}.")
+        self.building.append(name)
+        fields = {f: v for f, v in self.written[name].items() if f != "kind"}
+        kind = self.written[name]["kind"]
+        kinds.check_fields(name, kind, fields)
+        make = getattr(self, f"_{kind}", None)
+        if make is None:
+            raise UserError(f'stage "{name}": a method cannot name a stage of kind "{kind}"; it is added where it is needed.')
+        key: str = make(name, **fields)
+        self.building.pop()
+        self.job.names[name] = key
+        return key
+
+    def _rows(self, pool: str, *, asked_by: str) -> str:
+        """The rows stage of one pool of the data set."""
+        if pool not in POOLS:
+            raise UserError(f'stage "{asked_by}": unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
+        name = f"rows:{pool}"
+        if name not in self.job.names:
+            data = self.config["data"]
+            source, path = self.resolver.data(data)
+            params = rows_params(data, pool=pool, source=source, transform_file=self._transform_file(data))
+            execution = {"data_path": path, "transform_folders": [str(f) for f in self.resolver.folders]}
+            slug = f"{data['name']}-{pool}"
+            about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
+            self.job.names[name] = _add(self.graph, name, "rows", params, {}, slug, execution, about)
+        return self.job.names[name]
+
+    def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
+        return self.resolver.code("data/transforms", data["transform"]) if data["transform"] else None
+
+    def _finetune(
+        self, name: str, *, role: str, model: Any, rows: str, labels: str = kinds.TRUTH, loss: dict[str, Any] | None = None
+    ) -> str:
+        train = self.config["train"]
+        inputs = {"rows": self._rows(rows, asked_by=name)}
+        if labels != kinds.TRUTH:
+            inputs["labels"] = self._stage(labels, asked_by=name)
+        settings = self._model_settings(name, role, model)
+        base: dict[str, Any] | None = None
+        path = None
+        if isinstance(model, str):
+            inputs["model"] = self._stage(model, asked_by=name)
+        else:
+            base, path = self.resolver.model(settings)
+        chosen_loss = loss or {"name": "xent", "args": {}}
+        params = {
+            "model": base,
+            "loss": self.resolver.loss(chosen_loss),
+            "mode": train["mode"],
+            "lora": {"r": train["lora_r"], "alpha": train["lora_alpha"]} if train["mode"] == "lora" else None,
+            "labels": train["labels"] if "labels" in inputs else "hard",  # ground truth is one-hot either way: one key
+            "epochs": settings["epochs"] if settings["epochs"] is not None else train["epochs"],
+            "lr": settings["lr"],
+            "batch_size": settings["batch_size"],
+            **{n: train[n] for n in ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")},
+            "max_length": settings["max_length"],
+            "truncation": self.config["data"]["truncation"],
+            "precision": settings["precision"],
+            "seed": settings["seed"] if settings["seed"] is not None else self.config["seed"],
+        }
+        execution = {
+            "model_path": path,
+            "model_name": settings["name"],
+            "gradient_checkpointing": settings["gradient_checkpointing"],
+            "trust_remote_code": settings["trust_remote_code"],
+            "loss_folders": [str(f) for f in self.resolver.folders],
+        }
+        self.settings[name] = {**settings, "base": base, "path": path, "mode": train["mode"], "role": role}
+        if train["mode"] == "probe":
+            inputs["features"] = self._features(name, rows)
+        about = {"role": role, "model": settings["name"], "rows": rows, "labels": labels, "lr": params["lr"]}
+        about |= {"loss": chosen_loss["name"], "epochs": params["epochs"], "revision": (base or {}).get("revision")}
+        about |= {"lr_source": "given" if settings["lr_given"] else settings["lr_source"], "mode": train["mode"]}
+        slug = f"{role}-{settings['name']}-{self.config['data']['name']}-{chosen_loss['name']}-s{params['seed']}"
+        return _add(self.graph, name, "finetune", params, inputs, slug, execution, about)
+
+    def _model_settings(self, stage: str, role: str, model: Any) -> dict[str, Any]:
+        """The model's settings as this role has them: the role's own, then train.lr, then the model's."""
+        if isinstance(model, str):
+            if model not in self.settings:
+                self._stage(model, asked_by=stage)
+            model = self.settings[model]
+        overlay = self.config.get(role) if role in ("student", "ceiling") else None
+        train_lr = self.config["train"]["lr"]
+        settings = with_role({**model, "lr": train_lr if train_lr is not None else model["lr"]}, overlay)
+        settings["lr_given"] = train_lr is not None or bool(overlay and overlay["lr"] is not None)
+        return settings
+
+    def _features(self, model: str, rows: str) -> str:
+        """The frozen features of the model that stage `model` trains a probe on."""
+        settings = self.settings[model]
+        params = {
+            "model": settings["base"],
+            **{n: settings[n] for n in ("max_length", "precision")},
+            "truncation": self.config["data"]["truncation"],
+        }
+        if params["model"] is None:
+            raise UserError(f'stage "{model}": a probe needs a pretrained model, not the result of another stage.')
+        name = f"features:{settings['name']}:{rows}"
+        if name not in self.job.names:
+            execution = {"model_path": settings["path"], "trust_remote_code": settings["trust_remote_code"]}
+            inputs = {"rows": self._rows(rows, asked_by=model)}
+            slug = f"{settings['name']}-{self.config['data']['name']}-{rows}"
+            about = {"model": settings["name"], "rows": rows, "revision": settings["base"].get("revision")}
+            self.job.names[name] = _add(self.graph, name, "features", params, inputs, slug, execution, about)
+        return self.job.names[name]
+
+    def _label(self, name: str, *, model: str, rows: str) -> str:
+        inputs = {"model": self._stage(model, asked_by=name), "rows": self._rows(rows, asked_by=name)}
+        if model not in self.settings:
+            raise UserError(f'stage "{name}": "{model}" is no finetune stage, so it cannot label.')
+        settings = self.settings[model]
+        if settings["mode"] == "probe":
+            inputs["features"] = self._features(model, rows)
+        params = {
+            "max_length": settings["max_length"],
+            "truncation": self.config["data"]["truncation"],
+            "precision": settings["precision"],
+            "shard_rows": LABEL_SHARD_ROWS,
+        }
+        about = {"role": settings["role"], "model": settings["name"], "rows": rows}
+        slug = f"{settings['role']}-{settings['name']}-{self.config['data']['name']}-{rows}-s{self.config['seed']}"
+        execution = {"trust_remote_code": settings["trust_remote_code"]}
+        return _add(self.graph, name, "label", params, inputs, slug, execution, about)
+
+    def _import_labels(self, name: str, *, path: str, rows: str) -> str:
+        sha256, absolute = self.resolver.file(path, "labels")
+        inputs = {"rows": self._rows(rows, asked_by=name)}
+        about = {"labels": path, "rows": rows}
+        slug = f"{self.config['data']['name']}-{rows}"
+        return _add(self.graph, name, "import_labels", {"sha256": sha256}, inputs, slug, {"labels_path": absolute}, about)
+
+    def _evaluate(self, name: str, *, rows: str, **models: str) -> str:
+        inputs = {role: self._stage(stage, asked_by=name) for role, stage in models.items() if stage}
+        inputs["rows"] = self._rows(rows, asked_by=name)
+        params = {"bootstrap": self.config["bootstrap"], "confidence": self.config["confidence"]}
+        slug = f"{self.config['weak']['name']}-{self.config['strong']['name']}-{self.config['data']['name']}-s{self.config['seed']}"
+        return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows})
+
+    def _pretrain(self, name: str, *, recipe: dict[str, Any]) -> str:
+        if not recipe:
+            raise UserError("w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml.")
+        params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}
+        corpus = dict(recipe["corpus"])
+        sha256, path = self.resolver.file(corpus.pop("path"), "pretrain.corpus.path")
+        params["corpus"] = {**corpus, "sha256": sha256}
+        about = {"model": recipe["name"], "epochs": recipe.get("epochs"), "lr": recipe.get("lr")}
+        execution = {"corpus_path": path, "model_name": recipe["name"]}
+        return _add(self.graph, name, "pretrain", params, {}, str(recipe["name"]), execution, about)

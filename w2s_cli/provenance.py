@@ -1,0 +1,106 @@
+"""Where a result came from: code, versions, machine. Recorded beside it, never part of its identity.
+
+* Best effort: outside a git checkout the commit is null.
+* The source fingerprint of a stage kind covers the files of this package that its module imports, directly or not (docstrings and
+  comments out). When it differs from the recorded one, the stage's code was edited without raising its version: `drift`.
+"""
+
+import ast
+import functools
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from w2s_cli import __version__
+from w2s_cli.folders import PACKAGE
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.keys import ast_hash
+
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "pyarrow", "numpy", "peft")
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, host and commit of this process."""
+    return {
+        "w2s": __version__,
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "git": git_state(),
+        "argv": sys.argv[1:],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that the package runs from, and the digest of what was changed in it since."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()) != PACKAGE.parent:
+            return None
+        patch = git("diff", "HEAD", "--", "w2s_cli", "configs")
+        return {
+            "commit": git("rev-parse", "HEAD").strip(),
+            "dirty": hashlib.sha256(patch.encode()).hexdigest()[:12] if patch else None,
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def fingerprints(kinds: set[str], cache: Path) -> dict[str, str]:
+    """Kind → fingerprint of the code that runs it; syntax trees are parsed again only for files that changed."""
+    known: dict[str, list[Any]] = read_json(cache) or {}
+    before = dict(known)
+    found = {kind: _fingerprint(kind, known) for kind in kinds}
+    if known != before and os.access(cache.parent, os.W_OK):
+        write_json(cache, known)
+    return found
+
+
+def _fingerprint(kind: str, known: dict[str, list[Any]]) -> str:
+    seen: dict[str, str] = {}
+    waiting = [PACKAGE / "stages" / f"{kind}.py"]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(PACKAGE).as_posix()
+        if name in seen or not path.is_file():
+            continue
+        stat = path.stat()
+        stamp = f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
+        if name not in known or known[name][0] != stamp:
+            known[name] = [stamp, ast_hash(path), _imports(path)]
+        seen[name] = known[name][1]
+        waiting.extend(PACKAGE / imported for imported in known[name][2])
+    return hashlib.sha256("".join(f"{n}={seen[n]}" for n in sorted(seen)).encode()).hexdigest()[:12]
+
+
+def _imports(path: Path) -> list[str]:
+    """Files of this package that a file imports, relative to the package."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    ours = [m.split(".")[1:] for m in modules if m.split(".")[0] == PACKAGE.name and "." in m]
+    candidates = [c for parts in ours for c in ("/".join(parts) + ".py", "/".join(parts) + "/__init__.py")]
+    return sorted(c for c in candidates if (PACKAGE / c).is_file())

@@ -1,0 +1,175 @@
+"""From names to bytes: which commit of a hub repository, which content of a local folder, which code of a loss.
+
+* A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
+  a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
+* A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
+* Losses and transforms are found by name: first in the user's config folders, then in the package.
+"""
+
+import ast
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.folders import PACKAGE, locate
+from w2s_cli.store.files import read_json, sha256_file, write_json
+from w2s_cli.store.keys import ast_hash, canonical_json
+from w2s_cli.store.store import Store, StoreError, unwritable
+
+MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
+
+
+class Resolver:
+    """Identities of models, data and code, each looked up once per command."""
+
+    def __init__(self, store: Store, folders: Sequence[Path] = ()) -> None:
+        self.store = store
+        self.folders = list(folders)
+        self._known: dict[str, Any] = {}
+
+    def model(self, model: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """(identity, local path or None) of a model's configuration."""
+        if model.get("path"):
+            path = locate(model["path"])
+            return self._once(f"folder:{path}", lambda: {"sha256": self._folder_hash(path, model["name"])}), str(path)
+        if not model.get("id"):
+            raise UserError(f'model "{model["name"]}" has neither id (a hub repository) nor path (a local folder).')
+        return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
+
+    def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """(identity of the source, local path or None) of a data configuration."""
+        if data.get("path"):
+            from w2s_cli.data.source import fingerprint
+
+            path = locate(data["path"])
+            known = f"data:{path}:{canonical_json(data['splits'])}"
+            return self._once(known, lambda: {"sha256": fingerprint(path, data["splits"])}), str(path)
+        if not data.get("hub"):
+            raise UserError(f'data set "{data["name"]}" has neither hub (a hub id) nor path (a local file or folder): data.path=FILE')
+        commit = self.commit("dataset", data["hub"], data["revision"])
+        return {"hub": data["hub"], "config": data["hub_config"], "revision": commit}, None
+
+    def file(self, path: str, what: str) -> tuple[str, str]:
+        """(sha256, absolute path) of one file."""
+        found = locate(path)
+        if not found.is_file():
+            raise UserError(f"{what}: there is no file {found}.")
+        return self._once(f"file:{found}", lambda: sha256_file(found, self.store.digests)), str(found)
+
+    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+        """The commit that `revision` of a hub repository means in this outputs folder."""
+        if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
+            return revision
+        record = self.store.root / ".cache" / "revisions.json"
+        name = f"{repo_type}:{repo}@{revision}"
+        known = read_json(record) or {}
+        if name not in known:
+            known[name] = cached_commit(repo_type, repo, revision) or hub_commit(repo_type, repo, revision)
+            try:
+                record.parent.mkdir(parents=True, exist_ok=True)
+                write_json(record, known)
+            except OSError as error:
+                raise StoreError(unwritable(self.store.root, error)) from error
+        return str(known[name])
+
+    def code(self, folder: str, name: str) -> Path:
+        """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""
+        places = [*(f / folder for f in self.folders), PACKAGE / folder]
+        for place in places:
+            if (place / f"{name}.py").is_file() and name.isidentifier():
+                return place / f"{name}.py"
+        known = {p.stem for place in places if place.is_dir() for p in place.glob("*.py") if p.stem != "__init__"}
+        raise UserError(f'{folder}: there is no {name}.py.{did_you_mean(name, known)}')
+
+    def loss(self, loss: Mapping[str, Any]) -> dict[str, Any]:
+        """Identity of a loss: its name, all its arguments with their defaults, and its code."""
+        path = self.code("losses", loss["name"])
+        args = bind(path, loss["name"], loss.get("args") or {}, given=("progress",))
+        return {"name": loss["name"], "args": args, "code": ast_hash(path)}
+
+    def _once(self, name: str, find: Any) -> Any:
+        if name not in self._known:
+            self._known[name] = find()
+        return self._known[name]
+
+    def _folder_hash(self, path: Path, name: str) -> str:
+        import hashlib
+
+        if not path.is_dir():
+            raise UserError(f'model "{name}": there is no folder {path}.')
+        if not (path / "config.json").is_file():
+            raise UserError(f'model "{name}": {path} has no config.json; it must be a folder written by save_pretrained.')
+        files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
+        listed = {p.name: sha256_file(p, self.store.digests) for p in files}
+        return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
+
+
+def hub_cache() -> Path:
+    """The folder in which huggingface_hub keeps repositories; the same rules as the library, without importing it."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
+def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
+    """The commit that the hub cache has for a branch or tag."""
+    reference = hub_cache() / f"{repo_type}s--{repo.replace('/', '--')}" / "refs" / revision
+    try:
+        return reference.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def hub_commit(repo_type: str, repo: str, revision: str) -> str:
+    """Ask the hub; one clear error when it cannot be asked."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
+    offline = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+        raise UserError(f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and HF_HUB_OFFLINE is set. {offline}")
+    try:
+        found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=10).sha
+    except GatedRepoError as error:
+        raise UserError(
+            f"{repo_type} {repo} is gated: accept its terms at https://huggingface.co/{repo} and log in with `hf auth login`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f'{repo_type} {repo} has no revision "{revision}" on the hub.') from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`.") from error
+    except Exception as error:  # the hub client raises what its transport raises: no network looks different on every machine
+        raise UserError(
+            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and the hub cannot be reached ({type(error).__name__}). {offline}"
+        ) from error
+    return str(found)
+
+
+def bind(path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str]) -> dict[str, Any]:
+    """All keyword arguments of function `name` in a Python file with their values: `args` over its defaults.
+
+    Read from the syntax tree, so that planning does not import torch. `given` are filled in by the caller at run time.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+    if found is None:
+        raise UserError(f"{path} defines no function {name}(…).")
+    bound: dict[str, Any] = {}
+    for argument, default in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True):
+        if argument.arg in given:
+            continue
+        if argument.arg in args:
+            value = args[argument.arg]
+        elif default is None:
+            raise UserError(f"{name}: the argument {argument.arg} has no value; give it in the YAML under args.")
+        else:
+            value = ast.literal_eval(default)
+        annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+        as_float = annotation.startswith("float") and isinstance(value, int) and not isinstance(value, bool)
+        bound[argument.arg] = float(value) if as_float else value
+    for argument_name in args:
+        if argument_name not in bound:
+            raise UserError(f'{name} has no argument "{argument_name}".{did_you_mean(argument_name, bound)}')
+    return bound

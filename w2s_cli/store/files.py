@@ -1,0 +1,88 @@
+"""Files that are either there in full or not there: temporary name, fsync, rename; and sha256 that is computed once.
+
+* `write_json` survives a kill at any byte: readers see the old file or the new one.
+* `sha256_file` remembers by (path, size, mtime_ns, inode) in a small cache file, because weights of gigabytes are asked for at every plan.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` atomically and durably."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` atomically by readable JSON; NaN is refused."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, or None if it is missing or cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> str:
+    """sha256 of the file's bytes, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_file(path: Path, cache: Path | None = None) -> str:
+    """sha256 of the file's bytes; with `cache` (a JSON file), only read when size, time or inode changed."""
+    if cache is None:
+        return digest(path)
+    found = path.stat()
+    stamp = f"{path.resolve()}|{found.st_size}|{found.st_mtime_ns}|{found.st_ino}"
+    known = read_json(cache) or {}
+    if stamp in known:
+        return str(known[stamp])
+    value = digest(path)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    write_json(cache, {**known, stamp: value})
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

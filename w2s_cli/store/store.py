@@ -1,0 +1,165 @@
+"""The outputs folder: where a stage lies, and what state it is in.
+
+    outputs/stages/<kind>/<slug>-<key>/   stage.json result/ record.json work/ log.txt metrics.jsonl .lock failed.json
+    outputs/runs/<date>/<time>-<slug>/    one command's config, plan and results
+    outputs/sweeps/<date>/<time>-<slug>/  the same for a multirun
+
+* A folder is found by its key; the slug is for people.
+* stage.json holds the whole job: its identity, and under `execution` what a worker needs to know beside it.
+* The state is read from files only, so every process, and a person with `ls`, sees the same.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.store import keys, publish
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.locks import is_claimed
+
+
+class StoreError(Exception):
+    """The outputs folder is not as it should be; the message says what to do."""
+
+
+@dataclass
+class State:
+    """What a stage's folder says."""
+
+    word: str  # done | running | resumable | failed | missing | damaged
+    detail: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str | None:
+        """What downstream stages remember of this result."""
+        return self.record.get("result") if self.word == "done" else None
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the weights were removed on purpose."""
+        return bool(self.record.get("pruned"))
+
+
+class Store:
+    """Stages under one root; remembers which folders it has seen."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._folders: dict[str, Path] | None = None
+
+    @property
+    def stages(self) -> Path:
+        return self.root / "stages"
+
+    @property
+    def digests(self) -> Path:
+        """The cache of file digests."""
+        return self.root / ".cache" / "digests.json"
+
+    def folders(self, *, refresh: bool = False) -> dict[str, Path]:
+        """key → folder of every stage there is."""
+        if self._folders is None or refresh:
+            self._folders = {}
+            for kind in sorted(self.stages.iterdir()) if self.stages.is_dir() else []:
+                with os.scandir(kind) as entries:
+                    for entry in entries:
+                        match = re.fullmatch(rf".*-([0-9a-f]{{{keys.KEY_DIGITS}}})", entry.name)
+                        if match and entry.is_dir():
+                            self._folders[match[1]] = Path(entry.path)
+        return self._folders
+
+    def folder(self, key: str) -> Path | None:
+        """The stage's folder, if it was ever made."""
+        return self.folders().get(key)
+
+    def match(self, prefix: str) -> list[Path]:
+        """Folders whose key begins with `prefix`."""
+        return [path for key, path in sorted(self.folders(refresh=True).items()) if key.startswith(prefix.lower())]
+
+    def prepare(self, ident: Mapping[str, Any], *, name: str, slug: str, execution: Mapping[str, Any]) -> Path:
+        """Make the stage's folder and write stage.json; StoreError if another identity has the same key."""
+        key = keys.stage_key(ident)
+        folder = self.folder(key) or self._make_folder(self.stages / ident["kind"], slug, key)
+        self.compare(folder, ident)
+        job = {**ident, "key": key, "name": name, "execution": dict(execution)}
+        if read_json(folder / "stage.json") != job:
+            try:
+                write_json(folder / "stage.json", job)
+            except OSError as error:
+                raise StoreError(unwritable(folder, error)) from error
+        return folder
+
+    def _make_folder(self, kind: Path, slug: str, key: str) -> Path:
+        """Find or make the folder of a key; two commands that call it by different slugs at once must agree on one."""
+        try:
+            kind.mkdir(parents=True, exist_ok=True)
+            with (kind / ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                folder = next(kind.glob(f"*-{key}"), kind / f"{slug}-{key}")
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(unwritable(self.root, error)) from error
+        self.folders()[key] = folder
+        return folder
+
+    def compare(self, folder: Path, ident: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds another stage than its key says."""
+        found = read_json(folder / "stage.json")
+        if found is None:
+            return
+        stored = {name: found.get(name) for name in ("format", "kind", "version", "params", "inputs")}
+        if keys.canonical_json(stored) != keys.canonical_json(ident):
+            raise StoreError(
+                f"{folder}/stage.json does not hold the stage that its key {keys.stage_key(ident)} names: it was edited, or two "
+                f"stages share a key. Remove it with: w2s rm {keys.stage_key(ident)}"
+            )
+
+    def state(self, key: str, *, full: bool = False) -> State:
+        """What the files say about a stage; `full` hashes its weights too."""
+        folder = self.folder(key)
+        return State("missing") if folder is None else folder_state(folder, full=full, cache=self.digests)
+
+
+def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
+    """The state of one stage folder; without `verify` the result's bytes are trusted (listing thousands of stages)."""
+    record = read_json(folder / "record.json")
+    if record is not None:
+        problems = publish.damage(folder, full=full, cache=cache) if verify else []
+        if problems:
+            return State("damaged", "; ".join(problems), record)
+        manifest = read_json(folder / "result" / "manifest.json") or {}
+        return State("done", record=record, metrics=manifest.get("metrics", {}))
+    if (folder / "record.json").exists():
+        return State("damaged", "record.json is cut short")
+    if is_claimed(folder):
+        return State("running", _position(folder))
+    failed = read_json(folder / "failed.json")
+    if failed is not None:
+        return State("failed", str(failed.get("message", "")))
+    if (folder / "work").is_dir() and any((folder / "work").iterdir()):
+        return State("resumable", _position(folder))
+    return State("missing")
+
+
+def _position(folder: Path) -> str:
+    found = read_json(folder / "work" / "position.json") or {}
+    return f"step {found['step']}/{found['total']}" if {"step", "total"} <= set(found) else ""
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """The message for a folder that cannot be written, naming who owns it."""
+    existing = next((p for p in (path, *path.parents) if p.exists()), path)
+    try:
+        held_by = existing.owner()
+    except (KeyError, OSError):
+        held_by = "another user"
+    return (
+        f"cannot write to {path}: {error.strerror or error}. {existing} belongs to {held_by}. "
+        f"Choose another outputs folder with outputs=DIR, or ask for write access."
+    )
