@@ -1,0 +1,199 @@
+"""Figures at the width of a paper's column; matplotlib is imported by the functions, and drawn without a
+display.
+
+* Bars stand on the share of the largest class, what a model without knowledge gets: a bar's length is what
+  was learnt, and the axis needs no arbitrary start.
+* Okabe-Ito colours, which stay apart for colour-blind readers and in grey.
+* The same metrics give the same bytes of PNG, SVG and PDF: no dates, and ids from a fixed salt.
+"""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.tables import number, pgr_bounds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
+SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+COLUMN_INCHES, PAGE_INCHES = 3.3, 6.8
+GROUPS_IN_A_COLUMN = 3
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.size": 7,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse matplotlib's default type 3
+    "svg.hashsalt": "w2s",
+    "savefig.dpi": 300,
+}
+
+
+def plot_run(runs: Mapping[str, Mapping[str, Any]], path: Path, title: str = "") -> None:
+    """Draw weak supervisor, student and ceiling with their intervals, and PGR; several runs side by side.
+
+    Args:
+        runs: name (of the method, loss, …) → metrics of an evaluate or summary stage; a single run's name is
+            not shown.
+        path: the picture; its suffix (.png, .svg, .pdf) is its format.
+
+    Raises:
+        UserError: an unknown suffix, nothing to draw, or a path that cannot be written.
+    """
+    metadata = SUFFIXES.get(path.suffix.lower())
+    if metadata is None:
+        raise UserError(f'{path}: cannot draw a "{path.suffix}" file; use one of {", ".join(SUFFIXES)}')
+    if not runs:
+        raise UserError("no finished run to draw; run w2s train first")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        wide = len(runs) > GROUPS_IN_A_COLUMN
+        figure = Figure(figsize=(PAGE_INCHES if wide else COLUMN_INCHES, 2.3), layout="constrained")
+        axes = figure.add_subplot()
+        _frame(axes, runs, title)
+        if len(runs) == 1:
+            _single(axes, next(iter(runs.values())))
+        else:
+            _groups(axes, runs)
+        try:
+            figure.savefig(path, metadata=metadata)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
+
+
+def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Title, accuracy axis and its limits."""
+    levels = [
+        level
+        for metrics in runs.values()
+        for role in COLOURS
+        if role in metrics
+        for level in (metrics["majority"], *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
+    ]
+    low, high = min(levels), max(levels)
+    margin = 0.12 * (high - low)
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_ylabel("test accuracy")
+    axes.set_title(title, loc="left", pad=8)
+
+
+def _chance(axes: "Axes", left: float, right: float, level: float) -> None:
+    """The line that bars between `left` and `right` stand on."""
+    axes.plot([left, right], [level, level], color="0.35", linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
+    axes.annotate(
+        f"largest class {level:.2f}",
+        (right, level),
+        xytext=(0, -2),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color="0.35",
+        fontsize=6,
+    )
+
+
+def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any]) -> None:
+    """One bar from the chance line, its interval, and a dot for each seed."""
+    block, chance = metrics[role], metrics["majority"]
+    level, (low, high) = block["accuracy"], block["interval"]
+    axes.bar(x, level - chance, width, bottom=chance, color=COLOURS[role], label=role, linewidth=0)
+    axes.errorbar(
+        x,
+        level,
+        yerr=[[max(level - low, 0)], [max(high - level, 0)]],
+        color="0.1",
+        linewidth=0.9,
+        capsize=2,
+        zorder=4,
+    )
+    seeds = block["per_seed"]["accuracy"]
+    if len(seeds) > 1:
+        spread = [x - width * (0.4 - 0.3 * i / (len(seeds) - 1)) for i in range(len(seeds))]  # left of the interval
+        axes.scatter(spread, seeds, s=4, color="white", edgecolor="0.1", linewidth=0.4, zorder=5)
+
+
+def _single(axes: "Axes", metrics: Mapping[str, Any]) -> None:
+    """One run: a bar per role with its figure, and the gap beside them with the recovered part filled."""
+    roles = [role for role in COLOURS if role in metrics]
+    for x, role in enumerate(roles):
+        _bar(axes, x, 0.62, role, metrics)
+    names = {"weak": "weak\nsupervisor", "student": "strong\nstudent", "ceiling": "strong\nceiling"}
+    axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
+    right = len(roles) - 0.5
+    if "pgr" in metrics:
+        right = len(roles) + 0.55
+        _gap(axes, len(roles) - 0.3, metrics)
+    axes.set_xlim(-0.5, right)
+    _chance(axes, -0.5, right, metrics["majority"])
+
+
+def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
+    """The gap from weak to ceiling as a vertical scale, the student's level on it, and PGR."""
+    weak, student, ceiling = (metrics[role]["accuracy"] for role in COLOURS)
+    for position, (role, level) in enumerate(zip(COLOURS, (weak, student, ceiling), strict=True)):
+        axes.plot([position + 0.31, x], [level, level], color=COLOURS[role], linewidth=0.7, linestyle=":", zorder=0)
+    axes.plot([x, x], [weak, ceiling], color="0.8", linewidth=3, solid_capstyle="butt")
+    axes.plot([x, x], [weak, student], color=COLOURS["student"], linewidth=3, solid_capstyle="butt")
+    pgr = metrics["pgr"]
+    axes.annotate(
+        f"PGR {number(pgr['value'], 2)}",
+        (x, (weak + ceiling) / 2),
+        xytext=(5, 1),
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        fontweight="bold",
+    )
+    axes.annotate(
+        pgr_bounds(pgr),
+        (x, (weak + ceiling) / 2),
+        xytext=(5, -1),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        fontsize=6,
+    )
+
+
+def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Several runs: a group of bars each, PGR under its name."""
+    names = []
+    for group, (name, metrics) in enumerate(runs.items()):
+        for place, role in enumerate(COLOURS):
+            if role in metrics:
+                _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
+        pgr = metrics.get("pgr")
+        names.append(f"{name}\nPGR {number(pgr['value'], 2)}\n{pgr_bounds(pgr)}" if pgr else name)
+    levels = [metrics["majority"] for metrics in runs.values()]
+    for level, neighbours in itertools.groupby(range(len(runs)), key=levels.__getitem__):
+        group, *rest = neighbours
+        _chance(axes, group - 0.5, (rest or [group])[-1] + 0.5, level)
+    axes.set_xticks(range(len(runs)), names)
+    axes.set_xlim(-0.5, len(runs) - 0.5)
+    handles, labels = axes.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        shown.values(),
+        shown,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=3,
+        frameon=False,
+        handlelength=0.9,
+        handleheight=0.9,
+        columnspacing=1,
+        borderaxespad=0.2,
+        fontsize=6.5,
+    )

@@ -1,0 +1,35 @@
+"""summary: the runs of several seeds as one result, with intervals over seeds × test rows.
+
+It reads the tables of the `evaluate` stages, not their metrics, since the seeds' rows must be resampled
+together.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+from w2s_cli.context import Context
+from w2s_cli.errors import UserError
+from w2s_cli.statistics.predictions import read_runs
+from w2s_cli.statistics.report import report
+from w2s_cli.store.faults import fault
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Return the metrics over all runs; each figure's `per_seed` list is in the order of `seed_list`.
+
+    Args:
+        params: seeds (one per run, in order), bootstrap (draws), confidence.
+        inputs: runs (result folders of evaluate stages).
+
+    Raises:
+        UserError: runs with different test rows, true labels or roles.
+    """
+    fault("summary.start")
+    runs = cast(list[Path], inputs["runs"])
+    if len(runs) != len(params["seeds"]):
+        raise UserError(f"{len(runs)} runs for {len(params['seeds'])} seeds; give one run per seed")
+    _, truth, said = read_runs(runs)
+    ctx.progress(1, 1, examples=len(truth) * len(runs))
+    fault("summary.step")
+    metrics = report(truth, said, draws=params["bootstrap"], confidence=params["confidence"])
+    return {"seed_list": list(params["seeds"]), **metrics}

@@ -1,0 +1,175 @@
+"""The metrics of a run, or of several seeds of it: one function, since one run is a table with one seed.
+
+* A figure over seeds is the mean of the seeds' figures; accuracies, their differences, PGR and agreement
+  carry an interval.
+* PGR is the ratio of the means. The mean of per-seed ratios, which a small gap in one seed can ruin, stands
+  beside it.
+* Roles may be missing (no weak supervisor with imported labels, no ceiling in a method without one); then
+  so are the figures that need them.
+* The result is JSON: no NaN, no infinity (None), and 10 decimals, so that the last bits of a sum do not
+  reach the checksum.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from w2s_cli.statistics.figures import (
+    Floats,
+    Integers,
+    accuracy,
+    auroc,
+    calibration_error,
+    misfit,
+    predicted,
+    recovered,
+)
+from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+
+ROLES = ("weak", "student", "ceiling")
+DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
+GAP_IS_NOISE = "the ceiling does not beat the weak supervisor by more than its own noise: PGR is unbounded"
+CEILING_BELOW = "the ceiling is below the weak supervisor: PGR has no meaning"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one role said on the test rows, one table per seed."""
+
+    p: Floats  # [seeds, rows, classes]
+    logits: Floats  # [seeds, rows, classes]
+
+
+def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, confidence: float) -> dict[str, Any]:
+    """Metrics of the roles in `said`, the same test rows and order for all of them.
+
+    Args:
+        truth: [rows], classes of the test rows.
+        said: role → its predictions.
+        draws: of the bootstrap.
+        confidence: of the intervals, 0.95 for 95 %.
+
+    Returns:
+        rows, classes, seeds, confidence, majority (share of the largest class), noise (what the intervals hold), a
+        block per role, differences, pgr, agreement, misfit.
+    """
+    seeds, rows, classes = next(iter(said.values())).p.shape
+    cells = _cells(truth, said)
+    moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
+    sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
+    mean = {name: float(cell.mean()) for name, cell in cells.items()}
+    metrics: dict[str, Any] = {
+        "rows": rows,
+        "classes": classes,
+        "seeds": seeds,
+        "confidence": confidence,
+        "majority": float(np.bincount(truth).max() / rows),
+        "noise": "seeds and test rows" if seeds > 1 else "test rows only",
+    }
+    for role in said:
+        metrics[role] = _role(truth, said[role]) | {
+            "interval": [min(max(bound, 0.0), 1.0) for bound in interval(sample[role], confidence)]
+        }
+    metrics["differences"] = {
+        f"{more}_minus_{less}": {
+            "value": mean[more] - mean[less],
+            "interval": list(interval(sample[more] - sample[less], confidence)),
+        }
+        for more, less in DIFFERENCES
+        if more in said and less in said
+    }
+    if all(role in said for role in ROLES):
+        metrics["pgr"] = _pgr({role: metrics[role]["per_seed"]["accuracy"] for role in ROLES}, sample, confidence)
+    if "weak" in said and "student" in said:
+        metrics["agreement"] = _agreement(mean, sample, confidence)
+        metrics["misfit"] = _misfit(truth, said["student"], said["weak"])
+    plain: dict[str, Any] = _plain(metrics)
+    return plain
+
+
+def _cells(truth: Integers, said: Mapping[str, Predictions]) -> dict[str, Floats]:
+    """The columns of the bootstrap, each [seeds, rows] of 0 and 1."""
+    classes = {role: predicted(predictions.p) for role, predictions in said.items()}
+    cells = {role: (classes[role] == truth).astype(np.float64) for role in said}
+    if "weak" in said and "student" in said:
+        agree = (classes["weak"] == classes["student"]).astype(np.float64)
+        cells["agree"] = agree
+        cells["agree_right"] = agree * cells["weak"]
+        cells["agree_wrong"] = agree * (1 - cells["weak"])
+        cells["weak_wrong"] = 1 - cells["weak"]
+    return cells
+
+
+def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
+    per_seed: dict[str, list[Any]] = {
+        "accuracy": [accuracy(p, truth) for p in predictions.p],
+        "auroc": [auroc(logits, truth) for logits in predictions.logits],
+        "ece": [calibration_error(p, truth) for p in predictions.p],
+    }
+    means: dict[str, Any] = {name: _mean(values) for name, values in per_seed.items()}
+    return means | {"per_seed": per_seed}
+
+
+def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
+    """PGR of the means over seeds; `per_seed` has each seed's own weak supervisor and ceiling as its
+    baselines.
+    """
+    weak, student, ceiling = (float(np.mean(per_seed[role])) for role in ROLES)
+    ratios = [recovered(*three) for three in zip(*(per_seed[role] for role in ROLES), strict=True)]
+    low, high = interval(sample["ceiling"] - sample["weak"], confidence)
+    flags, note, bounds = [], None, None
+    if high < 0:
+        flags, note = ["ceiling_below_weak"], CEILING_BELOW
+    elif low <= 0:
+        flags, note = ["gap_is_noise"], GAP_IS_NOISE
+    else:
+        bounds = ratio_interval(sample["student"] - sample["weak"], sample["ceiling"] - sample["weak"], confidence)
+    return {
+        "value": recovered(weak, student, ceiling),
+        "interval": None if bounds is None else list(bounds),
+        "per_seed": ratios,
+        "mean_of_ratios": _mean([ratio for ratio in ratios if ratio is not None]),
+        "flags": flags,
+        "note": note,
+    }
+
+
+def _agreement(mean: Mapping[str, float], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
+    """Share of rows on which the student says what its supervisor says: of all, of those it has right, of
+    those it has wrong.
+    """
+    parts = {"when_weak_right": ("agree_right", "weak"), "when_weak_wrong": ("agree_wrong", "weak_wrong")}
+    agreement: dict[str, Any] = {
+        "overall": {"value": mean["agree"], "interval": list(interval(sample["agree"], confidence))}
+    }
+    for name, (part, whole) in parts.items():
+        bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
+        agreement[name] = {
+            "value": mean[part] / mean[whole] if mean[whole] else None,
+            "interval": None if bounds is None else list(bounds),
+        }
+    return agreement
+
+
+def _misfit(truth: Integers, student: Predictions, weak: Predictions) -> dict[str, float | None]:
+    seeds = [misfit(student.logits[s], student.p[s], weak.p[s], truth) for s in range(len(student.p))]
+    return {name: _mean([one[name] for one in seeds]) for name in seeds[0]}
+
+
+def _mean(values: list[Any]) -> float | None:
+    """Mean over seeds; None if a seed has no such figure."""
+    return None if not values or None in values else float(np.mean(values))
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON: 10 decimals, None for what is not finite."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 10) if math.isfinite(value) else None
+    return value

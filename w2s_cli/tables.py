@@ -1,0 +1,146 @@
+"""Tables for the terminal: plain aligned text, or rich where someone is looking.
+
+A table is a list of rows of strings, the first one its header. Nothing but the standard library is imported
+here: a cached `w2s train` and `w2s ls` print through this file. rich is imported by the function that needs
+it.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Rows = list[list[str]]
+
+AGREEMENT = {
+    "overall": "agreement with the supervisor",
+    "when_weak_right": "  where it is right",
+    "when_weak_wrong": "  where it is wrong",
+}
+SEEDS_SHOWN = 10
+
+
+def results_table(metrics: Mapping[str, Any]) -> Rows:
+    """Header, a row for each role that is there, PGR, and agreement with the supervisor's right and wrong
+    labels.
+
+    Args:
+        metrics: of an evaluate or summary stage (`w2s_cli.statistics.report`).
+    """
+    confidence = f"{100 * metrics['confidence']:g} % interval"
+    per_seed = 1 < metrics["seeds"] <= SEEDS_SHOWN
+    rows = [["", "accuracy", confidence, "AUROC", "ECE", *(["per seed"] if per_seed else [])]]
+    for role in ("weak", "student", "ceiling"):
+        if role in metrics:
+            block = metrics[role]
+            figures = [
+                number(block["accuracy"]),
+                bounds(block["interval"]),
+                number(block["auroc"]),
+                number(block["ece"]),
+            ]
+            seeds = [" ".join(number(value) for value in block["per_seed"]["accuracy"])] if per_seed else []
+            rows.append([role, *figures, *seeds])
+    if "pgr" in metrics:
+        pgr = metrics["pgr"]
+        seeds = [" ".join(number(value, 2) for value in pgr["per_seed"])] if per_seed else []
+        rows.append(["PGR", number(pgr["value"], 2), pgr_bounds(pgr), "", "", *seeds])
+    for name, label in AGREEMENT.items():
+        if "agreement" in metrics:
+            share = metrics["agreement"][name]
+            rows.append(
+                [
+                    label,
+                    number(share["value"]),
+                    bounds(share["interval"]),
+                    "",
+                    "",
+                    *([""] if per_seed else []),
+                ]
+            )
+    return rows
+
+
+def results_notes(metrics: Mapping[str, Any]) -> list[str]:
+    """What has to be said with the table: on how many rows and seeds it stands, and whether the gap is noise."""
+    rows, largest = (
+        f"{metrics['rows']:,} test rows",
+        f"the largest class is {metrics['majority']:.3f} of them",
+    )
+    if metrics["seeds"] == 1:
+        notes = [f"One seed, {rows} ({largest}): the intervals hold test-row noise only."]
+    else:
+        notes = [f"{metrics['seeds']} seeds × {rows} ({largest}): the intervals hold the noise of both."]
+    pgr = metrics.get("pgr")
+    if pgr and pgr["note"]:
+        notes.append(f"Caution: {pgr['note']}.")
+    if pgr and metrics["seeds"] > 1:
+        mean = number(pgr["mean_of_ratios"], 2)
+        notes.append(f"PGR is the ratio of the means over seeds; the mean of the seeds' ratios is {mean}.")
+    return notes
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where it is undefined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def bounds(interval: Sequence[float] | None, digits: int = 3) -> str:
+    """An interval, or a dash where it is undefined."""
+    return "-" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+
+
+def pgr_bounds(pgr: Mapping[str, Any]) -> str:
+    """The interval of PGR; "unbounded" where the gap between weak supervisor and ceiling may be nothing."""
+    return "unbounded" if pgr["interval"] is None else bounds(pgr["interval"], 2)
+
+
+def plain(rows: Rows) -> str:
+    """Aligned text without a trailing newline; columns of figures to the right, the others to the left."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [_figures(column[1:]) for column in columns]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _figures(cells: Sequence[str]) -> bool:
+    """Whether a column holds figures (or intervals of them) and nothing else."""
+    said = [cell for cell in cells if cell not in ("", "-", "unbounded")]
+    return bool(said) and all(cell.lstrip("[-")[:1].isdigit() for cell in said)
+
+
+def rich_table(rows: Rows, title: str | None = None) -> "Table":
+    """The same table for a rich console."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name, *cells in zip(*rows, strict=True):
+        table.add_column(Text(name), justify="right" if _figures(cells) else "left", no_wrap=True)
+    for row in rows[1:]:
+        style = "bold" if row[0] == "PGR" else None
+        table.add_row(*(Text(cell) for cell in row), style=style)  # Text: "[0.1, 0.2]" is no markup
+    return table
+
+
+def print_table(rows: Rows, title: str | None = None, notes: Sequence[str] = ()) -> None:
+    """Print to stdout, by rich on a terminal and as plain text elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        console.print(rich_table(rows, title))
+        for note in notes:
+            console.print(note, markup=False, style="yellow" if note.startswith("Caution") else "dim")
+        return
+    print("\n".join(([title] if title else []) + [plain(rows), *notes]))
