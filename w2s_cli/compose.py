@@ -20,6 +20,7 @@ from w2s_cli.folders import configs_folder
 
 Task = Callable[[list[dict[str, Any]], list[Path]], int]
 ROLES_FROM_MODELS = ("weak", "strong")
+OPTIONS = ("-m", "--multirun", "--config-dir")  # of Hydra's own; the rest of them would bypass w2s
 
 
 def run(overrides: list[str], task: Task) -> int:
@@ -32,7 +33,7 @@ def run(overrides: list[str], task: Task) -> int:
 
     from w2s_cli import launcher
 
-    refuse_plain_groups(overrides)
+    options, words = split_options(overrides)
     ConfigStore.instance().store(name="schema", node=Config)
     codes: list[int] = []
 
@@ -43,7 +44,7 @@ def run(overrides: list[str], task: Task) -> int:
         codes.append(task([plain(config) for config in configs], sources))
 
     launcher.register(whole_sweep)
-    sys.argv = ["w2s", *(rewrite(word) for word in overrides)]
+    sys.argv = ["w2s", *options, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: their messages are made here
     try:
         hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
@@ -58,11 +59,22 @@ def rewrite(word: str) -> str:
     return f"model@{name}={value}" if sign and name in ROLES_FROM_MODELS else word
 
 
-def refuse_plain_groups(overrides: list[str]) -> None:
-    """Options are --words known to Hydra; a bare word is a mistake with a better message than Hydra's."""
-    for word in overrides:
-        if not word.startswith("-") and "=" not in word and not word.startswith("~"):
+def split_options(words: list[str]) -> tuple[list[str], list[str]]:
+    """(options, overrides): Hydra reads options only before the overrides; bare words and unknown options are refused here."""
+    options, overrides = list[str](), list[str]()
+    waiting = iter(words)
+    for word in waiting:
+        if word == "--config-dir":
+            options += [word, next(waiting, "")]
+        elif word.startswith("-"):
+            if word.partition("=")[0] not in OPTIONS:
+                raise UserError(f'unknown option "{word}".{did_you_mean(word, [*OPTIONS, "--force", "--debug", "--help"])}')
+            options.append(word)
+        elif "=" not in word and not word.startswith("~"):
             raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.')
+        else:
+            overrides.append(rewrite(word))
+    return options, overrides
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""`w2s completion bash|zsh|fish`: a script that asks `w2s completion words` for what fits; no Hydra, so a Tab takes a tenth of a second."""
+
+from w2s_cli.commands.help import groups
+from w2s_cli.config import Config, ModelConfig, RoleConfig, TrainConfig, field_names
+from w2s_cli.errors import UserError
+
+BASH = """\
+_w2s() {
+  local IFS=$'\\n'
+  COMPREPLY=($(w2s completion words "${COMP_LINE:0:COMP_POINT}"))
+  [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+  [[ ${COMP_WORDS[COMP_CWORD]} == "=" || ${COMP_WORDS[COMP_CWORD-1]} == "=" ]] && COMPREPLY=("${COMPREPLY[@]#*=}")
+}
+complete -o default -F _w2s w2s"""
+ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + BASH
+FISH = 'complete -c w2s -f -a "(w2s completion words (commandline -cp))"'
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+def run(argv: list[str]) -> int:
+    """Print the script of a shell, or the words that complete a line."""
+    if argv[:1] == ["words"] and len(argv) == 2:
+        print("\n".join(words(argv[1])))
+        return 0
+    if len(argv) != 1 or argv[0] not in SCRIPTS:
+        raise UserError('w2s completion: name a shell: bash, zsh or fish. For example: eval "$(w2s completion bash)"')
+    print(SCRIPTS[argv[0]])
+    return 0
+
+
+def words(line: str) -> list[str]:
+    """The candidates for the last word of a command line."""
+    from w2s_cli.cli import COMMANDS
+
+    typed = line.split(" ")
+    last = typed[-1]
+    if len(typed) <= 2:
+        return [name for name in COMMANDS if name.startswith(last)]
+    known = groups()
+    offered = {"weak": known["model"], "strong": known["model"], **{g: n for g, n in known.items() if g != "model"}}
+    group, sign, start = last.partition("=")
+    if sign:
+        return [f"{group}={name}" for name in offered.get(group, []) if name.startswith(start)]
+    fields = [f"{role}.{name}" for role in ("weak", "strong") for name in field_names(ModelConfig)]
+    fields += [f"{role}.{name}" for role in ("student", "ceiling") for name in field_names(RoleConfig)]
+    fields += [f"train.{name}" for name in field_names(TrainConfig)]
+    fields += [name for name in field_names(Config) if name not in known and name not in ("weak", "strong", "student", "ceiling")]
+    return [f"{name}=" for name in (*offered, *fields) if name.startswith(last)]

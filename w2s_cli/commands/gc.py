@@ -1,0 +1,64 @@
+"""`w2s gc`: what can go. Dry by default: it lists and adds up, and removes only with --yes.
+
+* What no run or sweep folder names, unfinished work that nobody holds and that is older than --days, and old results of redone stages.
+* A stage that any run names stays; remove the run's folder first, or use `w2s rm`.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from w2s_cli.commands.records import files_size, parse, parser, size, store_of
+from w2s_cli.store.files import read_json
+from w2s_cli.store.locks import claim
+from w2s_cli.store.store import Store
+from w2s_cli.tables import print_table
+
+
+def run(argv: list[str]) -> int:
+    """List what can be removed, and remove it with --yes."""
+    made = parser("gc", "Find what no run needs any more: stages outside every run, stale work, old results. Dry by default.")
+    made.add_argument("--yes", action="store_true", help="remove what is listed")
+    made.add_argument("--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)")
+    options = parse(made, argv)
+    store = store_of(options)
+    found = candidates(store, options.days)
+    if not found:
+        print(f"{store.root}: nothing to remove.")
+        return 0
+    total = sum(files_size(path) for path, _ in found)
+    print_table([["what", "size", "why"], *([str(path.relative_to(store.root)), size(files_size(path)), why] for path, why in found)])
+    if not options.yes:
+        print(f"{size(total)} in {len(found)} folders. Nothing was removed; w2s gc --yes removes them.")
+        return 0
+    for path, _ in found:
+        remove(path, store)
+    print(f"removed {size(total)} in {len(found)} folders")
+    return 0
+
+
+def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
+    """(folder, reason) of everything that can go."""
+    plans = [read_json(path) or [] for kind in ("runs", "sweeps") for path in (store.root / kind).glob("*/*/plan.json")]
+    named = {entry["key"] for plan in plans for entry in plan}
+    found = []
+    for key, folder in sorted(store.folders().items()):
+        if key not in named:
+            found.append((folder, "no run names it"))
+            continue
+        work = folder / "work"
+        if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:
+            found.append((work, f"unfinished for more than {days:g} days"))
+        if (folder / "old").is_dir():
+            found.append((folder / "old", "results that were made again"))
+    return found
+
+
+def remove(path: Path, store: Store) -> None:
+    """Remove one candidate unless its stage is in use."""
+    folder = path if path.parent.parent == store.stages else path.parent
+    with claim(folder) as mine:
+        if mine:
+            if path == folder:
+                (folder / "record.json").unlink(missing_ok=True)
+            shutil.rmtree(path)

@@ -1,0 +1,38 @@
+"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, of the stage that wrote last."""
+
+import time
+from pathlib import Path
+
+from w2s_cli.commands.records import parse, parser, stage_of, store_of
+from w2s_cli.errors import UserError
+from w2s_cli.store.locks import is_claimed
+
+
+def run(argv: list[str]) -> int:
+    """Print a log, and follow it while somebody works on the stage."""
+    made = parser("logs", "Print the log of a stage (default: the one that wrote last).")
+    made.add_argument("key", nargs="?", metavar="KEY-PREFIX")
+    made.add_argument("-f", "--follow", action="store_true", help="go on until the stage ends")
+    options = parse(made, argv)
+    store = store_of(options)
+    if options.key:
+        log = stage_of(store, options.key) / "log.txt"
+    else:
+        written = [path for folder in store.folders().values() if (path := folder / "log.txt").exists()]
+        if not written:
+            raise UserError(f"{store.root}: no stage has a log yet.")
+        log = max(written, key=lambda path: path.stat().st_mtime)
+    if not log.exists():
+        raise UserError(f"{log.parent.name} has no log yet.")
+    print(f"{log.parent.name}:")
+    _print(log, follow=options.follow)
+    return 0
+
+
+def _print(log: Path, *, follow: bool) -> None:
+    with log.open(encoding="utf-8", errors="replace") as file:
+        print(file.read(), end="", flush=True)
+        while follow and is_claimed(log.parent):
+            time.sleep(0.3)
+            print(file.read(), end="", flush=True)
+        print(file.read(), end="", flush=True)

@@ -1,0 +1,41 @@
+"""`w2s ls [KIND]`: the stages in the outputs folder, newest last. Reads records; hashes nothing."""
+
+import time
+
+from w2s_cli.commands.records import parse, parser, store_of
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.store.store import folder_state
+from w2s_cli.tables import print_table
+
+
+def run(argv: list[str]) -> int:
+    """List stages."""
+    made = parser("ls", "List the stages in the outputs folder, oldest first.")
+    made.add_argument("kind", nargs="?", help="only stages of this kind (finetune, label, …)")
+    made.add_argument("--state", help="only stages in this state (done, failed, resumable, running, missing)")
+    options = parse(made, argv)
+    store = store_of(options)
+    kinds = sorted(path.name for path in store.stages.iterdir() if path.is_dir())
+    if options.kind and options.kind not in kinds:
+        raise UserError(f'w2s ls: there is no stage of kind "{options.kind}".{did_you_mean(options.kind, kinds)}')
+    found = []
+    for key, folder in store.folders().items():
+        if options.kind and folder.parent.name != options.kind:
+            continue
+        state = folder_state(folder, verify=False)
+        if options.state and state.word != options.state:
+            continue
+        ended = state.record.get("ended", folder.stat().st_mtime)
+        figure = state.metrics.get("accuracy")
+        found.append((ended, [
+            key,
+            folder.parent.name,
+            folder.name.removesuffix(f"-{key}"),
+            state.word + (" (no weights)" if state.pruned else "") + (f" {state.detail}" if state.word == "resumable" else ""),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(ended)),
+            f"{state.record['wall_s']:.1f}" if "wall_s" in state.record else "",
+            f"{figure:.3f}" if isinstance(figure, float) else "",
+        ]))
+    rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
+    print_table([["key", "kind", "stage", "state", "when", "seconds", "accuracy"], *rows])
+    return 0

@@ -1,0 +1,31 @@
+"""`w2s rm KEY-PREFIX…`: remove stages. What was made from them stays, and says `missing` for them from then on."""
+
+import shutil
+
+from w2s_cli.commands.records import files_size, parse, parser, size, stage_of, store_of
+from w2s_cli.errors import UserError
+from w2s_cli.store.locks import claim, owner
+
+
+def run(argv: list[str]) -> int:
+    """Remove the named stages; with --weights only their weights."""
+    made = parser("rm", "Remove stages from the outputs folder.")
+    made.add_argument("keys", nargs="+", metavar="KEY-PREFIX")
+    made.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
+    options = parse(made, argv)
+    store = store_of(options)
+    folders = [stage_of(store, prefix) for prefix in options.keys]
+    for folder in dict.fromkeys(folders):
+        with claim(folder) as mine:
+            if not mine:
+                raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that first.")
+            if options.weights:
+                from w2s_cli.store.publish import prune_weights
+
+                freed = prune_weights(folder)
+            else:
+                freed = files_size(folder)
+                (folder / "record.json").unlink(missing_ok=True)  # first: a kill half-way leaves no stage that looks complete
+                shutil.rmtree(folder)
+        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({size(freed)})")
+    return 0

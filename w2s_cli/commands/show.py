@@ -1,0 +1,49 @@
+"""`w2s show KEY-PREFIX`: everything that is known of one stage."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.commands.records import files_size, input_keys, job_of, parse, parser, size, stage_of, store_of
+from w2s_cli.store.store import Store, folder_state
+
+
+def run(argv: list[str]) -> int:
+    """Print identity, inputs, state, metrics, files and provenance."""
+    made = parser("show", "Show one stage: identity, inputs, metrics, files, provenance.")
+    made.add_argument("key", metavar="KEY-PREFIX", help="the first digits of a key, as w2s ls shows it")
+    made.add_argument("--json", action="store_true", help="the same as JSON")
+    options = parse(made, argv)
+    store = store_of(options)
+    folder = stage_of(store, options.key)
+    job, state = job_of(folder), folder_state(folder, cache=store.digests)
+    if options.json:
+        print(json.dumps({"job": job, "state": state.word, "detail": state.detail, "metrics": state.metrics, "record": state.record}, indent=1))
+        return 0
+    print(f"{job['name']}: {job['kind']} {job['key']}  {state.word}  {state.detail}".rstrip())
+    print(f"folder: {folder}  ({size(files_size(folder))})")
+    section("params", job["params"])
+    inputs(store, job)
+    section("metrics", state.metrics)
+    record = {name: value for name, value in state.record.items() if name not in ("times", "inputs", "execution")}
+    for name in ("started", "ended"):
+        if name in record:
+            record[name] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record[name]))
+    section("record", record)
+    section("files", {path.relative_to(folder).as_posix(): size(path.stat().st_size) for path in sorted((folder / "result").rglob("*")) if path.is_file()})
+    return 0
+
+
+def section(title: str, values: dict[str, Any]) -> None:
+    """A heading and one `name: value` a line."""
+    if values:
+        print(f"\n{title}")
+        for name, value in values.items():
+            print(f"  {name}: {value if isinstance(value, str | Path) else json.dumps(value)}")
+
+
+def inputs(store: Store, job: dict[str, Any]) -> None:
+    """Each input with its key and folder."""
+    found = {f"{edge} {key}": str(store.folder(key) or "not there") for edge, key in input_keys(job)}
+    section("inputs", found)

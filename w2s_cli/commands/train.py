@@ -1,0 +1,189 @@
+"""train, label, evaluate, pretrain and plan: compose, plan, run, and show.
+
+* They differ in what they ask for: `train` the whole graph, `label` the weak labels, `evaluate` the evaluate stages from what is
+  there, `pretrain` its own method, `plan` nothing at all.
+* Running the same command again continues or shows the results; there is no other resume.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from w2s_cli import compose
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.folders import locate
+from w2s_cli.pipeline import Graph, Stage, build
+from w2s_cli.plan import Planned, survey
+from w2s_cli.resolve import Resolver
+from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
+from w2s_cli.store.files import write_json
+from w2s_cli.store.publish import prune_weights
+from w2s_cli.store.store import Store
+
+DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
+
+
+def train(argv: list[str]) -> int:
+    """The whole graph to PGR."""
+    return _command("train", argv)
+
+
+def label(argv: list[str]) -> int:
+    """Up to the weak labels."""
+    return _command("label", argv)
+
+
+def evaluate(argv: list[str]) -> int:
+    """Only the evaluate stages; never trains."""
+    return _command("evaluate", argv)
+
+
+def pretrain(argv: list[str]) -> int:
+    """A language model from scratch."""
+    return _command("pretrain", ["method=pretrain", *argv])
+
+
+def plan(argv: list[str]) -> int:
+    """Stages, keys, states and reasons; runs nothing."""
+    return _command("plan", argv)
+
+
+def _command(command: str, argv: list[str]) -> int:
+    overrides, force = _take_force(argv)
+    return compose.run(overrides, lambda configs, folders: _run(command, configs, folders, force, argv))
+
+
+def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Split `--force STAGE` off the overrides."""
+    rest, force, words = [], [], iter(argv)
+    for word in words:
+        if word == "--force" or word.startswith("--force="):
+            stage = word.partition("=")[2] or next(words, None)
+            if not stage:
+                raise UserError("--force needs the name of a stage, for example: --force student")
+            force.append(stage)
+        else:
+            rest.append(word)
+    return rest, force
+
+
+def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force: list[str], argv: list[str]) -> int:
+    store = Store(locate(configs[0]["outputs"]))
+    graph = build(configs, Resolver(store, folders))
+    targets = _targets(command, graph)
+    plans = survey(graph, store, targets, force=_forced(force, graph))
+    to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
+    if command == "plan":
+        from w2s_cli.show_plan import show_plan
+
+        show_plan(graph, plans, store)
+        return DONE
+    if command == "evaluate":
+        _refuse_training(to_run, argv)
+    if not to_run:
+        return _finish(command, graph, plans, store, configs[0])
+    return _execute(command, graph, plans, store, to_run, argv)
+
+
+def _execute(
+    command: str, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage], argv: list[str]
+) -> int:
+    """Run the missing stages under a view, then show the results or what went wrong."""
+    from w2s_cli.display import view
+    from w2s_cli.scheduler import Scheduler
+    from w2s_cli.show_plan import show_plan
+
+    _check_writable(store)
+    config = graph.jobs[0].config
+    show_plan(graph, plans, store)
+    folder = run_folder(graph, store, command)
+    write_run(folder, graph, plans, store)
+    again = "w2s " + " ".join([command, *argv])
+    with view(to_run, jobs=config["launcher"]["jobs"]) as shown:
+        outcome = Scheduler(graph, store, plans, config["launcher"], shown.event).run()
+    for key, message in outcome.failed.items():
+        where = store.folder(key)
+        print(f"\nstage {graph.stages[key].name} failed: {message}\n  log: {where}/log.txt", file=sys.stderr)
+    if outcome.blocked:
+        names = ", ".join(graph.stages[key].name for key in outcome.blocked)
+        print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
+    if outcome.stopped:
+        print(f"\nstopped; what was done is saved. Continue with: {again}", file=sys.stderr)
+        return INTERRUPTED
+    if outcome.failed:
+        print(f"\nthe finished stages are kept; the same command continues: {again}", file=sys.stderr)
+        return USER_ERROR if outcome.user_error else FAILED
+    return _finish(command, graph, plans, store, config)
+
+
+def _finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
+    """Write the run's record and print the table."""
+    from w2s_cli.show_results import show_results
+
+    if not config["keep_weights"]:
+        for key in plans:
+            found = store.folder(key)
+            if found is not None and graph.stages[key].kind == "finetune":
+                prune_weights(found)
+    folder = run_folder(graph, store, command)
+    if not (folder / "plan.json").exists():
+        write_run(folder, graph, plans, store)
+    link_stages(folder, graph, store)
+    found_results = results(graph, store)
+    write_json(folder / "results.json", found_results)
+    show_results(command, found_results, wall_times(graph, store), graph, plans, folder)
+    return DONE
+
+
+def _targets(command: str, graph: Graph) -> list[str]:
+    """Keys of the stages a command asks for."""
+    read = {key for stage in graph.stages.values() for key in stage.upstream()}
+    chosen: dict[str, Callable[[Stage], bool]] = {
+        "label": lambda stage: stage.key in _teaching(graph),
+        "evaluate": lambda stage: stage.kind in ("evaluate", "summary"),
+    }
+    wanted = chosen.get(command, lambda stage: stage.key not in read)
+    found = [key for key, stage in graph.stages.items() if wanted(stage)]
+    if not found:
+        raise UserError(f"w2s {command}: this method has no stage of that kind.")
+    return found
+
+
+def _teaching(graph: Graph) -> set[str]:
+    """Labels that some model is trained on."""
+    return {str(stage.inputs["labels"]) for stage in graph.stages.values() if "labels" in stage.inputs}
+
+
+def _forced(names: list[str], graph: Graph) -> set[str]:
+    keys: set[str] = set()
+    known = {stage.name for stage in graph.stages.values()}
+    for name in names:
+        if name not in known:
+            raise UserError(f'--force {name}: there is no stage "{name}".{did_you_mean(name, known)}')
+        keys.update(key for key, stage in graph.stages.items() if stage.name == name)
+    return keys
+
+
+def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
+    missing = [stage for stage in to_run if stage.kind not in ("evaluate", "summary")]
+    if missing:
+        names = ", ".join(dict.fromkeys(stage.name for stage in missing))
+        raise UserError(f"w2s evaluate never trains, and these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}")
+
+
+def _check_writable(store: Store) -> None:
+    """Fail before the work, not after it: the folder can be made, written, and has some space."""
+    from w2s_cli.store.store import StoreError, unwritable
+
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        probe = store.root / ".write-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(unwritable(store.root, error)) from error
+    free = shutil.disk_usage(store.root).free
+    if free < 50 * 2**20:
+        raise UserError(f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc shows what can go) or use outputs=DIR.")

@@ -1,0 +1,59 @@
+"""`w2s why KEY-PREFIX`: where a result comes from, down to data rows, code and commits; or what keeps it from being there."""
+
+from typing import Any
+
+from w2s_cli.commands.records import input_keys, job_of, parse, parser, stage_of, store_of
+from w2s_cli.store.store import Store, folder_state
+
+
+def run(argv: list[str]) -> int:
+    """Print the tree of inputs below one stage."""
+    made = parser("why", "Show where a stage's result comes from: its inputs, theirs, and what determined each.")
+    made.add_argument("key", metavar="KEY-PREFIX")
+    options = parse(made, argv)
+    store = store_of(options)
+    folder = stage_of(store, options.key)
+    explain(store, folder.name[-12:], "", set())
+    return 0
+
+
+def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "") -> None:
+    """One stage and, indented, its inputs; a stage that was shown above is only named."""
+    folder = store.folder(key)
+    head = f"{indent}{edge + ': ' if edge else ''}"
+    if folder is None:
+        print(f"{head}{key} is not in this outputs folder")
+        return
+    job, state = job_of(folder), folder_state(folder, cache=store.digests)
+    print(f"{head}{job['name']} ({job['kind']} {key}) {state.word} {state.detail}".rstrip() + (" (see above)" if key in seen else ""))
+    if key in seen:
+        return
+    seen.add(key)
+    for line in reasons(store, job, state.record):
+        print(f"{indent}    {line}")
+    for name, below in input_keys(job):
+        explain(store, below, indent + "  ", seen, name)
+
+
+def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    """What determined a stage, in words."""
+    params = job["params"]
+    lines = []
+    source = params.get("source")
+    if source:
+        lines.append("data " + " ".join(f"{name}={value}" for name, value in source.items() if value))
+        lines.append(f"pool {params['pool']}, limit {params.get('limit')}, data seed {params.get('seed')}")
+    if params.get("model"):
+        lines.append("model " + " ".join(f"{name}={value}" for name, value in params["model"].items()))
+    if "loss" in params:
+        lines.append(f"loss {params['loss']['name']} {params['loss']['args']} code {params['loss']['code']}, lr {params['lr']:g}, seed {params['seed']}")
+    git = (record.get("provenance") or {}).get("git")
+    if record:
+        commit = f"commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else "no git checkout"
+        lines.append(f"made by run {record['run']}, {commit}, w2s {record.get('provenance', {}).get('w2s', '?')}")
+    for key, digest in record.get("inputs", {}).items():
+        folder = store.folder(key)
+        now = folder_state(folder, verify=False).record.get("result") if folder else None
+        if now is not None and now != digest:
+            lines.append(f"OUTDATED: input {key} was made again with another result")
+    return lines

@@ -1,0 +1,49 @@
+"""The end of a command: one table per result, where the time went, and where the artifacts lie."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.pipeline import Graph
+from w2s_cli.plan import Planned
+from w2s_cli.tables import print_table, results_notes, results_table
+
+
+def show_results(
+    command: str,
+    results: list[dict[str, Any]],
+    wall: dict[str, float],
+    graph: Graph,
+    plans: dict[str, Planned],
+    folder: Path,
+) -> None:
+    """Print what a finished command came to; several runs of one family are shown by their summary."""
+    summaries = [entry for entry in results if entry["stage"] == "summary"]
+    for entry in summaries or results:
+        print_table(results_table(entry["metrics"]), title(entry), results_notes(entry["metrics"]))
+        print()
+    if not results:
+        rows = [["stage", "figures"]]
+        for key, stage in graph.stages.items():
+            if key in plans and plans[key].state.metrics:
+                rows.append([stage.name, brief(plans[key].state.metrics)])
+        if len(rows) > 1:
+            print_table(rows)
+            print()
+    slowest = sorted(wall.items(), key=lambda item: -item[1])
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slowest[:8])
+    print(f"time per stage: {spent}" + (f" and {len(slowest) - 8} more" if len(slowest) > 8 else ""))
+    print(f"artifacts: {os.path.relpath(folder)}/stages   results: {os.path.relpath(folder)}/results.json")
+
+
+def title(entry: dict[str, Any]) -> str:
+    """'wordnet-xs → wordnet-l on wordnet_living (naive, xent, seeds 0-4)'"""
+    seeds = entry["seeds"]
+    said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({entry['method']}, {entry['loss']}, {said})"
+
+
+def brief(metrics: dict[str, Any]) -> str:
+    """The plain figures of a stage in one line."""
+    found = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    return "  ".join(found)
