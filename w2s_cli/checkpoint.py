@@ -1,0 +1,83 @@
+"""A snapshot of training from which a resumed run equals an uninterrupted one.
+
+* Tensors in safetensors, everything else in JSON; never a pickle.
+* Written into `checkpoint.tmp/`, synced, then renamed to `checkpoint-<step>/`: a folder of that name is complete.
+  Older ones are removed after the rename, so there is always one to go back to.
+* Only what training changes is stored: trainable parameters, optimizer state, random state, position.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from w2s_cli.errors import UserError
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import read_json, sync_file, sync_folder, write_json
+
+_PATTERN = "checkpoint-*"
+
+
+def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write the state after `step` updates; `state` is anything else (JSON) that the loop needs back."""
+    fault("checkpoint.begin")
+    temporary = work / "checkpoint.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / "tensors.safetensors")
+    write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
+    sync_file(temporary / "tensors.safetensors")
+    sync_folder(temporary)
+    fault("checkpoint.files-written")
+    final = work / f"checkpoint-{step:09d}"
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(temporary, final)
+    sync_folder(work)
+    fault("checkpoint.renamed")
+    for older in sorted(work.glob(_PATTERN)):
+        if older != final:
+            shutil.rmtree(older)
+
+
+def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Put the newest snapshot into model, optimizer and random state; returns its `state`, or None if there is none.
+
+    The thread count is restored too, because it changes the last bits of sums.
+
+    Raises:
+        UserError: the snapshot is damaged or belongs to another model.
+    """
+    found = sorted(work.glob(_PATTERN))
+    if not found:
+        return None
+    folder = found[-1]
+    state = read_json(folder / "state.json")
+    try:
+        tensors = load_file(folder / "tensors.safetensors")
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[f"model/{name}"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, slot = name.split("/")
+                slots.setdefault(int(index), {})[slot] = tensor
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
+        torch.set_num_threads(int(state["threads"]))
+    except Exception as error:  # safetensors, torch and JSON each have their own error for a damaged file
+        raise UserError(f"{folder} cannot be read ({error}); remove that folder to start this stage again") from error
+    return dict(state)

@@ -1,0 +1,56 @@
+"""Where a stage computes and in which precision.
+
+* The precision is part of a stage's identity and the device is not, so a device that cannot run a precision is an
+  error with advice: it is never silently replaced by another one.
+* bf16 means autocast around the forward pass; weights, gradients and the optimizer stay in fp32, because Adam at a
+  learning rate of 1e-5 stalls on bf16 weights.
+"""
+
+import contextlib
+from typing import Any
+
+import torch
+
+from w2s_cli.errors import UserError
+
+
+def pick_device(execution: dict[str, Any], precision: str) -> torch.device:
+    """The torch device for `execution["device"]` (auto: cuda, else mps, else cpu), with threads and matmul mode set.
+
+    Raises:
+        UserError: the device is not there, or cannot run `precision` ("fp32", "bf16" or "tf32").
+    """
+    wanted = str(execution.get("device") or "auto")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f'device={wanted} is not a device; use "auto", "cpu", "cuda", "cuda:1" or "mps"') from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"device={wanted}: torch sees no CUDA device here; use device=cpu, or install a CUDA build of torch"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={wanted}: this machine has no Apple GPU; use device=auto")
+    if precision not in ("fp32", "bf16", "tf32"):
+        raise UserError(f'precision={precision} is unknown; use "fp32", "bf16" or "tf32"')
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(
+            f"precision=tf32 needs an NVIDIA GPU, but the device is {device.type}; set the model's precision=fp32"
+        )
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UserError(
+            "precision=bf16 needs an NVIDIA GPU of compute capability 8.0 or newer; set the model's precision=fp32"
+        )
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if execution.get("threads"):
+        torch.set_num_threads(int(execution["threads"]))
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """The context for a forward pass: bf16 autocast, or nothing."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

@@ -1,0 +1,92 @@
+"""Pretrain a small language model, from fresh weights, on the texts of one corpus file.
+
+* Everything that is needed to load the result lies in `model/`: config, weights (safetensors), fast tokenizer, card.
+* A resumed run trains the same tokenizer again and takes the same initial weights from the seed; only what training
+  changed comes from the checkpoint.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from w2s_cli import next_token
+from w2s_cli.batching import batches_of_rows, batches_of_tokens, epoch_order
+from w2s_cli.context import Context
+from w2s_cli.corpus import hold_out, read_texts, token_rows, train_tokenizer
+from w2s_cli.device import pick_device
+from w2s_cli.errors import UserError
+from w2s_cli.models import fresh_language_model, quiet, save_model
+from w2s_cli.store.faults import fault
+from w2s_cli.training import Recipe, train
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Train and write `ctx.result/model`; losses are in nats per token.
+
+    `params`: architecture {model_type, …config fields}, tokenizer {vocab_size, add_prefix_space}, corpus {templates},
+    sequence "entries" | "packed", max_length, batch_entries (rows) or batch_tokens, validation_share, precision, seed,
+    save_dtype "fp32" | "bf16", and the fields of `training.Recipe`. `ctx.execution["corpus_path"]` is the file.
+    """
+    fault("pretrain.start")
+    quiet()
+    device = pick_device(ctx.execution, params["precision"])
+    max_length, seed = int(params["max_length"]), int(params["seed"])
+    entries = read_texts(Path(ctx.execution["corpus_path"]), params["corpus"].get("templates") or [])
+    train_texts, held_texts = hold_out(entries, float(params.get("validation_share", 0.0)))
+    tokens = params["tokenizer"]
+    tokenizer = train_tokenizer(
+        train_texts, int(tokens["vocab_size"]), bool(tokens.get("add_prefix_space", True)), max_length
+    )
+    rows = token_rows(tokenizer, train_texts, params["sequence"], max_length, seed)
+    model = fresh_language_model(params["architecture"], tokenizer, max_length, seed, device)
+    next_token.check_output_layer(model, rows[0], device)
+    parameters = sum(p.numel() for p in model.parameters())
+    lengths = np.array([len(row) for row in rows])
+    ctx.log(f"{len(entries)} entries, {len(rows)} rows, {int(lengths.sum())} tokens per epoch, {parameters} parameters")
+
+    def batches(epoch: int) -> list[list[int]]:
+        order = epoch_order(len(rows), seed, epoch)
+        if params.get("batch_tokens"):
+            return batches_of_tokens(order, lengths, int(params["batch_tokens"]))
+        return batches_of_rows(order, int(params["batch_entries"]))
+
+    objective = next_token.objective(model, rows, device, params["precision"])
+    sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain")
+    metrics: dict[str, Any] = {
+        "final_loss": sums["loss"],  # mean over the updates of the last epoch
+        "steps": int(sums["steps"]),
+        "tokens": round(float(params["epochs"]) * int(lengths.sum())),
+        "tokens_per_epoch": int(lengths.sum()),
+        "rows": len(rows),
+        "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
+        "parameters": parameters,
+        "validation_loss": None,
+        "perplexity": None,
+    }
+    if held_texts:
+        model.eval()
+        held = token_rows(tokenizer, held_texts, "entries", max_length, seed)
+        budget = int(ctx.execution.get("eval_tokens", 32768))
+        loss = next_token.mean_loss(model, held, device, params["precision"], budget)
+        metrics |= {"validation_loss": loss, "perplexity": math.exp(loss)}
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if params["save_dtype"] not in dtypes:
+        raise UserError(f'save_dtype={params["save_dtype"]} is unknown; use "fp32" or "bf16"')
+    save_model(model.to(dtypes[params["save_dtype"]]), tokenizer, ctx.result / "model", _card(params, metrics))
+    return metrics
+
+
+def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The model card's text."""
+    architecture = ", ".join(f"{name} {value}" for name, value in sorted(params["architecture"].items()))
+    return (
+        f"A small language model ({metrics['parameters']:,} parameters: {architecture}),\n"
+        f"pretrained from fresh weights by `w2s pretrain` for weak-to-strong experiments.\n\n"
+        f"* {metrics['rows']:,} rows, {metrics['tokens_per_epoch']:,} tokens, {params['epochs']} epochs, "
+        f"{metrics['steps']:,} updates, learning rate {params['lr']}, seed {params['seed']}\n"
+        f"* text templates: {params['corpus'].get('templates') or 'one text per line'}\n"
+        f"* loss {metrics['final_loss']:.3f} nats per token (mean of the last epoch)\n"
+    )

@@ -1,0 +1,184 @@
+"""The one training loop, for every objective.
+
+* An objective is a function from the rows of an update to its contributions: each is a loss that the loop sends
+  backward at once, so that only one micro-batch's graph is alive. The loop knows nothing about labels or tokens.
+* Learning rate and order are functions of the step, not state; what is left to remember fits `checkpoint.py`.
+* Out of memory on a GPU: the micro-batch is halved and the update done again.
+* No accelerate here: its process-wide state forbids two precisions in one worker, and for one device it would only
+  wrap `autocast` and `backward`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from w2s_cli import checkpoint
+from w2s_cli.context import Context, Stopped
+from w2s_cli.errors import UserError
+from w2s_cli.store.faults import fault
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are updated; all of it is identity of the stage."""
+
+    epochs: float
+    lr: float
+    schedule: str = "cosine"  # to 0 at the last step; or linear, constant
+    warmup: float = 0.0  # share of the steps with a rising learning rate
+    optimizer: str = "adam"  # or adamw: decoupled decay, of matrices only
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None  # global norm; None = no clipping
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> "Recipe":
+        """The recipe inside a stage's params."""
+        chosen = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
+        return cls(**{**chosen, "betas": tuple(params.get("betas", cls.betas))})
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One micro-batch's part of an update."""
+
+    backward: Tensor  # scalar whose gradient is this part of the effective batch's gradient
+    sums: dict[str, Tensor | float]  # added up over micro-batches; "loss" is this part of the effective batch's loss
+
+
+Objective = Callable[[Sequence[int], float, int], Iterator[Contribution]]  # rows, progress in [0, 1), micro_tokens
+
+
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """The learning rate of update `step` (from 0) of `total`; cosine as torch's CosineAnnealingLR with eta_min 0."""
+    rising = round(recipe.warmup * total)
+    if step < rising:
+        return recipe.lr * (step + 1) / rising
+    done = (step - rising) / max(1, total - rising)
+    match recipe.schedule:
+        case "cosine":
+            return recipe.lr * 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            return recipe.lr * (1 - done)
+        case "constant":
+            return recipe.lr
+    raise UserError(f'schedule={recipe.schedule} is unknown; use "cosine", "linear" or "constant"')
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam or AdamW over the trainable parameters, in their order in the model."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
+    options: dict[str, Any] = {"lr": recipe.lr, "betas": recipe.betas, "fused": fused}
+    match recipe.optimizer:
+        case "adam":
+            return torch.optim.Adam(trainable, weight_decay=recipe.weight_decay, **options)
+        case "adamw":
+            matrices = [p for p in trainable if p.ndim > 1]
+            vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms are not decayed
+            groups = [
+                {"params": matrices, "weight_decay": recipe.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ]
+            return torch.optim.AdamW([group for group in groups if group["params"]], **options)
+    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam" or "adamw"')
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    batches: Callable[[int], list[list[int]]],
+    recipe: Recipe,
+    ctx: Context,
+    kind: str,
+) -> dict[str, float]:
+    """Train `model` in place, from the newest checkpoint in `ctx.work` if there is one.
+
+    `batches(epoch)` gives the effective batches of an epoch, the same number in each. Returns the sums of the last
+    epoch per update for "loss" and in total for the others, and "steps".
+
+    Raises:
+        Stopped: the stage was asked to stop; a checkpoint is written.
+        UserError: the loss is not finite, or one row does not fit the memory.
+    """
+    per_epoch = len(batches(0))
+    total = max(1, round(recipe.epochs * per_epoch))
+    optimizer = make_optimizer(model, recipe)
+    micro_tokens = int(ctx.execution.get("micro_tokens", 8192))
+    log_every = int(ctx.execution.get("log_every", 10))
+    first, sums = 0, dict[str, float]()
+    saved = checkpoint.load(ctx.work, model, optimizer)
+    if saved is not None:
+        first, sums = int(saved["step"]), dict(saved["sums"])
+        micro_tokens = min(micro_tokens, int(saved["micro_tokens"]))
+        ctx.log(f"resumed at step {first}/{total}")
+    ctx.cut_metrics(first)
+    model.train()
+    examples, tokens, started = 0, 0.0, time.monotonic()
+    epoch, plan = -1, list[list[int]]()
+    for step in range(first, total):
+        fault(f"{kind}.step")
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            plan = batches(epoch)
+        if step % per_epoch == 0:
+            sums = {}
+        rate = learning_rate(recipe, step, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows = plan[step % per_epoch]
+        update, micro_tokens = _gradients(model, objective, rows, step / total, micro_tokens, ctx)
+        if not math.isfinite(update["loss"]):
+            raise UserError(
+                f"the loss is {update['loss']} at step {step}: lower the learning rate (lr={recipe.lr}), "
+                "or set the model's precision=fp32"
+            )
+        if recipe.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for name, value in update.items():
+            sums[name] = sums.get(name, 0.0) + value
+        examples, tokens, done = examples + len(rows), tokens + update.get("tokens", 0.0), step + 1
+        if done % log_every == 0 or done == total:
+            ctx.record_metric(done, loss=update["loss"], lr=rate)
+        ctx.progress(done, total, loss=update["loss"], examples=examples, tokens=tokens)
+        stopping = ctx.stop_requested()
+        if done < total and (stopping or ctx.checkpoint_due()):
+            checkpoint.save(ctx.work, done, model, optimizer, {"sums": sums, "micro_tokens": micro_tokens})
+            ctx.log(f"checkpoint at step {done}/{total}")
+        if stopping and done < total:
+            raise Stopped
+    seconds = time.monotonic() - started
+    ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
+    in_last_epoch = (total - 1) % per_epoch + 1
+    return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": total}
+
+
+def _gradients(
+    model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, micro_tokens: int, ctx: Context
+) -> tuple[dict[str, float], int]:
+    """Accumulate the gradient of one effective batch; returns its sums and the micro-batch budget that fitted."""
+    while True:
+        sums: dict[str, Any] = {}
+        try:
+            for part in objective(rows, progress, micro_tokens):
+                part.backward.backward()  # type: ignore[no-untyped-call]
+                for name, value in part.sums.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            return {name: float(value) for name, value in sums.items()}, micro_tokens
+        except torch.OutOfMemoryError as error:
+            if micro_tokens <= 1:  # every piece was a single row already
+                raise UserError(
+                    "the device has not enough memory for one row: use gradient_checkpointing=true, "
+                    "a smaller max_length, train=lora, or a smaller model"
+                ) from error
+            micro_tokens = micro_tokens // 2
+        model.zero_grad(set_to_none=True)  # outside the handler, whose traceback keeps the failed graph alive
+        torch.cuda.empty_cache()
+        ctx.log(f"out of device memory: going on with micro_tokens={micro_tokens}")
