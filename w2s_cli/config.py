@@ -124,6 +124,32 @@ class LauncherConfig:
 
 
 @dataclass
+class PretrainConfig:
+    """One language model made from scratch (configs/pretrain/*.yaml)."""
+
+    name: str = MISSING
+    corpus: dict[str, Any] = field(default_factory=dict)  # path, and templates over its fields (jsonl) or none (text)
+    tokenizer: dict[str, Any] = field(default_factory=lambda: {"vocab_size": 4096, "add_prefix_space": True})
+    architecture: dict[str, Any] = field(default_factory=dict)  # model_type and fields of its transformers config
+    sequence: str = "entries"  # entries: each text its own row; packed: texts joined to rows of max_length
+    max_length: int = 64
+    batch_entries: int | None = None  # rows of an update …
+    batch_tokens: int | None = None  # … or tokens
+    epochs: float = 1.0  # passes over the corpus
+    lr: float = 1e-3
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    optimizer: str = "adamw"
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    weight_decay: float = 0.1
+    max_grad_norm: float | None = 1.0
+    precision: str = "bf16"
+    validation_share: float = 0.0  # entries held out, for the validation loss
+    seed: int = 0
+    save_dtype: str = "fp32"  # fp32 | bf16, of the saved weights
+
+
+@dataclass
 class MethodConfig:
     """A pipeline as data (configs/method/*.yaml)."""
 
@@ -145,7 +171,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
-    pretrain: dict[str, Any] = field(default_factory=dict)  # configs/pretrain/*.yaml, for `w2s pretrain`
+    pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: int = 0  # of every training
     seeds: int | None = None  # run seeds 0 … n-1 and summarise
     outputs: str = "outputs"
@@ -154,17 +180,23 @@ class Config:
     confidence: float = 0.95
 
 
+PRECISIONS = ("fp32", "tf32", "bf16")
 CHOICES = {
+    "pretrain.schedule": ("cosine", "linear", "constant"),
+    "pretrain.optimizer": ("adam", "adamw"),
+    "pretrain.precision": PRECISIONS,
+    "pretrain.sequence": ("entries", "packed"),
+    "pretrain.save_dtype": ("fp32", "bf16"),
     "train.mode": ("full", "lora", "probe"),
     "train.schedule": ("cosine", "linear", "constant"),
     "train.optimizer": ("adam", "adamw"),
     "train.labels": ("soft", "hard"),
     "labels.source": ("weak", "file"),
     "data.truncation": ("left", "right"),
-    "weak.precision": ("fp32", "tf32", "bf16"),
-    "strong.precision": ("fp32", "tf32", "bf16"),
-    "student.precision": ("fp32", "tf32", "bf16", None),
-    "ceiling.precision": ("fp32", "tf32", "bf16", None),
+    "weak.precision": PRECISIONS,
+    "strong.precision": PRECISIONS,
+    "student.precision": (*PRECISIONS, None),
+    "ceiling.precision": (*PRECISIONS, None),
 }
 
 POSITIVE = ("batch_size", "epochs", "lr", "max_length", "jobs", "threads", "micro_tokens", "eval_tokens", "lora_r", "seeds", "bootstrap")
@@ -174,7 +206,7 @@ def check(config: dict[str, Any]) -> None:
     """Refuse values that have the right type and no meaning."""
     for where, allowed in CHOICES.items():
         group, name = where.split(".")
-        if config[group][name] not in allowed:
+        if config[group] is not None and config[group][name] not in allowed:
             listed = ", ".join(str(choice) for choice in allowed if choice is not None)
             raise UserError(f"{where}={config[group][name]}: choose one of {listed}.")
     for group, values in [("", config), *((g, v) for g, v in config.items() if isinstance(v, dict))]:

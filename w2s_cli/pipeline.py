@@ -316,12 +316,10 @@ class _Builder:
         return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows})
 
     def _pretrain(self, name: str, *, recipe: dict[str, Any]) -> str:
-        if not recipe:
-            raise UserError("w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml.")
         params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}
         corpus = dict(recipe["corpus"])
         sha256, path = self.resolver.file(corpus.pop("path"), "pretrain.corpus.path")
         params["corpus"] = {**corpus, "sha256": sha256}
-        about = {"model": recipe["name"], "epochs": recipe.get("epochs"), "lr": recipe.get("lr")}
+        about = {"model": recipe["name"], "epochs": recipe["epochs"], "lr": recipe["lr"]}
         execution = {"corpus_path": path, "model_name": recipe["name"]}
         return _add(self.graph, name, "pretrain", params, {}, str(recipe["name"]), execution, about)

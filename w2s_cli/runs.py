@@ -27,7 +27,7 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     config = graph.jobs[0].config
     slug = f"{config['weak']['name']}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
-        slug = str(config["pretrain"].get("name", "pretrain"))
+        slug = str(config["pretrain"]["name"])
     folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{slug}-{digest}"
     folder.mkdir(parents=True)
     return folder

@@ -42,6 +42,8 @@ def evaluate(argv: list[str]) -> int:
 
 def pretrain(argv: list[str]) -> int:
     """A language model from scratch."""
+    if not any(word.startswith("pretrain=") for word in argv):
+        raise UserError("w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml, for example pretrain=wordnet-xs.")
     return _command("pretrain", ["method=pretrain", *argv])
 
 
