@@ -62,6 +62,14 @@ def test_several_runs_stand_side_by_side_each_with_its_pgr(tmp_path):
         assert text in found
 
 
+def test_long_titles_and_names_are_broken_to_fit(tmp_path):
+    name = "wordnet-xs → wordnet-l on wordnet_living"
+    plot_run({name: metrics(), "logconf": metrics()}, tmp_path / "runs.svg", f"{name} (naive, xent, seeds 0, 1, 2)")
+    found = texts(tmp_path / "runs.svg")
+    assert "wordnet-xs → wordnet-l" in found
+    assert max(map(len, found)) <= 45
+
+
 def test_a_run_without_a_weak_supervisor_is_drawn_without_pgr(tmp_path):
     plot_run({"file": metrics(roles=("student", "ceiling"))}, tmp_path / "run.svg")
     assert not [text for text in texts(tmp_path / "run.svg") if "PGR" in text or "supervisor" in text]

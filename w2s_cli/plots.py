@@ -8,6 +8,7 @@ display.
 """
 
 import itertools
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 COLUMN_INCHES, PAGE_INCHES = 3.3, 6.8
 GROUPS_IN_A_COLUMN = 3
+LETTERS_PER_INCH = 16  # of the title and the names; longer ones are broken
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 7,
@@ -59,14 +61,14 @@ def plot_run(runs: Mapping[str, Mapping[str, Any]], path: Path, title: str = "")
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        wide = len(runs) > GROUPS_IN_A_COLUMN
-        figure = Figure(figsize=(PAGE_INCHES if wide else COLUMN_INCHES, 2.3), layout="constrained")
+        inches = COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES
+        figure = Figure(figsize=(inches, 2.3), layout="constrained")
         axes = figure.add_subplot()
-        _frame(axes, runs, title)
+        _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
         if len(runs) == 1:
             _single(axes, next(iter(runs.values())))
         else:
-            _groups(axes, runs)
+            _groups(axes, runs, int((inches - 0.5) / len(runs) * LETTERS_PER_INCH))
         try:
             figure.savefig(path, metadata=metadata)
         except OSError as error:
@@ -86,7 +88,7 @@ def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> N
     margin = 0.12 * (high - low)
     axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("test accuracy")
-    axes.set_title(title, loc="left", pad=8)
+    axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend there
 
 
 def _chance(axes: "Axes", left: float, right: float, level: float) -> None:
@@ -167,14 +169,15 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
     )
 
 
-def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Several runs: a group of bars each, PGR under its name."""
+def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -> None:
+    """Several runs: a group of bars each, PGR under its name, which is broken after so many letters."""
     names = []
     for group, (name, metrics) in enumerate(runs.items()):
         for place, role in enumerate(COLOURS):
             if role in metrics:
                 _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
         pgr = metrics.get("pgr")
+        name = textwrap.fill(name, letters)
         names.append(f"{name}\nPGR {number(pgr['value'], 2)}\n{pgr_bounds(pgr)}" if pgr else name)
     levels = [metrics["majority"] for metrics in runs.values()]
     for level, neighbours in itertools.groupby(range(len(runs)), key=levels.__getitem__):
