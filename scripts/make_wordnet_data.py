@@ -8,20 +8,21 @@ Decisions:
 * The class comes from the lexicographer file of the synset: animal, person and
   plant are living (1); artifact, food, location, object and substance are not (0).
   Nouns of all other files (acts, feelings, groups, body parts...) are left out.
-* Biological taxa ("genus Canis": anything below "taxonomic group") are left out:
-  they name groups, and their Latin endings give the class away.
+* Taxa ("genus Canis") are left out, as they name groups and their Latin endings
+  give the class away, and so are gods and imaginary beings.
 * One word per synset, its first lemma, and one synset per word, the word's most
   frequent sense (the first in ``index.noun``), so no two lines are synonyms or
   share a word. A word, letter case ignored, with senses in both classes is dropped.
 * Only words without a space, hyphen, digit or full stop: in a phrase ("maple
   tree") the last word would give the class away.
 * ``hypernyms`` are the first lemmas of the up to three nearest synsets up the
-  first-hypernym (or instance-hypernym) chain, nearest first. Nouns without a
-  hypernym are dropped.
+  first-hypernym (or instance-hypernym) chain, nearest first. The chain ends below
+  the topmost synsets (``TOP``: "living thing", "object"...), so the class itself
+  is never written; a noun with nothing below them is dropped. ``lineage`` is the
+  same chain as one text, broadest first, as the pretraining text has it.
 * ``gloss`` is the definition as it stands, without the usage examples.
-* Both classes get the same number of lines: those whose synset id has the
-  smallest SHA-256 digest, which is a fixed pseudo-random choice. The lines are
-  sorted by that digest, so any prefix of the file is a random sample as well.
+* Both classes get the same number of lines: those whose synset id has the smallest
+  SHA-256 digest, a fixed pseudo-random choice. The lines are sorted by that digest.
 
 The output is byte-for-byte reproducible (gzip without name and time).
 """
@@ -31,14 +32,18 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 LIVING = {"05": "animal", "18": "person", "20": "plant"}
 NONLIVING = {"06": "artifact", "13": "food", "15": "location", "17": "object", "27": "substance"}
-TAXON = "taxonomic group"
+TOP = {"entity", "physical entity", "abstraction", "thing", "object", "whole", "matter", "part", "living thing"}
+TOP |= {"organism", "causal agent", "attribute", "relation", "group"}
+LEFT_OUT = {"taxonomic group", "spiritual being", "imaginary being"}
 WORD = re.compile(r"[A-Za-z']+")
 
 
@@ -54,13 +59,7 @@ class Synset:
 
     @property
     def label(self) -> int | None:
-        """1 for a living thing, 0 for a non-living one, None for neither."""
         return 1 if self.lexfile in LIVING else 0 if self.lexfile in NONLIVING else None
-
-
-def definition(gloss: str) -> str:
-    """The gloss up to the first quoted usage example."""
-    return gloss.split('; "')[0].split(' "')[0].strip(" ;:")
 
 
 def read_synsets(path: Path) -> dict[str, Synset]:
@@ -77,7 +76,8 @@ def read_synsets(path: Path) -> dict[str, Synset]:
         pointers = [parts[at + 1 + 4 * i : at + 5 + 4 * i] for i in range(int(parts[at]))]
         parents = [p[1] for p in pointers if p[0] in ("@", "@i")]
         parent = parents[0] if parents else None
-        synsets[parts[0]] = Synset(parts[0], parts[1], lemmas, parent, definition(gloss))
+        definition = gloss.split('; "')[0].split(' "')[0].strip(" ;:")  # without usage examples
+        synsets[parts[0]] = Synset(parts[0], parts[1], lemmas, parent, definition)
     return synsets
 
 
@@ -111,36 +111,32 @@ def make_entries(wordnet: Path, per_class: int, max_hypernyms: int) -> list[dict
         if synset.label is None or not WORD.fullmatch(word):
             continue
         offsets = senses[word.lower()]
-        if offsets[0] != synset.offset:
-            continue
-        if 1 - synset.label in {synsets[offset].label for offset in offsets}:
+        if offsets[0] != synset.offset or 1 - synset.label in {synsets[o].label for o in offsets}:
             continue
         chain = ancestors(synset, synsets)
-        if not chain or TAXON in chain or TAXON in synset.lemmas:
+        below_top = [*itertools.takewhile(lambda lemma: lemma not in TOP, chain)]
+        if not below_top or LEFT_OUT & {*chain, word}:
             continue
-        entry = {
-            "id": f"n{synset.offset}",
-            "word": word,
-            "label": synset.label,
-            "hypernyms": chain[:max_hypernyms],
-            "gloss": synset.gloss,
-        }
-        digest = hashlib.sha256(str(entry["id"]).encode()).hexdigest()
-        found[synset.label].append((digest, entry))
-    for label, entries in found.items():
-        print(f"class {label}: {len(entries)} nouns qualify")
-        if len(entries) < per_class:
-            raise SystemExit(f"class {label} has only {len(entries)} nouns; ask for fewer")
-    chosen = [pair for entries in found.values() for pair in sorted(entries, key=lambda p: p[0])[:per_class]]
-    return [entry for _, entry in sorted(chosen, key=lambda p: p[0])]
+        nearest = below_top[:max_hypernyms]
+        key = f"n{synset.offset}"
+        entry = {"id": key, "word": word, "label": synset.label, "hypernyms": nearest}
+        entry |= {"lineage": ", ".join(reversed(nearest)), "gloss": synset.gloss}
+        found[synset.label].append((hashlib.sha256(key.encode()).hexdigest(), entry))
+    for label, pairs in found.items():
+        print(f"class {label}: {len(pairs)} nouns qualify")
+        if len(pairs) < per_class:
+            raise SystemExit(f"class {label} has only {len(pairs)} nouns: lower --per-class")
+    chosen = [pair for pairs in found.values() for pair in sorted(pairs, key=itemgetter(0))[:per_class]]
+    return [entry for _, entry in sorted(chosen, key=itemgetter(0))]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the bundled WordNet noun data file.")
-    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder with data.noun and index.noun")
-    parser.add_argument("--out", type=Path, required=True, help="the .jsonl.gz file to write")
-    parser.add_argument("--per-class", type=int, default=6000, help="lines of each class")
-    parser.add_argument("--max-hypernyms", type=int, default=3, help="nearest hypernyms kept")
+    add = parser.add_argument
+    add("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder of data.noun, index.noun")
+    add("--out", type=Path, required=True, help="the .jsonl.gz file to write")
+    add("--per-class", type=int, default=6000, help="lines of each class")
+    add("--max-hypernyms", type=int, default=3, help="nearest hypernyms kept")
     args = parser.parse_args()
     entries = make_entries(args.wordnet, args.per_class, args.max_hypernyms)
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)

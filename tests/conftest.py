@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ANIMALS = "dog cat horse cow hen fox wolf bear lion seal".split()
-TOOLS = "saw axe drill hammer chisel plane vise clamp file rasp".split()
+ANIMALS = ["dog", "cat", "horse", "cow", "hen", "fox", "wolf", "bear", "lion", "seal"]
+TOOLS = ["saw", "axe", "drill", "hammer", "chisel", "plane", "vise", "clamp", "file", "rasp"]
 
 
 def command(arguments: Sequence[str]) -> list[str]:
@@ -49,7 +49,9 @@ def sentences(count: int, seed: int = 0) -> list[dict[str, object]]:
     for number in range(count):
         label = number % 2
         noun = drawn.choice(ANIMALS if label else TOOLS)
-        filler = " ".join(drawn.choice("the a big old red my one new".split()) for _ in range(drawn.randrange(1, 6)))
+        filler = " ".join(
+            drawn.choice(["the", "a", "big", "old", "red", "my", "one", "new"]) for _ in range(drawn.randrange(1, 6))
+        )
         rows.append({"id": f"r{number}", "text": f"{filler} {noun}", "label": label})
     return rows
 
@@ -64,7 +66,14 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, object]]) -> Path:
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Random checkpoints of a GPT-2 and a larger Llama with a tokenizer of their own, saved as the hub has them."""
     from tokenizers import ByteLevelBPETokenizer
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        set_seed,
+    )
 
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
@@ -79,7 +88,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_positions=64, n_embd=16, n_layer=1, n_head=2, pad_token_id=1))
     llama = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, pad_token_id=1
+            vocab_size=size,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            pad_token_id=1,
         )
     )
     found = {"weak": folder / "weak", "strong": folder / "strong"}

@@ -38,7 +38,19 @@ def test_store_imports_nothing_of_ours_but_itself(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] in WORK], ids=str)
 def test_work_knows_nothing_of_configuration_and_scheduling(path: Path) -> None:
-    forbidden = {"config", "compose", "pipeline", "scheduler", "plan", "commands", "cli", "launcher", "runs", "resolve", "kinds"}
+    forbidden = {
+        "config",
+        "compose",
+        "pipeline",
+        "scheduler",
+        "plan",
+        "commands",
+        "cli",
+        "launcher",
+        "runs",
+        "resolve",
+        "kinds",
+    }
     assert not ours(path) & forbidden
     assert not {name.split(".")[0] for name in imports(path, top_level=False)} & {"hydra", "omegaconf"}
 
@@ -83,4 +95,6 @@ def test_nothing_loads_pickles(path: Path) -> None:
 def test_a_file_has_a_docstring_and_at_most_350_lines(path: Path) -> None:
     text = (PACKAGE / path).read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 350
-    assert not text.strip() or ast.get_docstring(ast.parse(text)), "a module opens with a docstring that states its decisions"
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), (
+        "a module opens with a docstring that states its decisions"
+    )

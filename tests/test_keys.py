@@ -16,7 +16,9 @@ def test_key_does_not_depend_on_the_order_in_which_fields_are_written() -> None:
 
 def test_golden_key() -> None:
     """A change here makes every finished artifact in the world unreachable: raise FORMAT on purpose, or do not."""
-    ident = identity("label", 1, {"max_length": 32, "precision": "bf16", "text": "ü"}, {"model": "0123456789ab", "runs": ["a", "b"]})
+    ident = identity(
+        "label", 1, {"max_length": 32, "precision": "bf16", "text": "ü"}, {"model": "0123456789ab", "runs": ["a", "b"]}
+    )
     assert canonical_json(ident) == (
         '{"format":1,"inputs":{"model":"0123456789ab","runs":["a","b"]},"kind":"label",'
         '"params":{"max_length":32,"precision":"bf16","text":"ü"},"version":1}'

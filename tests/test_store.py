@@ -132,7 +132,9 @@ def test_a_claim_is_exclusive_and_ends_with_the_process(tmp_path: Path) -> None:
         "import sys, time\nfrom pathlib import Path\nfrom w2s_cli.store.locks import claim\n"
         "with claim(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment(), cwd=ROOT, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment(), cwd=ROOT, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"True\n"
         assert is_claimed(tmp_path)

@@ -28,7 +28,7 @@ COMMANDS = {
     "rm": ("rm:run", "remove stages"),
     "gc": ("gc:run", "find and remove what no run needs; dry by default"),
     "doctor": ("doctor:run", "versions, devices, disk, locks, hub, cached models; --verify hashes every artifact"),
-    "completion": ("completion:run", "print the shell completion script: eval \"$(w2s completion bash)\""),
+    "completion": ("completion:run", 'print the shell completion script: eval "$(w2s completion bash)"'),
 }
 
 
@@ -57,7 +57,10 @@ def dispatch(argv: list[str]) -> int:
         if isinstance(error, UserError | StoreError):
             print(f"w2s: {error}", file=sys.stderr)
             return 2
-        print(f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or something it did not foresee: --debug shows where.", file=sys.stderr)
+        print(
+            f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or something it did not foresee: --debug shows where.",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -68,10 +68,14 @@ def split_options(words: list[str]) -> tuple[list[str], list[str]]:
             options += [word, next(waiting, "")]
         elif word.startswith("-"):
             if word.partition("=")[0] not in OPTIONS:
-                raise UserError(f'unknown option "{word}".{did_you_mean(word, [*OPTIONS, "--force", "--debug", "--help"])}')
+                raise UserError(
+                    f'unknown option "{word}".{did_you_mean(word, [*OPTIONS, "--force", "--debug", "--help"])}'
+                )
             options.append(word)
         elif "=" not in word and not word.startswith("~"):
-            raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.')
+            raise UserError(
+                f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
+            )
         else:
             overrides.append(rewrite(word))
     return options, overrides
@@ -104,7 +108,9 @@ def explain(error: BaseException) -> str:
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
     if found := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
         group, name = found[1], found[2]
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or sorted(p.stem for p in (configs_folder() / group).glob("*.yaml"))
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or sorted(
+            p.stem for p in (configs_folder() / group).glob("*.yaml")
+        )
         return f'unknown {group} "{name}".{did_you_mean(name, options, shown=60)}'
     if found := re.search(r"Could not override '([^']+)'", text):
         field = found[1]
@@ -119,9 +125,16 @@ def explain(error: BaseException) -> str:
     if found := re.search(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text):
         where = re.search(r"full_key: (\S+)", text)
         return f"{where[1] if where else 'a field'}={found[1]}: not a valid {found[3].lower()}."
-    if "mismatched input" in text or "extraneous input" in text or "LexerNoViableAlt" in text or "no viable alternative" in text:
+    if (
+        "mismatched input" in text
+        or "extraneous input" in text
+        or "LexerNoViableAlt" in text
+        or "no viable alternative" in text
+    ):
         return f"cannot read an override: {text.splitlines()[0]} Quote values with special characters: 'data.text=\"a, b\"'."
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))]
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))
+    ]
     return " ".join(dict.fromkeys(lines))
 
 

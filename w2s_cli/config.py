@@ -199,7 +199,19 @@ CHOICES = {
     "ceiling.precision": (*PRECISIONS, None),
 }
 
-POSITIVE = ("batch_size", "epochs", "lr", "max_length", "jobs", "threads", "micro_tokens", "eval_tokens", "lora_r", "seeds", "bootstrap")
+POSITIVE = (
+    "batch_size",
+    "epochs",
+    "lr",
+    "max_length",
+    "jobs",
+    "threads",
+    "micro_tokens",
+    "eval_tokens",
+    "lora_r",
+    "seeds",
+    "bootstrap",
+)
 
 
 def check(config: dict[str, Any]) -> None:
@@ -217,7 +229,9 @@ def check(config: dict[str, Any]) -> None:
     if not 0 < config["confidence"] < 1:
         raise UserError(f"confidence={config['confidence']}: must lie between 0 and 1, for example 0.95.")
     if not 0 <= config["train"]["warmup"] < 1:
-        raise UserError(f"train.warmup={config['train']['warmup']}: a share of all steps, from 0 up to but not including 1.")
+        raise UserError(
+            f"train.warmup={config['train']['warmup']}: a share of all steps, from 0 up to but not including 1."
+        )
 
 
 def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:

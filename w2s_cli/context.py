@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - no error: what was asked for
     """The stage was asked to stop and has saved its state."""
 
 

@@ -20,7 +20,9 @@ class View(Protocol):
     """What `w2s train` shows its progress on."""
 
     def __enter__(self) -> "View": ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
     def event(self, stage: Stage, event: dict[str, Any]) -> None: ...
 
 
@@ -132,7 +134,9 @@ class LiveView:
             self.finished += good
             mark = "[green]✓[/]" if good else "[yellow]▪[/]" if kind == "stopped" else "[red]✗[/]"
             figures = f"{outcome(event)} in {clock.elapsed()}"
-            self.progress.update(task, completed=1 if good else None, total=1 if good else None, mark=mark, figures=figures)
+            self.progress.update(
+                task, completed=1 if good else None, total=1 if good else None, mark=mark, figures=figures
+            )
             self.progress.update(self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}")
 
 
@@ -146,7 +150,9 @@ def stage_label(stage: Stage) -> str:
 
 def outcome(event: dict[str, Any]) -> str:
     """The word for how a stage ended."""
-    return {"done": "done", "cached": "done by another command", "stopped": "stopped, state saved", "failed": "FAILED"}[event["event"]]
+    return {"done": "done", "cached": "done by another command", "stopped": "stopped, state saved", "failed": "FAILED"}[
+        event["event"]
+    ]
 
 
 def short(value: float) -> str:

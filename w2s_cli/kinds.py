@@ -33,7 +33,9 @@ pretrain = Kind(version=1, required=("recipe",))  # a language model from scratc
 finetune = Kind(version=1, required=("role", "model", "rows"), optional=("labels", "loss"), edges=("labels",))
 label = Kind(version=1, required=("model", "rows"), edges=("model",))  # a classifier's probabilities for a pool
 import_labels = Kind(version=1, required=("path", "rows"))  # labels from a file, keyed by row id
-evaluate = Kind(version=1, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling"))
+evaluate = Kind(
+    version=1, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling")
+)
 summary = Kind(version=1, required=("runs",), edges=("runs",))  # several seeds of one evaluate stage
 
 

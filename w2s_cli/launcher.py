@@ -35,7 +35,8 @@ def register(sweep: Sweep) -> None:
             if initial_job_idx > 0:
                 raise UserError("hydra.sweeper.max_batch_size splits the sweep: use hydra/launcher=basic with it.")
             configs = [
-                self.context.config_loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides
+                self.context.config_loader.load_sweep_config(self.config, list(overrides))
+                for overrides in job_overrides
             ]
             sweep(configs, source_folders(self.config.hydra))
             done = []

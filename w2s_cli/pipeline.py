@@ -104,7 +104,9 @@ def _summary(graph: Graph, jobs: list[Job], name: str) -> str:
     }
     inputs = {"runs": [job.names[name] for job in jobs]}
     first = graph.stages[inputs["runs"][0]]
-    return _add(graph, "summary", "summary", params, inputs, first.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds", {}, {})
+    return _add(
+        graph, "summary", "summary", params, inputs, first.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds", {}, {}
+    )
 
 
 def _add(
@@ -173,16 +175,22 @@ class _Builder:
         if name in self.job.names:
             return self.job.names[name]
         if name not in self.written:
-            raise UserError(f'stage "{asked_by}": there is no stage "{name}" in this method.{did_you_mean(name, self.written)}')
+            raise UserError(
+                f'stage "{asked_by}": there is no stage "{name}" in this method.{did_you_mean(name, self.written)}'
+            )
         if name in self.building:
-            raise UserError(f"the stages of this method depend on each other in a circle: {' → '.join([*self.building, name])}.")
+            raise UserError(
+                f"the stages of this method depend on each other in a circle: {' → '.join([*self.building, name])}."
+            )
         self.building.append(name)
         fields = {f: v for f, v in self.written[name].items() if f != "kind"}
         kind = self.written[name]["kind"]
         kinds.check_fields(name, kind, fields)
         make = getattr(self, f"_{kind}", None)
         if make is None:
-            raise UserError(f'stage "{name}": a method cannot name a stage of kind "{kind}"; it is added where it is needed.')
+            raise UserError(
+                f'stage "{name}": a method cannot name a stage of kind "{kind}"; it is added where it is needed.'
+            )
         key: str = make(name, **fields)
         self.building.pop()
         self.job.names[name] = key
@@ -207,7 +215,14 @@ class _Builder:
         return self.resolver.code("data/transforms", data["transform"]) if data["transform"] else None
 
     def _finetune(
-        self, name: str, *, role: str, model: Any, rows: str, labels: str = kinds.TRUTH, loss: dict[str, Any] | None = None
+        self,
+        name: str,
+        *,
+        role: str,
+        model: Any,
+        rows: str,
+        labels: str = kinds.TRUTH,
+        loss: dict[str, Any] | None = None,
     ) -> str:
         train = self.config["train"]
         inputs = {"rows": self._rows(rows, asked_by=name)}
@@ -306,7 +321,9 @@ class _Builder:
         inputs = {"rows": self._rows(rows, asked_by=name)}
         about = {"labels": path, "rows": rows}
         slug = f"{self.config['data']['name']}-{rows}"
-        return _add(self.graph, name, "import_labels", {"sha256": sha256}, inputs, slug, {"labels_path": absolute}, about)
+        return _add(
+            self.graph, name, "import_labels", {"sha256": sha256}, inputs, slug, {"labels_path": absolute}, about
+        )
 
     def _evaluate(self, name: str, *, rows: str, **models: str) -> str:
         inputs = {role: self._stage(stage, asked_by=name) for role, stage in models.items() if stage}

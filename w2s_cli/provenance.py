@@ -50,7 +50,9 @@ def git_state() -> dict[str, Any] | None:
     """Commit of the checkout that the package runs from, and the digest of what was changed in it since."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True
+        )
         return done.stdout
 
     try:

@@ -47,7 +47,9 @@ class Resolver:
             known = f"data:{path}:{canonical_json(data['splits'])}"
             return self._once(known, lambda: {"sha256": fingerprint(path, data["splits"])}), str(path)
         if not data.get("hub"):
-            raise UserError(f'data set "{data["name"]}" has neither hub (a hub id) nor path (a local file or folder): data.path=FILE')
+            raise UserError(
+                f'data set "{data["name"]}" has neither hub (a hub id) nor path (a local file or folder): data.path=FILE'
+            )
         commit = self.commit("dataset", data["hub"], data["revision"])
         return {"hub": data["hub"], "config": data["hub_config"], "revision": commit}, None
 
@@ -81,7 +83,7 @@ class Resolver:
             if (place / f"{name}.py").is_file() and name.isidentifier():
                 return place / f"{name}.py"
         known = {p.stem for place in places if place.is_dir() for p in place.glob("*.py") if p.stem != "__init__"}
-        raise UserError(f'{folder}: there is no {name}.py.{did_you_mean(name, known)}')
+        raise UserError(f"{folder}: there is no {name}.py.{did_you_mean(name, known)}")
 
     def loss(self, loss: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of a loss: its name, all its arguments with their defaults, and its code."""
@@ -100,7 +102,9 @@ class Resolver:
         if not path.is_dir():
             raise UserError(f'model "{name}": there is no folder {path}.')
         if not (path / "config.json").is_file():
-            raise UserError(f'model "{name}": {path} has no config.json; it must be a folder written by save_pretrained.')
+            raise UserError(
+                f'model "{name}": {path} has no config.json; it must be a folder written by save_pretrained.'
+            )
         files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
         listed = {p.name: sha256_file(p, self.store.digests) for p in files}
         return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
@@ -129,7 +133,9 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
     local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
     offline = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        raise UserError(f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and HF_HUB_OFFLINE is set. {offline}")
+        raise UserError(
+            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and HF_HUB_OFFLINE is set. {offline}"
+        )
     try:
         found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=10).sha
     except GatedRepoError as error:
@@ -139,8 +145,12 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
     except RevisionNotFoundError as error:
         raise UserError(f'{repo_type} {repo} has no revision "{revision}" on the hub.') from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`.") from error
-    except Exception as error:  # the hub client raises what its transport raises: no network looks different on every machine
+        raise UserError(
+            f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`."
+        ) from error
+    except (
+        Exception
+    ) as error:  # the hub client raises what its transport raises: no network looks different on every machine
         raise UserError(
             f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and the hub cannot be reached ({type(error).__name__}). {offline}"
         ) from error

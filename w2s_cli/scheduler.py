@@ -8,6 +8,7 @@
 * First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: they are killed.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -137,7 +138,9 @@ class Scheduler:
             "MKL_NUM_THREADS": threads,
             "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine; read when torch loads
             "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONPATH": os.pathsep.join(p for p in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")) if p),
+            "PYTHONPATH": os.pathsep.join(
+                p for p in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")) if p
+            ),
         }
         popen = subprocess.Popen(
             [sys.executable, "-m", "w2s_cli.worker", "--serve", str(os.getpid())],
@@ -214,7 +217,10 @@ class Scheduler:
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         hint = " (out of memory? try launcher.micro_tokens=2048)" if code == -signal.SIGKILL else ""
         message = f"its worker {cause}{hint}; the same command continues from the last checkpoint"
-        write_json(self.folders[worker.key] / "failed.json", {"event": "failed", "message": message, "user": False, "time": time.time()})
+        write_json(
+            self.folders[worker.key] / "failed.json",
+            {"event": "failed", "message": message, "user": False, "time": time.time()},
+        )
         self._failed(worker.key, message, user=False)
         self.view(self.graph.stages[worker.key], {"event": "failed", "message": message})
 
@@ -234,10 +240,8 @@ class Scheduler:
         """Let a worker go; closing its standard input ends it."""
         self._forget(worker)
         if worker.popen.stdin is not None:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 worker.popen.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             worker.popen.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -264,4 +268,3 @@ class Scheduler:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-

@@ -14,12 +14,22 @@ def show_plan(graph: Graph, plans: dict[str, Planned], store: Store) -> None:
         if key in plans:
             plan = plans[key]
             word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
-            name = f"{stage.name} s{stage.identity['params']['seed']}" if several and stage.kind == "finetune" else stage.name
+            name = (
+                f"{stage.name} s{stage.identity['params']['seed']}"
+                if several and stage.kind == "finetune"
+                else stage.name
+            )
             rows.append([name, stage.kind, what(stage), key, word, plan.why])
     if all(not row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
     to_run = sum(plan.to_run for plan in plans.values())
-    print_table(rows, notes=[f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run", *notes(graph, plans)])
+    print_table(
+        rows,
+        notes=[
+            f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run",
+            *notes(graph, plans),
+        ],
+    )
     print(flush=True)
 
 
@@ -51,7 +61,9 @@ def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     found += power(graph)
     drifted = sorted({graph.stages[key].kind for key, plan in plans.items() if plan.word == "drift"})
     if drifted:
-        found.append(f"Caution: the code of {', '.join(drifted)} has changed since these results were made (drift); --force STAGE redoes one.")
+        found.append(
+            f"Caution: the code of {', '.join(drifted)} has changed since these results were made (drift); --force STAGE redoes one."
+        )
     return list(dict.fromkeys(found))
 
 
@@ -62,7 +74,11 @@ def power(graph: Graph) -> list[str]:
     if not any(stage.kind == "evaluate" for stage in graph.stages.values()):
         return []
     seeds = max((len(jobs) for jobs, _ in graph.summaries), default=1)
-    limits = [stage.about.get("limit") for stage in graph.stages.values() if stage.kind == "rows" and stage.about.get("rows") == "test"]
+    limits = [
+        stage.about.get("limit")
+        for stage in graph.stages.values()
+        if stage.kind == "rows" and stage.about.get("rows") == "test"
+    ]
     if not limits or not limits[0]:
         return []
     shown = minimum_detectable(limits[0], seeds)

@@ -45,5 +45,9 @@ def title(entry: dict[str, Any]) -> str:
 
 def brief(metrics: dict[str, Any]) -> str:
     """The plain figures of a stage in one line."""
-    found = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    found = [
+        f"{name} {value:.4g}"
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
     return "  ".join(found)

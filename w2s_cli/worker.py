@@ -3,8 +3,8 @@
 * It reads only stage.json and the results of the inputs it names; any stage can be replayed by hand.
 * The claim is held here, by the process that does the work, and the record is looked at again under it: nothing runs twice.
 * One import for all stages it is given; base weights that several stages share are read once (`session`).
-* With --serve it takes jobs from standard input, one JSON object {"folder", "redo"} a line, and dies with its parent. Events go to standard output as JSON
-  lines; whatever libraries print goes to the stage's log.
+* With --serve it takes jobs from standard input, one JSON object {"folder", "redo"} a line, and dies with its parent. Events go to
+  standard output as JSON lines; whatever libraries print goes to the stage's log.
 * First SIGTERM (or SIGUSR2): the running stage saves its state and stops. The parent handles Ctrl-C.
 """
 
@@ -55,7 +55,11 @@ class Worker:
             with claim(folder) as mine:
                 if not mine:
                     outcome: dict[str, Any] = {"event": "busy"}
-                elif (record := read_json(folder / "record.json")) and record["run"] != redo and not publish.damage(folder):
+                elif (
+                    (record := read_json(folder / "record.json"))
+                    and record["run"] != redo
+                    and not publish.damage(folder)
+                ):
                     outcome = {"event": "cached"}
                 else:
                     outcome = self._work(folder, read_json(folder / "stage.json"), emit)
@@ -81,7 +85,9 @@ class Worker:
             except OSError as error:
                 traceback.print_exc()
                 return {"event": "failed", "message": _disk_message(error, folder), "user": error.errno == errno.ENOSPC}
-            except Exception as error:  # a bug or a library's error: the traceback is in log.txt, the line goes to the user
+            except (
+                Exception
+            ) as error:  # a bug or a library's error: the traceback is in log.txt, the line goes to the user
                 traceback.print_exc()
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
         return {"event": "done"}
@@ -99,7 +105,9 @@ class Worker:
             raise UserError(f"{folder}/stage.json is missing or cut short: run the command that made it again.")
         ident = keys.identity(job["kind"], job["version"], job["params"], job["inputs"])
         if keys.stage_key(ident) != job["key"] or not folder.name.endswith(job["key"]):
-            raise UserError(f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: w2s rm {job['key']}")
+            raise UserError(
+                f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: w2s rm {job['key']}"
+            )
         store = Store(folder.parents[2])
         started, cpu = time.time(), _cpu_seconds()
         record: dict[str, Any] = {
@@ -120,7 +128,9 @@ class Worker:
                     above = store.folder(key)
                     problems = ["it is not there"] if above is None else publish.damage(above, cache=store.digests)
                     if above is None or problems:
-                        raise UserError(f"the input {edge} ({above or key}) cannot be used: {'; '.join(problems)}. Run w2s train again.")
+                        raise UserError(
+                            f"the input {edge} ({above or key}) cannot be used: {'; '.join(problems)}. Run w2s train again."
+                        )
                     locks.enter_context(reading(above))
                     record["inputs"][key] = keys_digest(above)
                     found.append(above / "result")

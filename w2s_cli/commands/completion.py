@@ -44,5 +44,9 @@ def words(line: str) -> list[str]:
     fields = [f"{role}.{name}" for role in ("weak", "strong") for name in field_names(ModelConfig)]
     fields += [f"{role}.{name}" for role in ("student", "ceiling") for name in field_names(RoleConfig)]
     fields += [f"train.{name}" for name in field_names(TrainConfig)]
-    fields += [name for name in field_names(Config) if name not in known and name not in ("weak", "strong", "student", "ceiling")]
+    fields += [
+        name
+        for name in field_names(Config)
+        if name not in known and name not in ("weak", "strong", "student", "ceiling")
+    ]
     return [f"{name}=" for name in (*offered, *fields) if name.startswith(last)]

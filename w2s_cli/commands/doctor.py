@@ -24,7 +24,9 @@ Line = tuple[str, str]  # (ok | note | PROBLEM, text)
 
 def run(argv: list[str]) -> int:
     """Print the checks."""
-    made = parser("doctor", "Look at versions, devices, disk, locks, hub and cached models; --verify hashes every artifact.")
+    made = parser(
+        "doctor", "Look at versions, devices, disk, locks, hub and cached models; --verify hashes every artifact."
+    )
     made.add_argument("--verify", action="store_true", help="hash every artifact of every finished stage in full")
     options = parse(made, argv)
     root = locate(options.outputs)
@@ -67,7 +69,10 @@ def devices() -> Iterator[Line]:
             free, total = torch.cuda.mem_get_info(index)
             yield "ok", f"cuda:{index} {torch.cuda.get_device_name(index)}, {size(free)} of {size(total)} free"
     elif torch.version.cuda and shutil.which("nvidia-smi"):
-        yield "PROBLEM", "nvidia-smi is there but torch sees no GPU: driver and torch build may not match; runs would use the CPU"
+        yield (
+            "PROBLEM",
+            "nvidia-smi is there but torch sees no GPU: driver and torch build may not match; runs would use the CPU",
+        )
     elif torch.backends.mps.is_available():
         yield "ok", "mps (Apple GPU)"
     else:
@@ -85,13 +90,20 @@ def outputs(root: Path) -> Iterator[Line]:
     if locks_work(existing):
         yield "ok", f"file locks work in {existing}"
     else:
-        yield "PROBLEM", f"file locks do not work in {existing}: two commands could run one stage twice; use a folder on a local disk"
+        yield (
+            "PROBLEM",
+            f"file locks do not work in {existing}: two commands could run one stage twice; use a folder on a local disk",
+        )
 
 
 def hub() -> Iterator[Line]:
     """Whether models can be downloaded, and which are here."""
     cache = hub_cache()
-    models = sorted(path.name[len("models--") :].replace("--", "/") for path in cache.glob("models--*/")) if cache.is_dir() else []
+    models = (
+        sorted(path.name[len("models--") :].replace("--", "/") for path in cache.glob("models--*/"))
+        if cache.is_dir()
+        else []
+    )
     yield "ok", f"hub cache {cache}: {', '.join(models) if models else 'no models yet'}"
     if os.environ.get("HF_HUB_OFFLINE"):
         yield "note", "HF_HUB_OFFLINE is set: only cached models and data can be used"
@@ -102,7 +114,10 @@ def hub() -> Iterator[Line]:
         HfApi().repo_info("gpt2", timeout=5)
         yield "ok", "the hub can be reached"
     except Exception as error:  # no network shows itself in many exceptions
-        yield "note", f"the hub cannot be reached ({type(error).__name__}): only cached, local and bundled models and data can be used"
+        yield (
+            "note",
+            f"the hub cannot be reached ({type(error).__name__}): only cached, local and bundled models and data can be used",
+        )
 
 
 def artifacts(store: Store) -> Iterator[Line]:
@@ -111,6 +126,9 @@ def artifacts(store: Store) -> Iterator[Line]:
     for key, folder in sorted(store.folders().items()):
         state = folder_state(folder, full=True)
         if state.word == "damaged":
-            yield "PROBLEM", f"{folder.relative_to(store.root)}: {state.detail}; w2s train makes it again, w2s rm {key} removes it"
+            yield (
+                "PROBLEM",
+                f"{folder.relative_to(store.root)}: {state.detail}; w2s train makes it again, w2s rm {key} removes it",
+            )
         sound += state.word == "done"
     yield "ok", f"{sound} finished stages verified"

@@ -17,9 +17,13 @@ from w2s_cli.tables import print_table
 
 def run(argv: list[str]) -> int:
     """List what can be removed, and remove it with --yes."""
-    made = parser("gc", "Find what no run needs any more: stages outside every run, stale work, old results. Dry by default.")
+    made = parser(
+        "gc", "Find what no run needs any more: stages outside every run, stale work, old results. Dry by default."
+    )
     made.add_argument("--yes", action="store_true", help="remove what is listed")
-    made.add_argument("--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)")
+    made.add_argument(
+        "--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)"
+    )
     options = parse(made, argv)
     store = store_of(options)
     found = candidates(store, options.days)
@@ -27,7 +31,12 @@ def run(argv: list[str]) -> int:
         print(f"{store.root}: nothing to remove.")
         return 0
     total = sum(files_size(path) for path, _ in found)
-    print_table([["what", "size", "why"], *([str(path.relative_to(store.root)), size(files_size(path)), why] for path, why in found)])
+    print_table(
+        [
+            ["what", "size", "why"],
+            *([str(path.relative_to(store.root)), size(files_size(path)), why] for path, why in found),
+        ]
+    )
     if not options.yes:
         print(f"{size(total)} in {len(found)} folders. Nothing was removed; w2s gc --yes removes them.")
         return 0

@@ -23,13 +23,16 @@ examples:
 OVERRIDES = """\
 An option is chosen as GROUP=NAME and a field set as FIELD=VALUE, in Hydra's grammar; a command's folder of results is outputs=DIR.
 strong.* sets student and ceiling alike, student.* and ceiling.* one of them, weak.* the weak supervisor.
---config-dir DIR adds your own YAML files (and DIR/losses/*.py); -m runs a sweep; --force STAGE makes a stage again; --debug shows tracebacks.
+--config-dir DIR adds your own YAML files (and DIR/losses/*.py); -m runs a sweep.
+--force STAGE makes a stage again; --debug shows tracebacks.
 Running the same command again continues an interrupted run, or shows its results."""
 
 
 def show_help(commands: Mapping[str, tuple[str, str]]) -> int:
     """Print the overview."""
-    print("w2s: weak-to-strong generalization experiments as resumable stages\n\nusage: w2s COMMAND [GROUP=NAME | FIELD=VALUE]…\n")
+    print(
+        "w2s: weak-to-strong generalization experiments as resumable stages\n\nusage: w2s COMMAND [GROUP=NAME | FIELD=VALUE]…\n"
+    )
     print(EXAMPLES + "\n\ncommands:")
     for name, (_, line) in commands.items():
         print(f"  {name:<11}{line}")
@@ -48,7 +51,9 @@ def show_command_help(name: str, commands: Mapping[str, tuple[str, str]]) -> int
     if "parser(" in inspect.getsource(run):
         code: int = run(["--help"])
         return code
-    print(f"w2s {name}: {commands[name][1]}\n\nusage: w2s {name} [GROUP=NAME | FIELD=VALUE]…\n\n{EXAMPLES}\n\n{OVERRIDES}")
+    print(
+        f"w2s {name}: {commands[name][1]}\n\nusage: w2s {name} [GROUP=NAME | FIELD=VALUE]…\n\n{EXAMPLES}\n\n{OVERRIDES}"
+    )
     return 0
 
 

@@ -27,15 +27,22 @@ def run(argv: list[str]) -> int:
             continue
         ended = state.record.get("ended", folder.stat().st_mtime)
         figure = state.metrics.get("accuracy")
-        found.append((ended, [
-            key,
-            folder.parent.name,
-            folder.name.removesuffix(f"-{key}"),
-            state.word + (" (no weights)" if state.pruned else "") + (f" {state.detail}" if state.word == "resumable" else ""),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(ended)),
-            f"{state.record['wall_s']:.1f}" if "wall_s" in state.record else "",
-            f"{figure:.3f}" if isinstance(figure, float) else "",
-        ]))
+        found.append(
+            (
+                ended,
+                [
+                    key,
+                    folder.parent.name,
+                    folder.name.removesuffix(f"-{key}"),
+                    state.word
+                    + (" (no weights)" if state.pruned else "")
+                    + (f" {state.detail}" if state.word == "resumable" else ""),
+                    time.strftime("%Y-%m-%d %H:%M", time.localtime(ended)),
+                    f"{state.record['wall_s']:.1f}" if "wall_s" in state.record else "",
+                    f"{figure:.3f}" if isinstance(figure, float) else "",
+                ],
+            )
+        )
     rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
     print_table([["key", "kind", "stage", "state", "when", "seconds", "accuracy"], *rows])
     return 0

@@ -10,8 +10,12 @@ from w2s_cli.store.files import read_json
 
 def run(argv: list[str]) -> int:
     """Draw the latest run, or the named one."""
-    made = parser("plot", "Draw weak supervisor, student and ceiling of a run (default: the latest) with 95 % intervals.")
-    made.add_argument("run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name")
+    made = parser(
+        "plot", "Draw weak supervisor, student and ceiling of a run (default: the latest) with 95 % intervals."
+    )
+    made.add_argument(
+        "run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name"
+    )
     made.add_argument("--to", metavar="FILE", help="png, svg or pdf (default: figure.png in the run's folder)")
     options = parse(made, argv)
     store = store_of(options)
@@ -31,7 +35,9 @@ def run(argv: list[str]) -> int:
     from w2s_cli.plots import plot_run
 
     path = locate(options.to) if options.to else found[-1].parent / "figure.png"
-    named = {f"{e['loss']}" if len({e["loss"] for e in chosen}) == len(chosen) else title(e): e["metrics"] for e in chosen}
-    plot_run(named if len(chosen) > 1 else chosen[0]["metrics"], path, title(chosen[0]) if len(chosen) == 1 else "")
+    named = {
+        f"{e['loss']}" if len({e["loss"] for e in chosen}) == len(chosen) else title(e): e["metrics"] for e in chosen
+    }
+    plot_run(named, path, title(chosen[0]) if len(chosen) == 1 else "")
     print(os.path.relpath(path))
     return 0

@@ -60,7 +60,9 @@ def job_of(folder: Path) -> dict[str, Any]:
 
 def input_keys(job: dict[str, Any]) -> list[tuple[str, str]]:
     """(edge, key) of all inputs of a stage."""
-    return [(edge, key) for edge, value in job["inputs"].items() for key in (value if isinstance(value, list) else [value])]
+    return [
+        (edge, key) for edge, value in job["inputs"].items() for key in (value if isinstance(value, list) else [value])
+    ]
 
 
 def files_size(folder: Path) -> int:

@@ -25,7 +25,9 @@ def run(argv: list[str]) -> int:
                 freed = prune_weights(folder)
             else:
                 freed = files_size(folder)
-                (folder / "record.json").unlink(missing_ok=True)  # first: a kill half-way leaves no stage that looks complete
+                (folder / "record.json").unlink(
+                    missing_ok=True
+                )  # first: a kill half-way leaves no stage that looks complete
                 shutil.rmtree(folder)
         print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({size(freed)})")
     return 0

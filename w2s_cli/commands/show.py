@@ -19,7 +19,18 @@ def run(argv: list[str]) -> int:
     folder = stage_of(store, options.key)
     job, state = job_of(folder), folder_state(folder, cache=store.digests)
     if options.json:
-        print(json.dumps({"job": job, "state": state.word, "detail": state.detail, "metrics": state.metrics, "record": state.record}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "job": job,
+                    "state": state.word,
+                    "detail": state.detail,
+                    "metrics": state.metrics,
+                    "record": state.record,
+                },
+                indent=1,
+            )
+        )
         return 0
     print(f"{job['name']}: {job['kind']} {job['key']}  {state.word}  {state.detail}".rstrip())
     print(f"folder: {folder}  ({size(files_size(folder))})")
@@ -31,7 +42,14 @@ def run(argv: list[str]) -> int:
         if name in record:
             record[name] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record[name]))
     section("record", record)
-    section("files", {path.relative_to(folder).as_posix(): size(path.stat().st_size) for path in sorted((folder / "result").rglob("*")) if path.is_file()})
+    section(
+        "files",
+        {
+            path.relative_to(folder).as_posix(): size(path.stat().st_size)
+            for path in sorted((folder / "result").rglob("*"))
+            if path.is_file()
+        },
+    )
     return 0
 
 

@@ -12,10 +12,15 @@ from w2s_cli.tables import print_table
 def run(argv: list[str]) -> int:
     """Print the states of the stages of one run."""
     made = parser("status", "Show how far a run is (default: the latest).")
-    made.add_argument("run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name")
+    made.add_argument(
+        "run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name"
+    )
     options = parse(made, argv)
     store = store_of(options)
-    runs = sorted((p for kind in ("runs", "sweeps") for p in (store.root / kind).glob("*/*") if (p / "plan.json").exists()), key=lambda p: p.stat().st_mtime)
+    runs = sorted(
+        (p for kind in ("runs", "sweeps") for p in (store.root / kind).glob("*/*") if (p / "plan.json").exists()),
+        key=lambda p: p.stat().st_mtime,
+    )
     if options.run:
         runs = [path for path in runs if options.run.rstrip("/") in str(path)]
     if not runs:
@@ -31,5 +36,7 @@ def run(argv: list[str]) -> int:
         if state and state.word == "done" and "wall_s" in state.record:
             detail = f"{state.record['wall_s']:.1f} s"
         rows.append([entry["name"], entry["kind"], entry["key"], word, detail])
-    print_table(rows, title=os.path.relpath(folder), notes=[", ".join(f"{count} {word}" for word, count in counts.items())])
+    print_table(
+        rows, title=os.path.relpath(folder), notes=[", ".join(f"{count} {word}" for word, count in counts.items())]
+    )
     return 0

@@ -43,7 +43,9 @@ def evaluate(argv: list[str]) -> int:
 def pretrain(argv: list[str]) -> int:
     """A language model from scratch."""
     if not any(word.startswith("pretrain=") for word in argv):
-        raise UserError("w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml, for example pretrain=wordnet-xs.")
+        raise UserError(
+            "w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml, for example pretrain=wordnet-xs."
+        )
     return _command("pretrain", ["method=pretrain", *argv])
 
 
@@ -172,7 +174,9 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
     missing = [stage for stage in to_run if stage.kind not in ("evaluate", "summary")]
     if missing:
         names = ", ".join(dict.fromkeys(stage.name for stage in missing))
-        raise UserError(f"w2s evaluate never trains, and these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}")
+        raise UserError(
+            f"w2s evaluate never trains, and these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}"
+        )
 
 
 def _check_writable(store: Store) -> None:
@@ -188,4 +192,6 @@ def _check_writable(store: Store) -> None:
         raise StoreError(unwritable(store.root, error)) from error
     free = shutil.disk_usage(store.root).free
     if free < 50 * 2**20:
-        raise UserError(f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc shows what can go) or use outputs=DIR.")
+        raise UserError(
+            f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc shows what can go) or use outputs=DIR."
+        )

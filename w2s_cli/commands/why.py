@@ -25,7 +25,10 @@ def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "")
         print(f"{head}{key} is not in this outputs folder")
         return
     job, state = job_of(folder), folder_state(folder, cache=store.digests)
-    print(f"{head}{job['name']} ({job['kind']} {key}) {state.word} {state.detail}".rstrip() + (" (see above)" if key in seen else ""))
+    print(
+        f"{head}{job['name']} ({job['kind']} {key}) {state.word} {state.detail}".rstrip()
+        + (" (see above)" if key in seen else "")
+    )
     if key in seen:
         return
     seen.add(key)
@@ -46,10 +49,13 @@ def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[s
     if params.get("model"):
         lines.append("model " + " ".join(f"{name}={value}" for name, value in params["model"].items()))
     if "loss" in params:
-        lines.append(f"loss {params['loss']['name']} {params['loss']['args']} code {params['loss']['code']}, lr {params['lr']:g}, seed {params['seed']}")
+        loss = params["loss"]
+        lines.append(f"loss {loss['name']} {loss['args']} code {loss['code']}, lr {params['lr']:g}, seed {params['seed']}")
     git = (record.get("provenance") or {}).get("git")
     if record:
-        commit = f"commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else "no git checkout"
+        commit = (
+            f"commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else "no git checkout"
+        )
         lines.append(f"made by run {record['run']}, {commit}, w2s {record.get('provenance', {}).get('w2s', '?')}")
     for key, digest in record.get("inputs", {}).items():
         folder = store.folder(key)
