@@ -196,7 +196,7 @@ class _Builder:
         self.job.names[name] = key
         return key
 
-    def _rows(self, pool: str, *, asked_by: str) -> str:
+    def _pool(self, pool: str, *, asked_by: str) -> str:
         """The rows stage of one pool of the data set."""
         if pool not in POOLS:
             raise UserError(f'stage "{asked_by}": unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
@@ -205,11 +205,18 @@ class _Builder:
             data = self.config["data"]
             source, path = self.resolver.data(data)
             params = rows_params(data, pool=pool, source=source, transform_file=self._transform_file(data))
-            execution = {"data_path": path, "transform_folders": [str(f) for f in self.resolver.folders]}
+            execution = {
+                "data_path": path,
+                "transform_folders": [str(f) for f in self.resolver.folders],
+                "expected": data["expected"],
+            }
             slug = f"{data['name']}-{pool}"
             about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
             self.job.names[name] = _add(self.graph, name, "rows", params, {}, slug, execution, about)
         return self.job.names[name]
+
+    def _rows(self, name: str, *, pool: str) -> str:
+        return self._pool(pool, asked_by=name)
 
     def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
         return self.resolver.code("data/transforms", data["transform"]) if data["transform"] else None
@@ -225,7 +232,7 @@ class _Builder:
         loss: dict[str, Any] | None = None,
     ) -> str:
         train = self.config["train"]
-        inputs = {"rows": self._rows(rows, asked_by=name)}
+        inputs = {"rows": self._pool(rows, asked_by=name)}
         if labels != kinds.TRUTH:
             inputs["labels"] = self._stage(labels, asked_by=name)
         settings = self._model_settings(name, role, model)
@@ -292,14 +299,14 @@ class _Builder:
         name = f"features:{settings['name']}:{rows}"
         if name not in self.job.names:
             execution = {"model_path": settings["path"], "trust_remote_code": settings["trust_remote_code"]}
-            inputs = {"rows": self._rows(rows, asked_by=model)}
+            inputs = {"rows": self._pool(rows, asked_by=model)}
             slug = f"{settings['name']}-{self.config['data']['name']}-{rows}"
             about = {"model": settings["name"], "rows": rows, "revision": settings["base"].get("revision")}
             self.job.names[name] = _add(self.graph, name, "features", params, inputs, slug, execution, about)
         return self.job.names[name]
 
     def _label(self, name: str, *, model: str, rows: str) -> str:
-        inputs = {"model": self._stage(model, asked_by=name), "rows": self._rows(rows, asked_by=name)}
+        inputs = {"model": self._stage(model, asked_by=name), "rows": self._pool(rows, asked_by=name)}
         if model not in self.settings:
             raise UserError(f'stage "{name}": "{model}" is no finetune stage, so it cannot label.')
         settings = self.settings[model]
@@ -318,7 +325,7 @@ class _Builder:
 
     def _import_labels(self, name: str, *, path: str, rows: str) -> str:
         sha256, absolute = self.resolver.file(path, "labels")
-        inputs = {"rows": self._rows(rows, asked_by=name)}
+        inputs = {"rows": self._pool(rows, asked_by=name)}
         about = {"labels": path, "rows": rows}
         slug = f"{self.config['data']['name']}-{rows}"
         return _add(
@@ -327,7 +334,7 @@ class _Builder:
 
     def _evaluate(self, name: str, *, rows: str, **models: str) -> str:
         inputs = {role: self._stage(stage, asked_by=name) for role, stage in models.items() if stage}
-        inputs["rows"] = self._rows(rows, asked_by=name)
+        inputs["rows"] = self._pool(rows, asked_by=name)
         params = {"bootstrap": self.config["bootstrap"], "confidence": self.config["confidence"]}
         slug = f"{self.config['weak']['name']}-{self.config['strong']['name']}-{self.config['data']['name']}-s{self.config['seed']}"
         return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows})

@@ -1,0 +1,229 @@
+"""Killed anywhere, the same command continues and ends with the same bytes as a run that nobody disturbed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import command, environment
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# One step per checkpoint, so that a kill anywhere loses at most one.
+EVERY_STEP = ["launcher.checkpoint_seconds=0", "launcher.log_every=1"]
+
+TRAINING_POINTS = [
+    "rows.claimed",
+    "rows.start",
+    "finetune.claimed",
+    "finetune.start",
+    "finetune.step:1",
+    "finetune.step:3",
+    "checkpoint.begin",
+    "checkpoint.files-written",
+    "checkpoint.renamed",
+    "label.claimed",
+    "label.start",
+    "label.step",
+    "evaluate.claimed",
+    "evaluate.start",
+    "evaluate.step",
+]
+PUBLISHING_POINTS = [
+    "publish.begin",
+    "publish.synced",
+    "publish.manifest-written",
+    "publish.renamed",
+    "publish.recorded",
+    "publish.cleaned",
+]
+
+
+def artifacts(outputs: Path) -> dict[str, str]:
+    """key → manifest.json, which holds the digests of labels, metrics and weights, of every finished stage."""
+    found = {}
+    for record in sorted(outputs.glob("stages/*/*/record.json")):
+        found[record.parent.name[-12:]] = (record.parent / "result" / "manifest.json").read_text()
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Both folders hold the same stages, byte for byte."""
+    first, second = artifacts(one), artifacts(other)
+    assert first.keys() == second.keys()
+    assert first
+    for key, manifest in first.items():
+        assert json.loads(manifest) == json.loads(second[key]), key
+    assert first == second
+
+
+def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log: Path) -> None:
+    """Run the command once per point, dying there, and at last to its end."""
+    for point in points:
+        done = w2s(*arguments, code=None, W2S_FAULT=point, W2S_FAULT_LOG=str(log))
+        assert done.returncode == 1, f"{point}: {done.stdout}\n{done.stderr}"
+        assert "killed by signal 9" in done.stderr
+    assert log.read_text().splitlines() == [point.partition(":")[0] for point in points]
+    w2s(*arguments)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for outputs of uninterrupted runs, shared by the tests of this file."""
+    return tmp_path_factory.mktemp("undisturbed")
+
+
+def test_a_worker_killed_at_any_point_of_training_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s("train", *tiny, *EVERY_STEP, "outputs=plain")
+    kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], TRAINING_POINTS, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
+    w2s("train", *quick, "outputs=plain")
+    kill_at_each(w2s, ["train", *quick, "outputs=killed"], PUBLISHING_POINTS, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    probe = [*tiny, "train=probe"]
+    w2s("train", *probe, "outputs=plain")
+    kill_at_each(w2s, ["train", *probe, "outputs=killed"], ["features.claimed", "features.start", "features.step"], tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_several_seeds_killed_in_the_summary_are_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    seeds = [*tiny, "seeds=2", "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
+    w2s("train", *seeds, "outputs=plain")
+    points = ["summary.claimed", "summary.start", "summary.step"]
+    kill_at_each(w2s, ["train", *seeds, "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
+    """SIGKILL the whole process group at random moments, `kills` times, then let the command finish; compare."""
+    drawn = random.Random(seed)
+    arguments = command(["train", *tiny, *EVERY_STEP])
+    subprocess.run([*arguments, "outputs=plain"], cwd=folder, env=environment(), check=True, capture_output=True)
+    hits = 0
+    wait_s = 9.0
+    while hits < kills:
+        process = subprocess.Popen(
+            [*arguments, "outputs=killed"], cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=drawn.uniform(0.5, wait_s))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            hits += 1
+            continue
+        assert process.returncode == 0
+        for record in sorted((folder / "killed").glob("stages/*/*/record.json"))[hits % 3 :: 3]:
+            record.unlink()  # it got through: take some stages back, so that there is something to kill
+    subprocess.run([*arguments, "outputs=killed"], cwd=folder, env=environment(), check=True, capture_output=True)
+    assert_same(folder / "plain", folder / "killed")
+
+
+def test_eight_random_kills_of_the_process_group_change_nothing(tiny: list[str], tmp_path: Path) -> None:
+    random_kills(tiny, tmp_path, kills=8, seed=1)
+
+
+@pytest.mark.slow
+def test_thirty_random_kills_of_the_process_group_change_nothing(tiny: list[str], tmp_path: Path) -> None:
+    random_kills(tiny, tmp_path, kills=30, seed=2)
+
+
+def worker_of(outputs: Path, kind: str, within_s: float = 60.0) -> int:
+    """The process id of the worker once it has a stage of `kind` and has made some steps."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        for owner in outputs.glob(f"stages/{kind}/*/owner.json"):
+            if (owner.parent / "metrics.jsonl").exists():
+                return int(json.loads(owner.read_text())["pid"])
+        time.sleep(0.05)
+    raise AssertionError(f"no worker took a {kind} stage")
+
+
+def start(tiny: list[str], folder: Path) -> subprocess.Popen[str]:
+    """The command, long enough to be disturbed."""
+    arguments = command(["train", *tiny, "launcher.log_every=1", "weak.epochs=200", "outputs=out"])
+    return subprocess.Popen(
+        arguments, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    """Whether a process has ended."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_killed_parent_leaves_no_worker_behind(tiny: list[str], tmp_path: Path) -> None:
+    process = start(tiny, tmp_path)
+    worker = worker_of(tmp_path / "out", "finetune")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert gone(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tiny, tmp_path)
+    worker = worker_of(tmp_path / "out", "finetune")
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: parent and worker both get it
+    else:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "Continue with: w2s train" in errors
+    assert gone(worker)
+    states = subprocess.run(command(["status", "outputs=out"]), cwd=tmp_path, env=environment(), capture_output=True, text=True).stdout
+    assert "resumable" in states
+    assert "step " in states
+
+
+def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> None:
+    process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
+    worker = worker_of(tmp_path / "out", "finetune")
+    os.kill(worker, signal.SIGSTOP)  # it cannot answer the first one
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert gone(worker)
+
+
+def test_four_commands_at_once_run_every_stage_once(tiny: list[str], tmp_path: Path) -> None:
+    arguments = command(["train", "-m", *tiny, "seed=0,1", "data.limits={weak_train: 48, strong_train: 48, test: 48}", "outputs=out"])
+    started = [
+        subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in started:
+        out, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, f"{out}\n{errors}"
+        assert "PGR" in out
+    folders = list((tmp_path / "out").glob("stages/*/*/record.json"))
+    runs = [json.loads(path.read_text())["run"] for path in folders]
+    assert len(runs) == 3 + 2 * 8 + 1  # rows; two seeds of the method's stages; the summary
+    assert not list((tmp_path / "out").glob("stages/*/*/old"))
+    began = [path for path in (tmp_path / "out").glob("stages/finetune/*/log.txt") if path.read_text().count("resumed")]
+    assert not began

@@ -1,0 +1,203 @@
+"""Forty wrong commands and inputs: each has one message that says what is wrong and what to do, exit code 2, and no traceback."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import sentences, write_jsonl
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    """Exit code 2, every phrase is in the message, no traceback."""
+    assert done.returncode == 2, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    for phrase in said:
+        assert phrase in done.stderr, f"{phrase!r} is not in:\n{done.stderr}"
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+WORDS: dict[str, tuple[list[str], list[str]]] = {
+    "unknown command": (["trian"], ['unknown command "trian"', 'Did you mean "train"']),
+    "unknown option": (["train", "--focre", "student"], ['unknown option "--focre"', 'Did you mean "--force"']),
+    "unknown option of a record command": (["ls", "--colour"], ["w2s ls", "--colour", "--help"]),
+    "bare word": (["train", "gpt2"], ['"gpt2" is not an override', "weak=gpt2"]),
+    "misspelt group": (["plan", "wek=gpt2"], ['unknown option or field "wek"', 'Did you mean "weak"']),
+    "misspelt key": (["plan", "strong.lrr=1"], ['unknown field "strong.lrr"', 'Did you mean "lr"']),
+    "misspelt top-level field": (["plan", "sede=1"], ['unknown option or field "sede"', 'Did you mean "seed"']),
+    "added key": (["plan", "+strong.foo=1"], ["strong.foo", "unknown field"]),
+    "unknown model": (["plan", "weak=gpt3"], ['unknown model "gpt3"', 'Did you mean "gpt2"', "pythia-70m"]),
+    "unknown strong model in a sweep": (["plan", "-m", "strong=qwen,qwne"], ['unknown model "qwne"', 'Did you mean "qwen"']),
+    "unknown data set": (["plan", "data=sciqq"], ['unknown data "sciqq"', 'Did you mean "sciq"']),
+    "unknown loss": (["plan", "loss=xnet"], ['unknown loss "xnet"', 'Did you mean "xent"']),
+    "unknown method": (["plan", "method=nave"], ['unknown method "nave"', 'Did you mean "naive"']),
+    "wrong type": (["plan", "strong.lr=fast"], ["strong.lr=fast", "not a valid float"]),
+    "negative learning rate": (["plan", "strong.lr=-1"], ["strong.lr=-1.0", "greater than 0"]),
+    "zero seeds": (["plan", "seeds=0"], ["seeds=0", "greater than 0"]),
+    "unknown precision": (["plan", "weak.precision=fp8"], ["weak.precision=fp8", "fp32, tf32, bf16"]),
+    "unknown schedule": (["plan", "train.schedule=cos"], ["train.schedule=cos", "cosine"]),
+    "unknown loss argument": (["plan", "loss=logconf", "+loss.args.alhpa=1"], ['no argument "alhpa"', 'Did you mean "alpha']),
+    "no path for local data": (["plan", "data=local"], ["data.path", "command line"]),
+    "no path for a local model": (["plan", "weak=local"], ["weak.path", "command line"]),
+    "string for a role": (["plan", "student=gpt2"], ["student"]),
+    "unbalanced override": (["plan", "data.options={a: 1"], ["cannot read an override"]),
+    "unknown stage to force": (["plan", "--force", "studnet"], ['no stage "studnet"', 'Did you mean "student"']),
+    "force without a stage": (["train", "--force"], ["--force needs the name of a stage"]),
+    "pretrain without a recipe": (["pretrain"], ["needs a recipe", "pretrain=NAME"]),
+    "labels file that is not there": (["plan", "labels=file", "labels.path=no.jsonl"], ["labels", "no.jsonl"]),
+    "no outputs yet": (["ls"], ["holds no stages", "w2s train"]),
+    "evaluate before train": (["evaluate"], ["never trains", "Run: w2s train"]),
+    "model not cached, offline": (["plan", "weak=gpt2"], ["model gpt2", "HF_HUB_OFFLINE", "weak.path="]),
+    "data not cached, offline": (["plan", "data=sciq"], ["dataset allenai/sciq", "HF_HUB_OFFLINE", "data.path="]),
+    "bundled path that tries to leave": (["plan", "weak=local", "weak.path=bundled:../../x"], ["does not ship with w2s"]),
+    "unknown shell": (["completion", "tcsh"], ["bash, zsh or fish"]),
+}
+
+
+@pytest.mark.parametrize("case", WORDS, ids=lambda name: name.replace(" ", "-"))
+def test_wrong_words(w2s: Run, case: str) -> None:
+    words, said = WORDS[case]
+    assert_refused(w2s(*words, code=None), *said)
+
+
+def without(tiny: list[str], *names: str) -> list[str]:
+    """The overrides less those of `names`."""
+    return [word for word in tiny if word.partition("=")[0] not in names]
+
+
+def with_rows(tiny: list[str], folder: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """The tiny run on other rows."""
+    return [*without(tiny, "data.path"), f"data.path={write_jsonl(folder / 'rows.jsonl', rows)}"]
+
+
+DATA: dict[str, tuple[Callable[[list[dict[str, Any]]], list[dict[str, Any]]], list[str]]] = {
+    "one class only": (lambda rows: [{**row, "label": 1} for row in rows], ["class"]),
+    "NaN labels": (lambda rows: [*rows[:50], {**rows[50], "label": float("nan")}, *rows[51:]], ["label", "NaN"]),
+    "empty data": (lambda rows: [], ["rows.jsonl"]),
+    "duplicate ids": (lambda rows: [{**row, "id": "same"} for row in rows], ["id", "same"]),
+    "too few rows for a pool": (lambda rows: rows[:2], ["rows"]),
+}
+
+
+@pytest.mark.parametrize("case", DATA, ids=lambda name: name.replace(" ", "-"))
+def test_wrong_data(w2s: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
+    change, said = DATA[case]
+    assert_refused(w2s("train", *with_rows(tiny, tmp_path, change(list(sentences(240)))), code=None), *said)
+
+
+def test_missing_column(w2s: Run, tiny: list[str]) -> None:
+    assert_refused(w2s("train", *without(tiny, "data.text"), "data.text=txet", code=None), "txet", 'Did you mean "text"')
+
+
+def test_missing_file(w2s: Run, tiny: list[str]) -> None:
+    assert_refused(w2s("plan", *without(tiny, "data.path"), "data.path=nowhere.jsonl", code=None), "nowhere.jsonl")
+
+
+def test_truncated_gzip(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "cut.jsonl.gz"
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in sentences(240)).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    assert_refused(w2s("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "cut.jsonl.gz")
+
+
+def test_foreign_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "picture.parquet"
+    path.write_bytes(os.urandom(2000))
+    assert_refused(w2s("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "picture.parquet")
+
+
+def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    rows = [{**row, "text": "the big old " * 100 + str(row["text"])} for row in sentences(240)]
+    w2s("train", *with_rows(tiny, tmp_path, rows), "outputs=out")
+    metrics = [json.loads(path.read_text())["metrics"] for path in (tmp_path / "out").glob("stages/finetune/*/result/manifest.json")]
+    assert [m["truncated"]["share"] for m in metrics] == [1.0] * 3
+
+
+def labels_file(tmp_path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[str]:
+    """Labels for every row, less or more what `change` does."""
+    rows = [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
+    return ["labels=file", f"labels.path={write_jsonl(tmp_path / 'labels.jsonl', change(rows))}"]
+
+
+def test_labels_for_unknown_rows(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = labels_file(tmp_path, lambda rows: [{**row, "id": f"x{row['id']}"} for row in rows])
+    assert_refused(w2s("train", *tiny, *words, code=None), "labels.jsonl", "id")
+
+
+def test_labels_that_leave_rows_out(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    assert_refused(w2s("train", *tiny, *labels_file(tmp_path, lambda rows: rows[:10]), code=None), "labels.jsonl")
+
+
+def damaged_model(tiny_models: dict[str, Path], folder: Path, change: Callable[[Path], None]) -> list[str]:
+    """A copy of the strong model with something wrong in it."""
+    shutil.copytree(tiny_models["strong"], folder / "broken")
+    change(folder / "broken")
+    return ["strong=local", f"strong.path={folder / 'broken'}"]
+
+
+def test_model_folder_without_config(w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    words = damaged_model(tiny_models, tmp_path, lambda path: (path / "config.json").unlink())
+    assert_refused(w2s("plan", *without(tiny, "strong", "strong.path"), *words, code=None), "config.json", "save_pretrained")
+
+
+def test_truncated_weights(w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    def cut(path: Path) -> None:
+        weights = path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+
+    words = damaged_model(tiny_models, tmp_path, cut)
+    assert_refused(w2s("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
+
+
+def test_checkpoint_of_another_architecture(w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    words = damaged_model(
+        tiny_models, tmp_path, lambda path: shutil.copy(tiny_models["weak"] / "model.safetensors", path / "model.safetensors")
+    )
+    assert_refused(w2s("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
+
+
+def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
+    done = w2s("train", *tiny, "outputs=out", code=None, W2S_FAULT="publish.synced:5=enospc")
+    assert_refused(done, "no space left on device", "the same command continues")
+    assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_outputs_folder_that_is_not_writable(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert_refused(w2s("train", *tiny, "outputs=locked/out", code=None), "cannot write", "belongs to")
+
+
+def test_outputs_that_is_a_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert_refused(w2s("train", *tiny, "outputs=file", code=None), "cannot write to", "outputs=DIR")
+
+
+def test_tampered_labels_are_refused_when_their_inputs_are_gone(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s("train", *tiny, "outputs=out")
+    labels = next((tmp_path / "out").glob("stages/label/*test*/result/labels.parquet"))
+    labels.write_bytes(labels.read_bytes()[:-1] + b"x")
+    assert_refused(w2s("evaluate", *tiny, "outputs=out", code=None), "never trains", "Run: w2s train")
+    assert "damaged" in w2s("plan", *tiny, "outputs=out").stdout
+    assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
+
+
+def test_edited_stage_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s("train", *tiny, "outputs=out")
+    path = next((tmp_path / "out").glob("stages/finetune/weak-*/stage.json"))
+    job = json.loads(path.read_text())
+    path.write_text(json.dumps({**job, "params": {**job["params"], "lr": 1.0}}))
+    assert_refused(w2s("train", *tiny, "outputs=out", code=None), "was edited", "w2s rm")
+
+
+@pytest.mark.parametrize("words", [["show", "zzz"], ["why", "zzz"], ["rm", "zzz"], ["logs", "zzz"]], ids=" ".join)
+def test_a_key_that_does_not_exist(w2s: Run, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "outputs" / "stages").mkdir(parents=True)
+    assert_refused(w2s(*words, code=None), '"zzz"', "w2s ls")
