@@ -47,7 +47,7 @@ def fresh_language_model(
         "pad_token_id": tokenizer.pad_token_id,
     }
     config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **fields})
-    drop_no_values(config)
+    zero_dropout(config)
     positions = getattr(config, "max_position_embeddings", max_length)
     if positions < max_length:
         raise UserError(f"max_length={max_length} but architecture has positions for {positions} tokens only")
@@ -59,7 +59,7 @@ def fresh_language_model(
         raise UserError(f"architecture {model_type}: {error}") from error
 
 
-def drop_no_values(config: Any) -> None:
+def zero_dropout(config: Any) -> None:
     """Set every dropout rate in a config to 0: training then is in train mode, as gradient checkpointing needs."""
     for name, value in vars(config).items():
         if "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,0 +1,50 @@
+"""Losses: one file each, with one public function of the file's name.
+
+    def xent(logits, labels, *, progress, …) -> Tensor
+
+* `logits` [rows, classes] fp32, `labels` [rows, classes] probabilities (one-hot for hard labels), `progress` in [0, 1)
+  is the share of the training that is done; the keyword arguments are the `args` of `configs/loss/<name>.yaml`.
+  It returns a scalar: the mean over the given rows.
+* A file says `PER_EXAMPLE = True` if its loss is a mean of terms that each depend on one row. Others, and files that
+  do not say it, are given the whole effective batch, however many micro-batches it takes.
+* To add one: put `losses/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from w2s_cli.errors import UserError, did_you_mean
+
+
+class Loss(NamedTuple):
+    """A loss function, and whether micro-batches may call it on a part of the effective batch."""
+
+    function: Callable[..., Any]
+    per_example: bool
+
+
+def load_loss(name: str, folders: Sequence[Path | str] = ()) -> Loss:
+    """The loss of `<folder>/losses/<name>.py`, else of the package.
+
+    Raises:
+        UserError: there is none of that name, its file fails, or defines no function of its name.
+    """
+    places = [*(Path(folder) / "losses" for folder in folders), Path(__file__).parent]
+    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
+    if path is None or not name.isidentifier():
+        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
+        raise UserError(f'there is no loss "{name}" (losses/{name}.py).{did_you_mean(name, known)}')
+    spec = importlib.util.spec_from_file_location(f"w2s_cli.losses.{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file does
+        raise UserError(f"the loss file {path} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"the loss file {path} defines no function {name}(logits, labels, *, progress)")
+    return Loss(function, bool(getattr(module, "PER_EXAMPLE", False)))

@@ -1,0 +1,92 @@
+"""Tiny random checkpoints in the hub's own layout and file names, made on the fly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
+
+FAMILIES = ("gpt2", "qwen2", "llama", "opt", "gpt_neox", "bert")
+WIDTH = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+FIELDS: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+    "qwen2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1},
+    "llama": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 2},
+    "opt": {**WIDTH, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    "gpt_neox": {**WIDTH, "intermediate_size": 64},
+    "bert": {**WIDTH, "intermediate_size": 64},
+}
+END = "<|endoftext|>"
+
+
+def byte_tokenizer(pad: str | None = None) -> PreTrainedTokenizerFast:
+    """One token per byte in GPT-2's order, so id 0 is "!"; the end token comes last, and there is no pad token."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [chr(b) for b in printable] + [chr(0x100 + n) for n in range(256 - len(printable))]
+    bpe = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = {"eos_token": END, "bos_token": END, "unk_token": END, **({"pad_token": pad} if pad else {})}
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=64, **special)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A BERT-like tokenizer over letters, with [CLS] and [SEP]."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(c) for c in range(33, 127)]
+    vocab = {piece: i for i, piece in enumerate([*special, *letters, *("##" + letter for letter in letters)])}
+    pieces = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    pieces.normalizer = normalizers.Lowercase()
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=pieces, model_max_length=64, **names)
+
+
+def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
+    """Write a random checkpoint of `family` as its language model, with the quirks of the real repositories."""
+    tokenizer = word_tokenizer() if family == "bert" else byte_tokenizer(END if family == "qwen2" else None)
+    vocab = len(tokenizer) + (7 if family == "qwen2" else 0)  # Qwen's embedding is larger than its tokenizer
+    ends = {"pad_token_id": 0} if family == "bert" else {"bos_token_id": 256, "eos_token_id": 256}
+    if family == "opt":
+        ends["pad_token_id"] = 1
+    config = AutoConfig.for_model(family, **{"vocab_size": vocab, **FIELDS[family], **ends, **fields})
+    torch.manual_seed(seed)
+    kind = AutoModelForMaskedLM if family == "bert" else AutoModelForCausalLM
+    kind.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    if family == "gpt2":  # the real file has no prefix, and carries the causal masks
+        tensors = {name.removeprefix("transformer."): value for name, value in tensors.items()}
+        tensors |= {f"h.{layer}.attn.bias": torch.ones(1, 1, 64, 64) for layer in range(2)}
+    if family == "gpt_neox":
+        tensors |= {f"gpt_neox.layers.{layer}.attention.bias": torch.ones(1, 1, 64, 64) for layer in range(2)}
+        tensors |= {f"gpt_neox.layers.{layer}.attention.rotary_emb.inv_freq": torch.ones(4) for layer in range(2)}
+    if family == "opt":  # the real repository has a .bin only
+        weights.unlink()
+        torch.save(tensors, folder / "pytorch_model.bin")
+    else:
+        save_file(tensors, weights, metadata={"format": "pt"})
+    return folder
+
+
+def make_hub_cache(home: Path, repo: str, family: str, commit: str, seed: int = 0) -> Path:
+    """Put a tiny model where huggingface_hub looks for `repo` under HF_HOME=`home`; `main` points to `commit`."""
+    root = home / "hub" / f"models--{repo.replace('/', '--')}"
+    snapshot = root / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text(commit)
+    make_model(snapshot, family, seed)
+    return snapshot
+
+
+def config_value(folder: Path, name: str) -> Any:
+    """A field of a model folder's config.json."""
+    return json.loads((folder / "config.json").read_text())[name]

@@ -1,0 +1,36 @@
+"""Low-rank adapters by peft (Hu et al. 2021), merged into the weights before saving, so a finished model is a plain one."""
+
+from typing import Any
+
+import torch
+
+from w2s_cli.errors import UserError
+
+_HEAD = ("score", "classifier", "pooler")  # trained in full: new, or next to new
+
+
+def add(model: Any, rank: int, alpha: int, seed: int) -> Any:
+    """Put adapters into `model` (in place), freeze all but them and the head; the returned value goes to `merge`.
+
+    Adapters go into the modules that peft knows for the architecture, else into all linear layers of the trunk.
+    """
+    from peft import LoraConfig, LoraModel
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
+
+    targets = KNOWN_TARGETS.get(model.config.model_type, "all-linear")
+    torch.manual_seed(seed)
+    try:
+        tuner = LoraModel(
+            model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets), "default"
+        )
+    except ValueError as error:
+        raise UserError(f"train=lora does not fit the architecture {model.config.model_type}: {error}") from error
+    for name, parameter in model.named_parameters():
+        if any(part in _HEAD for part in name.split(".")):
+            parameter.requires_grad_(True)
+    return tuner
+
+
+def merge(tuner: Any) -> Any:
+    """The plain model with the adapters added into its weights."""
+    return tuner.merge_and_unload()

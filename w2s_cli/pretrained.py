@@ -1,0 +1,182 @@
+"""Base models from a local folder or the hub, with every way to fail turned into a message.
+
+* A hub model is first brought to its snapshot folder, then loaded as a local one, so loading itself never asks the network.
+  A complete cached snapshot is used without asking the hub.
+* Weights are safetensors; a .bin is read only where there are none, and only with weights_only=True, so that nothing in it is run.
+* A checkpoint must fill the whole trunk: transformers fills what is missing with random numbers and only warns.
+"""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from w2s_cli.context import Context
+from w2s_cli.errors import UserError
+
+_TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+_HEADS = (
+    "lm_head",
+    "embed_out",
+    "cls",
+    "score",
+    "classifier",
+    "lm_predictions",
+    "mask_predictions",
+    "qa_outputs",
+    "pooler",
+)
+_BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
+
+
+def base_folder(model: dict[str, Any] | None, above: Path | None, ctx: Context) -> Path:
+    """The folder of a stage's base model: the result `above` of another stage, else local, else from the hub.
+
+    `model` is the identity {"id", "revision"} or {"sha256"}; a local one lies at `ctx.execution["model_path"]`.
+    """
+    if above is not None:
+        return above / "model"
+    if ctx.execution.get("model_path"):
+        return Path(ctx.execution["model_path"])
+    assert model is not None
+    if "id" not in model:
+        raise UserError("the model is known by its content only; the command must say where its folder is (model_path)")
+    return hub_folder(model["id"], model["revision"], ctx)
+
+
+def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
+    """The snapshot folder of a hub model in the cache, downloaded if need be.
+
+    Raises:
+        UserError: offline and not cached, no such repository or revision, gated, or no network.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def fetch(patterns: list[str], local: bool) -> Path:
+        found = snapshot_download(
+            repo, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=local
+        )
+        return Path(found)
+
+    text = [*_TEXT_FILES, *(["*.py"] if ctx.execution.get("trust_remote_code") else [])]
+    try:
+        folder = fetch([*text, "*.safetensors"], local=True)
+        if not incomplete(folder):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    local_only = bool(ctx.execution.get("offline"))
+    try:
+        ctx.log(f"fetching {repo} at {revision} from the hub")
+        folder = fetch([*text, "*.safetensors"], local_only)
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch([*text, "pytorch_model*.bin"], local_only)
+    except GatedRepoError as error:
+        raise UserError(
+            f"model {repo} is gated: accept its terms at https://huggingface.co/{repo}, then log in with `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"model {repo} has no revision {revision} on the hub") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"there is no model {repo} on the hub, or it is private (then log in with `hf auth login`)"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"model {repo} at {revision} is not in the hub cache and the hub cannot be reached ({type(error).__name__}): "
+            f"fetch it where there is a network (`hf download {repo}`) and copy the cache, or give a local folder "
+            "(weak=local weak.path=… or strong=local strong.path=…)"
+        ) from error
+    problem = incomplete(folder)
+    if problem:
+        raise UserError(
+            f"model {repo} at {revision}: its folder in the hub cache, {folder}, {problem}; "
+            "run the command again with a network, or without HF_HUB_OFFLINE"
+        )
+    return folder
+
+
+def incomplete(folder: Path) -> str | None:
+    """What a model folder lacks, as the end of a sentence; None if it has a config and all its weight files."""
+    if not (folder / "config.json").is_file():
+        return "has no config.json"
+    for suffix in ("safetensors", "bin"):
+        for index in folder.glob(f"*.{suffix}.index.json"):
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+            missing = sorted(name for name in shards if not (folder / name).is_file())
+            return f"lacks the weight file {missing[0]}" if missing else None
+        if any(folder.glob(f"*.{suffix}")):
+            return None
+    return "has no weights (*.safetensors, or pytorch_model.bin)"
+
+
+def weights_format(folder: Path) -> str:
+    """ "safetensors", or "bin" where the folder has nothing else: a pickle, read without running its code."""
+    return "safetensors" if any(folder.glob("*.safetensors")) else "bin"
+
+
+def open_part(what: Any, folder: Path, **options: Any) -> Any:
+    """`what.from_pretrained(folder, …)` with transformers' errors as a UserError that names the folder."""
+    problem = incomplete(folder)
+    if problem:
+        raise UserError(f"the model folder {folder} {problem}; it must be a folder as save_pretrained writes it")
+    try:
+        return what.from_pretrained(folder, local_files_only=True, **options)
+    except SafetensorError as error:
+        raise UserError(
+            f"the weights in {folder} are cut short or damaged ({error}): fetch the model again, or remove that folder"
+        ) from error
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise UserError(
+            f"the .bin weights in {folder} are damaged, or hold more than tensors ({error}); use safetensors"
+        ) from error
+    except ImportError as error:
+        raise UserError(f"the model in {folder} needs a package that is not installed: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if "trust_remote_code" in text:
+            text = "it comes with code of its own; read that code, then set trust_remote_code=true for this model"
+        raise UserError(f"the model in {folder} cannot be loaded by {what.__name__}: {text[:500]}") from error
+
+
+def open_weights(auto_class: Any, folder: Path, config: Any, attention: str, *, new_head: bool) -> tuple[Any, set[str]]:
+    """The model in fp32 with all its weights, and the names of the freshly initialised ones (of the head only).
+
+    Raises:
+        UserError: the checkpoint is of another architecture or size, or (not `new_head`) has no classifier head.
+    """
+    model, found = open_part(
+        auto_class, folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+    )
+    missing, unexpected = set(found["missing_keys"]), set(found["unexpected_keys"])
+    heads = _HEADS if new_head else ()
+    lost = sorted(name for name in missing if not _under(name, heads))
+    strange = sorted(name for name in unexpected if not _under(name, _HEADS) and not name.endswith(_BUFFERS))
+    mismatched = sorted(str(entry[0]) for entry in found["mismatched_keys"])
+    for names, what in (
+        (mismatched, "has another shape for"),
+        (lost, "lacks"),
+        (strange, "has weights the config does not:"),
+    ):
+        if names:
+            raise UserError(
+                f"the checkpoint in {folder} is not a {config.model_type} of its config.json: it {what} "
+                f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+            )
+    return model, missing
+
+
+def _under(name: str, heads: tuple[str, ...]) -> bool:
+    """Whether a weight belongs to one of the modules `heads`, at the top or inside the trunk (bert.pooler)."""
+    return any(part in heads for part in name.split(".")[:2])

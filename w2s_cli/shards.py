@@ -1,0 +1,40 @@
+"""Arrays computed shard by shard, so that a killed stage goes on where it was.
+
+A shard is a file in `ctx.work` that is either there in full or not there. Shards have a fixed number of rows, which is part of the
+stage's identity: batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from w2s_cli.context import Context, Stopped
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import write_bytes
+
+
+def in_shards(
+    rows: int, shard_rows: int, ctx: Context, kind: str, compute: Callable[[int, int], np.ndarray], tokens: np.ndarray
+) -> np.ndarray:
+    """`compute(start, end)` over all rows, joined: [rows, …]. `tokens` [rows] is for the live view only.
+
+    Raises:
+        Stopped: the stage was asked to stop; finished shards are kept.
+    """
+    parts, seen = [], 0
+    for start in range(0, rows, shard_rows):
+        end = min(rows, start + shard_rows)
+        path = ctx.work / f"shard-{start:09d}.safetensors"
+        if path.exists():
+            parts.append(load(path.read_bytes())["values"])
+            continue
+        fault(f"{kind}.step")
+        if ctx.stop_requested():
+            raise Stopped
+        values = compute(start, end)
+        write_bytes(path, save({"values": np.ascontiguousarray(values)}))
+        parts.append(values)
+        seen += int(tokens[start:end].sum())
+        ctx.progress(end, rows, examples=end, tokens=seen)
+    return np.concatenate(parts)

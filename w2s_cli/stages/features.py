@@ -1,0 +1,50 @@
+"""Last-token features of a frozen causal model for one pool: computed once, used by every probe, seed and loss."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from w2s_cli.classifier import is_causal, last_token_features, open_base, predict
+from w2s_cli.context import Context
+from w2s_cli.device import pick_device
+from w2s_cli.errors import UserError
+from w2s_cli.models import quiet
+from w2s_cli.pretrained import base_folder
+from w2s_cli.shards import in_shards
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import write_json
+from w2s_cli.supervision import read_rows
+from w2s_cli.tokens import context_limit, encode, open_tokenizer
+
+SHARD_ROWS = 1024
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write features.safetensors ("features" [rows, width] fp32) and ids.json, in the pool's order.
+
+    `params`: model, max_length, truncation, precision; `inputs`: rows.
+    """
+    fault("features.start")
+    quiet()
+    device = pick_device(ctx.execution, params["precision"])
+    rows = read_rows(cast(Path, inputs["rows"]))
+    folder = base_folder(params["model"], None, ctx)
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
+    model = open_base(folder, tokenizer, rows.classes, 0, device, ctx.execution, params["max_length"]).eval()
+    if not is_causal(model):
+        raise UserError(
+            f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
+        )
+    tokens = encode(tokenizer, rows.texts, context_limit(model.config, tokenizer, params["max_length"]))
+    budget = int(ctx.execution.get("eval_tokens", 32768))
+
+    def compute(start: int, end: int) -> np.ndarray:
+        return predict(model, tokens.part(start, end), device, params["precision"], budget, last_token_features)
+
+    found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.lengths)
+    save_file({"features": found}, ctx.result / "features.safetensors")
+    write_json(ctx.result / "ids.json", rows.ids)
+    return {"rows": len(rows.ids), "hidden": int(found.shape[1]), "truncated": tokens.summary()}

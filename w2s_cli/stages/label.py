@@ -1,0 +1,72 @@
+"""Label a pool with a finished classifier: probabilities and logits, keyed by row id.
+
+Scoring is the same stage on the test rows. A probe reads the pool's features instead of running the trunk again.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from w2s_cli import probe
+from w2s_cli.classifier import logits, open_finished, predict
+from w2s_cli.context import Context
+from w2s_cli.device import pick_device
+from w2s_cli.errors import UserError
+from w2s_cli.models import quiet
+from w2s_cli.shards import in_shards
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import read_json
+from w2s_cli.supervision import read_rows
+from w2s_cli.tokens import context_limit, encode, open_tokenizer
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write labels.parquet (id, p [classes], logits [classes]) in the pool's order; no text in it.
+
+    `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
+    """
+    fault("label.start")
+    device = pick_device(ctx.execution, params["precision"])
+    rows = read_rows(cast(Path, inputs["rows"]))
+    folder = cast(Path, inputs["model"]) / "model"
+    if "features" in inputs:
+        features = cast(Path, inputs["features"])
+        found = probe.logits(folder, probe.read_features(features, rows.ids))
+        truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
+        fault("label.step")
+        ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
+    else:
+        quiet()
+        remote = bool(ctx.execution.get("trust_remote_code"))
+        tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
+        model = open_finished(folder, device, ctx.execution, params["max_length"])
+        tokens = encode(tokenizer, rows.texts, context_limit(model.config, tokenizer, params["max_length"]))
+        budget = int(ctx.execution.get("eval_tokens", 32768))
+
+        def compute(start: int, end: int) -> np.ndarray:
+            return predict(model, tokens.part(start, end), device, params["precision"], budget, logits)
+
+        found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.lengths)
+        truncated = tokens.summary()
+    if found.shape[1] != len(rows.classes):
+        raise UserError(
+            f"{folder} tells {found.shape[1]} classes apart, but {rows.path} has {len(rows.classes)}: {rows.classes}"
+        )
+    if not np.isfinite(found).all():
+        raise UserError(
+            f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
+        )
+    p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
+    lists = pa.list_(pa.float32())
+    table = pa.table({"id": rows.ids, "p": pa.array(list(p), lists), "logits": pa.array(list(found), lists)})
+    pq.write_table(table, ctx.result / "labels.parquet")
+    return {
+        "rows": len(rows.ids),
+        "accuracy": float((found.argmax(1) == rows.labels).mean()),
+        "mean_p": [float(value) for value in p.mean(0, dtype=np.float64)],
+        "truncated": truncated,
+    }

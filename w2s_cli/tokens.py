@@ -1,0 +1,69 @@
+"""Texts to token rows: one padding rule, one truncation rule, for every tokenizer.
+
+* A pad token that no text produces: where the tokenizer has none, or uses its end-of-text token, `<|pad|>` is added. Then
+  transformers' own classification forward, which finds the last token by "id ≠ pad", agrees with the mask for any text.
+* A text longer than the limit is cut on the chosen side and counted; it is never dropped, so all models see the same rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from w2s_cli.errors import UserError
+from w2s_cli.pretrained import open_part
+
+PAD = "<|pad|>"
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Encoded texts."""
+
+    ids: list[np.ndarray]  # each [tokens], int32
+    lengths: np.ndarray  # [rows]
+    truncated: int  # rows that were cut
+
+    def part(self, start: int, end: int) -> "TokenRows":
+        """Rows start … end-1."""
+        return TokenRows(self.ids[start:end], self.lengths[start:end], self.truncated)
+
+    def summary(self) -> dict[str, Any]:
+        """What the metrics say about truncation."""
+        return {"rows": self.truncated, "share": round(self.truncated / max(1, len(self.ids)), 4)}
+
+
+def open_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) -> Any:
+    """The tokenizer of a model folder, padding on the right, with a pad token of its own."""
+    from transformers import AutoTokenizer
+
+    if truncation not in ("left", "right"):
+        raise UserError(f'truncation={truncation} is unknown; use "left" or "right"')
+    tokenizer = open_part(AutoTokenizer, folder, trust_remote_code=trust_remote_code)
+    tokenizer.padding_side, tokenizer.truncation_side = "right", truncation
+    others = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id}
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in others:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    return tokenizer
+
+
+def context_limit(config: Any, tokenizer: Any, max_length: int) -> int:
+    """Tokens that a text may have: the smaller of `max_length` and the model's own context."""
+    positions = getattr(config, "max_position_embeddings", None) or max_length
+    stated = tokenizer.model_max_length or max_length  # a huge number where the tokenizer does not know
+    return int(min(max_length, positions, stated))
+
+
+def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> TokenRows:
+    """Token rows of at most `limit` tokens, with the tokenizer's own special tokens; an empty text is one end token."""
+    encoded: list[list[int]] = tokenizer(list(texts))["input_ids"] if len(texts) else []
+    long = [row for row, ids in enumerate(encoded) if len(ids) > limit]
+    if long:
+        cut = tokenizer([texts[row] for row in long], truncation=True, max_length=limit)["input_ids"]
+        for row, ids in zip(long, cut, strict=True):
+            encoded[row] = ids
+    end = next((i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id) if i is not None), 0)
+    rows = [np.array(ids or [end], dtype=np.int32) for ids in encoded]
+    return TokenRows(rows, np.array([len(row) for row in rows], dtype=np.int64), len(long))
