@@ -1,0 +1,185 @@
+"""Where rows come from: every file format and folder layout, the hub cache, and files that are no good."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+
+from w2s_cli.data.hub import hub_files
+from w2s_cli.data.read import read
+from w2s_cli.data.source import SplitFiles, fingerprint, local_files, split_names
+from w2s_cli.errors import UserError
+
+ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "é 2020-01-01", "label": 0}]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+CSV = 'text,label\n"one, ""two""\nthree",1\né 2020-01-01,0\n'.encode()
+ONE_FILE: dict[str, str | None] = {"train": "train", "test": None}
+BOTH: dict[str, str | None] = {"train": "train", "test": "test"}
+
+
+def rows_of(found: SplitFiles) -> list[dict[str, Any]]:
+    rows = read(found)
+    taken = list(rows.take(range(rows.count)))
+    assert [row["text"] for row in taken] == rows.column("text")
+    return [{**row, "label": int(row["label"])} for row in taken]  # csv cells stay strings
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", JSONL),
+        ("a.b.JSONL.GZ", gzip.compress(JSONL)),
+        ("a.jsonl", b"\xef\xbb\xbf" + JSONL.replace(b"\n", b"\r\n") + b"\n"),  # as Windows writes it
+        ("a.json", json.dumps(ROWS, indent=1).encode()),
+        ("a.json", JSONL),
+        ("a.csv", CSV),
+        ("a.csv.gz", gzip.compress(CSV)),
+        ("a.tsv", CSV.replace(b",1", b"\t1").replace(b",0", b"\t0").replace(b"text,", b"text\t")),
+    ],
+)
+def test_text_formats_give_the_same_rows(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert rows_of(local_files(path, ONE_FILE)["train"]) == ROWS
+
+
+def test_parquet_and_arrow_give_the_same_rows(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS)
+    pq.write_table(table, tmp_path / "a.parquet")
+    feather.write_feather(table, str(tmp_path / "b.arrow"), compression="uncompressed")
+    with pa.ipc.new_stream(str(tmp_path / "c.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    for name in ("a.parquet", "b.arrow", "c.arrow"):
+        assert rows_of(local_files(tmp_path / name, ONE_FILE)["train"]) == ROWS
+
+
+def test_another_suffix_needs_the_format_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(JSONL)
+    with pytest.raises(UserError, match=r"unknown suffix.*data\.format="):
+        local_files(path, ONE_FILE)
+    assert rows_of(local_files(path, ONE_FILE, "jsonl")["train"]) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "expected"),
+    [
+        (["train.jsonl.gz", "test.jsonl.gz", "README.md"], "train", ["train.jsonl.gz"]),
+        (["data/train-00001-of-00002.parquet", "data/train-00000-of-00002.parquet", "data/test-00000-of-00001.parquet"], "train",
+         ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]),
+        (["default/validation/0000.parquet", "default/train/0000.parquet"], "validation", ["default/validation/0000.parquet"]),
+        (["train/data-00000-of-00001.arrow", "train/state.json", "train/dataset_info.json"], "train", ["train/data-00000-of-00001.arrow"]),
+        (["harmless-base/train.jsonl.gz", "helpful-base/train.jsonl.gz", "red/x.jsonl.gz"], "h*/train.jsonl.gz",
+         ["harmless-base/train.jsonl.gz", "helpful-base/train.jsonl.gz"]),
+        (["harmless_test.csv", "harmless_train.csv"], "harmless_train.csv", ["harmless_train.csv"]),
+    ],
+)  # fmt: skip
+def test_a_split_is_found_in_every_known_layout(names: list[str], split: str, expected: list[str]) -> None:
+    assert split_names(names, split, where="here") == expected
+
+
+def test_a_hub_configuration_chooses_its_folder() -> None:
+    names = ["main/train-00000-of-00001.parquet", "additional/train-00000-of-00001.parquet"]
+    assert split_names(names, "train", where="here", config="main") == names[:1]
+    with pytest.raises(UserError, match=r"more than once: additional/.*main/"):
+        split_names(names, "train", where="here")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["trian.jsonl", "test.jsonl"], r'no split "train" \(data\.splits\)\. Known: test\.jsonl, trian\.jsonl'),
+        (["train.csv", "train.jsonl"], "more than once"),
+        (["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], "only 2 of the 3 files"),
+        ([], 'no split "train"'),
+    ],
+)
+def test_a_split_that_is_not_there_or_not_clear_is_refused(names: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        split_names(names, "train", where="here")
+
+
+def test_a_folder_of_the_datasets_library_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict(
+        {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:1])}
+    ).save_to_disk(tmp_path / "saved")
+    found = local_files(tmp_path / "saved", BOTH)
+    assert (rows_of(found["train"]), rows_of(found["test"])) == (ROWS, ROWS[:1])
+
+
+def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.jsonl").write_bytes(JSONL)
+        (tmp_path / folder / "test.jsonl").write_bytes(JSONL + JSONL)
+    (tmp_path / "there" / "README.md").write_text("notes")
+    (tmp_path / "there" / "validation.jsonl").write_text("not asked for")
+    first = fingerprint(tmp_path / "here", BOTH)
+    (tmp_path / "there" / "train.jsonl").touch()
+    assert fingerprint(tmp_path / "there", BOTH) == first
+    assert fingerprint(tmp_path / "here", {"train": "test", "test": "train"}) != first
+    (tmp_path / "there" / "test.jsonl").write_bytes(JSONL)
+    assert fingerprint(tmp_path / "there", BOTH) != first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", JSONL + b'{"text": "x", "la', r"a\.jsonl, line 3: not JSON"),
+        ("a.jsonl", b"[1, 2]\n", "line 1: a row must be an object"),
+        ("a.json", b"[1, 2]", "entry 1: a row must be an object"),
+        ("a.jsonl", b"", "has no rows"),
+        ("a.jsonl", b"\x80\x04\x95 pickle", "cannot be read as jsonl"),
+        ("a.jsonl.gz", gzip.compress(JSONL * 500)[:-20], "cannot be read as jsonl.*cut short"),
+        ("a.jsonl.gz", JSONL, "cannot be read as jsonl"),
+        ("a.parquet", b"PAR1 this is none", "cannot be read as parquet"),
+        ("a.arrow", JSONL, "cannot be read as arrow"),
+        ("a.csv", b"text,label\nx\n", "line 2: 1 cells under a header of 2"),
+        ("a.csv", b"text,label\n", "has no rows"),
+        ("a.csv", b'text,label\n"x,1\n', "cannot be read as csv"),
+    ],
+)
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read(local_files(path, ONE_FILE)["train"])
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file or folder"):
+        local_files(tmp_path / "nothing.jsonl", ONE_FILE)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SOURCE = {"hub": "allenai/sciq", "config": None, "revision": COMMIT}
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "datasets--allenai--sciq" / "snapshots" / COMMIT
+
+
+def test_offline_the_hub_cache_is_read_at_the_commit(hub_cache: Path) -> None:
+    (hub_cache / "data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(ROWS), hub_cache / "data" / "train-00000-of-00001.parquet")
+    assert rows_of(hub_files(SOURCE, ONE_FILE)["train"]) == ROWS
+    with pytest.raises(UserError, match=r'as far as it is cached \(HF_HUB_OFFLINE is set\), has no split "test"'):
+        hub_files(SOURCE, BOTH)
+
+
+def test_offline_and_not_cached_says_what_to_do(hub_cache: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"allenai/sciq \(commit 0123456789ab\) is not in the hub cache.*data\.path=FOLDER"
+    ):
+        hub_files(SOURCE, BOTH)

@@ -1,0 +1,460 @@
+"""The rows stage: pools, drawn labels, groups, limits, balance, and what it refuses."""
+
+import gzip
+import hashlib
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from w2s_cli.config import DataConfig, defaults
+from w2s_cli.context import Context
+from w2s_cli.data.draw import uniform
+from w2s_cli.data.form import PACKAGED
+from w2s_cli.data.recipe import rows_params
+from w2s_cli.data.source import fingerprint
+from w2s_cli.errors import UserError
+from w2s_cli.folders import configs_folder, locate
+from w2s_cli.stages.rows import run
+
+REAL = Path(__file__).parents[2] / "shared" / "data"
+Result = tuple[list[dict[str, Any]], dict[str, Any]]
+
+
+def recipe(name: str, **changes: Any) -> dict[str, Any]:
+    """A data set of configs/data as the planner sees it."""
+    written = yaml.safe_load((configs_folder() / "data" / f"{name}.yaml").read_text())
+    return {**defaults(DataConfig), **written, **changes}
+
+
+def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:
+    """Run the stage on local data; (rows, metrics)."""
+    path = locate(str(data["path"]))
+    transform = PACKAGED / f"{data['transform']}.py" if data["transform"] else None
+    source = {"sha256": fingerprint(path, data["splits"])}
+    params = rows_params(data, pool=pool, source=source, transform_file=transform)
+    return run_stage(folder, params, {"data_path": str(path), **execution})
+
+
+def run_stage(folder: Path, params: dict[str, Any], execution: dict[str, Any]) -> Result:
+    folder.mkdir(parents=True, exist_ok=True)
+    ctx = Context(folder, folder, folder, execution)
+    metrics = run(json.loads(json.dumps(params)), {}, ctx)
+    return pq.read_table(folder / "rows.parquet").to_pylist(), metrics
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def read_gz(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def numbered(count: int, **fields: Callable[[int], Any]) -> list[dict[str, Any]]:
+    base: dict[str, Callable[[int], Any]] = {
+        "id": lambda i: f"r{i}",
+        "text": lambda i: f"text {i}",
+        "label": lambda i: i % 2,
+    }
+    return [{name: make_value(i) for name, make_value in {**base, **fields}.items()} for i in range(count)]
+
+
+def local(path: Path, **changes: Any) -> dict[str, Any]:
+    return recipe("local", **{"path": str(path), "text": "text", "label": "label", **changes})
+
+
+def real(name: str) -> Path:
+    if not (REAL / name).is_dir():
+        pytest.skip(f"real rows of {name} are not on this machine")
+    return REAL / name
+
+
+POOL_NAMES = ("test", "weak_train", "strong_train")
+
+
+def test_pools_share_out_all_rows_once(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(400)))
+    found = [row["id"] for pool in POOL_NAMES for row in make(tmp_path / pool, data, pool)[0]]
+    assert sorted(found) == sorted(f"train-{i}" for i in range(400))
+
+
+def test_pool_sizes_follow_the_fractions(tmp_path: Path) -> None:
+    data = local(
+        write_rows(tmp_path / "a.jsonl", numbered(4000)), pools={"test": 0.1, "weak_train": 0.3, "strong_train": 0.6}
+    )
+    sizes = {pool: make(tmp_path / pool, data, pool)[1]["rows"] for pool in POOL_NAMES}
+    assert abs(sizes["test"] - 400) < 80
+    assert abs(sizes["weak_train"] - 1200) < 120
+
+
+def test_order_of_the_file_changes_nothing_when_ids_are_named(tmp_path: Path) -> None:
+    rows = numbered(300)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    one = local(write_rows(tmp_path / "a.jsonl", rows), id="id")
+    two = local(write_rows(tmp_path / "b.jsonl.gz", shuffled), id="id")
+    for pool in POOL_NAMES:
+        assert make(tmp_path / f"1{pool}", one, pool) == make(tmp_path / f"2{pool}", two, pool)
+
+
+def test_drawn_labels_and_options_belong_to_the_row_not_to_the_order(tmp_path: Path) -> None:
+    fields = {
+        name: (lambda i, n=name: f"{n} {i}")
+        for name in ("question", "correct_answer", "distractor1", "distractor2", "distractor3")
+    }
+    rows = numbered(200, **fields)
+    data = recipe(
+        "sciq",
+        id="id",
+        splits={"train": "train", "test": None},
+        pools={"test": 0.2, "weak_train": 0.4, "strong_train": 0.4},
+    )
+    one = {**data, "path": str(write_rows(tmp_path / "a.jsonl", rows))}
+    two = {
+        **data,
+        "path": str(write_rows(tmp_path / "b.jsonl", rows[::-1] + numbered(1, id=lambda i: "new", **fields))),
+    }
+    first, second = ({r["id"]: r for r in make(tmp_path / n, d, "weak_train")[0]} for n, d in (("1", one), ("2", two)))
+    assert first == {name: row for name, row in second.items() if name != "new"}
+
+
+def test_data_seed_moves_the_split_and_the_labels(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(200)))
+    zero, one = (make(tmp_path / str(seed), {**data, "seed": seed}, "test")[0] for seed in (0, 1))
+    assert {row["id"] for row in zero} != {row["id"] for row in one}
+
+
+def test_a_coin_falls_on_both_sides_alike() -> None:
+    heads = sum(uniform("set", "label", 0, f"train-{i}") < 0.5 for i in range(10_000))
+    assert abs(heads - 5000) < 200  # 4 standard deviations
+
+
+def test_draws_do_not_change_between_releases() -> None:
+    digest = hashlib.sha256(b'["sciq","label",0,"train-0"]').digest()
+    assert uniform("sciq", "label", 0, "train-0") == int.from_bytes(digest[:8]) // 2**11 / 2**53 == 0.8795885200703882
+
+
+def test_rows_of_one_group_never_cross_pools(tmp_path: Path) -> None:
+    rows = numbered(600, question=lambda i: f"q{i // 6}", lang=lambda i: i % 2)
+    data = local(write_rows(tmp_path / "a.jsonl", rows), group=["question"])
+    where = [{row["group"] for row in make(tmp_path / pool, data, pool)[0]} for pool in POOL_NAMES]
+    assert sum(map(len, where)) == 100
+    assert len(set.union(*where)) == 100
+
+
+def test_a_limit_takes_the_beginning_of_the_same_order(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(300)))
+    every, metrics = make(tmp_path / "all", data, "strong_train")
+    few, limited = make(tmp_path / "few", {**data, "limits": {"strong_train": 20}}, "strong_train")
+    assert few == every[:20]
+    assert limited["pool_rows"] == metrics["rows"]
+
+
+def test_only_what_determines_a_pool_is_in_its_params() -> None:
+    data, source = recipe("sciq"), {"hub": "allenai/sciq", "config": None, "revision": "0" * 40}
+
+    def params(pool: str, **changes: Any) -> dict[str, Any]:
+        return rows_params({**data, **changes}, pool=pool, source=source, transform_file=PACKAGED / "choice.py")
+
+    weak = params("weak_train")
+    same = {
+        "limits": {**data["limits"], "test": 7, "strong_train": 9},
+        "pools": {**data["pools"], "strong_train": 0.3},
+        "warning": "x",
+        "truncation": "right",
+        "path": "elsewhere",
+        "expected": None,
+    }
+    for field, value in same.items():
+        assert params("weak_train", **{field: value}) == weak, field
+    other = {
+        "limits": {"weak_train": 7},
+        "pools": {"weak_train": 0.4},
+        "seed": 1,
+        "template": "{answer}",
+        "group": [],
+        "options": {"choices": ["a", "b"]},
+        "classes": ["a", "b"],
+        "balanced": True,
+        "name": "other",
+        "id": "id",
+    }
+    for field, value in other.items():
+        assert params("weak_train", **{field: value}) != weak, field
+    assert params("test", pools={"weak_train": 0.1}) == params("test")  # its own split
+
+
+def test_balanced_pools_have_as_many_rows_of_each_class(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(400, label=lambda i: int(i % 4 == 0))), balanced=True)
+    rows, metrics = make(tmp_path / "all", data, "strong_train")
+    assert metrics["base_rates"] == {"0": 0.5, "1": 0.5}
+    assert metrics["balanced_from"] == metrics["pool_rows"] > len(rows)
+    few, _ = make(tmp_path / "few", {**data, "limits": {"strong_train": 20}}, "strong_train")
+    assert [sum(row["label"] == label for row in few) for label in (0, 1)] == [10, 10]
+    assert {row["id"] for row in few} <= {row["id"] for row in rows}
+
+
+def test_a_row_without_text_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [*numbered(60), *({"text": text, "label": 1} for text in ("", "  ", None, 7, "\ud800"))]
+    data = local(write_rows(tmp_path / "a.jsonl", rows), pools={"weak_train": 1.0})
+    found, metrics = make(tmp_path / "w", data, "weak_train")
+    assert len(found) == 60
+    assert metrics["dropped"] == {"empty text": 2, "no text": 1, "not valid Unicode": 1, "text is not a string": 1}
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "expected"),
+    [
+        ([True, False], None, ["false", "true"]),
+        (["yes", "no"], None, ["no", "yes"]),
+        ([5, 3, 9], None, ["3", "5", "9"]),
+        ([1.0, 0.0], None, ["0", "1"]),
+        (["1", "0"], ["neg", "pos"], ["neg", "pos"]),
+        ([True, False], ["no", "yes"], ["no", "yes"]),
+        (["b", "c", "a"], ["c", "b", "a"], ["c", "b", "a"]),
+    ],
+)
+def test_labels_may_be_numbers_names_or_truth_values(
+    tmp_path: Path, values: list[Any], classes: list[str] | None, expected: list[str]
+) -> None:
+    rows = numbered(60, label=lambda i: values[i % len(values)])
+    data = local(write_rows(tmp_path / "a.jsonl", rows), pools={"weak_train": 1.0}, classes=classes)
+    found, metrics = make(tmp_path / "w", data, "weak_train")
+    assert metrics["classes"] == expected
+    shown = {row["id"]: expected[row["label"]] for row in found}
+    said = {f"train-{i}": values[i % len(values)] for i in range(60)}
+    for name, value in said.items():
+        if classes is None:
+            assert shown[name] == (f"{value:g}" if isinstance(value, float) else str(value).lower())
+        elif isinstance(value, bool) or value.isdecimal():
+            assert shown[name] == classes[int(value)]
+        else:
+            assert shown[name] == value
+
+
+def test_the_same_params_give_the_same_bytes(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(100)))
+    make(tmp_path / "1", data, "test")
+    make(tmp_path / "2", data, "test")
+    assert (tmp_path / "1/rows.parquet").read_bytes() == (tmp_path / "2/rows.parquet").read_bytes()
+
+
+def test_another_version_of_the_data_is_noticed(tmp_path: Path) -> None:
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(100)))
+    make(tmp_path / "1", data, "test", expected={"train": 99})
+    assert "written for 99" in (tmp_path / "1/log.txt").read_text()
+
+
+def test_data_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", numbered(100))
+    data = local(path)
+    params = rows_params(data, pool="test", source={"sha256": fingerprint(path, data["splits"])})
+    write_rows(path, numbered(101))
+    with pytest.raises(UserError, match="not what it was"):
+        run_stage(tmp_path / "1", params, {"data_path": str(path)})
+
+
+def test_a_transform_of_the_users_own_is_found_and_known_by_its_code(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "data" / "transforms"
+    folder.mkdir(parents=True)
+    code = "def loud(row, *, draw, mark='!'):\n    return {'shout': row['text'].upper() + mark} if row['label'] < 2 else None\n"
+    (folder / "loud.py").write_text(code)
+    path = write_rows(tmp_path / "a.jsonl", numbered(100, label=lambda i: i % 3))
+    data = local(path, transform="loud", text="shout", options={"mark": "?"}, classes=["a", "b", "c"])
+    source = {"sha256": fingerprint(path, data["splits"])}
+    params = rows_params(data, pool="test", source=source, transform_file=folder / "loud.py")
+    execution = {"data_path": str(path), "transform_folders": [str(tmp_path / "mine")]}
+    rows, metrics = run_stage(tmp_path / "1", params, execution)
+    assert all(row["text"].startswith("TEXT ") and row["text"].endswith("?") for row in rows)
+    assert metrics["dropped"]["left out by loud"] > 0
+    (folder / "loud.py").write_text(code.replace("upper", "title"))
+    with pytest.raises(UserError, match="edited after this run was planned"):
+        run_stage(tmp_path / "2", params, execution)
+
+
+def test_every_data_set_of_the_package_has_a_recipe_that_can_be_planned() -> None:
+    for path in sorted((configs_folder() / "data").glob("*.yaml")):
+        data = recipe(path.stem)
+        assert data["name"] == path.stem
+        assert set(data) == set(defaults(DataConfig)), "a field that DataConfig does not have"
+        if path.stem != "local":
+            pools = ("test", "weak_train", "strong_train")
+            assert all(rows_params(data, pool=pool, source={"sha256": "0"})["pool"] == pool for pool in pools)
+
+
+def test_the_bundled_set_has_the_pools_of_its_recipe(tmp_path: Path) -> None:
+    data = recipe("wordnet_living")
+    sizes = {}
+    ids: list[str] = []
+    for pool in data["pools"]:
+        rows, metrics = make(tmp_path / pool, data, pool)
+        sizes[pool] = metrics["rows"]
+        ids += [row["id"] for row in rows]
+        assert all(row["text"].endswith(":") for row in rows)
+        assert 0.4 < metrics["base_rates"]["1"] < 0.6
+    assert all(sizes[pool] == limit for pool, limit in data["limits"].items())
+    assert len(set(ids)) == len(ids)
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("a misspelt text column", {"text": "txet"}, 'no column "txet".*Did you mean "text"'),
+    ("a misspelt label column", {"label": "labels"}, 'no column "labels".*Did you mean "label"'),
+    ("a misspelt group", {"group": ["qestion"]}, 'no column "qestion".*data.group'),
+    ("a misspelt id", {"id": "idd"}, 'no column "idd".*data.id'),
+    ("a misspelt template field", {"text": None, "template": "{texx}"}, 'no column "texx".*Did you mean "text"'),
+    ("no text", {"text": None}, "data.text=COLUMN or data.template"),
+    ("both", {"template": "{text}"}, "data.text=COLUMN or data.template"),
+    ("no label", {"label": None}, "data.label=COLUMN"),
+    ("reaching into objects", {"text": None, "template": "{text.__class__}"}, "no plain column name"),
+    ("a lone brace", {"text": None, "template": "{text"}, "written twice"),
+    ("repeated ids", {"id": "label"}, "come more than once"),
+    ("text as label", {"label": "text"}, "more than 20 different values"),
+    ("a label that is no class", {"classes": ["a", "b"], "label": "three"}, "label 2 is none of the 2 classes"),
+    ("one class", {"label": "same"}, "only one class"),
+    ("too many classes", {"classes": [str(i) for i in range(21)]}, "2 to 20 classes"),
+    ("an unknown format", {"format": "xml"}, "data.format=xml"),
+    ("an unknown pool", {"pools": {"tset": 0.1}}, 'data.pools has no "tset".*Did you mean "test"'),
+    ("too large pools", {"pools": {"test": 0.6, "weak_train": 0.6}}, "add up to at most 1"),
+    ("an unasked limit", {"limits": {"tests": 3}}, 'data.limits has no "tests"'),
+    ("a limit of none", {"limits": {"test": 0}}, "data.limits.test=0"),
+    ("a pool without share", {"pools": {"weak_train": 1.0}}, "pool test gets no rows"),
+    ("a test split in one file", {"splits": {"train": "train", "test": "test"}}, "cannot hold the test split"),
+    (
+        "an unknown transform option",
+        {"transform": "choice", "options": {"choises": []}},
+        'no option "choises".*Did you mean "choices"',
+    ),
+    ("a missing transform option", {"transform": "choice", "classes": ["a", "b"]}, 'needs the option "choices"'),
+    (
+        "a transform's missing column",
+        {"transform": "choice", "options": {"choices": ["text", "text2"]}},
+        'no column "text2"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), [pytest.param(c, m, id=name) for name, c, m in WRONG])
+def test_wrong_data_settings_are_refused_with_advice(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    rows = numbered(60, three=lambda i: i % 3, same=lambda i: 1, question=lambda i: i)
+    data = local(write_rows(tmp_path / "a.jsonl", rows), **changes)
+    with pytest.raises(UserError, match=message):
+        make(tmp_path / "w", data, "test")
+
+
+def test_training_and_testing_on_one_split_is_refused_at_planning() -> None:
+    data = recipe("sciq", splits={"train": "train", "test": "train"})
+    with pytest.raises(UserError, match="the same split"):
+        rows_params(data, pool="test", source={"sha256": "0"})
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", 0.5, [1]])
+def test_a_missing_or_odd_label_is_refused_with_its_row(tmp_path: Path, value: Any) -> None:
+    rows = numbered(60)
+    rows[17]["label"] = value
+    unnamed = local(write_rows(tmp_path / "a.jsonl", rows), pools={"test": 1.0})
+    for data in (unnamed, {**unnamed, "classes": ["a", "b"]}):
+        with pytest.raises(UserError, match=r"a\.jsonl.*label.*17"):
+            make(tmp_path / "w", data, "test")
+
+
+# --- real rows, and rows of the hubs' documented columns
+
+
+def test_boolq_rows(tmp_path: Path) -> None:
+    splits = {"train": "validation", "test": None}
+    pools = {"test": 0.4, "weak_train": 0.3, "strong_train": 0.3}
+    data = recipe("boolq", path=str(real("boolq")), splits=splits, label="label", pools=pools)
+    found = {pool: make(tmp_path / pool, data, pool) for pool in pools}
+    assert sum(metrics["rows"] for _, metrics in found.values()) == 3270
+    groups = [{row["group"] for row in rows} for rows, _ in found.values()]
+    assert len(set.union(*groups)) == sum(map(len, groups))
+    assert abs(found["test"][1]["base_rates"]["1"] - 0.622) < 0.05
+    balanced = make(tmp_path / "b", {**data, "balanced": True}, "test")[1]
+    assert balanced["base_rates"]["1"] == 0.5
+
+
+def test_cosmos_qa_never_shows_none_of_the_above(tmp_path: Path) -> None:
+    splits, pools = {"train": "validation", "test": None}, {"test": 0.5, "weak_train": 0.25, "strong_train": 0.25}
+    data = recipe("cosmos_qa", path=str(real("cosmos_qa")), splits=splits, pools=pools)
+    rows, metrics = make(tmp_path / "t", data, "test")
+    assert not any("none of the above" in row["text"].lower() for row in rows)
+    assert metrics["dropped"]["left out by choice"] > 50
+    assert abs(metrics["base_rates"]["1"] - 0.5) < 0.06
+
+
+def test_openbookqa_rows_show_right_and_wrong_options_alike(tmp_path: Path) -> None:
+    data = recipe("openbookqa", path=str(real("openbookqa")))
+    rows, metrics = make(tmp_path / "w", data, "weak_train")
+    assert abs(metrics["rows"] - 4957 / 2) < 150
+    assert metrics["source_rows"] == data["expected"]["train"]
+    source = read_gz(real("openbookqa") / "train.jsonl.gz")
+    for row in rows:
+        answer = row["text"].rsplit("Answer: ", 1)[1]
+        said = source[int(row["id"].split("-")[1])]
+        assert (answer == said["choices"][said["label"]]) == row["label"]
+        assert answer in said["choices"]
+    assert make(tmp_path / "t", data, "test")[1]["rows"] == 500
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("ethics_justice", (21791, 2704)), ("rotten_tomatoes", (8530, 1066))])
+def test_sets_with_a_label_column(tmp_path: Path, name: str, sizes: tuple[int, int]) -> None:
+    data = recipe(name, path=str(real(name)), limits={})
+    halves = [make(tmp_path / pool, data, pool)[1]["rows"] for pool in ("weak_train", "strong_train")]
+    assert sum(halves) == sizes[0]
+    rows, metrics = make(tmp_path / "test", data, "test")
+    assert (len(rows), metrics["source_rows"]) == (sizes[1], data["expected"]["test"])
+
+
+def test_anthropic_hh_shows_one_of_each_pair(tmp_path: Path) -> None:
+    splits = {"train": "single_turn_train_gt.jsonl.gz", "test": "single_turn_test.jsonl.gz"}
+    data = recipe("anthropic_hh", path=str(real("hh_rlhf_harmless")), splits=splits)
+    rows, metrics = make(tmp_path / "t", data, "test")
+    assert len(rows) + sum(metrics["dropped"].values()) == 4000
+    assert abs(metrics["base_rates"]["1"] - 0.5) < 0.04
+    assert all(row["text"].startswith("\n\nHuman: ") for row in rows)
+
+
+def test_sciq_rows_of_the_documented_columns(tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": f"What is {i}?",
+            "distractor3": f"c{i}",
+            "distractor1": f"a{i}",
+            "distractor2": f"right {i}" if i == 3 else f"b{i}",  # a distractor that is the answer: never shown as wrong
+            "correct_answer": f"right {i}",
+            "support": "",
+        }
+        for i in range(400)
+    ]
+    for split in ("train", "validation", "test"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    found, metrics = make(tmp_path / "t", recipe("sciq", path=str(tmp_path)), "test")
+    assert len(found) == 400
+    assert all(("A: right" in row["text"]) == row["label"] for row in found)
+    assert {row["text"].rsplit("A: ", 1)[1][0] for row in found} == {"a", "b", "c", "r"}
+    assert 0.4 < metrics["base_rates"]["1"] < 0.6
+
+
+def test_amazon_polarity_formats_only_the_rows_it_takes(tmp_path: Path) -> None:
+    rows = {
+        "label": [i % 2 for i in range(50_000)],
+        "title": ["t"] * 50_000,
+        "content": [f"c {i}" for i in range(50_000)],
+    }
+    for number in range(2):
+        pq.write_table(pa.table(rows), tmp_path / f"train-0000{number}-of-00002.parquet")
+    pq.write_table(pa.table(rows), tmp_path / "test-00000-of-00001.parquet")
+    data = recipe("amazon_polarity", path=str(tmp_path), limits={"weak_train": 100})
+    found, metrics = make(tmp_path / "w", data, "weak_train")
+    assert (len(found), metrics["source_rows"]) == (100, 100_000)
+    assert abs(metrics["pool_rows"] - 50_000) < 1000
+    assert all(row["text"].startswith("t c ") for row in found)

@@ -1,0 +1,86 @@
+"""The files of a data set on the Hugging Face hub, at one commit.
+
+* The files themselves are fetched into the hub cache and read like local ones. `datasets.load_dataset` is not used: offline it takes
+  whatever commit it prepared last, needs a second copy of the data, and its import costs a second.
+* No loading scripts: their data sets are read from the hub's own conversion (revision: refs/convert/parquet).
+* With network the commit's list of files is asked for; without, what the cache has of that commit is used.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.data.source import SplitFiles, format_of, split_names
+from w2s_cli.errors import UserError
+
+LIST_SECONDS = 10  # how long the hub may take to answer
+
+
+def hub_files(
+    source: Mapping[str, Any], splits: Mapping[str, str | None], *, offline: bool = False
+) -> dict[str, SplitFiles]:
+    """Role (train, test) → files in the hub cache, downloaded if need be.
+
+    Args:
+        source: {hub: repository id, config: name or null, revision: commit}.
+        splits: role → split name, file name, pattern, or null.
+        offline: use the cache only.
+
+    Raises:
+        UserError: not cached and not reachable, or no files of a split.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    where = f"data set {source['hub']} (commit {source['revision'][:12]})"
+    snapshot = Path(HF_HUB_CACHE) / f"datasets--{source['hub'].replace('/', '--')}" / "snapshots" / source["revision"]
+    trouble = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "offline"
+    if not (offline or HF_HUB_OFFLINE):
+        try:
+            return _download(source, splits, where)
+        except UserError:
+            raise
+        except Exception as error:  # the hub client raises what its transport raises
+            trouble = f"the hub cannot be reached: {type(error).__name__}"
+    names = [p.relative_to(snapshot).as_posix() for p in sorted(snapshot.rglob("*")) if p.is_file()]
+    if not names:
+        raise UserError(
+            f"{where} is not in the hub cache {HF_HUB_CACHE} ({trouble}). Run once on a machine with network, copy its hub cache "
+            "here (HF_HOME), or use a local copy: data.path=FOLDER"
+        )
+    return _split(snapshot, names, source, splits, f"{where}, as far as it is cached ({trouble}),")
+
+
+def _download(source: Mapping[str, Any], splits: Mapping[str, str | None], where: str) -> dict[str, SplitFiles]:
+    """Fetch the files of the wanted splits and nothing else."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    repo, commit = source["hub"], source["revision"]
+    listing = HfApi().dataset_info(repo, revision=commit, timeout=LIST_SECONDS).siblings or []
+    names = [sibling.rfilename for sibling in listing]
+    found = {}
+    for role, split in splits.items():
+        if split:
+            wanted = split_names(names, split, where=where, config=source["config"])
+            files = tuple(Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit)) for name in wanted)
+            found[role] = _typed(files, where)
+    return found
+
+
+def _split(
+    folder: Path, names: list[str], source: Mapping[str, Any], splits: Mapping[str, str | None], where: str
+) -> dict[str, SplitFiles]:
+    return {
+        role: _typed(
+            tuple(folder / name for name in split_names(names, split, where=where, config=source["config"])), where
+        )
+        for role, split in splits.items()
+        if split
+    }
+
+
+def _typed(files: tuple[Path, ...], where: str) -> SplitFiles:
+    found = format_of(files[0].name)
+    if found is None:
+        raise UserError(f"{where}: {os.path.basename(files[0])} is in no format that w2s reads.")
+    return SplitFiles(found, files)

@@ -1,0 +1,138 @@
+"""Read the rows of a split: jsonl, json, csv, tsv, parquet and arrow, plain or gzipped.
+
+* Parquet and arrow files are not turned into Python objects before a row is asked for: of 3.6 million reviews 10,000 are.
+* JSON is read by the standard library: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
+* CSV cells stay strings, for the same reason; an empty cell is a missing value.
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from w2s_cli.data.rows import Rows
+from w2s_cli.data.source import SplitFiles
+from w2s_cli.errors import UserError
+
+CHUNK = 512  # rows made at a time
+CELL_BYTES = 2**27  # longest CSV cell
+
+
+def read(found: SplitFiles) -> Rows:
+    """The rows of a split.
+
+    Raises:
+        UserError: a file that is empty, cut short, or not of its format.
+    """
+    try:
+        if found.format in ("parquet", "arrow"):
+            rows = _from_table(
+                pa.concat_tables([_table(f, found.format) for f in found.files], promote_options="default"), found
+            )
+        else:
+            parse = {"jsonl": _jsonl, "json": _json}.get(found.format)
+            tab = "\t" if found.format == "tsv" else ","
+            rows = _from_dicts(
+                [row for file in found.files for row in (parse(file) if parse else _csv(file, tab))], found
+            )
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise UserError(
+            f"{found.shown} cannot be read as {found.format}: {error}. The file is damaged, cut short, or of another format "
+            "(data.format=)."
+        ) from error
+    if not rows.count:
+        raise UserError(f"{found.shown} has no rows.")
+    return rows
+
+
+def _open(file: Path) -> TextIO:
+    """The file as UTF-8 text (a byte order mark is skipped)."""
+    if file.suffix.lower() == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+    return file.open(encoding="utf-8-sig", newline="")
+
+
+def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+    with _open(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _object(_parse(line, f"{file}, line {number}"), f"{file}, line {number}")
+
+
+def _json(file: Path) -> Iterator[dict[str, Any]]:
+    """A list of objects; a file of JSON lines is read too, whatever its suffix."""
+    with _open(file) as opened:
+        content = opened.read()
+    if not content.lstrip().startswith("["):
+        yield from _jsonl(file)
+        return
+    for number, row in enumerate(_parse(content, str(file)), start=1):
+        yield _object(row, f"{file}, entry {number}")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error}).") from error
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(
+            f'{where}: a row must be an object such as {{"text": "…", "label": 1}}, not {type(row).__name__}.'
+        )
+    return row
+
+
+def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(CELL_BYTES)
+    with _open(file) as lines:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        header = next(reader, [])
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                raise UserError(
+                    f"{file}, line {reader.line_num}: {len(cells)} cells under a header of {len(header)} ({', '.join(header)})."
+                )
+            yield {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def _table(file: Path, data_format: str) -> pa.Table:
+    if data_format == "parquet":
+        return pq.read_table(file, memory_map=True)
+    with pa.memory_map(str(file)) as mapped:
+        try:
+            return pa.ipc.open_stream(mapped).read_all()  # what save_to_disk writes
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            return pa.ipc.open_file(mapped).read_all()
+
+
+def _from_table(table: pa.Table, found: SplitFiles) -> Rows:
+    def take(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(indices), CHUNK):
+            yield from table.take(pa.array(indices[start : start + CHUNK], pa.int64())).to_pylist()
+
+    return Rows(
+        found.shown, tuple(table.column_names), table.num_rows, lambda name: list(table.column(name).to_pylist()), take
+    )
+
+
+def _from_dicts(rows: list[dict[str, Any]], found: SplitFiles) -> Rows:
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    return Rows(
+        found.shown,
+        columns,
+        len(rows),
+        lambda name: [row.get(name) for row in rows],
+        lambda indices: (rows[index] for index in indices),
+    )

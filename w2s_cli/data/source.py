@@ -1,0 +1,167 @@
+"""Which files hold a split, and which bytes they are.
+
+* One rule for every layout, as a function of file names: a local folder, a snapshot of a hub repository and a listing that the hub
+  sends are the same thing. Known: `train.jsonl.gz`, `train-00000-of-00004.parquet`, `train/0000.parquet`, these inside `data/` or one
+  other folder, and what `save_to_disk` of the datasets library writes (`train/data-00000-of-00001.arrow`).
+* A split may also be said as a file name or a pattern (`splits.train: "harmless-base/*.jsonl.gz"`).
+* A single file has no splits: it is the training split, and the test rows are taken from it.
+* The identity of local data is the content of the files that are read: not their place, name or time stamps, and not the notes that
+  lie beside them.
+"""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.store.files import sha256_file
+from w2s_cli.store.keys import canonical_json
+
+SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".json": "json",
+    ".json.gz": "json",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+NOTES = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+)  # of the datasets library: no rows
+DEEPEST = 4  # folders below data.path that are looked into
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of one split, in the order of their rows."""
+
+    format: str  # one of FORMATS
+    files: tuple[Path, ...]
+
+    @property
+    def shown(self) -> str:
+        """How messages name them."""
+        more = f" (and {len(self.files) - 1} more)" if len(self.files) > 1 else ""
+        return f"{self.files[0]}{more}"
+
+
+def local_files(path: Path, splits: Mapping[str, str | None], data_format: str | None = None) -> dict[str, SplitFiles]:
+    """Role (train, test) → files, for a local file or folder.
+
+    Args:
+        path: a file (all rows are "train") or a folder with the splits.
+        splits: role → split name, file name, pattern, or null.
+        data_format: one of FORMATS; null: by suffix.
+
+    Raises:
+        UserError: nothing there, a split without files or with several candidates, an unknown suffix.
+    """
+    if not path.exists():
+        raise UserError(f"data.path: there is no file or folder {path}.")
+    if path.is_file():
+        if splits.get("test"):
+            raise UserError(
+                f'{path} is one file and cannot hold the test split "{splits["test"]}": give a folder with a file per split, '
+                "or take the test rows out of it: data.splits.test=null data.pools.test=0.2"
+            )
+        return {"train": _typed([path], data_format)}
+    names = _names(path)
+    found = {}
+    for role, split in splits.items():
+        if split:
+            found[role] = _typed([path / name for name in split_names(names, split, where=str(path))], data_format)
+    return found
+
+
+def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None) -> str:
+    """sha256 over the bytes of the files that `splits` names; moving, touching or renaming the folder does not change it.
+
+    `cache` is a JSON file that remembers the hashes of unchanged files (`store.files.sha256_file`).
+    """
+    used = {
+        role: {"format": format_of(found.files[0].name), "files": [sha256_file(file, cache) for file in found.files]}
+        for role, found in local_files(path, splits, data_format="any").items()
+    }
+    return hashlib.sha256(canonical_json(used).encode()).hexdigest()
+
+
+def split_names(names: Sequence[str], split: str, *, where: str, config: str | None = None) -> list[str]:
+    """Those of the relative file names (with "/") that hold `split`, sorted.
+
+    `config` is a hub configuration: the folder of that name is preferred.
+    """
+    known = [name for name in names if format_of(name) and PurePosixPath(name).name not in NOTES]
+    if exact := [name for name in names if name == split or ("*" in split and fnmatch.fnmatch(name, split))]:
+        return sorted(exact)
+    if config and (inside := [name for name in known if config in PurePosixPath(name).parts[:-1]]):
+        known = inside
+    groups: dict[tuple[str, str], list[str]] = {}  # (folder, suffix) → files that belong together
+    for name in known:
+        folder = _folder_of_split(name, split)
+        if folder is not None:
+            groups.setdefault((folder, _suffix(name)), []).append(name)
+    if not groups:
+        raise UserError(f'{where} has no split "{split}" (data.splits).{did_you_mean(split, known)}')
+    if len(groups) > 1:
+        choices = ", ".join(sorted(files[0] for files in groups.values()))
+        raise UserError(
+            f'{where} has the split "{split}" more than once: {choices}. '
+            "Name the folder with data.path=, or the file: data.splits.train=FILE"
+        )
+    files = sorted(next(iter(groups.values())))
+    _refuse_missing_shards(files, where)
+    return files
+
+
+def format_of(name: str) -> str | None:
+    """The format that the suffix of a file name stands for."""
+    return SUFFIXES.get(_suffix(name))
+
+
+def _suffix(name: str) -> str:
+    base = PurePosixPath(name).name.lower()
+    return max((suffix for suffix in SUFFIXES if base.endswith(suffix)), key=len, default="")
+
+
+def _folder_of_split(name: str, split: str) -> str | None:
+    """The folder in which `name` is a file of `split`; None if it is none of its files."""
+    path = PurePosixPath(name)
+    stem = path.name[: len(path.name) - len(_suffix(name))]
+    if stem == split or re.fullmatch(re.escape(split) + r"-\d+-of-\d+", stem):
+        return path.parent.as_posix()
+    if path.parent.name == split:
+        return path.parent.parent.as_posix()
+    return None
+
+
+def _refuse_missing_shards(files: Sequence[str], where: str) -> None:
+    numbered = re.search(r"-of-(\d+)\.", files[0])
+    if numbered and len(files) != int(numbered[1]):
+        raise UserError(f"{where}: only {len(files)} of the {int(numbered[1])} files like {files[0]} are there.")
+
+
+def _names(folder: Path) -> list[str]:
+    """Files below `folder`, as relative names."""
+    relative = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
+    return [p.as_posix() for p in relative if len(p.parts) <= DEEPEST and not p.name.startswith(".")]
+
+
+def _typed(files: Sequence[Path], data_format: str | None) -> SplitFiles:
+    found = data_format or format_of(files[0].name)
+    if found is None:
+        raise UserError(
+            f"{files[0]}: unknown suffix. Rows are read from {', '.join(SUFFIXES)}; "
+            f"for another suffix say what it is with data.format= ({', '.join(FORMATS)})."
+        )
+    return SplitFiles(found, tuple(files))

@@ -1,0 +1,182 @@
+"""rows: the texts and true labels of one pool of a data set, by row id, in a fixed order.
+
+* Rows are chosen first and formatted afterwards, in the pool's order, until the limit is full.
+* Balanced pools take the first rows of each class in that order, as many as the rarest class has.
+* A row without a usable text is left out and counted by reason; a wrong label stops the stage.
+* The same rows whatever the tokenizer: long texts are cut where they are tokenized, never dropped here.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from w2s_cli.context import Context, Stopped
+from w2s_cli.data import hub
+from w2s_cli.data.form import UnusableRowError, check_options, find_transform, former
+from w2s_cli.data.labels import distinct_classes
+from w2s_cli.data.pools import pool_order, row_groups, row_ids
+from w2s_cli.data.read import read
+from w2s_cli.data.recipe import drift
+from w2s_cli.data.rows import Rows
+from w2s_cli.data.source import SplitFiles, fingerprint, local_files
+from w2s_cli.errors import UserError
+from w2s_cli.store.faults import fault
+
+STEP = 1000  # rows between two looks at the stop flag
+
+
+@dataclass
+class _Pool:
+    """Rows taken so far."""
+
+    ids: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    usable: int = 0  # rows that could be formatted, before balancing
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write rows.parquet (id, group, text: string; label: int32) and return its figures.
+
+    Args:
+        params: made by `data.recipe.rows_params`.
+        inputs: none.
+
+    Returns:
+        rows, base_rates {class number: share}, classes, pool_rows (before limit), source_rows (of the split),
+        dropped {reason: rows}, balanced_from (usable rows that were looked at) or null.
+
+    Raises:
+        UserError: data that is not there, not what was planned with, or not what the recipe says.
+    """
+    fault("rows.start")
+    dataset, split = params["dataset"], params["split"]
+    files = _files(params, ctx)
+    rows = read(files[split])
+    for warning in drift(ctx.execution.get("expected"), split=split, found_rows=rows.count):
+        ctx.log(f"warning: {warning}")
+        ctx.measure(warning=warning)
+    classes = dataset["classes"] or _classes(dataset["label"], rows, split, files)
+    ids = row_ids(rows, split=split, column=dataset["id"])
+    groups = row_groups(rows, ids, dataset["group"])
+    order = pool_order(dataset["name"], ids, groups, share=params["share"], seed=params["seed"])
+    pool = _take(params, rows, classes, ids, groups, order, ctx)
+    _refuse_useless(pool, classes, params, rows)
+    table = {"id": pool.ids, "group": pool.groups, "text": pool.texts}
+    columns: dict[str, Any] = {name: pa.array(values, pa.string()) for name, values in table.items()}
+    columns["label"] = pa.array(pool.labels, pa.int32())
+    pq.write_table(pa.table(columns), ctx.result / "rows.parquet")
+    counts = Counter(pool.labels)
+    return {
+        "rows": len(pool.ids),
+        "base_rates": {str(number): counts[number] / len(pool.ids) for number in range(len(classes))},
+        "classes": list(classes),
+        "pool_rows": len(order),
+        "source_rows": rows.count,
+        "dropped": dict(sorted(pool.dropped.items())),
+        "balanced_from": pool.usable if dataset["balanced"] else None,
+    }
+
+
+def _files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles]:
+    """The files of the splits, if they are those of the plan."""
+    source, splits = params["source"], params["splits"]
+    if "sha256" not in source:
+        return hub.hub_files(source, splits, offline=bool(ctx.execution.get("offline")))
+    path = Path(ctx.execution["data_path"])
+    found = local_files(path, splits, params["dataset"]["format"])
+    if fingerprint(path, splits) != source["sha256"]:
+        raise UserError(f"{path} is not what it was when this run was planned; run the command again.")
+    return found
+
+
+def _classes(label: str, rows: Rows, split: str, files: Mapping[str, SplitFiles]) -> list[str]:
+    """Class names from the label columns of all splits."""
+    every = [rows if role == split else read(found) for role, found in files.items()]
+    return distinct_classes((one.shown, label, one.column(one.need(label, "data.label"))) for one in every)
+
+
+def _take(
+    params: Mapping[str, Any],
+    rows: Rows,
+    classes: list[str],
+    ids: list[str],
+    groups: Any,
+    order: list[int],
+    ctx: Context,
+) -> _Pool:
+    """Format rows in the pool's order until the limit (or each class's part of it) is full."""
+    dataset, limit = params["dataset"], params["limit"] or len(order)
+    transform = None
+    if dataset["transform"]:
+        transform = find_transform(dataset["transform"], ctx.execution.get("transform_folders", ()), params["code"])
+        check_options(dataset["transform"], transform, dataset["options"])
+    form = former(dataset, rows, classes, transform, seed=params["seed"])
+    quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
+    wanted = quota * len(classes) if dataset["balanced"] else limit
+    counts: Counter[int] = Counter()
+    pool = _Pool()
+    for step, (index, row) in enumerate(zip(order, rows.take(order), strict=True)):
+        if len(pool.ids) == wanted:
+            break
+        if step % STEP == 0:
+            fault("rows.step")
+            ctx.progress(len(pool.ids), min(wanted, len(order)), examples=step)
+            if ctx.stop_requested():
+                raise Stopped
+        try:
+            text, label = form(ids[index], row)
+        except UnusableRowError as reason:
+            pool.dropped[str(reason)] += 1
+            continue
+        pool.usable += 1
+        if counts[label] < quota:
+            counts[label] += 1
+            pool.ids.append(ids[index])
+            pool.groups.append(groups[index])
+            pool.texts.append(text)
+            pool.labels.append(label)
+    ctx.progress(len(pool.ids), max(len(pool.ids), 1), examples=len(order))
+    return _balanced(pool, len(classes)) if dataset["balanced"] else pool
+
+
+def _balanced(pool: _Pool, classes: int) -> _Pool:
+    """The pool cut to as many rows of each class as the rarest has; what goes is the end of the order."""
+    totals = Counter(pool.labels)
+    fewest = min(totals[number] for number in range(classes))
+    seen: Counter[int] = Counter()
+    kept = _Pool(dropped=pool.dropped, usable=pool.usable)
+    for name, group, text, label in zip(pool.ids, pool.groups, pool.texts, pool.labels, strict=True):
+        seen[label] += 1
+        if seen[label] <= fewest:
+            kept.ids.append(name)
+            kept.groups.append(group)
+            kept.texts.append(text)
+            kept.labels.append(label)
+    return kept
+
+
+def _refuse_useless(pool: _Pool, classes: list[str], params: Mapping[str, Any], rows: Rows) -> None:
+    """Nothing can be learned from, or measured on, no rows or one class."""
+    where = f'{rows.shown}: the pool {params["pool"]} of data set "{params["dataset"]["name"]}"'
+    if not pool.ids:
+        lost = ", ".join(f"{reason} ({count})" for reason, count in pool.dropped.items())
+        short = (
+            f"a class is missing among its {pool.usable} usable rows"
+            if params["dataset"]["balanced"] and pool.usable
+            else ""
+        )
+        reasons = lost or short or f"no row of {rows.count} falls into its share; give it a larger one (data.pools)"
+        raise UserError(f"{where} is empty: {reasons}.")
+    if len(set(pool.labels)) == 1:
+        raise UserError(
+            f"{where} has only one class: all {len(pool.labels)} rows are {classes[pool.labels[0]]}. "
+            "Check the label column (data.label), or raise the limit (data.limits)."
+        )
