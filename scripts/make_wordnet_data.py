@@ -1,4 +1,4 @@
-"""Make the bundled data file ``wordnet_nouns.jsonl.gz`` from the WordNet 3.0 files.
+"""Make the bundled data set (``train.jsonl.gz`` and ``test.jsonl.gz``) from the WordNet 3.0 files.
 
 One line is one noun: its word, whether it names a living thing, and the WordNet
 facts (nearest hypernyms, gloss) from which the pretraining texts are made.
@@ -23,6 +23,8 @@ Decisions:
 * ``gloss`` is the definition as it stands, without the usage examples.
 * Both classes get the same number of lines: those whose synset id has the smallest
   SHA-256 digest, a fixed pseudo-random choice. The lines are sorted by that digest.
+* The test split is a fixed range of these lines, set apart before any model was trained: every setting
+  of the bundled experiment was chosen on lines outside it.
 
 The output is byte-for-byte reproducible (gzip without name and time).
 """
@@ -35,6 +37,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -130,18 +133,26 @@ def make_entries(wordnet: Path, per_class: int, max_hypernyms: int) -> list[dict
     return [entry for _, entry in sorted(chosen, key=itemgetter(0))]
 
 
+def write(path: Path, entries: Sequence[dict[str, object]]) -> None:
+    """One JSON object a line, gzipped without name and time."""
+    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    path.write_bytes(gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0))
+    print(f"{path}: {len(entries)} lines, {path.stat().st_size} bytes")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the bundled WordNet noun data file.")
+    parser = argparse.ArgumentParser(description="Make the bundled WordNet noun data.")
     add = parser.add_argument
     add("--wordnet", type=Path, default=Path("/usr/share/wordnet"), help="folder of data.noun, index.noun")
-    add("--out", type=Path, required=True, help="the .jsonl.gz file to write")
+    add("--out", type=Path, required=True, help="the folder to write train.jsonl.gz and test.jsonl.gz to")
     add("--per-class", type=int, default=6000, help="lines of each class")
     add("--max-hypernyms", type=int, default=3, help="nearest hypernyms kept")
+    add("--test", type=int, nargs=2, default=(7500, 10000), metavar=("FROM", "TO"), help="the lines that are the test split")
     args = parser.parse_args()
     entries = make_entries(args.wordnet, args.per_class, args.max_hypernyms)
-    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    args.out.write_bytes(gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0))
-    print(f"{args.out}: {len(entries)} lines, {args.out.stat().st_size} bytes")
+    first, last = args.test
+    write(args.out / "train.jsonl.gz", entries[:first] + entries[last:])
+    write(args.out / "test.jsonl.gz", entries[first:last])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from w2s_cli.config import Config, check
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import configs_folder
+from w2s_cli.folders import PACKAGE, configs_folder
 
 Task = Callable[[list[dict[str, Any]], list[Path]], int]
 ROLES_FROM_MODELS = ("weak", "strong")
@@ -25,13 +25,12 @@ OPTIONS = ("-m", "--multirun", "--config-dir")  # of Hydra's own; the rest of th
 
 def run(overrides: list[str], task: Task) -> int:
     """Compose what `overrides` say and hand it to `task(configs, config folders)`; returns its exit code."""
+    sys.path.append(str(PACKAGE / "hydra_path"))  # where Hydra finds our launcher
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-
-    from w2s_cli import launcher
 
     options, words = split_options(overrides)
     ConfigStore.instance().store(name="schema", node=Config)
@@ -40,10 +39,10 @@ def run(overrides: list[str], task: Task) -> int:
     def one_job(config: Any) -> None:
         codes.append(task([plain(config)], source_folders(HydraConfig.get())))
 
-    def whole_sweep(configs: list[Any], sources: list[Path]) -> None:
-        codes.append(task([plain(config) for config in configs], sources))
+    def whole_sweep(configs: list[Any], hydra_config: Any) -> None:
+        codes.append(task([plain(config) for config in configs], source_folders(hydra_config)))
 
-    launcher.register(whole_sweep)
+    one_job.whole_sweep = whole_sweep  # type: ignore[attr-defined]
     sys.argv = ["w2s", *options, *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: their messages are made here
     try:
@@ -87,11 +86,11 @@ def plain(config: Any) -> dict[str, Any]:
     from omegaconf.errors import MissingMandatoryValue
 
     try:
-        values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        ours = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+        values: dict[str, Any] = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
         missing = re.sub(r"^Missing mandatory value: ", "", str(error).splitlines()[0])
         raise UserError(f"{missing} has no value: give it on the command line, {missing}=…") from error
-    values.pop("hydra", None)
     check(values)
     return values
 
@@ -118,7 +117,7 @@ def explain(error: BaseException) -> str:
         if known:
             return f'unknown field "{field}".{did_you_mean(known[1], known_fields(known[2]))}'
         groups = [p.name for p in configs_folder().iterdir() if p.is_dir()]
-        return f'unknown option or field "{field}".{did_you_mean(field, [*groups, *known_fields("Config")], shown=40)}'
+        return f'unknown option or field "{field}".{did_you_mean(field, {*groups, *known_fields("Config")}, shown=40)}'
     if found := re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text):
         where = re.search(r"full_key: (\S+)", text)
         return f'unknown field "{where[1] if where else found[1]}".{did_you_mean(found[1], known_fields(found[2]))}'

@@ -2,7 +2,7 @@
 
 * The dataclasses are Hydra's schema: a misspelt key or a wrong type is refused when the configuration is composed, and `lr=1` means 1.0.
 * YAML files under configs/ fill them in; a field that no file mentions has the default given here.
-* Only this file, `compose.py` and `launcher.py` know Hydra and OmegaConf; what leaves here is plain Python.
+* Plain Python: `compose.py` registers it with Hydra, and hands out plain dictionaries of the same fields.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -45,6 +45,28 @@ class RoleConfig:
 
 
 @dataclass
+class SharesConfig:
+    """Share of the source's training split that each pool gets; of `test` only where there is no test split."""
+
+    test: float = 0.0
+    weak_train: float = 0.0
+    weak_val: float = 0.0
+    strong_val: float = 0.0
+    strong_train: float = 0.0
+
+
+@dataclass
+class LimitsConfig:
+    """At most so many rows of each pool; null: all."""
+
+    test: int | None = None
+    weak_train: int | None = None
+    weak_val: int | None = None
+    strong_val: int | None = None
+    strong_train: int | None = None
+
+
+@dataclass
 class DataConfig:
     """One data set (configs/data/*.yaml)."""
 
@@ -65,8 +87,8 @@ class DataConfig:
     classes: list[str] | None = None  # class names in the order of the labels
     balanced: bool = False  # drop rows of the larger classes, per pool
     truncation: str = "left"  # the side on which a long text is cut: the context's
-    pools: dict[str, float] = field(default_factory=dict)  # share of the source that each pool gets
-    limits: dict[str, Any] = field(default_factory=dict)  # at most so many rows a pool
+    pools: SharesConfig = field(default_factory=SharesConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     seed: int = 0  # of the split and of drawn labels; not touched by the run's seed
     expected: dict[str, Any] | None = None
     warning: str | None = None

@@ -20,6 +20,7 @@ import numpy as np
 
 from w2s_cli.batching import epoch_order
 from w2s_cli.errors import UserError
+from w2s_cli.folders import corpus_files
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 
@@ -54,11 +55,18 @@ def render(template: str, entry: dict[str, Any]) -> str | None:
 
 
 def read_texts(path: Path, templates: Sequence[str]) -> list[list[str]]:
-    """The texts of each entry, in file order; entries without any text are left out.
+    """The texts of each entry, in file order; entries without any text are left out. A folder is its corpus files by name.
 
     Raises:
-        UserError: the file is missing, unreadable, not text, or gives no text at all.
+        UserError: a file is missing, unreadable, not text, or there is no text at all.
     """
+    texts = [entry for file in corpus_files(path) for entry in _read_file(file, templates)]
+    if not texts:
+        raise UserError(f"corpus {path} gives no text with templates {list(templates)}: check the field names")
+    return texts
+
+
+def _read_file(path: Path, templates: Sequence[str]) -> list[list[str]]:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         lines = [line.strip() for line in content.decode("utf-8").split("\n")]
@@ -69,23 +77,20 @@ def read_texts(path: Path, templates: Sequence[str]) -> list[list[str]]:
             f"corpus {path} cannot be read: {error}; it must be UTF-8 .txt or .jsonl, plain or .gz"
         ) from error
     if not path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-        texts = [[line] for line in lines if line]
-    else:
-        texts = []
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"corpus {path}, line {number}: not JSON ({error})") from error
-            if not isinstance(entry, dict):
-                raise UserError(f"corpus {path}, line {number}: expected a JSON object with fields")
-            rendered = [text for text in (render(template, entry) for template in templates) if text is not None]
-            if rendered:
-                texts.append(rendered)
-    if not texts:
-        raise UserError(f"corpus {path} gives no text with templates {list(templates)}: check the field names")
+        return [[line] for line in lines if line]
+    texts = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"corpus {path}, line {number}: not JSON ({error})") from error
+        if not isinstance(entry, dict):
+            raise UserError(f"corpus {path}, line {number}: expected a JSON object with fields")
+        rendered = [text for text in (render(template, entry) for template in templates) if text is not None]
+        if rendered:
+            texts.append(rendered)
     return texts
 
 

@@ -25,3 +25,10 @@ def locate(path: str) -> Path:
         shipped = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
         raise UserError(f'"{path}" does not ship with w2s.{did_you_mean(name, shipped)}')
     return found
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """The files of a corpus: the one file, or the texts of a folder in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    return sorted(found for found in path.iterdir() if found.name.removesuffix(".gz").endswith((".jsonl", ".json", ".txt")))

@@ -342,7 +342,7 @@ class _Builder:
     def _pretrain(self, name: str, *, recipe: dict[str, Any]) -> str:
         params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}
         corpus = dict(recipe["corpus"])
-        sha256, path = self.resolver.file(corpus.pop("path"), "pretrain.corpus.path")
+        sha256, path = self.resolver.corpus(corpus.pop("path"))
         params["corpus"] = {**corpus, "sha256": sha256}
         about = {"model": recipe["name"], "epochs": recipe["epochs"], "lr": recipe["lr"]}
         execution = {"corpus_path": path, "model_name": recipe["name"]}

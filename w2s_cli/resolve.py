@@ -7,13 +7,14 @@
 """
 
 import ast
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import PACKAGE, locate
+from w2s_cli.folders import PACKAGE, corpus_files, locate
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.store import Store, StoreError, unwritable
@@ -60,6 +61,14 @@ class Resolver:
             raise UserError(f"{what}: there is no file {found}.")
         return self._once(f"file:{found}", lambda: sha256_file(found, self.store.digests)), str(found)
 
+    def corpus(self, path: str) -> tuple[str, str]:
+        """(sha256, absolute path) of a corpus: one file, or the text files of a folder in the order of their names."""
+        found = locate(path)
+        if not found.is_dir():
+            return self.file(path, "pretrain.corpus.path")
+        digests = [sha256_file(p, self.store.digests) for p in corpus_files(found)]
+        return hashlib.sha256(canonical_json(digests).encode()).hexdigest(), str(found)
+
     def commit(self, repo_type: str, repo: str, revision: str) -> str:
         """The commit that `revision` of a hub repository means in this outputs folder."""
         if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
@@ -97,8 +106,6 @@ class Resolver:
         return self._known[name]
 
     def _folder_hash(self, path: Path, name: str) -> str:
-        import hashlib
-
         if not path.is_dir():
             raise UserError(f'model "{name}": there is no folder {path}.')
         if not (path / "config.json").is_file():
