@@ -1,82 +1,22 @@
 """The rows stage: pools, drawn labels, groups, limits, balance, and what it refuses."""
 
-import gzip
 import hashlib
-import json
 import random
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
+from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.config import DataConfig, defaults
-from w2s_cli.context import Context
 from w2s_cli.data.draw import uniform
 from w2s_cli.data.form import PACKAGED
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
 from w2s_cli.errors import UserError
-from w2s_cli.folders import configs_folder, locate
-from w2s_cli.stages.rows import run
-
-REAL = Path(__file__).parents[2] / "shared" / "data"
-Result = tuple[list[dict[str, Any]], dict[str, Any]]
-
-
-def recipe(name: str, **changes: Any) -> dict[str, Any]:
-    """A data set of configs/data as the planner sees it."""
-    written = yaml.safe_load((configs_folder() / "data" / f"{name}.yaml").read_text())
-    return {**defaults(DataConfig), **written, **changes}
-
-
-def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:
-    """Run the stage on local data; (rows, metrics)."""
-    path = locate(str(data["path"]))
-    transform = PACKAGED / f"{data['transform']}.py" if data["transform"] else None
-    source = {"sha256": fingerprint(path, data["splits"])}
-    params = rows_params(data, pool=pool, source=source, transform_file=transform)
-    return run_stage(folder, params, {"data_path": str(path), **execution})
-
-
-def run_stage(folder: Path, params: dict[str, Any], execution: dict[str, Any]) -> Result:
-    folder.mkdir(parents=True, exist_ok=True)
-    ctx = Context(folder, folder, folder, execution)
-    metrics = run(json.loads(json.dumps(params)), {}, ctx)
-    return pq.read_table(folder / "rows.parquet").to_pylist(), metrics
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
-
-
-def read_gz(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
-
-
-def numbered(count: int, **fields: Callable[[int], Any]) -> list[dict[str, Any]]:
-    base: dict[str, Callable[[int], Any]] = {
-        "id": lambda i: f"r{i}",
-        "text": lambda i: f"text {i}",
-        "label": lambda i: i % 2,
-    }
-    return [{name: make_value(i) for name, make_value in {**base, **fields}.items()} for i in range(count)]
-
-
-def local(path: Path, **changes: Any) -> dict[str, Any]:
-    return recipe("local", **{"path": str(path), "text": "text", "label": "label", **changes})
-
-
-def real(name: str) -> Path:
-    if not (REAL / name).is_dir():
-        pytest.skip(f"real rows of {name} are not on this machine")
-    return REAL / name
-
+from w2s_cli.folders import configs_folder
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 

@@ -1,0 +1,170 @@
+"""`w2s data check data=NAME [weak=… strong=…]`: what is in a data set, and what may be wrong with it.
+
+* The pools are made by the code of the `rows` stage, in a temporary folder: nothing is added to the outputs.
+* Texts are counted in the tokens of weak and strong. A model that is not at hand costs its line, not the report.
+* Exit code 1 if something makes results doubtful, so that a script can ask.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli import compose
+from w2s_cli.data.check import Count, check
+from w2s_cli.data.pools import POOLS
+from w2s_cli.data.recipe import drift, rows_params
+from w2s_cli.errors import UserError
+from w2s_cli.folders import locate
+from w2s_cli.resolve import Resolver
+from w2s_cli.store.store import Store
+from w2s_cli.tables import plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
+
+NOTHING, DOUBTFUL = 0, 1
+
+
+def run(argv: list[str]) -> int:
+    """`w2s data check [GROUP=NAME | FIELD=VALUE]…`"""
+    if argv[:1] != ["check"]:
+        raise UserError("w2s data has one command: w2s data check data=NAME")
+    return compose.run(argv[1:], _check_all)
+
+
+def _check_all(configs: list[dict[str, Any]], folders: list[Path]) -> int:
+    codes = []
+    for config in configs:
+        resolver = Resolver(Store(locate(config["outputs"])), folders)
+        tokenizers, missing = _tokenizers(config, resolver)
+        codes.append(show(config["data"], _pools(config["data"], resolver), tokenizers, missing))
+    return max(codes)
+
+
+def show(
+    data: Mapping[str, Any], pools: "Pools", tokenizers: Mapping[str, tuple[Count, int]], notes: Sequence[str] = ()
+) -> int:
+    """Print the report on a data set; 1 if there are problems.
+
+    Args:
+        data: its configuration.
+        pools: pool → (rows, metrics of the rows stage).
+        tokenizers: model → (texts → token counts, the most tokens it reads).
+        notes: lines to add.
+    """
+    classes = next(iter(pools.values()))[1]["classes"]
+    report = check({pool: table for pool, (table, _) in pools.items()}, classes, tokenizers)
+    print(f"data set {data['name']}: {data['source'] or data['path'] or data['hub']}\n")
+    print("\n".join(lines(report, {pool: metrics for pool, (_, metrics) in pools.items()})))
+    expected = data["expected"]
+    drifts = {
+        line
+        for pool, (_, m) in pools.items()
+        for line in drift(expected, split=m["split"], found_rows=m["source_rows"])
+    }
+    for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *notes):
+        print(f"note: {note}")
+    for problem in report["problems"]:
+        print(f"PROBLEM: {problem}")
+    if not report["problems"]:
+        print("no problems found")
+    return DOUBTFUL if report["problems"] else NOTHING
+
+
+def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The report as plain text."""
+    classes = report["classes"]
+    rows = [["pool", "rows", "of", *classes, "left out"]]
+    for pool, size in report["pools"].items():
+        lost = ", ".join(f"{count} {reason}" for reason, count in metrics[pool]["dropped"].items())
+        rates = [f"{rate:.1%}" for rate in size["base_rates"]]
+        rows.append([pool, f"{size['rows']:,}", f"{metrics[pool]['pool_rows']:,}", *rates, lost or "-"])
+    yield plain(rows)
+    yield ""
+    for where, same in report["duplicates"].items():
+        within = "stand in both" if " and " in where else "come again within"
+        yield f"{same['rows']:,} texts ({same['share']:.2%}) {within} {where}"
+    for pair, count in report["crossings"].items():
+        yield f"{count:,} groups have rows in both {pair}"
+    if report["contradictions"]:
+        yield f"{report['contradictions']:,} texts come with more than one label"
+    if not report["duplicates"] and not report["crossings"]:
+        yield "no duplicates, no group in two pools"
+    for model, cut in report["truncation"].items():
+        yield (
+            f"{model}: {cut['share']:.2%} of the texts are longer than {cut['max_length']:,} tokens and will be cut "
+            f"(median {cut['median']:g}, longest {cut['longest']:,})"
+        )
+    if baseline := report["baseline"]:
+        low, high = baseline["interval"]
+        yield (
+            f"words alone: {baseline['accuracy']:.3f} [{low:.3f}, {high:.3f}] on {baseline['test_rows']:,} test rows, where the "
+            f"most frequent class has {baseline['chance']:.3f} (bag of words and word pairs, {baseline['train_rows']:,} training rows)"
+        )
+        heaviest = ", ".join(f'"{word}" → {classes[label]}' for word, label, _ in baseline["words"])
+        yield f"  heaviest: {heaviest or '-'}"
+    yield ""
+
+
+def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
+    """Every pool that the data set has, made as a run would make it."""
+    import pyarrow.parquet as pq
+
+    from w2s_cli.context import Context
+    from w2s_cli.stages import rows
+
+    source, path = resolver.data(data)
+    transform = resolver.code("data/transforms", data["transform"]) if data["transform"] else None
+    execution = {"data_path": path, "transform_folders": [str(folder) for folder in resolver.folders]}
+    found: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
+    for pool in POOLS:
+        if data["pools"].get(pool) or (pool == "test" and data["splits"].get("test")):
+            params = rows_params(data, pool=pool, source=source, transform_file=transform)
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                metrics = rows.run(params, {}, Context(folder, folder, folder, execution))
+                found[pool] = (
+                    pq.read_table(folder / "rows.parquet", memory_map=False),
+                    {**metrics, "split": params["split"]},
+                )
+    if not found:
+        raise UserError(
+            f'data set "{data["name"]}" gives no pool any rows: data.pools.weak_train=0.4 data.pools.strong_train=0.4 …'
+        )
+    return found
+
+
+def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, tuple[Count, int]], list[str]]:
+    """Counters for weak and strong, and a line for each model that is not at hand."""
+    from transformers import AutoConfig
+
+    from w2s_cli.context import Context
+    from w2s_cli.pretrained import base_folder
+    from w2s_cli.tokens import context_limit, open_tokenizer
+
+    found: dict[str, tuple[Count, int]] = {}
+    missing = []
+    for model in (config["weak"], config["strong"]):
+        try:
+            identity, path = resolver.model(model)
+            here, remote = Path(), model["trust_remote_code"]
+            folder = base_folder(
+                identity, None, Context(here, here, here, {"model_path": path, "trust_remote_code": remote})
+            )
+            tokenizer = open_tokenizer(folder, config["data"]["truncation"], trust_remote_code=remote)
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
+        except UserError as error:
+            missing.append(f"no token counts for {model['name']}: {error}")
+            continue
+        found[model["name"]] = _counter(tokenizer), context_limit(settings, tokenizer, model["max_length"])
+    return found, missing
+
+
+def _counter(tokenizer: Any) -> Count:
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(list(texts))["input_ids"]]
+
+    return count
