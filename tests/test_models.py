@@ -111,7 +111,7 @@ def test_dropout_is_off_in_train_mode_and_gradient_checkpointing_is_on(
         return plain(*args, **named)
 
     monkeypatch.setattr(modeling_utils, "checkpoint", counted)
-    weights = []
+    weights: list[dict[str, torch.Tensor]] = []
     for checkpointing in (False, True, False):
         calls.clear()
         ctx = context(tmp_path / f"{len(weights)}", model_path=str(base), gradient_checkpointing=checkpointing)
@@ -130,7 +130,7 @@ def test_a_probe_gives_the_same_labels_from_features_and_as_a_full_model(tmp_pat
     found = features.run(params(), {"rows": rows}, stored)
     assert found == {"rows": 10, "hidden": 32, "truncated": {"rows": 1, "share": 0.1}}
     trained = context(tmp_path / "trained", model_path=str(base))
-    edges = {"rows": rows, "features": stored.result}
+    edges: dict[str, Any] = {"rows": rows, "features": stored.result}
     finetune.run(params(mode="probe", epochs=20.0), edges, trained)
     label.run(params(), {**edges, "model": trained.result}, context(tmp_path / "fast"))
     label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "slow"))

@@ -97,12 +97,13 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path: Path, corpus: Path,
     expected = pretrain.run(params(epochs=1), {}, context(tmp_path / "one", corpus))
     folder = tmp_path / "two"
     script = (
-        "import sys, json; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_pretrain as t; "
-        "ctx = t.context(Path(sys.argv[2]), Path(sys.argv[3]), checkpoint_seconds=0); "
-        "print(json.dumps(t.pretrain.run(t.params(epochs=1), {}, ctx)))"
+        "import sys; from pathlib import Path; from tests import test_pretrain as t; "
+        "ctx = t.context(Path(sys.argv[1]), Path(sys.argv[2]), checkpoint_seconds=0); "
+        "t.pretrain.run(t.params(epochs=1), {}, ctx)"
     )
-    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(folder), str(corpus)]
-    environment = {**os.environ, "W2S_FAULT": point, "W2S_FAULT_LOG": str(tmp_path / "hits")}
+    command = [sys.executable, "-c", script, str(folder), str(corpus)]
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "W2S_FAULT": point, "W2S_FAULT_LOG": str(tmp_path / "hits"), "PYTHONPATH": root}
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     assert (tmp_path / "hits").read_text().strip() == point.partition(":")[0]
     again = pretrain.run(params(epochs=1), {}, context(folder, corpus))

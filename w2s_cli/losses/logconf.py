@@ -59,6 +59,6 @@ def logconf(
         confidence = logits[:, 1] - logits[:, 0]  # [rows], rises with p(class 1) and has no ties by rounding near 1
         above = (confidence[None, :] > confidence[:, None]).sum(1)  # [rows] rows that go first
         ties = (confidence[None, :] == confidence[:, None]).sum(1)  # [rows] itself included
-        hard = ((count - above) / ties).clamp(0, 1)  # [rows] 1 above the threshold, 0 below, a share at it
+        hard = ((count - above.to(labels)) / ties).clamp(0, 1)  # [rows] 1 above the threshold, 0 below, a share at it
         target = (1 - weight) * labels + weight * torch.stack([1 - hard, hard], dim=1)
     return -(target * logits.log_softmax(-1)).sum(-1).mean()

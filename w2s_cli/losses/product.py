@@ -15,5 +15,5 @@ def product(logits: Tensor, labels: Tensor, *, progress: float, alpha: float = 1
     own = logits.log_softmax(-1)  # [rows, classes]
     with torch.no_grad():
         # xlogy: a label of 0 rules a class out, unless alpha is 0
-        target = (beta * own + torch.xlogy(torch.tensor(alpha, device=labels.device), labels)).softmax(-1)
+        target = (beta * own + torch.xlogy(labels.new_tensor(alpha), labels)).softmax(-1)
     return -(target * own).sum(-1).mean()
