@@ -35,9 +35,13 @@ def run(overrides: list[str], task: Task) -> int:
     options, words = split_options(overrides)
     ConfigStore.instance().store(name="schema", node=Config)
     codes: list[int] = []
+    failures: list[Exception] = []  # raised after Hydra is done: it would print about them first
 
     def one_job(config: Any) -> None:
-        codes.append(task([plain(config)], source_folders(HydraConfig.get())))
+        try:
+            codes.append(task([plain(config)], source_folders(HydraConfig.get())))
+        except Exception as error:
+            failures.append(error)
 
     def whole_sweep(configs: list[Any], hydra_config: Any) -> None:
         codes.append(task([plain(config) for config in configs], source_folders(hydra_config)))
@@ -49,6 +53,8 @@ def run(overrides: list[str], task: Task) -> int:
         hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    if failures:
+        raise failures[0]
     return max(codes, default=0)
 
 

@@ -5,10 +5,10 @@
 * Plain Python: `compose.py` registers it with Hydra, and hands out plain dictionaries of the same fields.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import UserError, did_you_mean
 
 MISSING: Any = "???"
 
@@ -237,7 +237,13 @@ POSITIVE = (
 
 
 def check(config: dict[str, Any]) -> None:
-    """Refuse values that have the right type and no meaning."""
+    """Refuse fields that were added by force (+group.field=…), and values that have the right type and no meaning."""
+    for group, cls in {
+        f.name: f.default_factory for f in fields(Config) if isinstance(f.default_factory, type)
+    }.items():
+        for name in config[group]:
+            if name not in field_names(cls):
+                raise UserError(f'unknown field "{group}.{name}".{did_you_mean(name, field_names(cls))}')
     for where, allowed in CHOICES.items():
         group, name = where.split(".")
         if config[group] is not None and config[group][name] not in allowed:
@@ -259,11 +265,6 @@ def check(config: dict[str, Any]) -> None:
 def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:
     """The model's settings with the role's own ones over them."""
     return {**model, **{name: value for name, value in (role or {}).items() if value is not None}}
-
-
-def defaults(cls: type) -> dict[str, Any]:
-    """Field → default value of one group, for `w2s --help`."""
-    return asdict(cls())
 
 
 def field_names(cls: type) -> list[str]:

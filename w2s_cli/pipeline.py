@@ -215,9 +215,6 @@ class _Builder:
             self.job.names[name] = _add(self.graph, name, "rows", params, {}, slug, execution, about)
         return self.job.names[name]
 
-    def _rows(self, name: str, *, pool: str) -> str:
-        return self._pool(pool, asked_by=name)
-
     def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
         return self.resolver.code("data/transforms", data["transform"]) if data["transform"] else None
 

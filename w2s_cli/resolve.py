@@ -36,7 +36,10 @@ class Resolver:
             path = locate(model["path"])
             return self._once(f"folder:{path}", lambda: {"sha256": self._folder_hash(path, model["name"])}), str(path)
         if not model.get("id"):
-            raise UserError(f'model "{model["name"]}" has neither id (a hub repository) nor path (a local folder).')
+            raise UserError(
+                f'model "{model["name"]}" has neither id (a hub repository) nor path (a local folder): '
+                "give the folder, weak.path=DIR or strong.path=DIR."
+            )
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
 
     def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -79,8 +79,9 @@ def sha256_file(path: Path, cache: Path | None = None) -> str:
     if stamp in known:
         return str(known[stamp])
     value = digest(path)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_json(cache, {**known, stamp: value})
+    with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cache, {**known, stamp: value})
     return value
 
 
