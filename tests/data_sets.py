@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from w2s_cli.config import DataConfig, defaults
+from w2s_cli.config import DataConfig
 from w2s_cli.context import Context
 from w2s_cli.data.form import PACKAGED
 from w2s_cli.data.recipe import rows_params
@@ -25,7 +26,7 @@ Result = tuple[list[dict[str, Any]], dict[str, Any]]
 def recipe(name: str, **changes: Any) -> dict[str, Any]:
     """A data set of configs/data as the planner sees it."""
     written = yaml.safe_load((configs_folder() / "data" / f"{name}.yaml").read_text())
-    return {**defaults(DataConfig), **written, **changes}
+    return {**asdict(DataConfig()), **written, **changes}
 
 
 def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:

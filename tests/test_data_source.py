@@ -1,7 +1,15 @@
 """Where rows come from: every file format and folder layout, the hub cache, and files that are no good."""
 
 import gzip
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +191,57 @@ def test_offline_and_not_cached_says_what_to_do(hub_cache: Path) -> None:
         UserError, match=r"allenai/sciq \(commit 0123456789ab\) is not in the hub cache.*data\.path=FOLDER"
     ):
         hub_files(SOURCE, BOTH)
+
+
+def test_online_only_the_files_of_the_wanted_splits_are_downloaded_at_the_commit(tmp_path: Path) -> None:
+    """Against a server that speaks the hub's protocol, in a process of its own: the client reads its settings when imported."""
+    files = {"data/train.jsonl": JSONL, "data/test.jsonl": JSONL, "data/validation.jsonl": b"", "README.md": b""}
+    with hub_server(files) as (address, asked):
+        code = (
+            "import json; from w2s_cli.data.hub import hub_files\n"
+            f"found = hub_files({SOURCE!r}, {BOTH!r})\n"
+            "print(json.dumps({role: [str(f) for f in split.files] for role, split in found.items()}))"
+        )
+        settings = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **settings}, capture_output=True, text=True
+        )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert [Path(file).read_bytes() for role in ("train", "test") for file in found[role]] == [JSONL, JSONL]
+    assert all(COMMIT in path for path in asked if "sciq" in path)
+    assert not any("validation" in path or "README" in path for path in asked)
+
+
+@contextmanager
+def hub_server(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A hub with one data set; (address, paths that were asked for)."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            name = self.path.partition(f"/resolve/{COMMIT}/")[2]
+            listing = {"id": SOURCE["hub"], "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+            content = files[name] if name else json.dumps(listing).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -7,18 +7,35 @@ cannot change it.
 
 import hashlib
 import json
+from collections.abc import Callable
 
 
 def uniform(*names: str | int) -> float:
     """A number in [0, 1) with 53 random bits: sha256 of the JSON list of `names`."""
-    return (int.from_bytes(_sha256(names).digest()[:8], "big") >> 11) / 2**53
+    return _unit(hashlib.sha256(_json(names)).digest())
+
+
+def drawer(*names: str | int) -> Callable[[str], float]:
+    """last → uniform(*names, last), for millions of rows: what comes before the last name is hashed once."""
+    start = hashlib.sha256(_json(names)[:-1])
+
+    def draw(last: str) -> float:
+        hashed = start.copy()
+        hashed.update(f",{json.dumps(last)}]".encode("ascii"))
+        return _unit(hashed.digest())
+
+    return draw
 
 
 def fingerprint(*values: object) -> str:
     """16 hex digits that stand for `values`; equal values, equal digits."""
-    return _sha256(values).hexdigest()[:16]
+    return hashlib.sha256(_json(values)).hexdigest()[:16]
 
 
-def _sha256(values: tuple[object, ...]) -> "hashlib._Hash":
+def _unit(digest: bytes) -> float:
+    return (int.from_bytes(digest[:8]) >> 11) / 2**53
+
+
+def _json(values: tuple[object, ...]) -> bytes:
     # ASCII escapes: also a text with a lone surrogate can be hashed
-    return hashlib.sha256(json.dumps(values, separators=(",", ":"), default=str).encode("ascii"))
+    return json.dumps(values, separators=(",", ":"), default=str).encode("ascii")

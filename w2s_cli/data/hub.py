@@ -41,7 +41,7 @@ def hub_files(
         except UserError:
             raise
         except Exception as error:  # the hub client raises what its transport raises
-            trouble = f"the hub cannot be reached: {type(error).__name__}"
+            trouble = f"the hub did not give it: {type(error).__name__}"
     names = [p.relative_to(snapshot).as_posix() for p in sorted(snapshot.rglob("*")) if p.is_file()]
     if not names:
         raise UserError(

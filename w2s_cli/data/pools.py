@@ -8,8 +8,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 
-from w2s_cli.data.draw import fingerprint, uniform
+from w2s_cli.data.draw import drawer, fingerprint
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 
@@ -61,6 +62,8 @@ def pool_order(
     chosen: Sequence[int] = range(len(ids))
     if share is not None:
         low, high = share
-        inside = {group: low <= uniform(name, "pool", seed, group) < high for group in set(groups)}
-        chosen = [index for index, group in enumerate(groups) if inside[group]]
-    return sorted(chosen, key=lambda index: (uniform(name, "order", seed, ids[index]), ids[index]))
+        draw = drawer(name, "pool", seed)
+        place = draw if groups is ids else cache(draw)  # a group's rows ask for the same number
+        chosen = [index for index, group in enumerate(groups) if low <= place(group) < high]
+    turn = drawer(name, "order", seed)
+    return sorted(chosen, key=lambda index: (turn(ids[index]), ids[index]))
