@@ -1,7 +1,10 @@
 """Every model family, in the hub's format, through finetune and label; heads, last tokens, and what is said of a bad model."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, modeling_utils
 
+from tests.tiny_hub import COMMIT, tiny_hub
 from tests.tiny_models import END, FAMILIES, config_value, make_hub_cache, make_model
 from w2s_cli import classifier
 from w2s_cli.batching import pad
@@ -26,7 +30,7 @@ from w2s_cli.tokens import encode, open_tokenizer
 CPU = torch.device("cpu")
 TEXTS = ["good dog", "bad saw", "!!!!", "good", "bad!", "a good good dog", f"bad {END}", f"{END}{END}", "", "x" * 90]
 LABELS = [1, 0, 1, 1, 0, 1, 0, 0, 1, 0]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ROOT = Path(__file__).parents[1]
 
 
 def write_rows(folder: Path, texts: Sequence[str] = TEXTS, labels: Sequence[int] = LABELS) -> Path:
@@ -315,3 +319,48 @@ def test_a_hub_model_that_is_not_cached_says_what_to_do_offline(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(UserError, match=r"hf download gpt2.*local folder"):
         hub_folder("gpt2", COMMIT, context(tmp_path / "stage", offline=True))
+
+
+def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str, revision: str = COMMIT) -> dict[str, Any]:
+    """What hub_folder does in a fresh process against a hub on localhost."""
+    script = (
+        "import json, sys; from pathlib import Path; from w2s_cli.context import Context; "
+        "from w2s_cli.errors import UserError; from w2s_cli.pretrained import hub_folder; "
+        "folder, repo, revision = sys.argv[1:]; events = []; "
+        "ctx = Context(folder=Path(folder), work=Path(folder), result=Path(folder), emit=events.append)\n"
+        "try: said = {'files': sorted(p.name for p in hub_folder(repo, revision, ctx).iterdir())}\n"
+        "except UserError as error: said = {'error': str(error)}\n"
+        "print(json.dumps({**said, 'events': events}))"
+    )
+    with tiny_hub(repos) as address:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment = {**kept, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", script, str(tmp_path), repo, revision]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert "%|" not in done.stderr  # no bars beside the live view
+    return found
+
+
+def test_a_download_brings_what_is_needed_and_shows_its_progress(tmp_path: Path) -> None:
+    llama, opt = make_model(tmp_path / "llama", "llama"), make_model(tmp_path / "opt", "opt")
+    for name in ("pytorch_model.bin", "tf_model.h5", "weights.msgpack", "modeling_own.py"):
+        (llama / name).write_bytes(b"x" * 10)
+    said = fetched(tmp_path, {"org/llama": llama}, "org/llama")
+    needed = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    assert said["files"] == needed
+    assert said["events"][-1]["megabytes"] > 0
+    assert fetched(tmp_path, {}, "org/llama")["files"] == needed  # from now on the hub is not asked
+    assert "pytorch_model.bin" in fetched(tmp_path, {"org/opt": opt}, "org/opt")["files"]  # it has nothing better
+
+
+@pytest.mark.parametrize(
+    ("repo", "revision", "message"),
+    [
+        ("org/gated", COMMIT, "is gated: accept its terms at https://huggingface.co/org/gated"),
+        ("org/nothing", COMMIT, "there is no model org/nothing"),
+        ("org/gated", "v9", "has no revision v9"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_plainly(tmp_path: Path, repo: str, revision: str, message: str) -> None:
+    assert message in fetched(tmp_path, {"org/gated": "gated"}, repo, revision)["error"]

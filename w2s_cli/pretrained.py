@@ -6,6 +6,7 @@
 * A checkpoint must fill the whole trunk: transformers fills what is missing with random numbers and only warns.
 """
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -48,7 +49,7 @@ def base_folder(model: dict[str, Any] | None, above: Path | None, ctx: Context) 
 
 
 def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
-    """The snapshot folder of a hub model in the cache, downloaded if need be.
+    """The snapshot folder of a hub model in the cache, downloaded (with progress, in megabytes) if need be.
 
     Raises:
         UserError: offline and not cached, no such repository or revision, gated, or no network.
@@ -64,10 +65,8 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
     )
 
     def fetch(patterns: list[str], local: bool) -> Path:
-        found = snapshot_download(
-            repo, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=local
-        )
-        return Path(found)
+        options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": ["*/*"], "local_files_only": local}
+        return Path(snapshot_download(repo, revision=revision, tqdm_class=_bar_of(ctx), **options))
 
     text = [*_TEXT_FILES, *(["*.py"] if ctx.execution.get("trust_remote_code") else [])]
     try:
@@ -92,7 +91,7 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
         raise UserError(
             f"there is no model {repo} on the hub, or it is private (then log in with `hf auth login`)"
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, TimeoutError) as error:
         raise UserError(
             f"model {repo} at {revision} is not in the hub cache and the hub cannot be reached ({type(error).__name__}): "
             f"fetch it where there is a network (`hf download {repo}`) and copy the cache, or give a local folder "
@@ -105,6 +104,23 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
             "run the command again with a network, or without HF_HUB_OFFLINE"
         )
     return folder
+
+
+def _bar_of(ctx: Context) -> type:
+    """A tqdm class for huggingface_hub whose bars are drawn nowhere; those that count bytes go to the live view."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):  # type: ignore[misc, type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "file": io.StringIO(), "disable": False})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            drawn: bool | None = super().update(n)
+            if self.unit == "B" and self.total:
+                ctx.progress(round(self.n / 1e6), max(1, round(self.total / 1e6)), megabytes=self.n / 1e6)
+            return drawn
+
+    return Bar
 
 
 def incomplete(folder: Path) -> str | None:
