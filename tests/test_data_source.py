@@ -112,13 +112,16 @@ def test_a_split_that_is_not_there_or_not_clear_is_refused(names: list[str], mes
         split_names(names, "train", where="here")
 
 
-def test_a_folder_of_the_datasets_library_is_read(tmp_path: Path) -> None:
+def test_folders_of_the_datasets_library_are_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    datasets.DatasetDict(
-        {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS[:1])}
-    ).save_to_disk(tmp_path / "saved")
-    found = local_files(tmp_path / "saved", BOTH)
+    train, test = datasets.Dataset.from_list(ROWS), datasets.Dataset.from_list(ROWS[:1])
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "splits")
+    found = local_files(tmp_path / "splits", BOTH)
     assert (rows_of(found["train"]), rows_of(found["test"])) == (ROWS, ROWS[:1])
+    train.save_to_disk(tmp_path / "whole", num_shards=2)
+    assert rows_of(local_files(tmp_path / "whole", ONE_FILE)["train"]) == ROWS
+    with pytest.raises(UserError, match="has no splits"):
+        local_files(tmp_path / "whole", BOTH)
 
 
 def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:

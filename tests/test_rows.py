@@ -268,7 +268,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("an unasked limit", {"limits": {"tests": 3}}, 'data.limits has no "tests"'),
     ("a limit of none", {"limits": {"test": 0}}, "data.limits.test=0"),
     ("a pool without share", {"pools": {"weak_train": 1.0}}, "pool test gets no rows"),
-    ("a test split in one file", {"splits": {"train": "train", "test": "test"}}, "cannot hold the test split"),
+    (
+        "a test split in one file",
+        {"splits": {"train": "train", "test": "test"}},
+        "has no splits and cannot hold the test split",
+    ),
     (
         "an unknown transform option",
         {"transform": "choice", "options": {"choises": []}},

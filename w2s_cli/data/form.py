@@ -67,8 +67,10 @@ def former(
             raise UnusableRowError(f"{fields[0]} is not a string")
         if not text.strip():
             raise UnusableRowError("empty text")
-        if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
-            raise UnusableRowError("not valid Unicode")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half a surrogate pair, as broken JSON has it
+            raise UnusableRowError("not valid Unicode") from error
         return text, read_label(row.get(label), f'{rows.shown}, column "{label}", row {name}')
 
     return form

@@ -4,7 +4,7 @@
   sends are the same thing. Known: `train.jsonl.gz`, `train-00000-of-00004.parquet`, `train/0000.parquet`, these inside `data/` or one
   other folder, and what `save_to_disk` of the datasets library writes (`train/data-00000-of-00001.arrow`).
 * A split may also be said as a file name or a pattern (`splits.train: "harmless-base/*.jsonl.gz"`).
-* A single file has no splits: it is the training split, and the test rows are taken from it.
+* A single file (or `Dataset.save_to_disk` folder) has no splits: it is the training split, and the test rows are taken from it.
 * The identity of local data is the content of the files that are read: not their place, name or time stamps, and not the notes that
   lie beside them.
 """
@@ -67,21 +67,7 @@ def local_files(path: Path, splits: Mapping[str, str | None], data_format: str |
     Raises:
         UserError: nothing there, a split without files or with several candidates, an unknown suffix.
     """
-    if not path.exists():
-        raise UserError(f"data.path: there is no file or folder {path}.")
-    if path.is_file():
-        if splits.get("test"):
-            raise UserError(
-                f'{path} is one file and cannot hold the test split "{splits["test"]}": give a folder with a file per split, '
-                "or take the test rows out of it: data.splits.test=null data.pools.test=0.2"
-            )
-        return {"train": _typed([path], data_format)}
-    names = _names(path)
-    found = {}
-    for role, split in splits.items():
-        if split:
-            found[role] = _typed([path / name for name in split_names(names, split, where=str(path))], data_format)
-    return found
+    return {role: _typed(files, data_format) for role, files in _paths(path, splits).items()}
 
 
 def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None) -> str:
@@ -90,8 +76,8 @@ def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | N
     `cache` is a JSON file that remembers the hashes of unchanged files (`store.files.sha256_file`).
     """
     used = {
-        role: {"format": format_of(found.files[0].name), "files": [sha256_file(file, cache) for file in found.files]}
-        for role, found in local_files(path, splits, data_format="any").items()
+        role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache) for file in files]}
+        for role, files in _paths(path, splits).items()
     }
     return hashlib.sha256(canonical_json(used).encode()).hexdigest()
 
@@ -149,6 +135,27 @@ def _refuse_missing_shards(files: Sequence[str], where: str) -> None:
     numbered = re.search(r"-of-(\d+)\.", files[0])
     if numbered and len(files) != int(numbered[1]):
         raise UserError(f"{where}: only {len(files)} of the {int(numbered[1])} files like {files[0]} are there.")
+
+
+def _paths(path: Path, splits: Mapping[str, str | None]) -> dict[str, list[Path]]:
+    if not path.exists():
+        raise UserError(f"data.path: there is no file or folder {path}.")
+    whole = (
+        sorted(path.glob("*.arrow")) if (path / "state.json").is_file() else [path]
+    )  # one Dataset, saved without splits
+    if path.is_dir() and whole == [path]:
+        names = _names(path)
+        return {
+            role: [path / name for name in split_names(names, split, where=str(path))]
+            for role, split in splits.items()
+            if split
+        }
+    if splits.get("test"):
+        raise UserError(
+            f'{path} has no splits and cannot hold the test split "{splits["test"]}": give a folder with a file per split, '
+            "or take the test rows out of it: data.splits.test=null data.pools.test=0.2 (and as much less for the others)."
+        )
+    return {"train": whole}
 
 
 def _names(folder: Path) -> list[str]:
