@@ -147,7 +147,14 @@ def main() -> None:
     add("--out", type=Path, required=True, help="the folder to write train.jsonl.gz and test.jsonl.gz to")
     add("--per-class", type=int, default=6000, help="lines of each class")
     add("--max-hypernyms", type=int, default=3, help="nearest hypernyms kept")
-    add("--test", type=int, nargs=2, default=(7500, 10000), metavar=("FROM", "TO"), help="the lines that are the test split")
+    add(
+        "--test",
+        type=int,
+        nargs=2,
+        default=(7500, 10000),
+        metavar=("FROM", "TO"),
+        help="the lines that are the test split",
+    )
     args = parser.parse_args()
     entries = make_entries(args.wordnet, args.per_class, args.max_hypernyms)
     first, last = args.test

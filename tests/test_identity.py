@@ -171,7 +171,9 @@ def test_keys_change_with_the_bytes_of_data_and_weights(fixed: list[str], tmp_pa
 
 
 def test_an_integer_for_a_float_is_the_same_value(fixed: list[str], tmp_path: Path) -> None:
-    assert keys_of(tmp_path, *fixed, "train.epochs=1", "weak.lr=1") == keys_of(tmp_path, *fixed, "train.epochs=1.0", "weak.lr=1.0")
+    assert keys_of(tmp_path, *fixed, "train.epochs=1", "weak.lr=1") == keys_of(
+        tmp_path, *fixed, "train.epochs=1.0", "weak.lr=1.0"
+    )
 
 
 def test_an_edited_loss_changes_the_keys_of_what_it_trains(fixed: list[str], tmp_path: Path) -> None:
@@ -236,6 +238,8 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
     given = [] if path.stem == "local" else [word for word in fixed if not word.startswith("data")]
     words = fixed if path.stem == "local" else [*given, f"data={path.stem}", f"data.path={tmp_path / 'folder'}"]
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "harmless-base").mkdir()
     for split in ("train", "test", "validation"):
         write_jsonl(tmp_path / "folder" / f"{split}.jsonl", sentences(4))
+        write_jsonl(tmp_path / "folder" / "harmless-base" / f"{split}.jsonl.gz", sentences(4))  # planning does not open it
     assert "pgr" in keys_of(tmp_path, *words)

@@ -69,7 +69,8 @@ def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log:
         done = w2s(*arguments, code=None, W2S_FAULT=point, W2S_FAULT_LOG=str(log))
         assert done.returncode == 1, f"{point}: {done.stdout}\n{done.stderr}"
         assert "killed by signal 9" in done.stderr
-    assert log.read_text().splitlines() == [point.partition(":")[0] for point in points]
+    hits = dict.fromkeys(log.read_text().splitlines())  # a point may kill the workers of several stages in one command
+    assert list(hits) == list(dict.fromkeys(point.partition(":")[0] for point in points))
     w2s(*arguments)
 
 
@@ -95,7 +96,12 @@ def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str]
 def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     probe = [*tiny, "train=probe"]
     w2s("train", *probe, "outputs=plain")
-    kill_at_each(w2s, ["train", *probe, "outputs=killed"], ["features.claimed", "features.start", "features.step"], tmp_path / "hits")
+    kill_at_each(
+        w2s,
+        ["train", *probe, "outputs=killed"],
+        ["features.claimed", "features.start", "features.step"],
+        tmp_path / "hits",
+    )
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
@@ -116,7 +122,11 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
     wait_s = 9.0
     while hits < kills:
         process = subprocess.Popen(
-            [*arguments, "outputs=killed"], cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+            [*arguments, "outputs=killed"],
+            cwd=folder,
+            env=environment(),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
         )
         try:
             process.wait(timeout=drawn.uniform(0.5, wait_s))
@@ -156,7 +166,13 @@ def start(tiny: list[str], folder: Path) -> subprocess.Popen[str]:
     """The command, long enough to be disturbed."""
     arguments = command(["train", *tiny, "launcher.log_every=1", "weak.epochs=200", "outputs=out"])
     return subprocess.Popen(
-        arguments, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments,
+        cwd=folder,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -193,7 +209,9 @@ def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path:
     assert process.returncode == 75
     assert "Continue with: w2s train" in errors
     assert gone(worker)
-    states = subprocess.run(command(["status", "outputs=out"]), cwd=tmp_path, env=environment(), capture_output=True, text=True).stdout
+    states = subprocess.run(
+        command(["status", "outputs=out"]), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    ).stdout
     assert "resumable" in states
     assert "step " in states
 
@@ -212,9 +230,13 @@ def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> 
 
 
 def test_four_commands_at_once_run_every_stage_once(tiny: list[str], tmp_path: Path) -> None:
-    arguments = command(["train", "-m", *tiny, "seed=0,1", "data.limits={weak_train: 48, strong_train: 48, test: 48}", "outputs=out"])
+    arguments = command(
+        ["train", "-m", *tiny, "seed=0,1", "data.limits={weak_train: 48, strong_train: 48, test: 48}", "outputs=out"]
+    )
     started = [
-        subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     for process in started:

@@ -238,12 +238,12 @@ POSITIVE = (
 
 def check(config: dict[str, Any]) -> None:
     """Refuse fields that were added by force (+group.field=…), and values that have the right type and no meaning."""
-    for group, cls in {
-        f.name: f.default_factory for f in fields(Config) if isinstance(f.default_factory, type)
-    }.items():
-        for name in config[group]:
-            if name not in field_names(cls):
-                raise UserError(f'unknown field "{group}.{name}".{did_you_mean(name, field_names(cls))}')
+    for part in fields(Config):
+        if isinstance(part.default_factory, type):
+            known = [f.name for f in fields(part.default_factory)]
+            for name in config[part.name]:
+                if name not in known:
+                    raise UserError(f'unknown field "{part.name}.{name}".{did_you_mean(name, known)}')
     for where, allowed in CHOICES.items():
         group, name = where.split(".")
         if config[group] is not None and config[group][name] not in allowed:

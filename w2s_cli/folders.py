@@ -31,4 +31,6 @@ def corpus_files(path: Path) -> list[Path]:
     """The files of a corpus: the one file, or the texts of a folder in the order of their names."""
     if not path.is_dir():
         return [path]
-    return sorted(found for found in path.iterdir() if found.name.removesuffix(".gz").endswith((".jsonl", ".json", ".txt")))
+    return sorted(
+        found for found in path.iterdir() if found.name.removesuffix(".gz").endswith((".jsonl", ".json", ".txt"))
+    )

@@ -148,8 +148,8 @@ def _targets(command: str, graph: Graph) -> list[str]:
         "label": lambda stage: stage.key in _teaching(graph),
         "evaluate": lambda stage: stage.kind in ("evaluate", "summary"),
     }
-    wanted = chosen.get(command, lambda stage: stage.key not in read)
-    found = [key for key, stage in graph.stages.items() if wanted(stage)]
+    everything: Callable[[Stage], bool] = lambda stage: stage.key not in read  # noqa: E731 - one of three alike
+    found = [key for key, stage in graph.stages.items() if chosen.get(command, everything)(stage)]
     if not found:
         raise UserError(f"w2s {command}: this method has no stage of that kind.")
     return found

@@ -50,7 +50,9 @@ def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[s
         lines.append("model " + " ".join(f"{name}={value}" for name, value in params["model"].items()))
     if "loss" in params:
         loss = params["loss"]
-        lines.append(f"loss {loss['name']} {loss['args']} code {loss['code']}, lr {params['lr']:g}, seed {params['seed']}")
+        lines.append(
+            f"loss {loss['name']} {loss['args']} code {loss['code']}, lr {params['lr']:g}, seed {params['seed']}"
+        )
     git = (record.get("provenance") or {}).get("git")
     if record:
         commit = (

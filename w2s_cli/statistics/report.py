@@ -71,7 +71,7 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
     }
     for role in said:
         metrics[role] = _role(truth, said[role]) | {
-            "interval": [min(max(bound, 0.0), 1.0) for bound in interval(sample[role], confidence)]
+            "interval": _share(interval(sample[role], confidence))
         }
     metrics["differences"] = {
         f"{more}_minus_{less}": {
@@ -143,15 +143,20 @@ def _agreement(mean: Mapping[str, float], sample: Mapping[str, Floats], confiden
     """
     parts = {"when_weak_right": ("agree_right", "weak"), "when_weak_wrong": ("agree_wrong", "weak_wrong")}
     agreement: dict[str, Any] = {
-        "overall": {"value": mean["agree"], "interval": list(interval(sample["agree"], confidence))}
+        "overall": {"value": mean["agree"], "interval": _share(interval(sample["agree"], confidence))}
     }
     for name, (part, whole) in parts.items():
         bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
         agreement[name] = {
             "value": mean[part] / mean[whole] if mean[whole] else None,
-            "interval": None if bounds is None else list(bounds),
+            "interval": None if bounds is None else _share(bounds),
         }
     return agreement
+
+
+def _share(bounds: tuple[float, float]) -> list[float]:
+    """Bounds of a share: between 0 and 1, whatever a normal approximation says."""
+    return [min(max(bound, 0.0), 1.0) for bound in bounds]
 
 
 def _misfit(truth: Integers, student: Predictions, weak: Predictions) -> dict[str, float | None]:

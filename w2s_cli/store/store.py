@@ -148,8 +148,9 @@ def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None,
 
 
 def _position(folder: Path) -> str:
-    found = read_json(folder / "work" / "position.json") or {}
-    return f"step {found['step']}/{found['total']}" if {"step", "total"} <= set(found) else ""
+    """'step 400/1200' of the newest checkpoint."""
+    found = [read_json(path) or {} for path in sorted(folder.glob("work/checkpoint-*/state.json"))[-1:]]
+    return f"step {found[0]['step']}/{found[0]['total']}" if found and {"step", "total"} <= set(found[0]) else ""
 
 
 def unwritable(path: Path, error: OSError) -> str:

@@ -19,7 +19,7 @@ from w2s_cli.errors import UserError
 
 
 class W2SLauncher(Launcher):
-    """Hands all configurations of the sweep to `task_function.whole_sweep(configs, hydra configuration)`."""
+    """Hands all configurations of the sweep to `task_function.whole_sweep(configs)`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: Any) -> None:
         self.context = hydra_context
@@ -30,7 +30,7 @@ class W2SLauncher(Launcher):
         if initial_job_idx > 0:
             raise UserError("hydra.sweeper.max_batch_size splits the sweep: use hydra/launcher=basic with it.")
         compose = self.context.config_loader.load_sweep_config
-        self.whole_sweep([compose(self.config, list(overrides)) for overrides in job_overrides], self.config.hydra)
+        self.whole_sweep([compose(self.config, list(overrides)) for overrides in job_overrides])
         (Path(self.config.hydra.sweep.dir) / "multirun.yaml").unlink(missing_ok=True)  # the run's folder says it all
         done = [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
         for job in done:
