@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-FAMILIES = ("gpt2", "qwen2", "llama", "opt", "gpt_neox", "bert")
+FAMILIES = ("gpt2", "qwen2", "llama", "opt", "gpt_neox", "bert", "deberta-v2")
+ENCODERS = ("bert", "deberta-v2")
 WIDTH = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
 FIELDS: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
@@ -18,6 +19,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "opt": {**WIDTH, "ffn_dim": 64, "word_embed_proj_dim": 32},
     "gpt_neox": {**WIDTH, "intermediate_size": 64},
     "bert": {**WIDTH, "intermediate_size": 64},
+    "deberta-v2": {**WIDTH, "intermediate_size": 64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
 }
 END = "<|endoftext|>"
 
@@ -50,14 +52,14 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
     """Write a random checkpoint of `family` as its language model, with the quirks of the real repositories."""
-    tokenizer = word_tokenizer() if family == "bert" else byte_tokenizer(END if family == "qwen2" else None)
+    tokenizer = word_tokenizer() if family in ENCODERS else byte_tokenizer(END if family == "qwen2" else None)
     vocab = len(tokenizer) + (7 if family == "qwen2" else 0)  # Qwen's embedding is larger than its tokenizer
-    ends = {"pad_token_id": 0} if family == "bert" else {"bos_token_id": 256, "eos_token_id": 256}
+    ends = {"pad_token_id": 0} if family in ENCODERS else {"bos_token_id": 256, "eos_token_id": 256}
     if family == "opt":
         ends["pad_token_id"] = 1
     config = AutoConfig.for_model(family, **{"vocab_size": vocab, **FIELDS[family], **ends, **fields})
     torch.manual_seed(seed)
-    kind = AutoModelForMaskedLM if family == "bert" else AutoModelForCausalLM
+    kind = AutoModelForMaskedLM if family in ENCODERS else AutoModelForCausalLM
     kind.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     weights = folder / "model.safetensors"

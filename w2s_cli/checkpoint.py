@@ -32,7 +32,7 @@ def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimiz
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
     tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
+    if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / "tensors.safetensors")
     write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})

@@ -16,9 +16,9 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def attention_for(device: torch.device, max_length: int) -> str:
-    """The attention backend: plain matmuls are faster than torch's fused kernel on a CPU while rows are short."""
-    return "eager" if device.type == "cpu" and max_length <= 256 else "sdpa"
+def attention_for(device: torch.device, max_length: int) -> str | None:
+    """The attention backend: plain matmuls on a CPU while rows are short (faster there), else transformers' choice."""
+    return "eager" if device.type == "cpu" and max_length <= 256 else None
 
 
 def fresh_language_model(

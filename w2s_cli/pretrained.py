@@ -19,17 +19,6 @@ from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
-_HEADS = (
-    "lm_head",
-    "embed_out",
-    "cls",
-    "score",
-    "classifier",
-    "lm_predictions",
-    "mask_predictions",
-    "qa_outputs",
-    "pooler",
-)
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
 
 
@@ -166,7 +155,9 @@ def open_part(what: Any, folder: Path, **options: Any) -> Any:
         raise UserError(f"the model in {folder} cannot be loaded by {what.__name__}: {text[:500]}") from error
 
 
-def open_weights(auto_class: Any, folder: Path, config: Any, attention: str, *, new_head: bool) -> tuple[Any, set[str]]:
+def open_weights(
+    auto_class: Any, folder: Path, config: Any, attention: str | None, *, new_head: bool
+) -> tuple[Any, set[str]]:
     """The model in fp32 with all its weights, and the names of the freshly initialised ones (of the head only).
 
     Raises:
@@ -175,16 +166,11 @@ def open_weights(auto_class: Any, folder: Path, config: Any, attention: str, *, 
     model, found = open_part(
         auto_class, folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )
-    missing, unexpected = set(found["missing_keys"]), set(found["unexpected_keys"])
-    heads = _HEADS if new_head else ()
-    lost = sorted(name for name in missing if not _under(name, heads))
-    strange = sorted(name for name in unexpected if not _under(name, _HEADS) and not name.endswith(_BUFFERS))
+    missing = set(found["missing_keys"])
+    lost = sorted(name for name in missing if not new_head or _in_trunk(name, model))
+    strange = sorted(n for n in found["unexpected_keys"] if _in_trunk(n, model) and not n.endswith(_BUFFERS))
     mismatched = sorted(str(entry[0]) for entry in found["mismatched_keys"])
-    for names, what in (
-        (mismatched, "has another shape for"),
-        (lost, "lacks"),
-        (strange, "has weights the config does not:"),
-    ):
+    for names, what in ((mismatched, "has another shape for"), (lost, "lacks"), (strange, "has, but its config not,")):
         if names:
             raise UserError(
                 f"the checkpoint in {folder} is not a {config.model_type} of its config.json: it {what} "
@@ -193,6 +179,8 @@ def open_weights(auto_class: Any, folder: Path, config: Any, attention: str, *, 
     return model, missing
 
 
-def _under(name: str, heads: tuple[str, ...]) -> bool:
-    """Whether a weight belongs to one of the modules `heads`, at the top or inside the trunk (bert.pooler)."""
-    return any(part in heads for part in name.split(".")[:2])
+def _in_trunk(name: str, model: Any) -> bool:
+    """Whether a weight's name, with or without the trunk's prefix, belongs to the trunk; a pooler is part of the head."""
+    prefix = f"{model.base_model_prefix}."
+    child = name.removeprefix(prefix).split(".")[0]
+    return child != "pooler" and (name.startswith(prefix) or child in dict(model.base_model.named_children()))

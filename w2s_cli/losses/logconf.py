@@ -53,7 +53,7 @@ def logconf(
             case "half":
                 count = rows / 2
             case "labels":
-                count = float(math.ceil(float(labels[:, 1].double().mean()) * (rows - 1) - 1e-9))
+                count = float(math.ceil(float(labels[:, 1].mean()) * (rows - 1) - 1e-5))
             case _:
                 raise UserError(f'logconf: share={share} is unknown; use "half" or "labels"')
         confidence = logits[:, 1] - logits[:, 0]  # [rows], rises with p(class 1) and has no ties by rounding near 1
