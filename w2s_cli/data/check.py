@@ -62,9 +62,7 @@ def problems(report: Mapping[str, Any]) -> list[str]:
     """What in a report makes results doubtful."""
     found = []
     for pair, count in report["crossings"].items():
-        if "test" not in pair.split(
-            " and "
-        ):  # what a data set's own test split shares with its training split is only reported
+        if "test" not in pair.split(" and "):  # a data set's own test split may share questions: reported, no problem
             found.append(f"{count} groups have rows in both {pair}")
     for pair, same in report["duplicates"].items():
         if same["share"] > MANY_DUPLICATES and " and " in pair:

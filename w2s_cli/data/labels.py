@@ -26,7 +26,7 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
         where = f'{file}, column "{column}"'
         for number, value in enumerate(found):
             if missing(value):
-                raise UserError(f"{where}, row {number}: the label is missing ({value}).")
+                raise UserError(f"{where}, row {number}: the label is missing (null, NaN or empty).")
             if not isinstance(value, bool | int | str) and not (isinstance(value, float) and value.is_integer()):
                 raise UserError(
                     f"{where}, row {number}: {value!r} is no class label; labels are numbers, names or true/false."
@@ -53,7 +53,7 @@ def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
 
     def read(value: Any, where: str) -> int:
         if missing(value):
-            raise UserError(f"{where}: the label is missing ({value}).")
+            raise UserError(f"{where}: the label is missing (null, NaN or empty).")
         text = str(value).strip() if not isinstance(value, float) else f"{value:g}"
         number = names.get(text)
         if number is None and len(classes) == FEWEST:
