@@ -76,6 +76,11 @@ def test_columns_beside_id_and_label_do_no_harm(tmp_path: Path) -> None:
     assert labels(tmp_path, given)[1]["rows"] == 4
 
 
+def test_one_file_may_label_the_rows_of_all_pools(tmp_path: Path) -> None:
+    given = [{"id": name, "p": 0.5} for name in [*IDS, "of-another-pool"]]
+    assert labels(tmp_path, given)[1]["rows"] == 4
+
+
 def rows_with(name: str, value: Any) -> list[dict[str, Any]]:
     return [{"id": row, name: value if row == "b" else 0} for row in IDS]
 
@@ -84,7 +89,10 @@ def rows_with(name: str, value: Any) -> list[dict[str, Any]]:
     ("given", "message"),
     [
         ([{"id": name, "p": 0.5} for name in IDS[:2]], r"2 ids are missing \(b, d\).*each of the 4 rows"),
-        ([{"id": name, "p": 0.5} for name in [*IDS, "z"]], r"1 ids are no rows of this pool \(z\)"),
+        (
+            [{"id": name, "p": 0.5} for name in [*IDS[1:], "z"]],
+            r"1 ids are no rows of this pool \(z\); 1 ids are missing \(\w\)",
+        ),
         ([{"id": name, "p": 0.5} for name in [*IDS, "a"]], r"1 ids come more than once \(a\)"),
         ([{"row": name, "p": 0.5} for name in IDS], 'no column "id"'),
         ([{"id": name, "q": 0.5} for name in IDS], 'has neither a column "p".*It has id, q'),

@@ -241,5 +241,7 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
     (tmp_path / "folder" / "harmless-base").mkdir()
     for split in ("train", "test", "validation"):
         write_jsonl(tmp_path / "folder" / f"{split}.jsonl", sentences(4))
-        write_jsonl(tmp_path / "folder" / "harmless-base" / f"{split}.jsonl.gz", sentences(4))  # planning does not open it
+        write_jsonl(
+            tmp_path / "folder" / "harmless-base" / f"{split}.jsonl.gz", sentences(4)
+        )  # planning does not open it
     assert "pgr" in keys_of(tmp_path, *words)

@@ -49,7 +49,9 @@ class Resolver:
 
             path = locate(data["path"])
             known = f"data:{path}:{canonical_json(data['splits'])}"
-            return self._once(known, lambda: {"sha256": fingerprint(path, data["splits"])}), str(path)
+            return self._once(
+                known, lambda: {"sha256": fingerprint(path, data["splits"], cache=self.store.digests)}
+            ), str(path)
         if not data.get("hub"):
             raise UserError(
                 f'data set "{data["name"]}" has neither hub (a hub id) nor path (a local file or folder): data.path=FILE'

@@ -1,6 +1,6 @@
 """import_labels: labels from a file (people, an API model, anything) in the place of a weak supervisor's.
 
-* Joined by row id, never by position: every row of the pool must be in the file once, and nothing else.
+* Joined by row id, never by position: every row of the pool must be in the file once; rows of other pools may be.
 * The file says `label` (a class number or name) or `p` (probability of class 1, or a list with one probability per class). The result is
   the artifact of a label stage; logits are the logarithms of the probabilities, with 0 taken as 1e-7.
 """
@@ -82,7 +82,7 @@ def _class_names(folder: Path, truth: npt.NDArray[Any]) -> list[str]:
 
 
 def _order(labels: Rows, ids: Sequence[str]) -> list[int]:
-    """Where in the file each row's label stands."""
+    """Where in the file each row's label stands; labels of other pools' rows may be there too, all in one file."""
     found = [
         str(value) for value in labels.column(labels.need("id", "labels.path: a label file has id and label or p"))
     ]
@@ -98,7 +98,7 @@ def _order(labels: Rows, ids: Sequence[str]) -> list[int]:
         for what, names in problems.items()
         if names
     ]
-    if said:
+    if problems["come more than once"] or problems["are missing"]:
         raise UserError(
             f"{labels.shown}: {'; '.join(said)}. It must label each of the {len(ids):,} rows of this pool once; "
             "their ids are in rows.parquet of the rows stage (w2s ls shows where)."

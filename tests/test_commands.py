@@ -1,0 +1,238 @@
+"""The commands around a run: what they say about it, and what they leave when they remove something."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, sentences, write_jsonl
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ran(w2s: Run, tiny: list[str]) -> list[str]:
+    """A finished tiny run; its overrides."""
+    w2s("train", *tiny)
+    return tiny
+
+
+def folder_of(tmp_path: Path, pattern: str) -> Path:
+    """The one stage folder that fits."""
+    (found,) = (tmp_path / "outputs" / "stages").glob(pattern)
+    return found
+
+
+def states(w2s: Run, words: list[str]) -> dict[str, str]:
+    """Stage → state as `w2s plan` prints it."""
+    lines = w2s("plan", *words).stdout.splitlines()
+    header = next(line for line in lines if line.startswith("stage"))
+    at = header.index("state")
+    return {line.split()[0]: line[at:].split("  ")[0].strip() for line in lines[1:12]}
+
+
+def test_a_finished_run_leaves_its_config_plan_results_and_links(ran: list[str], tmp_path: Path) -> None:
+    (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "plan.json", "results.json", "stages"}
+    (entry,) = json.loads((run / "results.json").read_text())
+    assert set(entry["metrics"]) >= {"weak", "student", "ceiling", "pgr", "agreement"}
+    links = list((run / "stages").iterdir())
+    assert len(links) == 11
+    assert all((link / "record.json").exists() and not os.path.isabs(os.readlink(link)) for link in links)
+
+
+def test_the_same_command_again_runs_nothing_and_prints_the_same(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").glob("stages/*/*/record.json")}
+    first, second = w2s("train", *ran).stdout, w2s("train", *ran).stdout
+    assert first == second
+    assert "PGR" in first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").glob("stages/*/*/record.json")} == before
+    assert len(list((tmp_path / "outputs" / "runs").glob("*/*"))) == 1
+
+
+def test_label_stops_at_the_weak_labels_and_train_goes_on_from_there(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s("label", *tiny)
+    assert {path.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")}
+    assert not list((tmp_path / "outputs" / "stages").glob("finetune/student-*/record.json"))
+    assert len(list((tmp_path / "outputs" / "stages").glob("label/*/record.json"))) == 1
+    w2s("train", *tiny)
+    w2s("evaluate", *tiny)
+
+
+def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    student = folder_of(tmp_path, "finetune/student-*")
+    key = student.name[-12:]
+    assert len(w2s("ls").stdout.splitlines()) == 12
+    assert key in w2s("ls", "finetune", "--state", "done").stdout
+    shown = w2s("show", key[:6]).stdout
+    assert "lr: 0.005" in shown
+    assert "torch" in shown
+    assert json.loads(w2s("show", key, "--json").stdout)["state"] == "done"
+    why = w2s("why", key).stdout
+    assert "labels" in why
+    assert "sha256=" in why
+    assert "11 done" in w2s("status").stdout
+    assert student.name in w2s("logs", key, "-f").stdout
+
+
+def test_rm_makes_a_stage_missing_and_train_makes_it_again(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    test = folder_of(tmp_path, "evaluate/*")
+    before = (test / "result" / "manifest.json").read_text()
+    w2s("rm", test.name[-12:])
+    assert not test.exists()
+    w2s("train", *ran)
+    assert (test / "result" / "manifest.json").read_text() == before
+
+
+def test_a_finished_stage_that_nobody_reads_is_left_alone_when_its_inputs_are_gone(
+    w2s: Run, ran: list[str], tmp_path: Path
+) -> None:
+    weak = folder_of(tmp_path, "finetune/weak-*")
+    w2s("rm", weak.name[-12:])
+    w2s("train", *ran)
+    assert not weak.exists()
+
+
+def test_force_makes_a_stage_again_and_leaves_the_rest_when_the_result_is_the_same(
+    w2s: Run, ran: list[str], tmp_path: Path
+) -> None:
+    records = {
+        path: json.loads(path.read_text())["run"] for path in (tmp_path / "outputs").glob("stages/*/*/record.json")
+    }
+    w2s("train", *ran, "--force", "student")
+    after = {path: json.loads(path.read_text())["run"] for path in records}
+    (changed,) = (path for path in records if records[path] != after[path])
+    assert changed.parent.name.startswith("student-")
+    assert (changed.parent / "old" / records[changed] / "result" / "manifest.json").exists()
+
+
+def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
+    w2s: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    w2s("train", *tiny, "keep_weights=false")
+    assert not list((tmp_path / "outputs").glob("stages/finetune/*/result/model/*.safetensors"))
+    assert len(list((tmp_path / "outputs").glob("stages/label/*/result/labels.parquet"))) == 4
+    w2s("train", *tiny, "keep_weights=false")
+    test = folder_of(tmp_path, "label/student-*-test-*")
+    before = (test / "result" / "labels.parquet").read_bytes()
+    w2s("rm", test.name[-12:])
+    w2s("train", *tiny)
+    assert (test / "result" / "labels.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("artifact", ["label/*-test-*/result/labels.parquet", "evaluate/*/result/manifest.json"])
+def test_a_flipped_byte_is_noticed_and_the_stage_made_again(
+    w2s: Run, ran: list[str], tmp_path: Path, artifact: str
+) -> None:
+    path = sorted((tmp_path / "outputs" / "stages").glob(artifact))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    assert "damaged" in w2s("plan", *ran).stdout
+    w2s("train", *ran)
+    assert path.read_bytes() == whole
+
+
+def test_weights_changed_behind_our_back_are_found_by_doctor_verify(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    weights = folder_of(tmp_path, "finetune/student-*") / "result" / "model" / "model.safetensors"
+    stat, whole = weights.stat(), weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    done = w2s("doctor", "--verify", code=2)
+    assert "PROBLEM" in done.stdout
+    assert "model.safetensors was changed" in done.stdout
+
+
+def test_doctor_finds_nothing_wrong_here(w2s: Run) -> None:
+    out = w2s("doctor").stdout
+    assert "file locks work" in out
+    assert "HF_HUB_OFFLINE is set" in out
+
+
+def test_gc_is_dry_by_default_and_then_removes_only_what_no_run_names(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    w2s("train", *ran, "loss=product")
+    runs = sorted((tmp_path / "outputs" / "runs").glob("*/*"), key=lambda path: path.stat().st_mtime)
+    assert "nothing to remove" in w2s("gc").stdout
+    for path in sorted(runs[-1].rglob("*"), reverse=True):
+        path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
+    runs[-1].rmdir()
+    listed = w2s("gc").stdout
+    assert "Nothing was removed" in listed
+    assert "student-" in listed
+    w2s("gc", "--yes")
+    assert len(list((tmp_path / "outputs").glob("stages/*/*/record.json"))) == 11
+    assert "PGR" in w2s("train", *ran).stdout
+
+
+def test_plot_draws_the_latest_run(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    w2s("plot", "--to", "figure.svg")
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+    assert w2s("plot").stdout.strip().endswith("figure.png")
+
+
+def test_seeds_end_in_one_table_over_seeds(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    out = w2s("train", *tiny, "seeds=2").stdout
+    assert "seeds 0, 1" in out
+    assert "the intervals hold the noise of both" in out
+    assert out.count("PGR  ") == 1
+    again = w2s("train", "-m", *tiny, "seed=0,1").stdout
+    assert "the intervals hold the noise of both" in again
+    assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
+
+
+@pytest.mark.parametrize("launcher", ["basic", "w2s"])
+def test_every_launcher_gives_the_same_stages(w2s: Run, tiny: list[str], tmp_path: Path, launcher: str) -> None:
+    w2s("train", "-m", *tiny, "loss=xent,product", f"hydra/launcher={launcher}", "launcher.jobs=2")
+    kinds = [path.parent.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")]
+    assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 4 + ["label"] * 5 + ["evaluate"] * 2)
+
+
+def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_test_rows(
+    w2s: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    rows = [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
+    path = write_jsonl(tmp_path / "labels.jsonl", rows)
+    out = w2s("train", *tiny, "labels=file", f"labels.path={path}").stdout
+    assert "student" in out
+    assert "PGR" not in out
+    both = w2s("train", *tiny, "labels=file", f"labels.path={path}", f"labels.test_path={path}").stdout
+    assert "PGR" in both
+    assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))
+
+
+def test_a_loss_of_the_users_own_folder(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    (mine / "loss").mkdir(parents=True)
+    (mine / "losses").mkdir()
+    (mine / "loss" / "squared.yaml").write_text("name: squared\n")
+    (mine / "losses" / "squared.py").write_text(
+        "PER_EXAMPLE = True\n\n\ndef squared(logits, labels, *, progress):\n"
+        "    return (logits.softmax(-1) - labels).pow(2).sum(-1).mean()\n"
+    )
+    assert "squared" in w2s("train", *tiny, "--config-dir", str(mine), "loss=squared").stdout
+
+
+def test_a_finished_model_is_a_plain_folder_that_transformers_loads(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = folder_of(tmp_path, "finetune/student-*") / "result" / "model"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokens = AutoTokenizer.from_pretrained(folder)("the big dog", return_tensors="pt")
+    assert model(**tokens).logits.shape == (1, 2)
+    assert "w2s" in (folder / "README.md").read_text()
+
+
+def test_help_names_every_command_and_option(w2s: Run) -> None:
+    out = w2s("--help").stdout
+    for word in (
+        "w2s train weak=gpt2 strong=qwen",
+        "doctor",
+        "data check",
+        "logconf",
+        "rotten_tomatoes",
+        "qwen3-8b-base",
+    ):
+        assert word in out
+    assert (ROOT / "configs").is_dir()

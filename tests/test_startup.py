@@ -1,0 +1,65 @@
+"""What a command may load: nothing heavy to plan, list, show, help, or to print what is finished."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import environment
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+PROBE = """
+import json, sys
+from w2s_cli.cli import dispatch
+code = dispatch(json.loads(sys.argv[1]))
+heavy = {"torch", "transformers", "datasets", "pandas", "accelerate", "peft", "matplotlib", "rich"} & set(sys.modules)
+print("LOADED", json.dumps([code, sorted(heavy), "hydra" in sys.modules]))
+"""
+
+
+def loaded(folder: Path, *words: str) -> tuple[int, list[str], bool]:
+    """(exit code, heavy modules, whether Hydra) after a command in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(words)],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("LOADED"))
+    code, heavy, hydra = json.loads(last.removeprefix("LOADED "))
+    return code, heavy, hydra
+
+
+def test_nothing_heavy_is_loaded_to_plan_list_show_or_to_show_finished_results(
+    w2s: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    w2s("train", *tiny)
+    key = next((tmp_path / "outputs").glob("stages/finetune/weak-*")).name[-12:]
+    for words in (["train", *tiny], ["plan", *tiny], ["evaluate", *tiny]):
+        assert loaded(tmp_path, *words) == (0, [], True), words[0]
+    for words in (
+        ["ls"],
+        ["show", key],
+        ["why", key],
+        ["status"],
+        ["logs", key],
+        ["gc"],
+        ["--help"],
+        ["train", "--help"],
+        ["--version"],
+    ):
+        assert loaded(tmp_path, *words) == (0, [], False), words
+
+
+@pytest.mark.parametrize("words", ["weak=g", "train we", "train weak=gpt2-x", "train strong.l"])
+def test_completion_words_fit_what_is_typed(w2s: Run, words: str) -> None:
+    typed = words if words.startswith("train") else f"train {words}"
+    found = w2s("completion", "words", f"w2s {typed}").stdout.split()
+    assert found
+    assert all(word.startswith(typed.split(" ")[-1]) for word in found)
