@@ -238,10 +238,8 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
     given = [] if path.stem == "local" else [word for word in fixed if not word.startswith("data")]
     words = fixed if path.stem == "local" else [*given, f"data={path.stem}", f"data.path={tmp_path / 'folder'}"]
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "harmless-base").mkdir()
-    for split in ("train", "test", "validation"):
-        write_jsonl(tmp_path / "folder" / f"{split}.jsonl", sentences(4))
-        write_jsonl(
-            tmp_path / "folder" / "harmless-base" / f"{split}.jsonl.gz", sentences(4)
-        )  # planning does not open it
+    for split in ("train", "test", "validation"):  # planning does not open them
+        name = f"harmless-base/{split}.jsonl.gz" if path.stem == "anthropic_hh" else f"{split}.jsonl"
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
+        write_jsonl(tmp_path / "folder" / name, sentences(4))
     assert "pgr" in keys_of(tmp_path, *words)

@@ -293,7 +293,7 @@ class _Builder:
         }
         if params["model"] is None:
             raise UserError(f'stage "{model}": a probe needs a pretrained model, not the result of another stage.')
-        name = f"features:{settings['name']}:{rows}"
+        name = f"features:{model}:{rows}"
         if name not in self.job.names:
             execution = {"model_path": settings["path"], "trust_remote_code": settings["trust_remote_code"]}
             inputs = {"rows": self._pool(rows, asked_by=model)}
