@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from w2s_cli.pipeline import Stage
 
 LINE_EVERY_S = 10.0
+FINISHED_SHOWN = 12  # finished stages that stay on the screen
 
 
 class View(Protocol):
@@ -107,6 +108,7 @@ class LiveView:
         self.total = len(stages)
         self.finished = 0
         self.tasks: dict[str, Any] = {}
+        self.ended: list[Any] = []
         self.clocks: dict[str, Clock] = {}
 
     def __enter__(self) -> "LiveView":
@@ -138,6 +140,9 @@ class LiveView:
                 task, completed=1 if good else None, total=1 if good else None, mark=mark, figures=figures
             )
             self.progress.update(self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}")
+            self.ended.append(task)
+            if len(self.ended) > FINISHED_SHOWN:
+                self.progress.update(self.ended.pop(0), visible=False)
 
 
 def stage_label(stage: Stage) -> str:

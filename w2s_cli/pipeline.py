@@ -212,6 +212,7 @@ class _Builder:
             }
             slug = f"{data['name']}-{pool}"
             about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
+            about["expected"] = (data["expected"] or {}).get("test") if pool == "test" else None
             self.job.names[name] = _add(self.graph, name, "rows", params, {}, slug, execution, about)
         return self.job.names[name]
 

@@ -2,35 +2,43 @@
 
 from w2s_cli.pipeline import Graph, Stage
 from w2s_cli.plan import Planned
-from w2s_cli.store.store import Store
 from w2s_cli.tables import print_table
 
+SHORT = 40  # more stages than this are counted before a run, and listed only by `w2s plan`
 
-def show_plan(graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+
+def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     """Print the table of stages, what the rows can show, and warnings."""
+    rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
+    to_run = sum(plan.to_run for plan in plans.values())
+    total = f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run"
+    print_table(rows, notes=[total, *notes(graph, plans)])
+    print(flush=True)
+
+
+def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
+    """A row for every stage."""
     several = len(graph.jobs) > 1
     rows = [["stage", "kind", "what", "key", "state", "why"]]
     for key, stage in graph.stages.items():
         if key in plans:
             plan = plans[key]
             word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
-            name = (
-                f"{stage.name} s{stage.identity['params']['seed']}"
-                if several and stage.kind == "finetune"
-                else stage.name
-            )
-            rows.append([name, stage.kind, what(stage), key, word, plan.why])
-    if all(not row[-1] for row in rows[1:]):
-        rows = [row[:-1] for row in rows]
-    to_run = sum(plan.to_run for plan in plans.values())
-    print_table(
-        rows,
-        notes=[
-            f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run",
-            *notes(graph, plans),
-        ],
-    )
-    print(flush=True)
+            seed = f" s{stage.identity['params']['seed']}" if several and stage.kind == "finetune" else ""
+            rows.append([stage.name + seed, stage.kind, what(stage), key, word, plan.why])
+    return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
+
+
+def counts(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
+    """A row for every stage name: how many there are, and how many have to run."""
+    found: dict[tuple[str, str], list[bool]] = {}
+    for key, plan in plans.items():
+        stage = graph.stages[key]
+        found.setdefault((stage.name, stage.kind), []).append(plan.to_run)
+    return [
+        ["stage", "kind", "stages", "to run"],
+        *([*name, str(len(run)), str(sum(run))] for name, run in found.items()),
+    ]
 
 
 def what(stage: Stage) -> str:
@@ -58,7 +66,7 @@ def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
         warning = job.config["data"]["warning"]
         if warning:
             found.append(f"Caution: data set {job.config['data']['name']}: {' '.join(warning.split())}")
-    found += power(graph)
+    found += power(graph, plans)
     drifted = sorted({graph.stages[key].kind for key, plan in plans.items() if plan.word == "drift"})
     if drifted:
         found.append(
@@ -67,23 +75,24 @@ def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def power(graph: Graph) -> list[str]:
+def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     """The smallest difference in accuracy that the planned test rows and seeds can show."""
     from w2s_cli.statistics.planning import minimum_detectable
 
     if not any(stage.kind == "evaluate" for stage in graph.stages.values()):
         return []
     seeds = max((len(jobs) for jobs, _ in graph.summaries), default=1)
-    limits = [
-        stage.about.get("limit")
-        for stage in graph.stages.values()
-        if stage.kind == "rows" and stage.about.get("rows") == "test"
-    ]
-    if not limits or not limits[0]:
+    sizes = []
+    for key, plan in plans.items():
+        about = graph.stages[key].about
+        if graph.stages[key].kind == "rows" and about["rows"] == "test":
+            sizes.append(plan.state.metrics.get("rows") or about["limit"] or about["expected"])
+    if not sizes or None in sizes:
         return []
-    shown = minimum_detectable(limits[0], seeds)
+    rows = min(sizes)
+    shown = minimum_detectable(rows, seeds)
     plural = f"{seeds} seeds" if seeds > 1 else "one seed"
     return [
-        f"up to {limits[0]:,} test rows and {plural} can show a difference of {shown['accuracy_difference']:.3f} in accuracy "
+        f"{rows:,} test rows and {plural} can show a difference of {shown['accuracy_difference']:.3f} in accuracy "
         f"(80 % power, 95 % confidence, {shown['noise']})"
     ]

@@ -82,7 +82,7 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
     if command == "plan":
         from w2s_cli.show_plan import show_plan
 
-        show_plan(graph, plans, store)
+        show_plan(graph, plans, whole=True)
         return DONE
     if command == "evaluate":
         _refuse_training(to_run, argv)
@@ -101,7 +101,7 @@ def _execute(
 
     _check_writable(store)
     config = graph.jobs[0].config
-    show_plan(graph, plans, store)
+    show_plan(graph, plans, whole=False)
     folder = run_folder(graph, store, command)
     write_run(folder, graph, plans, store)
     again = "w2s " + " ".join([command, *argv])
