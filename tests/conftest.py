@@ -31,9 +31,11 @@ def environment(**extra: str) -> dict[str, str]:
 def w2s(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `w2s …` in the test's folder and return what it printed; `code` is the exit code it must have."""
 
-    def run(*arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, code: int | None = 0, timeout: float = 240, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command(arguments), cwd=tmp_path, env=environment(**extra), capture_output=True, text=True, timeout=240
+            command(arguments), cwd=tmp_path, env=environment(**extra), capture_output=True, text=True, timeout=timeout
         )
         if code is not None and done.returncode != code:
             raise AssertionError(f"w2s {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, sentences, write_jsonl
+from w2s_cli import load
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -236,3 +237,12 @@ def test_help_names_every_command_and_option(w2s: Run) -> None:
     ):
         assert word in out
     assert (ROOT / "configs").is_dir()
+
+
+def test_results_load_as_flat_rows_for_a_notebook(ran: list[str], tmp_path: Path) -> None:
+    (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
+    (row,) = load(run)
+    assert row["rows"] == 49
+    assert (row["weak"], row["strong"]) == ("local", "local")
+    assert 0 <= row["student_accuracy_low"] <= row["student_accuracy"] <= row["student_accuracy_high"] <= 1
+    assert {"pgr", "pgr_low", "pgr_high", "seeds", "loss"} <= set(row)
