@@ -8,7 +8,6 @@
 
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +141,14 @@ def open_part(what: Any, folder: Path, **options: Any) -> Any:
         raise UserError(
             f"the weights in {folder} are cut short or damaged ({error}): fetch the model again, or remove that folder"
         ) from error
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise UserError(
-            f"the .bin weights in {folder} are damaged, or hold more than tensors ({error}); use safetensors"
-        ) from error
     except ImportError as error:
         raise UserError(f"the model in {folder} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # transformers raises what the reader of each format raises
         text = " ".join(str(error).split())
+        if type(error).__name__ == "UnpicklingError":
+            text = (
+                f"its .bin weights are damaged, or hold more than tensors, which is not run; use safetensors ({text})"
+            )
         if "trust_remote_code" in text:
             text = "it comes with code of its own; read that code, then set trust_remote_code=true for this model"
         raise UserError(f"the model in {folder} cannot be loaded by {what.__name__}: {text[:500]}") from error
