@@ -150,7 +150,9 @@ def train(
         ctx.progress(done, total, loss=update["loss"], examples=examples, tokens=tokens)
         stopping = ctx.stop_requested()
         if done < total and (stopping or ctx.checkpoint_due()):
-            checkpoint.save(ctx.work, done, model, optimizer, {"sums": sums, "micro_tokens": micro_tokens, "total": total})
+            checkpoint.save(
+                ctx.work, done, model, optimizer, {"sums": sums, "micro_tokens": micro_tokens, "total": total}
+            )
             ctx.log(f"checkpoint at step {done}/{total}")
         if stopping and done < total:
             raise Stopped

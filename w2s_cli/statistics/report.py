@@ -70,9 +70,7 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
         "noise": "seeds and test rows" if seeds > 1 else "test rows only",
     }
     for role in said:
-        metrics[role] = _role(truth, said[role]) | {
-            "interval": _share(interval(sample[role], confidence))
-        }
+        metrics[role] = _role(truth, said[role]) | {"interval": _share(interval(sample[role], confidence))}
     metrics["differences"] = {
         f"{more}_minus_{less}": {
             "value": mean[more] - mean[less],
