@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -74,12 +75,6 @@ def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log:
     w2s(*arguments)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for outputs of uninterrupted runs, shared by the tests of this file."""
-    return tmp_path_factory.mktemp("undisturbed")
-
-
 def test_a_worker_killed_at_any_point_of_training_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     w2s("train", *tiny, *EVERY_STEP, "outputs=plain")
     kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], TRAINING_POINTS, tmp_path / "hits")
@@ -117,9 +112,10 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
     """SIGKILL the whole process group at random moments, `kills` times, then let the command finish; compare."""
     drawn = random.Random(seed)
     arguments = command(["train", *tiny, *EVERY_STEP])
+    began = time.monotonic()
     subprocess.run([*arguments, "outputs=plain"], cwd=folder, env=environment(), check=True, capture_output=True)
+    whole_run_s = time.monotonic() - began
     hits = 0
-    wait_s = 9.0
     while hits < kills:
         process = subprocess.Popen(
             [*arguments, "outputs=killed"],
@@ -129,7 +125,7 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
             stdout=subprocess.DEVNULL,
         )
         try:
-            process.wait(timeout=drawn.uniform(0.5, wait_s))
+            process.wait(timeout=drawn.uniform(0.05, 0.9) * whole_run_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -137,7 +133,7 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
             continue
         assert process.returncode == 0
         for record in sorted((folder / "killed").glob("stages/*/*/record.json"))[hits % 3 :: 3]:
-            record.unlink()  # it got through: take some stages back, so that there is something to kill
+            shutil.rmtree(record.parent)  # it got through: take some stages back, so that there is something to kill
     subprocess.run([*arguments, "outputs=killed"], cwd=folder, env=environment(), check=True, capture_output=True)
     assert_same(folder / "plain", folder / "killed")
 
