@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie: in the wheel under w2s_cli/, in a checkout beside it."""
+"""Where the files that travel with the package lie; w2s_cli/configs is a link to the checkout's configs/, and a folder in the wheel."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ BUNDLED = "bundled:"
 
 def configs_folder() -> Path:
     """The folder of the YAML files."""
-    inside = PACKAGE / "configs"
-    return inside if inside.is_dir() else PACKAGE.parent / "configs"
+    return PACKAGE / "configs"
 
 
 def locate(path: str) -> Path:
