@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from w2s_cli.batching import batches_of_rows, batches_of_tokens, epoch_order, micro_batches, pad
 from w2s_cli.errors import UserError
+from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order, micro_batches, pad
 
 
 def test_order_is_a_function_of_seed_and_epoch_only() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import sentences, write_jsonl
-from tests.tiny_models import make_model
+from tests.tiny_models import make_hub_cache, make_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -16,19 +16,11 @@ GPT2 = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 QWEN = "060db6499f32faf8b98477b0a26969ef7d8b9987"
 
 
-def cached(home: Path, repo: str, family: str, commit: str) -> None:
-    """Put a tiny random checkpoint where huggingface_hub would have put the real one."""
-    folder = home / "hub" / f"models--{repo.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(commit)
-    make_model(folder / "snapshots" / commit, family)
-
-
 @pytest.fixture
 def hub_home(tmp_path: Path) -> Path:
     """HF_HOME with the two models of the command."""
-    cached(tmp_path / "hf", "gpt2", "gpt2", GPT2)
-    cached(tmp_path / "hf", "Qwen/Qwen2.5-0.5B", "qwen2", QWEN)
+    make_hub_cache(tmp_path / "hf", "gpt2", "gpt2", GPT2)
+    make_hub_cache(tmp_path / "hf", "Qwen/Qwen2.5-0.5B", "qwen2", QWEN)
     return tmp_path / "hf"
 
 

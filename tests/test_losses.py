@@ -10,9 +10,9 @@ import torch
 import yaml
 from torch import nn
 
-from w2s_cli import classifier
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
+from w2s_cli.training import classifier
 
 ROOT = Path(__file__).parents[1]
 

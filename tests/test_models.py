@@ -19,13 +19,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, mode
 
 from tests.tiny_hub import COMMIT, tiny_hub
 from tests.tiny_models import ENCODERS, END, FAMILIES, config_value, make_hub_cache, make_model
-from w2s_cli import classifier
-from w2s_cli.batching import pad
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.pretrained import base_folder, hub_folder
 from w2s_cli.stages import features, finetune, label
-from w2s_cli.tokens import encode, open_tokenizer
+from w2s_cli.training import classifier
+from w2s_cli.training.batching import pad
+from w2s_cli.training.pretrained import base_folder, hub_folder
+from w2s_cli.training.tokens import encode, open_tokenizer
 
 CPU = torch.device("cpu")
 TEXTS = ["good dog", "bad saw", "!!!!", "good", "bad!", "a good good dog", f"bad {END}", f"{END}{END}", "", "x" * 90]
@@ -325,7 +325,7 @@ def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str, revision: s
     """What hub_folder does in a fresh process against a hub on localhost."""
     script = (
         "import json, sys; from pathlib import Path; from w2s_cli.context import Context; "
-        "from w2s_cli.errors import UserError; from w2s_cli.pretrained import hub_folder; "
+        "from w2s_cli.errors import UserError; from w2s_cli.training.pretrained import hub_folder; "
         "folder, repo, revision = sys.argv[1:]; events = []; "
         "ctx = Context(folder=Path(folder), work=Path(folder), result=Path(folder), emit=events.append)\n"
         "try: said = {'files': sorted(p.name for p in hub_folder(repo, revision, ctx).iterdir())}\n"

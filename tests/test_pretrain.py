@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from w2s_cli.batching import batches_of_tokens, epoch_order
 from w2s_cli.context import Context, Stopped
-from w2s_cli.corpus import END, hold_out, read_texts, render, token_rows, train_tokenizer
 from w2s_cli.errors import UserError
 from w2s_cli.stages import pretrain
+from w2s_cli.training.batching import batches_of_tokens, epoch_order
+from w2s_cli.training.corpus import END, hold_out, read_texts, render, token_rows, train_tokenizer
 
 ANIMALS = ["beagle", "hound", "poodle", "terrier", "otter", "badger", "heron", "falcon"]
 THINGS = ["hammer", "kettle", "lantern", "wagon", "violin", "anchor", "ladder", "mirror"]

@@ -26,7 +26,6 @@ class Context:
     work: Path  # resumable state; survives crashes, removed on success
     result: Path  # artifacts are written here, then published in one rename
     execution: dict[str, Any] = field(default_factory=dict)
-    session: dict[str, Any] = field(default_factory=dict)  # lives as long as the worker: weights shared by stages
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop_requested: Callable[[], bool] = lambda: False
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json

@@ -44,11 +44,11 @@ class Clock:
     def figures(self, event: dict[str, Any]) -> str:
         """'loss 0.412  310 ex/s  8.1k tok/s  12 s left'"""
         now = time.monotonic()
-        if self.first is None:
+        if self.first is None or self.first["total"] != event["total"]:  # a download is followed by the work itself
             self.first, self.first_at = event, now
         seconds = now - self.first_at
         words = [f"loss {event['loss']:.3f}"] if "loss" in event else []
-        for name, unit in (("examples", "ex/s"), ("tokens", "tok/s")):
+        for name, unit in (("examples", "ex/s"), ("tokens", "tok/s"), ("megabytes", "MB/s")):
             if name in event and seconds > 0.5:
                 words.append(f"{short((event[name] - self.first.get(name, 0)) / seconds)} {unit}")
         done = event["step"] - self.first["step"]

@@ -2,7 +2,7 @@
 
 * It reads only stage.json and the results of the inputs it names; any stage can be replayed by hand.
 * The claim is held here, by the process that does the work, and the record is looked at again under it: nothing runs twice.
-* One import for all stages it is given; base weights that several stages share are read once (`session`).
+* One import for all stages it is given. Weights are memory-mapped, so a model that several stages share is cheap to open again.
 * With --serve it takes jobs from standard input, one JSON object {"folder", "redo"} a line, and dies with its parent. Events go to
   standard output as JSON lines; whatever libraries print goes to the stage's log.
 * First SIGTERM (or SIGUSR2): the running stage saves its state and stops. The parent handles Ctrl-C.
@@ -24,15 +24,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.context import Context, Stopped
+from w2s_cli.errors import UserError
+from w2s_cli.provenance import fingerprints, provenance
+from w2s_cli.store import keys, publish
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.locks import claim, reading
+from w2s_cli.store.store import Store
+
 EXIT_STOPPED = 75
 
 
 class Worker:
-    """Runs one stage after another; state: the stop flag, the session, and the pipe to the scheduler."""
+    """Runs one stage after another; state: the stop flag and the pipe to the scheduler."""
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self.send = send
-        self.session: dict[str, Any] = {}
         self.stopping = False
 
     def stop(self, *_: object) -> None:
@@ -44,9 +52,6 @@ class Worker:
 
         `redo` is the run id of a finished result that is to be replaced; whoever finds another one there leaves it.
         """
-        from w2s_cli.store import publish
-        from w2s_cli.store.files import read_json, write_json
-        from w2s_cli.store.locks import claim
 
         def emit(event: dict[str, Any]) -> None:
             self.send({"folder": str(folder), **event})
@@ -72,9 +77,6 @@ class Worker:
 
     def _work(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Everything between claim and record, with each way to fail turned into a message."""
-        from w2s_cli.context import Stopped
-        from w2s_cli.errors import UserError
-
         with _output_to(folder / "log.txt"):
             try:
                 self._make(folder, job, emit)
@@ -93,14 +95,6 @@ class Worker:
         return {"event": "done"}
 
     def _make(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> None:
-        from w2s_cli.context import Context, Stopped
-        from w2s_cli.errors import UserError
-        from w2s_cli.provenance import fingerprints, provenance
-        from w2s_cli.store import keys, publish
-        from w2s_cli.store.faults import fault
-        from w2s_cli.store.locks import reading
-        from w2s_cli.store.store import Store
-
         if job is None:
             raise UserError(f"{folder}/stage.json is missing or cut short: run the command that made it again.")
         ident = keys.identity(job["kind"], job["version"], job["params"], job["inputs"])
@@ -147,7 +141,6 @@ class Worker:
                 work=folder / "work",
                 result=folder / "result.tmp",
                 execution=job["execution"],
-                session=self.session,
                 emit=emit,
                 stop_requested=lambda: self.stopping,
             )
@@ -165,8 +158,6 @@ class Worker:
 
 def keys_digest(folder: Path) -> str:
     """The digest of a finished stage's result."""
-    from w2s_cli.store.files import read_json
-
     return str(read_json(folder / "record.json")["result"])
 
 

@@ -142,8 +142,8 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from transformers import AutoConfig
 
     from w2s_cli.context import Context
-    from w2s_cli.pretrained import base_folder
-    from w2s_cli.tokens import context_limit, open_tokenizer
+    from w2s_cli.training.pretrained import base_folder
+    from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     found: dict[str, tuple[Count, int]] = {}
     missing = []

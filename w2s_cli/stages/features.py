@@ -6,17 +6,17 @@ from typing import Any, cast
 import numpy as np
 from safetensors.numpy import save_file
 
-from w2s_cli.classifier import is_causal, last_token_features, open_base, predict
 from w2s_cli.context import Context
-from w2s_cli.device import pick_device
 from w2s_cli.errors import UserError
-from w2s_cli.models import quiet
-from w2s_cli.pretrained import base_folder
-from w2s_cli.shards import in_shards
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
-from w2s_cli.supervision import read_rows
-from w2s_cli.tokens import context_limit, encode, open_tokenizer
+from w2s_cli.training.classifier import is_causal, last_token_features, open_base, predict
+from w2s_cli.training.device import pick_device
+from w2s_cli.training.models import quiet
+from w2s_cli.training.pretrained import base_folder
+from w2s_cli.training.shards import in_shards
+from w2s_cli.training.supervision import read_rows
+from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
 SHARD_ROWS = 1024
 

@@ -11,26 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2s_cli import classifier, lora, probe
-from w2s_cli.batching import batches_of_rows, epoch_order, pad
 from w2s_cli.context import Context
-from w2s_cli.device import pick_device
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
-from w2s_cli.models import quiet, save_model
-from w2s_cli.pretrained import base_folder, weights_format
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
-from w2s_cli.supervision import read_rows, targets
-from w2s_cli.tokens import context_limit, encode, open_tokenizer
-from w2s_cli.training import Recipe, train
+from w2s_cli.training import classifier, lora, probe
+from w2s_cli.training.batching import batches_of_rows, epoch_order, pad
+from w2s_cli.training.device import pick_device
+from w2s_cli.training.loop import Recipe, train
+from w2s_cli.training.models import quiet, save_model
+from w2s_cli.training.pretrained import base_folder, weights_format
+from w2s_cli.training.supervision import read_rows, targets
+from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Train and write `ctx.result/model`.
 
     `params`: model, loss {name, args}, mode "full" | "lora" | "probe", lora {r, alpha}, labels "soft" | "hard", batch_size,
-    max_length, truncation, precision, seed, and the fields of `training.Recipe`.
+    max_length, truncation, precision, seed, and the fields of `training.loop.Recipe`.
     `inputs`: rows; labels (absent: ground truth); features (mode probe); model (instead of params.model).
     """
     fault("finetune.start")

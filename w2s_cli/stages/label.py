@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from w2s_cli import probe
-from w2s_cli.classifier import logits, open_finished, predict
 from w2s_cli.context import Context
-from w2s_cli.device import pick_device
 from w2s_cli.errors import UserError
-from w2s_cli.models import quiet
-from w2s_cli.shards import in_shards
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
-from w2s_cli.supervision import read_rows
-from w2s_cli.tokens import context_limit, encode, open_tokenizer
+from w2s_cli.training import probe
+from w2s_cli.training.classifier import logits, open_finished, predict
+from w2s_cli.training.device import pick_device
+from w2s_cli.training.models import quiet
+from w2s_cli.training.shards import in_shards
+from w2s_cli.training.supervision import read_rows
+from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from w2s_cli import next_token
-from w2s_cli.batching import batches_of_rows, batches_of_tokens, epoch_order
 from w2s_cli.context import Context
-from w2s_cli.corpus import hold_out, read_texts, token_rows, train_tokenizer
-from w2s_cli.device import pick_device
 from w2s_cli.errors import UserError
-from w2s_cli.models import fresh_language_model, quiet, save_model
 from w2s_cli.store.faults import fault
-from w2s_cli.training import Recipe, train
+from w2s_cli.training import next_token
+from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order
+from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
+from w2s_cli.training.device import pick_device
+from w2s_cli.training.loop import Recipe, train
+from w2s_cli.training.models import fresh_language_model, quiet, save_model
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     `params`: architecture {model_type, …config fields}, tokenizer {vocab_size, add_prefix_space}, corpus {templates},
     sequence "entries" | "packed", max_length, batch_entries (rows) or batch_tokens, validation_share, precision, seed,
-    save_dtype "fp32" | "bf16", and the fields of `training.Recipe`. `ctx.execution["corpus_path"]` is the file.
+    save_dtype "fp32" | "bf16", and the fields of `training.loop.Recipe`. `ctx.execution["corpus_path"]` is the file.
     """
     fault("pretrain.start")
     quiet()

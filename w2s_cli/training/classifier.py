@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.batching import micro_batches, pad
-from w2s_cli.device import autocast
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
-from w2s_cli.models import attention_for, zero_dropout
-from w2s_cli.pretrained import open_part, open_weights
-from w2s_cli.tokens import TokenRows
-from w2s_cli.training import Contribution, Objective
+from w2s_cli.training.batching import micro_batches, pad
+from w2s_cli.training.device import autocast
+from w2s_cli.training.loop import Contribution, Objective
+from w2s_cli.training.models import attention_for, zero_dropout
+from w2s_cli.training.pretrained import open_part, open_weights
+from w2s_cli.training.tokens import TokenRows
 
 
 def is_causal(model: Any) -> bool:

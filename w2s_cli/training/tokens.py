@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.errors import UserError
-from w2s_cli.pretrained import open_part
+from w2s_cli.training.pretrained import open_part
 
 PAD = "<|pad|>"
 

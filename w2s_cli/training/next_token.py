@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.batching import micro_batches, pad
-from w2s_cli.device import autocast
 from w2s_cli.errors import UserError
-from w2s_cli.training import Contribution, Objective
+from w2s_cli.training.batching import micro_batches, pad
+from w2s_cli.training.device import autocast
+from w2s_cli.training.loop import Contribution, Objective
 
 _CHUNK = 512  # tokens
 
