@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import command, environment
+from tests.conftest import command, environment, sentences, write_jsonl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,6 +105,39 @@ def test_several_seeds_killed_in_the_summary_are_continued(w2s: Run, tiny: list[
     w2s("train", *seeds, "outputs=plain")
     points = ["summary.claimed", "summary.start", "summary.step"]
     kill_at_each(w2s, ["train", *seeds, "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_imported_labels_killed_at_any_point_are_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    labels = write_jsonl(
+        tmp_path / "labels.jsonl", [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
+    )
+    words = [*tiny, "labels=file", f"labels.path={labels}"]
+    w2s("label", *words, "outputs=plain")
+    points = ["import_labels.claimed", "import_labels.start", "import_labels.step"]
+    kill_at_each(w2s, ["label", *words, "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+RECIPE = """
+name: tiny
+corpus: {path: CORPUS, templates: ["{text}"]}
+tokenizer: {vocab_size: 300, add_prefix_space: true}
+architecture: {model_type: llama, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2}
+batch_entries: 16
+epochs: 2
+precision: fp32
+"""
+
+
+def test_pretraining_killed_at_any_point_is_continued(w2s: Run, tmp_path: Path) -> None:
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", sentences(64))
+    (tmp_path / "mine" / "pretrain").mkdir(parents=True)
+    (tmp_path / "mine" / "pretrain" / "tiny.yaml").write_text(RECIPE.replace("CORPUS", str(corpus)))
+    words = ["--config-dir", str(tmp_path / "mine"), "pretrain=tiny", *EVERY_STEP]
+    w2s("pretrain", *words, "outputs=plain")
+    points = ["pretrain.claimed", "pretrain.start", "pretrain.step:3", "checkpoint.files-written"]
+    kill_at_each(w2s, ["pretrain", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
