@@ -80,7 +80,7 @@ def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s: Run, ran: list[str], t
 
 
 def test_rm_makes_a_stage_missing_and_train_makes_it_again(w2s: Run, ran: list[str], tmp_path: Path) -> None:
-    test = folder_of(tmp_path, "evaluate/*")
+    test = folder_of(tmp_path, "evaluate/*-s0-*")
     before = (test / "result" / "manifest.json").read_text()
     w2s("rm", test.name[-12:])
     assert not test.exists()
