@@ -230,7 +230,7 @@ def test_every_model_yaml_fits_the_schema(path: Path) -> None:
     written = yaml.safe_load(path.read_text())
     assert set(written) <= known
     assert bool(written.get("id")) != bool(written.get("path"))
-    assert written["lr_source"] in ("reference", "guess")
+    assert written["lr_source"] in ("reference", "guess", "validation")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)

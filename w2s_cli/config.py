@@ -22,7 +22,7 @@ class ModelConfig:
     revision: str = "main"  # branch, tag or commit; resolved to a commit at first use
     path: str | None = None  # a local folder in the hub's format instead; "bundled:NAME" ships with w2s
     lr: float = 1e-5  # learning rate of full finetuning
-    lr_source: str = "guess"  # "reference" where the W2SG reference code states it
+    lr_source: str = "guess"  # "reference": the W2SG reference code states it; "validation": chosen on validation rows
     batch_size: int = 32  # effective batch; micro-batches are an execution detail
     epochs: float | None = None  # null: train.epochs
     seed: int | None = None  # null: the run's seed
