@@ -119,7 +119,8 @@ def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
     w2s("train", *tiny, "keep_weights=false")
     test = folder_of(tmp_path, "label/student-*-test-*")
     before = (test / "result" / "labels.parquet").read_bytes()
-    w2s("rm", test.name[-12:])
+    w2s("rm", test.name[-12:], folder_of(tmp_path, "evaluate/*-s0-*").name[-12:])
+    assert "its weights were removed" in w2s("plan", *tiny).stdout
     w2s("train", *tiny)
     assert (test / "result" / "labels.parquet").read_bytes() == before
 

@@ -147,9 +147,8 @@ class LiveView:
 
 def stage_label(stage: Stage) -> str:
     """'student (qwen2.5-0.5b, seed 0)'"""
-    details = [str(stage.about[name]) for name in ("model",) if stage.about.get(name)]
-    if stage.kind == "finetune":
-        details.append(f"seed {stage.identity['params']['seed']}")
+    details = [str(stage.about["model"])] if stage.about.get("model") else []
+    details += [f"seed {stage.about['seed']}"] if "seed" in stage.about else []
     return f"{stage.name} ({', '.join(details)})" if details else stage.name
 
 

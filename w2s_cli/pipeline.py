@@ -266,7 +266,14 @@ class _Builder:
         self.settings[name] = {**settings, "base": base, "path": path, "mode": train["mode"], "role": role}
         if train["mode"] == "probe":
             inputs["features"] = self._features(name, rows)
-        about = {"role": role, "model": settings["name"], "rows": rows, "labels": labels, "lr": params["lr"]}
+        about = {
+            "role": role,
+            "model": settings["name"],
+            "rows": rows,
+            "labels": labels,
+            "lr": params["lr"],
+            "seed": params["seed"],
+        }
         about |= {"loss": chosen_loss["name"], "epochs": params["epochs"], "revision": (base or {}).get("revision")}
         about |= {"lr_source": "given" if settings["lr_given"] else settings["lr_source"], "mode": train["mode"]}
         slug = f"{role}-{settings['name']}-{self.config['data']['name']}-{chosen_loss['name']}-s{params['seed']}"
@@ -316,7 +323,7 @@ class _Builder:
             "precision": settings["precision"],
             "shard_rows": LABEL_SHARD_ROWS,
         }
-        about = {"role": settings["role"], "model": settings["name"], "rows": rows}
+        about = {"role": settings["role"], "model": settings["name"], "rows": rows, "seed": self.config["seed"]}
         slug = f"{settings['role']}-{settings['name']}-{self.config['data']['name']}-{rows}-s{self.config['seed']}"
         execution = {"trust_remote_code": settings["trust_remote_code"]}
         return _add(self.graph, name, "label", params, inputs, slug, execution, about)
@@ -335,7 +342,7 @@ class _Builder:
         inputs["rows"] = self._pool(rows, asked_by=name)
         params = {"bootstrap": self.config["bootstrap"], "confidence": self.config["confidence"]}
         slug = f"{self.config['weak']['name']}-{self.config['strong']['name']}-{self.config['data']['name']}-s{self.config['seed']}"
-        return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows})
+        return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows, "seed": self.config["seed"]})
 
     def _pretrain(self, name: str, *, recipe: dict[str, Any]) -> str:
         params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}

@@ -24,7 +24,7 @@ def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
         if key in plans:
             plan = plans[key]
             word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
-            seed = f" s{stage.identity['params']['seed']}" if several and stage.kind == "finetune" else ""
+            seed = f" s{stage.about['seed']}" if several and "seed" in stage.about else ""
             rows.append([stage.name + seed, stage.kind, what(stage), key, word, plan.why])
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
 
