@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import ROOT, sentences, write_jsonl
 from w2s_cli import compose, config
-from w2s_cli.pipeline import Graph, build
+from w2s_cli.graph import Graph
+from w2s_cli.pipeline import build
 from w2s_cli.resolve import Resolver
 from w2s_cli.store.store import Store
 

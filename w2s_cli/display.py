@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
-from w2s_cli.pipeline import Stage
+from w2s_cli.graph import Stage
 
 LINE_EVERY_S = 10.0
 FINISHED_SHOWN = 12  # finished stages that stay on the screen

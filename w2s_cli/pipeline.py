@@ -7,7 +7,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +14,12 @@ from w2s_cli import kinds
 from w2s_cli.config import with_role
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.graph import Graph, Job
 from w2s_cli.resolve import Resolver
 from w2s_cli.store import keys
 
 POOLS = ("weak_train", "weak_val", "strong_train", "strong_val", "test")
 LABEL_SHARD_ROWS = 4096  # what a killed labelling loses at most
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One job of the graph."""
-
-    name: str
-    identity: dict[str, Any]
-    key: str
-    slug: str
-    execution: dict[str, Any]  # what the worker needs beside the identity; not hashed
-    about: dict[str, Any]  # what the plan shows: model, rows, lr, …
-
-    @property
-    def kind(self) -> str:
-        return str(self.identity["kind"])
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Edge → key, or list of keys."""
-        return dict(self.identity["inputs"])
-
-    def upstream(self) -> list[str]:
-        """Keys of all inputs."""
-        return [key for value in self.inputs.values() for key in (value if isinstance(value, list) else [value])]
-
-
-@dataclass
-class Job:
-    """One configuration and the keys of its stages."""
-
-    config: dict[str, Any]
-    names: dict[str, str] = field(default_factory=dict)  # stage name → key
-
-
-@dataclass
-class Graph:
-    """The union graph of one command."""
-
-    stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before what reads them
-    jobs: list[Job] = field(default_factory=list)
-    summaries: list[tuple[list[Job], str]] = field(default_factory=list)  # seeds that belong together → key
-    asked: int = 0  # stages before sharing
-
-    def upstream_closure(self, targets: Sequence[str]) -> set[str]:
-        """The targets and everything they depend on."""
-        found: set[str] = set()
-        waiting = list(targets)
-        while waiting:
-            key = waiting.pop()
-            if key not in found:
-                found.add(key)
-                waiting.extend(self.stages[key].upstream())
-        return found
 
 
 def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
@@ -104,27 +50,9 @@ def _summary(graph: Graph, jobs: list[Job], name: str) -> str:
     }
     inputs = {"runs": [job.names[name] for job in jobs]}
     first = graph.stages[inputs["runs"][0]]
-    return _add(
-        graph, "summary", "summary", params, inputs, first.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds", {}, {}
+    return graph.add(
+        "summary", "summary", params, inputs, first.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds", {}, {}
     )
-
-
-def _add(
-    graph: Graph,
-    name: str,
-    kind: str,
-    params: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    slug: str,
-    execution: dict[str, Any],
-    about: dict[str, Any],
-) -> str:
-    ident = keys.identity(kind, kinds.find(kind, name).version, kinds.identity_params(kind, params), inputs)
-    key = keys.stage_key(ident)
-    graph.asked += 1
-    if key not in graph.stages:
-        graph.stages[key] = Stage(name, ident, key, slug, execution, about)
-    return key
 
 
 class _Builder:
@@ -213,7 +141,7 @@ class _Builder:
             slug = f"{data['name']}-{pool}"
             about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
             about["expected"] = (data["expected"] or {}).get("test") if pool == "test" else None
-            self.job.names[name] = _add(self.graph, name, "rows", params, {}, slug, execution, about)
+            self.job.names[name] = self.graph.add(name, "rows", params, {}, slug, execution, about)
         return self.job.names[name]
 
     def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
@@ -277,7 +205,7 @@ class _Builder:
         about |= {"loss": chosen_loss["name"], "epochs": params["epochs"], "revision": (base or {}).get("revision")}
         about |= {"lr_source": "given" if settings["lr_given"] else settings["lr_source"], "mode": train["mode"]}
         slug = f"{role}-{settings['name']}-{self.config['data']['name']}-{chosen_loss['name']}-s{params['seed']}"
-        return _add(self.graph, name, "finetune", params, inputs, slug, execution, about)
+        return self.graph.add(name, "finetune", params, inputs, slug, execution, about)
 
     def _model_settings(self, stage: str, role: str, model: Any) -> dict[str, Any]:
         """The model's settings as this role has them: the role's own, then train.lr, then the model's."""
@@ -307,7 +235,7 @@ class _Builder:
             inputs = {"rows": self._pool(rows, asked_by=model)}
             slug = f"{settings['name']}-{self.config['data']['name']}-{rows}"
             about = {"model": settings["name"], "rows": rows, "revision": settings["base"].get("revision")}
-            self.job.names[name] = _add(self.graph, name, "features", params, inputs, slug, execution, about)
+            self.job.names[name] = self.graph.add(name, "features", params, inputs, slug, execution, about)
         return self.job.names[name]
 
     def _label(self, name: str, *, model: str, rows: str) -> str:
@@ -326,23 +254,21 @@ class _Builder:
         about = {"role": settings["role"], "model": settings["name"], "rows": rows, "seed": self.config["seed"]}
         slug = f"{settings['role']}-{settings['name']}-{self.config['data']['name']}-{rows}-s{self.config['seed']}"
         execution = {"trust_remote_code": settings["trust_remote_code"]}
-        return _add(self.graph, name, "label", params, inputs, slug, execution, about)
+        return self.graph.add(name, "label", params, inputs, slug, execution, about)
 
     def _import_labels(self, name: str, *, path: str, rows: str) -> str:
         sha256, absolute = self.resolver.file(path, "labels")
         inputs = {"rows": self._pool(rows, asked_by=name)}
         about = {"labels": path, "rows": rows}
         slug = f"{self.config['data']['name']}-{rows}"
-        return _add(
-            self.graph, name, "import_labels", {"sha256": sha256}, inputs, slug, {"labels_path": absolute}, about
-        )
+        return self.graph.add(name, "import_labels", {"sha256": sha256}, inputs, slug, {"labels_path": absolute}, about)
 
     def _evaluate(self, name: str, *, rows: str, **models: str) -> str:
         inputs = {role: self._stage(stage, asked_by=name) for role, stage in models.items() if stage}
         inputs["rows"] = self._pool(rows, asked_by=name)
         params = {"bootstrap": self.config["bootstrap"], "confidence": self.config["confidence"]}
         slug = f"{self.config['weak']['name']}-{self.config['strong']['name']}-{self.config['data']['name']}-s{self.config['seed']}"
-        return _add(self.graph, name, "evaluate", params, inputs, slug, {}, {"rows": rows, "seed": self.config["seed"]})
+        return self.graph.add(name, "evaluate", params, inputs, slug, {}, {"rows": rows, "seed": self.config["seed"]})
 
     def _pretrain(self, name: str, *, recipe: dict[str, Any]) -> str:
         params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}
@@ -351,4 +277,4 @@ class _Builder:
         params["corpus"] = {**corpus, "sha256": sha256}
         about = {"model": recipe["name"], "epochs": recipe["epochs"], "lr": recipe["lr"]}
         execution = {"corpus_path": path, "model_name": recipe["name"]}
-        return _add(self.graph, name, "pretrain", params, {}, str(recipe["name"]), execution, about)
+        return self.graph.add(name, "pretrain", params, {}, str(recipe["name"]), execution, about)

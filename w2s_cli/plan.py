@@ -9,7 +9,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from w2s_cli.pipeline import Graph, Stage
+from w2s_cli.graph import Graph, Stage
 from w2s_cli.provenance import fingerprints
 from w2s_cli.store.locks import owner
 from w2s_cli.store.store import State, Store

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.pipeline import Graph, Job
+from w2s_cli.graph import Graph, Job
 from w2s_cli.plan import Planned
 from w2s_cli.store.files import read_json, write_bytes, write_json
 from w2s_cli.store.store import Store
@@ -89,12 +89,12 @@ def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dic
     }
 
 
-def wall_times(graph: Graph, store: Store) -> dict[str, float]:
-    """Stage name → seconds it took when it ran; stages of several jobs are told apart by their key."""
-    found: dict[str, float] = {}
+def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:
+    """Stage name → seconds that the stages of this name took when they ran."""
+    found: dict[str, list[float]] = {}
     for key, stage in graph.stages.items():
         folder = store.folder(key)
         record = read_json(folder / "record.json") if folder else None
         if record and "wall_s" in record:
-            found[stage.name if stage.name not in found else f"{stage.name} {key}"] = record["wall_s"]
+            found.setdefault(stage.name, []).append(record["wall_s"])
     return found

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.pipeline import Graph, Stage
+from w2s_cli.graph import Graph, Stage
 from w2s_cli.plan import Planned
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store

@@ -1,6 +1,6 @@
 """The plan as people see it: every stage with what it got, its key, and whether it has to run."""
 
-from w2s_cli.pipeline import Graph, Stage
+from w2s_cli.graph import Graph, Stage
 from w2s_cli.plan import Planned
 from w2s_cli.tables import print_table
 

@@ -4,15 +4,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.pipeline import Graph
+from w2s_cli.graph import Graph
 from w2s_cli.plan import Planned
 from w2s_cli.tables import print_table, results_notes, results_table
+
+STAGES_TIMED = 8
 
 
 def show_results(
     command: str,
     results: list[dict[str, Any]],
-    wall: dict[str, float],
+    wall: dict[str, list[float]],
     graph: Graph,
     plans: dict[str, Planned],
     folder: Path,
@@ -30,10 +32,19 @@ def show_results(
         if len(rows) > 1:
             print_table(rows)
             print()
-    slowest = sorted(wall.items(), key=lambda item: -item[1])
-    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slowest[:8])
-    print(f"time per stage: {spent}" + (f" and {len(slowest) - 8} more" if len(slowest) > 8 else ""))
+    print(f"time per stage: {time_spent(wall)}")
     print(f"artifacts: {os.path.relpath(folder)}/stages   results: {os.path.relpath(folder)}/results.json")
+
+
+def time_spent(wall: dict[str, list[float]]) -> str:
+    """'student 5 × 18.2 s, ceiling 5 × 17.9 s, …', the longest in all first."""
+    longest = sorted(wall.items(), key=lambda item: -sum(item[1]))
+    said = []
+    for name, seconds in longest[:STAGES_TIMED]:
+        times = f"{len(seconds)} × " if len(seconds) > 1 else ""
+        said.append(f"{name} {times}{sum(seconds) / len(seconds):.1f} s")
+    more = f", {len(longest) - STAGES_TIMED} more" if len(longest) > STAGES_TIMED else ""
+    return ", ".join(said) + more
 
 
 def title(entry: dict[str, Any]) -> str:

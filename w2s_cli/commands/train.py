@@ -14,7 +14,8 @@ from typing import Any
 from w2s_cli import compose
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import locate
-from w2s_cli.pipeline import Graph, Stage, build
+from w2s_cli.graph import Graph, Stage
+from w2s_cli.pipeline import build
 from w2s_cli.plan import Planned, survey
 from w2s_cli.resolve import Resolver
 from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
