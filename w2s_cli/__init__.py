@@ -15,7 +15,9 @@ def load(run: str | Path) -> list[dict[str, Any]]:
     rows = []
     for entry in json.loads((Path(run) / "results.json").read_text(encoding="utf-8")):
         metrics = entry["metrics"]
-        row = {name: entry[name] for name in ("stage", "key", "weak", "strong", "data", "method", "loss", "seeds")}
+        row = {
+            name: entry[name] for name in ("stage", "key", "weak", "strong", "data", "method", "loss", "train", "seeds")
+        }
         figures = {f"{role}_accuracy": metrics[role] for role in ("weak", "student", "ceiling") if role in metrics}
         figures |= {"pgr": metrics["pgr"]} if "pgr" in metrics else {}
         for name, block in figures.items():

@@ -84,6 +84,7 @@ def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dic
         "data": config["data"]["name"],
         "method": config["method"]["name"],
         "loss": config["loss"]["name"],
+        "train": config["train"]["mode"],
         "seeds": seeds,
         "metrics": manifest.get("metrics", {}),
     }

@@ -51,7 +51,8 @@ def title(entry: dict[str, Any]) -> str:
     """'wordnet-xs → wordnet-l on wordnet_living (naive, xent, seeds 0-4)'"""
     seeds = entry["seeds"]
     said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({entry['method']}, {entry['loss']}, {said})"
+    mode = "" if entry["train"] == "full" else f"{entry['train']}, "
+    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({entry['method']}, {entry['loss']}, {mode}{said})"
 
 
 def brief(metrics: dict[str, Any]) -> str:
