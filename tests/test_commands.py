@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -184,7 +185,7 @@ def test_seeds_end_in_one_table_over_seeds(w2s: Run, tiny: list[str], tmp_path: 
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
 
 
-@pytest.mark.parametrize("launcher", ["basic", "w2s"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "w2s"])
 def test_every_launcher_gives_the_same_stages(w2s: Run, tiny: list[str], tmp_path: Path, launcher: str) -> None:
     w2s("train", "-m", *tiny, "loss=xent,product", f"hydra/launcher={launcher}", "launcher.jobs=2")
     kinds = [path.parent.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")]
@@ -247,3 +248,20 @@ def test_results_load_as_flat_rows_for_a_notebook(ran: list[str], tmp_path: Path
     assert (row["weak"], row["strong"]) == ("local", "local")
     assert 0 <= row["student_accuracy_low"] <= row["student_accuracy"] <= row["student_accuracy_high"] <= 1
     assert {"pgr", "pgr_low", "pgr_high", "seeds", "loss"} <= set(row)
+
+
+def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "outputs", tmp_path / "copied", copy_function=shutil.copyfile, symlinks=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "copied").glob("stages/*/*/record.json")}
+    assert "PGR" in w2s("train", *ran, "outputs=copied").stdout
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "w2s"])
+def test_a_failing_job_of_a_sweep_fails_the_command_and_not_the_others(
+    w2s: Run, tiny: list[str], tmp_path: Path, launcher: str
+) -> None:
+    words = ["-m", *tiny, "strong.lr=5e-3,1e30", "strong.precision=fp32", f"hydra/launcher={launcher}"]
+    done = w2s("train", *words, code=2)
+    assert "lower the learning rate" in done.stderr
+    assert len(list((tmp_path / "outputs").glob("stages/evaluate/*/record.json"))) == 1

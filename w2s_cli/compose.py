@@ -58,18 +58,20 @@ def compose_one(words: Words) -> Any:
         return hydra.compose("config", overrides=[*search, *words.overrides])
 
 
+class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra
+    """A job of a sweep that another launcher than ours runs, perhaps in another process, did not end with 0."""
+
+
 def sweep(words: Words, task: Task) -> int:
     """All configurations of a multirun, through hydra.main, its sweeper and the chosen launcher."""
     import hydra
 
     codes: list[int] = []
-    failures: list[Exception] = []  # raised after Hydra is done: it would print about them first
 
     def one_job(config: Any) -> None:
-        try:
-            codes.append(task([plain(config)], folders(words)))
-        except Exception as error:
-            failures.append(error)
+        code = task([plain(config)], folders(words))
+        if code:
+            raise JobFailed(code)
 
     def whole_sweep(configs: list[Any]) -> None:
         codes.append(task([plain(config) for config in configs], folders(words)))
@@ -78,9 +80,10 @@ def sweep(words: Words, task: Task) -> int:
     options = ["--config-dir", str(words.folder)] if words.folder else []
     sys.argv = ["w2s", "--multirun", *options, *words.overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: their messages are made here
-    hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
-    if failures:
-        raise failures[0]
+    try:
+        hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
+    except JobFailed as failed:
+        return int(failed.args[0])
     return max(codes, default=0)
 
 

@@ -27,9 +27,9 @@ class View(Protocol):
     def event(self, stage: Stage, event: dict[str, Any]) -> None: ...
 
 
-def view(stages: Sequence[Stage], *, jobs: int) -> View:
-    """The view that fits standard output; `stages` are those that will run."""
-    return LiveView(stages) if sys.stdout.isatty() else PlainView(stages, several=jobs > 1)
+def view(stages: Sequence[Stage], *, cached: int) -> View:
+    """The view that fits standard output; `stages` are those that will run, `cached` others are there already."""
+    return LiveView(stages, cached) if sys.stdout.isatty() else PlainView(stages)
 
 
 class Clock:
@@ -63,7 +63,7 @@ class Clock:
 class PlainView:
     """Lines for pipes, log files and CI."""
 
-    def __init__(self, stages: Sequence[Stage], *, several: bool) -> None:
+    def __init__(self, stages: Sequence[Stage]) -> None:
         self.total = len(stages)
         self.finished = 0
         self.clocks: dict[str, Clock] = {}
@@ -95,7 +95,7 @@ class PlainView:
 class LiveView:
     """One bar for the stages, one for each running stage."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[Stage], cached: int) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.progress = Progress(
@@ -104,8 +104,11 @@ class LiveView:
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}", markup=False),
         )
-        self.overall = self.progress.add_task("stages", total=len(stages), mark=" ", figures=f"0/{len(stages)}")
+        self.hits = f", {cached} cached" if cached else ""
         self.total = len(stages)
+        self.overall = self.progress.add_task(
+            "stages", total=self.total, mark=" ", figures=f"0/{self.total}{self.hits}"
+        )
         self.finished = 0
         self.tasks: dict[str, Any] = {}
         self.ended: list[Any] = []
@@ -139,7 +142,9 @@ class LiveView:
             self.progress.update(
                 task, completed=1 if good else None, total=1 if good else None, mark=mark, figures=figures
             )
-            self.progress.update(self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}")
+            self.progress.update(
+                self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}{self.hits}"
+            )
             self.ended.append(task)
             if len(self.ended) > FINISHED_SHOWN:
                 self.progress.update(self.ended.pop(0), visible=False)

@@ -11,7 +11,7 @@ def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     """Print the table of stages, what the rows can show, and warnings."""
     rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
     to_run = sum(plan.to_run for plan in plans.values())
-    total = f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run"
+    total = f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run, {len(plans) - to_run} cached"
     print_table(rows, notes=[total, *notes(graph, plans)])
     print(flush=True)
 

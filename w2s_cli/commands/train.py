@@ -106,7 +106,7 @@ def _execute(
     folder = run_folder(graph, store, command)
     write_run(folder, graph, plans, store)
     again = "w2s " + " ".join([command, *argv])
-    with view(to_run, jobs=config["launcher"]["jobs"]) as shown:
+    with view(to_run, cached=len(plans) - len(to_run)) as shown:
         outcome = Scheduler(graph, store, plans, config["launcher"], shown.event).run()
     for key, message in outcome.failed.items():
         where = store.folder(key)
