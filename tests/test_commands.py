@@ -265,3 +265,11 @@ def test_a_failing_job_of_a_sweep_fails_the_command_and_not_the_others(
     done = w2s("train", *words, code=2)
     assert "lower the learning rate" in done.stderr
     assert len(list((tmp_path / "outputs").glob("stages/evaluate/*/record.json"))) == 1
+
+
+def test_a_name_from_a_user_never_becomes_a_path(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s("train", *tiny, "weak.name=../../../../escaped", "data.name='a/b c'", "outputs=deep/outputs")
+    named = [path for path in tmp_path.rglob("*escaped*") if path.is_dir() and not path.is_symlink()]
+    assert named
+    assert all(path.is_relative_to(tmp_path / "deep" / "outputs") for path in named)
+    assert not list(tmp_path.parent.glob("*escaped*"))

@@ -50,6 +50,10 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["plan", "loss=logconf", "+loss.args.alhpa=1"],
         ['no argument "alhpa"', 'Did you mean "alpha'],
     ),
+    "learning rate that another one hides": (
+        ["plan", "train=probe", "strong.lr=1e-3"],
+        ["strong.lr has no effect", "train.lr"],
+    ),
     "no path for local data": (["plan", "data=local"], ["data.path=FILE"]),
     "no path for a local model": (["plan", "weak=local"], ["weak.path=DIR"]),
     "string for a role": (["plan", "student=gpt2"], ["student"]),

@@ -44,7 +44,7 @@ def run(arguments: list[str], task: Task) -> int:
     words = parse(arguments)
     ConfigStore.instance().store(name="schema", node=Config)
     try:
-        return sweep(words, task) if words.multirun else task([plain(compose_one(words))], folders(words))
+        return sweep(words, task) if words.multirun else task([plain(compose_one(words), words)], folders(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
 
@@ -69,12 +69,12 @@ def sweep(words: Words, task: Task) -> int:
     codes: list[int] = []
 
     def one_job(config: Any) -> None:
-        code = task([plain(config)], folders(words))
+        code = task([plain(config, words)], folders(words))
         if code:
             raise JobFailed(code)
 
     def whole_sweep(configs: list[Any]) -> None:
-        codes.append(task([plain(config) for config in configs], folders(words)))
+        codes.append(task([plain(config, words) for config in configs], folders(words)))
 
     one_job.whole_sweep = whole_sweep  # type: ignore[attr-defined]
     options = ["--config-dir", str(words.folder)] if words.folder else []
@@ -116,7 +116,7 @@ def parse(arguments: list[str]) -> Words:
     return words
 
 
-def plain(config: Any) -> dict[str, Any]:
+def plain(config: Any, words: Words) -> dict[str, Any]:
     """Plain Python values of a composed configuration, checked."""
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue
@@ -128,6 +128,13 @@ def plain(config: Any) -> dict[str, Any]:
         missing = re.sub(r"^Missing mandatory value: ", "", str(error).splitlines()[0])
         raise UserError(f"{missing} has no value: give it on the command line, {missing}=…") from error
     check(values)
+    if values["train"]["lr"] is not None:
+        for name in ("weak.lr", "strong.lr"):
+            if any(word.lstrip("+").startswith(f"{name}=") for word in words.overrides):
+                raise UserError(
+                    f"{name} has no effect here: train.lr={values['train']['lr']:g} is the learning rate of all models. "
+                    "Set train.lr, or student.lr and ceiling.lr; train.lr=null gives each model its own."
+                )
     return values
 
 

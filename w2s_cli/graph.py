@@ -9,6 +9,7 @@ from typing import Any
 
 from w2s_cli import kinds
 from w2s_cli.store import keys
+from w2s_cli.store.files import safe_name
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Graph:
         key = keys.stage_key(ident)
         self.asked += 1
         if key not in self.stages:
-            self.stages[key] = Stage(name, ident, key, slug, execution, about)
+            self.stages[key] = Stage(name, ident, key, safe_name(slug), execution, about)
         return key
 
     def upstream_closure(self, targets: Sequence[str]) -> set[str]:

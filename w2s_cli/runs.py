@@ -13,7 +13,7 @@ from typing import Any
 
 from w2s_cli.graph import Graph, Job
 from w2s_cli.plan import Planned
-from w2s_cli.store.files import read_json, write_bytes, write_json
+from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
 from w2s_cli.store.store import Store
 
 
@@ -28,7 +28,7 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     slug = f"{config['weak']['name']}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
         slug = str(config["pretrain"]["name"])
-    folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{slug}-{digest}"
+    folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
     folder.mkdir(parents=True)
     return folder
 
@@ -53,7 +53,7 @@ def link_stages(folder: Path, graph: Graph, store: Store) -> None:
     links.mkdir(exist_ok=True)
     for stage in graph.stages.values():
         found = store.folder(stage.key)
-        name = links / f"{stage.name.replace(':', '-')}-{stage.key}"
+        name = links / f"{safe_name(stage.name)}-{stage.key}"
         if found is not None and not name.is_symlink():
             with contextlib.suppress(FileExistsError):
                 name.symlink_to(os.path.relpath(found, links), target_is_directory=True)

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def safe_name(text: str) -> str:
+    """`text` as a part of a folder name: letters, digits, dots and dashes, at most 80; names come from users."""
+    return re.sub(r"[^\w.-]+", "-", text).strip(".-")[:80] or "unnamed"
 
 
 def sync_folder(folder: Path) -> None:
