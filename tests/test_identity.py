@@ -196,7 +196,7 @@ def test_an_edited_loss_changes_the_keys_of_what_it_trains(fixed: list[str], tmp
 
 
 def test_seeds_are_the_same_stages_as_a_sweep_over_seed(fixed: list[str], tmp_path: Path) -> None:
-    many, sweep = graph_of(tmp_path, *fixed, "seeds=3"), graph_of(tmp_path, "-m", *fixed, "seed=0,1,2")
+    many, sweep = graph_of(tmp_path, *fixed, "seeds=3"), graph_of(tmp_path, "-m", *fixed, "seed=2,0,1")
     assert set(many.stages) == set(sweep.stages)
     assert len(many.summaries) == len(sweep.summaries) == 1
 

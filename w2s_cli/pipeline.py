@@ -12,13 +12,13 @@ from typing import Any
 
 from w2s_cli import kinds
 from w2s_cli.config import with_role
+from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.graph import Graph, Job
 from w2s_cli.resolve import Resolver
 from w2s_cli.store import keys
 
-POOLS = ("weak_train", "weak_val", "strong_train", "strong_val", "test")
 LABEL_SHARD_ROWS = 4096  # what a killed labelling loses at most
 
 
@@ -34,7 +34,8 @@ def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
             graph.jobs.append(job)
             families.setdefault(family, []).append(job)
     for jobs in families.values():
-        distinct = list({job.config["seed"]: job for job in jobs}.values())
+        by_seed = {job.config["seed"]: job for job in jobs}
+        distinct = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 is the same summary as seeds=3
         for name in [n for n, key in distinct[0].names.items() if graph.stages[key].kind == "evaluate"]:
             if len(distinct) > 1:
                 graph.summaries.append((distinct, _summary(graph, distinct, name)))
