@@ -273,3 +273,10 @@ def test_a_name_from_a_user_never_becomes_a_path(w2s: Run, tiny: list[str], tmp_
     assert named
     assert all(path.is_relative_to(tmp_path / "deep" / "outputs") for path in named)
     assert not list(tmp_path.parent.glob("*escaped*"))
+
+
+def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s: Run, tiny: list[str]) -> None:
+    words = ["-m", *tiny, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]
+    out = w2s("train", *words).stdout
+    assert "median PGR on local, naive, xent" in out
+    assert len([line for line in out.splitlines() if line.startswith(("local  one", "local  two"))]) == 6

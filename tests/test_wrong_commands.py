@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import sentences, write_jsonl
+from tests.conftest import ROOT, sentences, write_jsonl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -195,10 +195,38 @@ def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
     assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_outputs_folder_that_is_not_writable(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert_refused(w2s("train", *tiny, "outputs=locked/out", code=None), "cannot write", "belongs to")
+def test_outputs_folder_that_cannot_be_written(w2s: Run, tiny: list[str]) -> None:
+    """Nobody, root included, may make a folder in /proc."""
+    assert_refused(
+        w2s("train", *tiny, "outputs=/proc/w2s-outputs", code=None), "cannot write to /proc/w2s-outputs", "outputs=DIR"
+    )
+
+
+METHODS = {
+    "unknown kind": ("{kind: finteune, role: weak, model: '${weak}', rows: test}", 'unknown kind "finteune"'),
+    "unknown field": ("{kind: label, model: weak, row: test}", 'unknown field "row"'),
+    "missing field": ("{kind: label, model: weak}", 'the field "rows" is missing'),
+    "unknown stage": ("{kind: label, model: waek, rows: test}", 'no stage "waek" in this method. Did you mean "weak"'),
+    "unknown pool": ("{kind: label, model: weak, rows: tset}", 'unknown pool "tset". Did you mean "test"'),
+    "edge that is no name": (
+        "{kind: label, model: '${weak}', rows: test}",
+        '"model" must be the name of another stage',
+    ),
+    "circle": (
+        "{kind: finetune, role: weak, model: '${weak}', rows: test, labels: extra}",
+        "in a circle: extra → extra",
+    ),
+    "labels by what cannot label": ("{kind: label, model: labels, rows: test}", "is no finetune stage"),
+}
+
+
+@pytest.mark.parametrize("case", METHODS, ids=lambda name: name.replace(" ", "-"))
+def test_wrong_methods(w2s: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
+    stage, said = METHODS[case]
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    naive = (ROOT / "configs" / "method" / "naive.yaml").read_text()
+    (tmp_path / "mine" / "method" / "wrong.yaml").write_text(f"{naive}  extra: {stage}\n")
+    assert_refused(w2s("plan", "--config-dir", "mine", "method=wrong", *tiny, code=None), said)
 
 
 def test_outputs_that_is_a_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def check_fields(stage: str, kind_name: str, fields: Mapping[str, Any]) -> None:
     for name in kind.required:
         if fields.get(name) is None:
             raise UserError(f'stage "{stage}" ({kind_name}): the field "{name}" is missing.')
+    for name in kind.edges:
+        if not isinstance(fields.get(name, ""), str):
+            raise UserError(f'stage "{stage}" ({kind_name}): "{name}" must be the name of another stage.')
 
 
 def identity_params(kind_name: str, params: Mapping[str, Any]) -> dict[str, Any]:

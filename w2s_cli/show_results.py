@@ -6,9 +6,10 @@ from typing import Any
 
 from w2s_cli.graph import Graph
 from w2s_cli.plan import Planned
-from w2s_cli.tables import print_table, results_notes, results_table
+from w2s_cli.tables import number, pgr_bounds, print_table, results_notes, results_table
 
 STAGES_TIMED = 8
+TABLES_SHOWN = 4  # more settings than this are shown in one table, a row each
 
 
 def show_results(
@@ -19,11 +20,18 @@ def show_results(
     plans: dict[str, Planned],
     folder: Path,
 ) -> None:
-    """Print what a finished command came to; several runs of one family are shown by their summary."""
+    """Print what a finished command came to; several seeds of one setting are shown by their summary."""
     summaries = [entry for entry in results if entry["stage"] == "summary"]
-    for entry in summaries or results:
-        print_table(results_table(entry["metrics"]), title(entry), results_notes(entry["metrics"]))
+    shown = summaries or results
+    if len(shown) > TABLES_SHOWN:
+        print_table(overview(shown))
         print()
+    else:
+        for entry in shown:
+            print_table(results_table(entry["metrics"]), title(entry), results_notes(entry["metrics"]))
+            print()
+    for line in medians(shown):
+        print(line)
     if not results:
         rows = [["stage", "figures"]]
         for key, stage in graph.stages.items():
@@ -34,6 +42,44 @@ def show_results(
             print()
     print(f"time per stage: {time_spent(wall)}")
     print(f"artifacts: {os.path.relpath(folder)}/stages   results: {os.path.relpath(folder)}/results.json")
+
+
+def overview(entries: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each setting of a sweep."""
+    rows = [["weak", "strong", "data", "method", "loss", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
+    for entry in entries:
+        metrics = entry["metrics"]
+        accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
+        pgr = [number(metrics["pgr"]["value"], 2), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
+        named = [entry[name] for name in ("weak", "strong", "data", "method", "loss")]
+        rows.append([*named, str(len(entry["seeds"])), *accuracies, *pgr])
+    return rows
+
+
+def medians(entries: list[dict[str, Any]]) -> list[str]:
+    """The median PGR over pairs of models, for every data set, method and loss that has several pairs."""
+    settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for entry in entries:
+        if all(role in entry["metrics"] for role in ("weak", "student", "ceiling")):
+            settings.setdefault(tuple(entry[name] for name in ("data", "method", "loss", "train")), []).append(entry)
+    lines = []
+    for setting, found in settings.items():
+        if len({(entry["weak"], entry["strong"]) for entry in found}) < 2:
+            continue
+        from w2s_cli.statistics.figures import median_recovered
+
+        accuracy = ({role: e["metrics"][role]["accuracy"] for role in ("weak", "student", "ceiling")} for e in found)
+        pairs = [
+            {"weak_model": e["weak"], "strong_model": e["strong"], **a} for e, a in zip(found, accuracy, strict=True)
+        ]
+        median = median_recovered(pairs)
+        dropped = (
+            f"{median['same_model']} of a model with itself, {median['ceiling_not_above_weak']} without a gap dropped"
+        )
+        lines.append(
+            f"median PGR on {', '.join(setting[:3])}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
+        )
+    return lines
 
 
 def time_spent(wall: dict[str, list[float]]) -> str:
