@@ -172,3 +172,10 @@ def test_digest_is_read_again_when_content_changes_but_not_when_only_asked_again
     assert len(read_json(cache)) == 1
     path.write_bytes(b"two!")
     assert sha256_file(path, cache) != first
+
+
+def test_stray_files_in_the_outputs_folder_are_ignored(tmp_path: Path) -> None:
+    finished(tmp_path / "stages" / "label" / "weak-0123456789ab")
+    for place in (tmp_path / "stages", tmp_path / "stages" / "label"):
+        (place / ".DS_Store").write_bytes(b"")
+    assert list(Store(tmp_path).folders()) == ["0123456789ab"]

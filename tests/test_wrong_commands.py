@@ -50,6 +50,16 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["plan", "loss=logconf", "+loss.args.alhpa=1"],
         ['no argument "alhpa"', 'Did you mean "alpha'],
     ),
+    "labels from no file": (["plan", "labels=file"], ["labels.path=FILE"]),
+    "labels from null": (["plan", "labels=file", "labels.path=null"], ["labels.path=FILE"]),
+    "a million seeds": (["plan", "seeds=1000000"], ["seeds=1000000", "between 0 and 1000"]),
+    "infinite learning rate": (["plan", "strong.lr=1e9999"], ["strong.lr=inf", "finite"]),
+    "seed that does not fit": (["plan", "seed=99999999999999999999"], ["seed=99999999999999999999", "2^32"]),
+    "negative seed": (["plan", "seed=-1"], ["seed=-1", "between 0"]),
+    "hub id in place of a name": (["plan", "weak=meta-llama/Llama-3"], ["weak=local weak.id=meta-llama/Llama-3"]),
+    "several values without -m": (["plan", "seed=0,1"], ["are a sweep", "w2s train -m"]),
+    "outputs as an option": (["plan", "--outputs", "x"], ["outputs=DIR"]),
+    "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
     "learning rate that another one hides": (
         ["plan", "train=probe", "strong.lr=1e-3"],
         ["strong.lr has no effect", "train.lr"],
@@ -191,7 +201,7 @@ def test_checkpoint_of_another_architecture(
 
 def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
     done = w2s("train", *tiny, "outputs=out", code=None, W2S_FAULT="publish.synced:5=enospc")
-    assert_refused(done, "no space left on device", "the same command continues")
+    assert_refused(done, "no space left on device", "it continues")
     assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
 
 
@@ -255,3 +265,36 @@ def test_edited_stage_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
 def test_a_key_that_does_not_exist(w2s: Run, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "outputs" / "stages").mkdir(parents=True)
     assert_refused(w2s(*words, code=None), '"zzz"', "w2s ls")
+
+
+def own_loss(folder: Path, code: str, yaml: str = "name: mine\n") -> list[str]:
+    """The options that choose a loss of the user's own."""
+    for name in ("loss", "losses"):
+        (folder / "own" / name).mkdir(parents=True)
+    (folder / "own" / "loss" / "mine.yaml").write_text(yaml)
+    (folder / "own" / "losses" / "mine.py").write_text(code)
+    return ["--config-dir", "own", "loss=mine"]
+
+
+def test_own_loss_with_a_syntax_error(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = own_loss(tmp_path, "def mine(logits, labels, *, progress)\n")
+    assert_refused(w2s("plan", *tiny, *words, code=None), "own/losses/mine.py, line 1")
+
+
+def test_own_yaml_that_is_broken(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = own_loss(tmp_path, "", yaml="name: [mine\n")
+    assert_refused(w2s("plan", *tiny, *words, code=None), "a YAML file cannot be read", "mine.yaml")
+
+
+def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = own_loss(
+        tmp_path, "def mine(logits, labels, *, progress, by: float = 1.0):\n    return (logits - labels) / by\n"
+    )
+    assert_refused(w2s("train", *tiny, *words, code=None), "loss mine must return a scalar")
+    assert_refused(w2s("train", *tiny, *words, "+loss.args.by=two", code=None), "loss mine cannot be computed")
+
+
+def test_one_mistake_gives_one_message(w2s: Run, tiny: list[str]) -> None:
+    done = w2s("train", *without(tiny, "data.text"), "data.text=txet", code=2)
+    assert done.stderr.count('"txet"') == 1
+    assert "correct this, then run again" in done.stderr

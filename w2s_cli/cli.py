@@ -8,6 +8,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 
 from w2s_cli.errors import UserError, did_you_mean
@@ -39,6 +40,7 @@ def main() -> None:
 
 def dispatch(argv: list[str]) -> int:
     """Run one command line; returns the exit code."""
+    os.environ["W2S_COMMAND"] = shlex.join(["w2s", *argv])  # the workers record it
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:

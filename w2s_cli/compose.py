@@ -40,6 +40,7 @@ def run(arguments: list[str], task: Task) -> int:
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     words = parse(arguments)
     ConfigStore.instance().store(name="schema", node=Config)
@@ -47,6 +48,8 @@ def run(arguments: list[str], task: Task) -> int:
         return sweep(words, task) if words.multirun else task([plain(compose_one(words), words)], folders(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    except YAMLError as error:
+        raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
 
 
 def compose_one(words: Words) -> Any:
@@ -106,7 +109,8 @@ def parse(arguments: list[str]) -> Words:
             if not words.folder.is_dir():
                 raise UserError(f"--config-dir: there is no folder {words.folder}.")
         elif word.startswith("-"):
-            raise UserError(f'unknown option "{word}".{did_you_mean(word, OPTIONS)}')
+            hint = " The outputs folder is set as outputs=DIR." if name == "--outputs" else did_you_mean(word, OPTIONS)
+            raise UserError(f'unknown option "{word}".{hint}')
         elif "=" not in word and not word.startswith("~"):
             raise UserError(
                 f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
@@ -146,6 +150,11 @@ def folders(words: Words) -> list[Path]:
 def explain(error: BaseException) -> str:
     """One message of ours for an error of Hydra or OmegaConf."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if found := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
+        return (
+            f'unknown model "{found[1]}": models are named as the files of configs/model/. '
+            f"For any other one of the hub: weak=local weak.id={found[1]} (or strong)."
+        )
     if found := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
         group, name = found[1], found[2]
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or sorted(
@@ -157,6 +166,8 @@ def explain(error: BaseException) -> str:
         known = re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text)
         if known:
             return f'unknown field "{field}".{did_you_mean(known[1], known_fields(known[2]))}'
+        if field.startswith("loss.args"):
+            return f"this loss has no argument {field.removeprefix('loss.args.')}: see `args` in its file under configs/loss/."
         groups = [p.name for p in configs_folder().iterdir() if p.is_dir()]
         return f'unknown option or field "{field}".{did_you_mean(field, {*groups, *known_fields("Config")}, shown=40)}'
     if found := re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text):
@@ -171,7 +182,9 @@ def explain(error: BaseException) -> str:
         or "LexerNoViableAlt" in text
         or "no viable alternative" in text
     ):
-        return f"cannot read an override: {text.splitlines()[0]} Quote values with special characters: 'data.text=\"a, b\"'."
+        return f"cannot read an override: {text.splitlines()[0]} Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+    if "Ambiguous value for argument" in text:
+        return "several values in one field are a sweep: w2s train -m seed=0,1. A text with a comma needs quotes: 'data.text=\"a, b\"'."
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))
     ]

@@ -5,6 +5,7 @@
 * Plain Python: `compose.py` registers it with Hydra, and hands out plain dictionaries of the same fields.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -141,7 +142,7 @@ class LauncherConfig:
     threads: int | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: int = 8192  # padded tokens in a training micro-batch
     eval_tokens: int = 32768  # … and in an inference batch
-    checkpoint_seconds: float = 120.0
+    checkpoint_seconds: float = 30.0  # between two checkpoints: what a kill -9 loses at most
     log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
 
 
@@ -236,6 +237,9 @@ POSITIVE = (
 )
 
 
+MOST_SEEDS = 1000
+
+
 def check(config: dict[str, Any]) -> None:
     """Refuse fields that were added by force (+group.field=…), and values that have the right type and no meaning."""
     for part in fields(Config):
@@ -250,10 +254,18 @@ def check(config: dict[str, Any]) -> None:
             listed = ", ".join(str(choice) for choice in allowed if choice is not None)
             raise UserError(f"{where}={config[group][name]}: choose one of {listed}.")
     for group, values in [("", config), *((g, v) for g, v in config.items() if isinstance(v, dict))]:
-        for name in POSITIVE:
-            value = values.get(name)
-            if isinstance(value, int | float) and not value > 0:
+        for name, value in values.items():
+            if name in POSITIVE and isinstance(value, int | float) and not value > 0:
                 raise UserError(f"{group + '.' if group else ''}{name}={value}: must be greater than 0.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{group + '.' if group else ''}{name}={value}: must be a finite number.")
+            if (
+                name in ("seed", "seeds")
+                and value is not None
+                and not 0 <= value <= (MOST_SEEDS if name == "seeds" else 2**32 - 1)
+            ):
+                most = f"{MOST_SEEDS}" if name == "seeds" else "2^32 - 1"
+                raise UserError(f"{group + '.' if group else ''}{name}={value}: must lie between 0 and {most}.")
     if not 0 < config["confidence"] < 1:
         raise UserError(f"confidence={config['confidence']}: must lie between 0 and 1, for example 0.95.")
     if not 0 <= config["train"]["warmup"] < 1:

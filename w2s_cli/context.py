@@ -69,7 +69,7 @@ class Context:
     def checkpoint_due(self) -> bool:
         """True once per `execution.checkpoint_seconds`."""
         now = time.monotonic()
-        if now - self._last_checkpoint < float(self.execution.get("checkpoint_seconds", 120)):
+        if now - self._last_checkpoint < float(self.execution.get("checkpoint_seconds", 30)):
             return False
         self._last_checkpoint = now
         return True

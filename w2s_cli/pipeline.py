@@ -77,6 +77,8 @@ class _Builder:
         labels = self.config["labels"]
         if labels["source"] == "weak":
             return stages
+        if not labels["path"]:
+            raise UserError("labels=file needs the file: labels.path=FILE")
         supervisors = {n for n, f in stages.items() if f["kind"] == "finetune" and f.get("role") == "weak"}
         replaced, dropped = {}, set(supervisors)
         for name, fields in stages.items():
@@ -86,6 +88,13 @@ class _Builder:
                     replaced[name] = {"kind": "import_labels", "path": path, "rows": fields["rows"]}
                 else:
                     dropped.add(name)
+        for name, fields in stages.items():
+            if (
+                name not in supervisors and fields.get("labels") in dropped
+            ):  # without it the student would learn the truth
+                raise UserError(
+                    f'stage "{name}" learns from "{fields["labels"]}", which no file gives: set labels.test_path=FILE.'
+                )
         kept = {**stages, **replaced}
         return {
             name: {f: v for f, v in fields.items() if not (isinstance(v, str) and v in dropped)}

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def provenance() -> dict[str, Any]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "git": git_state(),
-        "argv": sys.argv[1:],
+        "command": os.environ.get("W2S_COMMAND", shlex.join(sys.argv)),
     }
 
 

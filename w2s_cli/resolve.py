@@ -101,7 +101,7 @@ class Resolver:
 
     def loss(self, loss: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of a loss: its name, all its arguments with their defaults, and its code."""
-        path = self.code("losses", loss["name"])
+        path = self.code("losses", str(loss["name"]))
         args = bind(path, loss["name"], loss.get("args") or {}, given=("progress",))
         return {"name": loss["name"], "args": args, "code": ast_hash(path)}
 
@@ -174,7 +174,10 @@ def bind(path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str]
 
     Read from the syntax tree, so that planning does not import torch. `given` are filled in by the caller at run time.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from error
     found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
     if found is None:
         raise UserError(f"{path} defines no function {name}(…).")

@@ -25,7 +25,8 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     if known:
         return known[-1]
     config = graph.jobs[0].config
-    slug = f"{config['weak']['name']}-{config['strong']['name']}-{config['data']['name']}"
+    weak = config["weak"]["name"] if config["labels"]["source"] == "weak" else "file"
+    slug = f"{weak}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
         slug = str(config["pretrain"]["name"])
     folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"

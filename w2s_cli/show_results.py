@@ -6,18 +6,21 @@ from typing import Any
 
 from w2s_cli.graph import Graph
 from w2s_cli.plan import Planned
-from w2s_cli.tables import number, pgr_bounds, print_table, results_notes, results_table
+from w2s_cli.store.files import read_json
+from w2s_cli.store.store import Store
+from w2s_cli.tables import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
 
 STAGES_TIMED = 8
+CUT_SAID = 0.01  # share of cut texts from which on it is said
 TABLES_SHOWN = 4  # more settings than this are shown in one table, a row each
 
 
 def show_results(
-    command: str,
     results: list[dict[str, Any]],
     wall: dict[str, list[float]],
     graph: Graph,
     plans: dict[str, Planned],
+    store: Store,
     folder: Path,
 ) -> None:
     """Print what a finished command came to; several seeds of one setting are shown by their summary."""
@@ -30,7 +33,7 @@ def show_results(
         for entry in shown:
             print_table(results_table(entry["metrics"]), title(entry), results_notes(entry["metrics"]))
             print()
-    for line in medians(shown):
+    for line in [*medians(shown), *cautions(graph, store)]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
@@ -50,7 +53,7 @@ def overview(entries: list[dict[str, Any]]) -> list[list[str]]:
     for entry in entries:
         metrics = entry["metrics"]
         accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
-        pgr = [number(metrics["pgr"]["value"], 2), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
+        pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
         named = [entry[name] for name in ("weak", "strong", "data", "method", "loss")]
         rows.append([*named, str(len(entry["seeds"])), *accuracies, *pgr])
     return rows
@@ -80,6 +83,29 @@ def medians(entries: list[dict[str, Any]]) -> list[str]:
             f"median PGR on {', '.join(setting[:3])}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
         )
     return lines
+
+
+def cautions(graph: Graph, store: Store) -> list[str]:
+    """What the tables do not show: texts that were cut, and why there is no PGR."""
+    lines = []
+    for key, stage in graph.stages.items():
+        found = store.folder(key)
+        if stage.kind != "finetune" or found is None:
+            continue
+        metrics = (read_json(found / "result" / "manifest.json") or {}).get("metrics", {})
+        cut = (metrics.get("truncated") or {}).get("share", 0.0)
+        if cut > CUT_SAID:
+            limit = stage.identity["params"]["max_length"]
+            lines.append(
+                f"Caution: {cut:.0%} of the texts were cut to what {stage.about['model']} reads, at most {limit} tokens "
+                f"({stage.about['role']}); w2s data check shows lengths."
+            )
+    for job in graph.jobs:
+        if job.config["labels"]["source"] == "file" and not job.config["labels"]["test_path"]:
+            lines.append(
+                "No PGR: the label file says nothing of the test rows; labels.test_path=FILE adds the labeller's own accuracy."
+            )
+    return list(dict.fromkeys(lines))
 
 
 def time_spent(wall: dict[str, list[float]]) -> str:

@@ -45,8 +45,9 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
             rows.append([role, *figures, *seeds])
     if "pgr" in metrics:
         pgr = metrics["pgr"]
-        seeds = [" ".join(number(value, 2) for value in pgr["per_seed"])] if per_seed else []
-        rows.append(["PGR", number(pgr["value"], 2), pgr_bounds(pgr), "", "", *seeds])
+        ratios = pgr["per_seed"] if pgr["interval"] else [None] * metrics["seeds"]
+        seeds = [" ".join(number(value, 2) for value in ratios)] if per_seed else []
+        rows.append(["PGR", pgr_value(pgr), pgr_bounds(pgr), "", "", *seeds])
     for name, label in AGREEMENT.items():
         if "agreement" in metrics:
             share = metrics["agreement"][name]
@@ -76,7 +77,7 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
     pgr = metrics.get("pgr")
     if pgr and pgr["note"]:
         notes.append(f"Caution: {pgr['note']}.")
-    if pgr and metrics["seeds"] > 1:
+    if pgr and pgr["interval"] and metrics["seeds"] > 1:
         mean = number(pgr["mean_of_ratios"], 2)
         notes.append(f"PGR is the ratio of the means over seeds; the mean of the seeds' ratios is {mean}.")
     return notes
@@ -90,6 +91,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def bounds(interval: Sequence[float] | None, digits: int = 3) -> str:
     """An interval, or a dash where it is undefined."""
     return "-" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+
+
+def pgr_value(pgr: Mapping[str, Any]) -> str:
+    """PGR; a dash where the gap may be nothing, since the ratio then is noise over noise (results.json has it)."""
+    return number(pgr["value"], 2) if pgr["interval"] else "-"
 
 
 def pgr_bounds(pgr: Mapping[str, Any]) -> str:

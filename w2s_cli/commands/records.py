@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are ours."""
 
     def error(self, message: str) -> Any:
-        raise UserError(f"{self.prog}: {message}. See: {self.prog} --help")
+        raise UserError(f"{message}. See: {self.prog} --help")
 
 
 def parser(command: str, description: str) -> Parser:
@@ -40,10 +40,11 @@ def store_of(options: argparse.Namespace) -> Store:
 
 
 def stage_of(store: Store, prefix: str) -> Path:
-    """The one stage folder whose key begins with `prefix`, or whose folder name is `prefix`."""
-    found = store.match(prefix) or [p for p in store.folders().values() if p.name == Path(prefix).name]
+    """The one stage folder whose key begins with `prefix`, or whose folder's name does."""
+    name = Path(prefix).name
+    found = store.match(prefix) or sorted(p for p in store.folders().values() if p.name.startswith(name))
     if not found:
-        raise UserError(f'no stage has a key that begins with "{prefix}"; w2s ls lists them.')
+        raise UserError(f'no stage has a key or a folder that begins with "{prefix}"; w2s ls lists them.')
     if len(found) > 1:
         names = ", ".join(path.name for path in found[:8])
         raise UserError(f'"{prefix}" fits {len(found)} stages: {names}. Give more digits of the key.')

@@ -24,7 +24,9 @@ def run(argv: list[str]) -> int:
     if options.run:
         runs = [path for path in runs if options.run.rstrip("/") in str(path)]
     if not runs:
-        raise UserError(f"{store.root}: no run {options.run or 'yet'}.")
+        raise UserError(
+            f"{store.root}: no run {options.run or 'yet'}; a run is named by a part of its folder under runs/ or sweeps/."
+        )
     folder = runs[-1]
     rows, counts = [["stage", "kind", "key", "state", ""]], dict[str, int]()
     for entry in read_json(folder / "plan.json") or []:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli import compose
 from w2s_cli.errors import UserError, did_you_mean
@@ -22,6 +22,9 @@ from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
 from w2s_cli.store.files import write_json
 from w2s_cli.store.publish import prune_weights
 from w2s_cli.store.store import Store
+
+if TYPE_CHECKING:
+    from w2s_cli.scheduler import Outcome
 
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
@@ -108,19 +111,29 @@ def _execute(
     again = "w2s " + " ".join([command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as shown:
         outcome = Scheduler(graph, store, plans, config["launcher"], shown.event).run()
-    for key, message in outcome.failed.items():
-        where = store.folder(key)
-        print(f"\nstage {graph.stages[key].name} failed: {message}\n  log: {where}/log.txt", file=sys.stderr)
-    if outcome.blocked:
-        names = ", ".join(graph.stages[key].name for key in outcome.blocked)
-        print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
+    if outcome.failed:
+        _tell_failures(outcome, graph, store)
     if outcome.stopped:
         print(f"\nstopped; what was done is saved. Continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     if outcome.failed:
-        print(f"\nthe finished stages are kept; the same command continues: {again}", file=sys.stderr)
+        todo = "correct this, then run again" if outcome.user_error else "the same command continues"
+        print(f"\nthe finished stages are kept; {todo}: {again}", file=sys.stderr)
         return USER_ERROR if outcome.user_error else FAILED
     return _finish(command, graph, plans, store, config)
+
+
+def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
+    """Each message once, with the stages that failed with it."""
+    messages: dict[str, list[str]] = {}
+    for key, message in outcome.failed.items():
+        messages.setdefault(message, []).append(key)
+    for message, keys in messages.items():
+        names = ", ".join(dict.fromkeys(graph.stages[key].name for key in keys))
+        print(f"\nstage {names} failed: {message}\n  log: {store.folder(keys[0])}/log.txt", file=sys.stderr)
+    if outcome.blocked:
+        names = ", ".join(dict.fromkeys(graph.stages[key].name for key in outcome.blocked))
+        print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
 
 
 def _finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
@@ -138,7 +151,7 @@ def _finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store,
     link_stages(folder, graph, store)
     found_results = results(graph, store)
     write_json(folder / "results.json", found_results)
-    show_results(command, found_results, wall_times(graph, store), graph, plans, folder)
+    show_results(found_results, wall_times(graph, store), graph, plans, store, folder)
     return DONE
 
 

@@ -104,8 +104,11 @@ def misfit(student_logits: Floats, student_p: Floats, weak_p: Floats, truth: Int
 
 
 def recovered(weak: float, student: float, ceiling: float) -> float | None:
-    """PGR, (student − weak) / (ceiling − weak) (Burns et al. 2023, section 3); None over a gap of 0."""
-    return None if ceiling == weak else (student - weak) / (ceiling - weak)
+    """PGR, (student − weak) / (ceiling − weak) (Burns et al. 2023, section 3); None over a gap of 0.
+
+    Means over seeds carry rounding errors, so a gap below what one row in a billion makes is 0.
+    """
+    return None if abs(ceiling - weak) < 1e-9 else (student - weak) / (ceiling - weak)
 
 
 def median_recovered(pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Store:
         """key → folder of every stage there is."""
         if self._folders is None or refresh:
             self._folders = {}
-            for kind in sorted(self.stages.iterdir()) if self.stages.is_dir() else []:
+            for kind in sorted(path for path in self.stages.glob("*") if path.is_dir()):
                 with os.scandir(kind) as entries:
                     for entry in entries:
                         match = re.fullmatch(rf".*-([0-9a-f]{{{keys.KEY_DIGITS}}})", entry.name)

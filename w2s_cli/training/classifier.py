@@ -112,6 +112,18 @@ def objective(
     and a second pass sends its gradient with respect to the logits back through each micro-batch.
     """
 
+    def loss_of(logits: Tensor, labels: Tensor, progress: float) -> Tensor:
+        name = getattr(loss.function, "__name__", "?")
+        try:
+            value: Tensor = loss.function(logits, labels, progress=progress, **args)
+        except TypeError as error:
+            raise UserError(f"loss {name} cannot be computed with the arguments {args}: {error}") from error
+        if value.ndim:
+            raise UserError(
+                f"loss {name} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
+            )
+        return value
+
     def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
         pieces = micro_batches(chosen, lengths, micro_tokens)
         slopes: list[Tensor] | None = None
@@ -121,14 +133,14 @@ def objective(
                 known = torch.cat([forward(piece) for piece in pieces])
             known.requires_grad_()
             order = [row for piece in pieces for row in piece]
-            value = loss.function(known, targets[order], progress=progress, **args)
+            value = loss_of(known, targets[order], progress)
             (gradient,) = torch.autograd.grad(value, known)
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
             found = forward(piece)
             share = len(piece) / len(chosen)
             if slopes is None:
-                part = loss.function(found, targets[piece], progress=progress, **args) * share
+                part = loss_of(found, targets[piece], progress) * share
                 value, backward = part.detach(), part
             else:
                 value, backward = whole * share, (found * slopes[number]).sum()
