@@ -298,3 +298,11 @@ def test_one_mistake_gives_one_message(w2s: Run, tiny: list[str]) -> None:
     done = w2s("train", *without(tiny, "data.text"), "data.text=txet", code=2)
     assert done.stderr.count('"txet"') == 1
     assert "correct this, then run again" in done.stderr
+
+
+def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s: Run, tmp_path: Path) -> None:
+    (tmp_path / "sciq").mkdir()
+    for split in ("train", "test"):
+        write_jsonl(tmp_path / "sciq" / f"{split}.jsonl", sentences(4))  # planning does not open it
+    done = w2s("plan", "data=sciq", "data.path=sciq", "+data.options.chocies=[a]", code=None)
+    assert_refused(done, 'choice has no argument "chocies"', 'Did you mean "choices"')

@@ -16,7 +16,7 @@ from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.graph import Graph, Job
-from w2s_cli.resolve import Resolver
+from w2s_cli.resolve import Resolver, bind
 from w2s_cli.store import keys
 
 LABEL_SHARD_ROWS = 4096  # what a killed labelling loses at most
@@ -155,7 +155,12 @@ class _Builder:
         return self.job.names[name]
 
     def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
-        return self.resolver.code("data/transforms", data["transform"]) if data["transform"] else None
+        """The file of the data set's transform, whose options are checked here, before anything runs."""
+        if not data["transform"]:
+            return None
+        path = self.resolver.code("data/transforms", data["transform"])
+        bind(path, data["transform"], data["options"], given=("draw",))
+        return path
 
     def _finetune(
         self,
