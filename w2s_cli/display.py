@@ -155,6 +155,9 @@ class LiveView:
 def stage_label(stage: Stage) -> str:
     """'student (qwen2.5-0.5b, seed 0)'"""
     details = [str(stage.about["model"])] if stage.about.get("model") else []
+    details += (
+        [stage.about["loss"]] if stage.about.get("labels") not in (None, "truth") and "loss" in stage.about else []
+    )
     details += [f"seed {stage.about['seed']}"] if "seed" in stage.about else []
     return f"{stage.name} ({', '.join(details)})" if details else stage.name
 

@@ -20,6 +20,7 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
+FIGURE = set("0123456789.,[]-+% ")  # what figures and intervals are written with
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
@@ -121,7 +122,7 @@ def plain(rows: Rows) -> str:
 def _figures(cells: Sequence[str]) -> bool:
     """Whether a column holds figures (or intervals of them) and nothing else."""
     said = [cell for cell in cells if cell not in ("", "-", "unbounded")]
-    return bool(said) and all(cell.lstrip("[-")[:1].isdigit() for cell in said)
+    return bool(said) and all(set(cell) <= FIGURE for cell in said)
 
 
 def rich_table(rows: Rows, title: str | None = None) -> "Table":

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,20 @@ def run(argv: list[str]) -> int:
 
 
 def section(title: str, values: dict[str, Any]) -> None:
-    """A heading and one `name: value` a line."""
+    """A heading and one `name: value` a line; values inside values are named `outer.inner`."""
     if values:
         print(f"\n{title}")
-        for name, value in values.items():
+        for name, value in flat(values):
             print(f"  {name}: {value if isinstance(value, str | Path) else json.dumps(value)}")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything in nested dictionaries."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def inputs(store: Store, job: dict[str, Any]) -> None:
