@@ -1,5 +1,7 @@
 """`w2s data check`: it finds the leaks that peers shipped, and does not cry wolf on our recipes."""
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,38 @@ def test_truncation_is_counted_per_model() -> None:
     assert found == {"max_length": 2, "rows": 1, "share": 1 / 3, "median": 2.0, "longest": 3}
 
 
+def test_a_cut_text_in_twenty_is_no_problem_and_more_are() -> None:
+    def found(longer: int) -> list[str]:
+        tables = {"test": table([f"{n}" + " x" * (n < longer) for n in range(100)], [0, 1] * 50)}
+        return list(check(tables, ["no", "yes"], {"m": (lambda texts: [len(t.split()) for t in texts], 1)})["problems"])
+
+    assert found(5) == []
+    assert [problem.split(" ")[0] for problem in found(6)] == ["6.0%"]
+
+
+def test_words_alone_are_held_against_the_most_frequent_class_of_the_test_rows() -> None:
+    texts = [f"alike {n}" for n in range(40)]
+    tables = {"weak_train": table(texts, [1] * 30 + [0] * 10), "test": table(texts[:10], [0] * 7 + [1] * 3)}
+    baseline = check(tables, ["no", "yes"])["baseline"]
+    assert baseline["chance"] == 0.7
+    without_words = {
+        pool: table([str(n) for n in range(made.num_rows)], made["label"].to_pylist()) for pool, made in tables.items()
+    }
+    silent = check(without_words, ["no", "yes"])["baseline"]
+    assert (silent["chance"], silent["accuracy"]) == (0.7, 0.3)
+
+
+def test_the_data_are_read_before_the_tokenizers(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    code = (
+        "import sys; from w2s_cli.commands.data_check import run\nfrom w2s_cli.errors import UserError\n"
+        f"try: run(['check', 'data=local', 'data.path={tmp_path}/empty.jsonl', 'data.text=text', 'data.label=label'])\n"
+        "except UserError as error: print(error, 'transformers' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout.endswith("empty.jsonl has no rows. False\n")
+
+
 def test_the_classifier_finds_the_minimum_that_newton_finds() -> None:
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(list("abcdefgh"), 6)) for _ in range(300)]
@@ -187,14 +221,18 @@ def test_the_report_is_printed_and_a_problem_is_an_exit_code(
             pools(tmp_path / "a", clean),
             {"m": (lambda texts: [9 for _ in texts], 8)},
         )
-        == 0
+        == 2
     )
     printed = capsys.readouterr().out
-    assert "no problems found" in printed
+    assert "PROBLEM: 100.0% of the texts are cut at 8 tokens for m" in printed
+    assert "raise MODEL.max_length" in printed
+    assert "the words that it leans on most:" in printed
     assert "m: 100.00% of the texts are longer than 8 tokens" in printed
     assert "note: the train split has 400 rows; the recipe was written for 7" in printed
+    assert show(clean, pools(tmp_path / "a", clean), {"m": (lambda texts: [8 for _ in texts], 8)}) == 0
+    assert "no problems found" in capsys.readouterr().out
     leak = local(
         write_rows(tmp_path / "b.jsonl", numbered(400, text=lambda i: f"words {i} is {'good' if i % 2 else 'bad'}"))
     )
-    assert show(leak, pools(tmp_path / "b", leak), {}) == 1
+    assert show(leak, pools(tmp_path / "b", leak), {}) == 2
     assert 'PROBLEM: "good" gives the label away' in capsys.readouterr().out

@@ -41,12 +41,12 @@ def rows_of(found: SplitFiles) -> list[dict[str, Any]]:
     ("name", "content"),
     [
         ("a.jsonl", JSONL),
-        ("a.b.JSONL.GZ", gzip.compress(JSONL)),
+        ("a.b.JSONL.GZ", gzip.compress(JSONL, mtime=0)),
         ("a.jsonl", b"\xef\xbb\xbf" + JSONL.replace(b"\n", b"\r\n") + b"\n"),  # as Windows writes it
         ("a.json", json.dumps(ROWS, indent=1).encode()),
         ("a.json", JSONL),
         ("a.csv", CSV),
-        ("a.csv.gz", gzip.compress(CSV)),
+        ("a.csv.gz", gzip.compress(CSV, mtime=0)),
         ("a.tsv", CSV.replace(b",1", b"\t1").replace(b",0", b"\t0").replace(b"text,", b"text\t")),
     ],
 )
@@ -102,6 +102,10 @@ def test_a_hub_configuration_chooses_its_folder() -> None:
     ("names", "message"),
     [
         (["trian.jsonl", "test.jsonl"], r'no split "train" \(data\.splits\)\. Known: test\.jsonl, trian\.jsonl'),
+        (
+            [f"notes{n}.json" for n in range(9)],
+            r"Known: notes0\.json, .* notes3\.json, … \(9 in all\)\. Expected: a file train\.jsonl, .*data\.path=FILE",
+        ),
         (["train.csv", "train.jsonl"], "more than once"),
         (["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], "only 2 of the 3 files"),
         ([], 'no split "train"'),
@@ -147,7 +151,10 @@ def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
         ("a.json", b"[1, 2]", "entry 1: a row must be an object"),
         ("a.jsonl", b"", "has no rows"),
         ("a.jsonl", b"\x80\x04\x95 pickle", "cannot be read as jsonl"),
-        ("a.jsonl.gz", gzip.compress(JSONL * 500)[:-20], "cannot be read as jsonl.*cut short"),
+        ("a.csv", "text,label\ncafé,1\n".encode("latin1"), r"a\.csv.*not UTF-8 \(byte 0xe9\).*iconv -f latin1 -t utf8"),
+        ("a.jsonl", '{"text": "é"}\n'.encode("latin1"), "not UTF-8.*iconv -f latin1 -t utf8"),
+        ("a.parquet", b"not parquet at all", r"[^.]\. The file is damaged"),
+        ("a.jsonl.gz", gzip.compress(JSONL * 500, mtime=0)[:-20], "cannot be read as jsonl.*cut short"),
         ("a.jsonl.gz", JSONL, "cannot be read as jsonl"),
         ("a.parquet", b"PAR1 this is none", "cannot be read as parquet"),
         ("a.arrow", JSONL, "cannot be read as arrow"),

@@ -2,10 +2,12 @@
 
 import re
 
+import matplotlib
 import pytest
 
+from w2s_cli.commands.plot import group_names, heading
 from w2s_cli.errors import UserError
-from w2s_cli.plots import plot_run
+from w2s_cli.plots import STYLE, draw, plot_run
 
 
 def metrics(pgr=0.29, interval=(0.06, 0.52), roles=("weak", "student", "ceiling")):
@@ -40,7 +42,7 @@ def test_the_suffix_is_the_format_and_the_bytes_are_the_same_twice(tmp_path, suf
 def test_one_run_shows_the_figures_and_pgr_with_its_interval(tmp_path):
     plot_run({"naive": metrics()}, tmp_path / "run.svg", "WordNet")
     found = texts(tmp_path / "run.svg")
-    for text in ("0.694", "0.717", "0.772", "PGR 0.29", "[0.06, 0.52]", "largest class 0.50", "WordNet"):
+    for text in ("0.694", "0.717", "0.772", "PGR 0.29", "[0.06, 0.52]", "WordNet"):
         assert text in found
 
 
@@ -53,20 +55,88 @@ def test_several_runs_stand_side_by_side_each_with_its_pgr(tmp_path):
         "logconf",
         "PGR 0.53",
         "[0.31, 0.74]",
-        "PGR -2.30",
-        "unbounded",
+        "PGR –",
+        "(unbounded)",
         "weak",
         "student",
         "ceiling",
     ):
         assert text in found
+    assert not [text for text in found if "2.3" in text]
+
+
+def test_one_run_with_an_unbounded_pgr_shows_a_dash_and_no_number(tmp_path):
+    plot_run({"naive": metrics(-2.3, None)}, tmp_path / "run.svg")
+    found = texts(tmp_path / "run.svg")
+    assert {"PGR –", "(unbounded)"} <= set(found)
+    assert not [text for text in found if "2.3" in text]
+
+
+UNDER = {**metrics(), "majority": 0.74}  # the ceiling only is better than the largest class
+NO_WEAK = {**metrics(roles=("student", "ceiling")), "majority": 0.75}
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        {"naive": metrics()},
+        {"naive": UNDER},
+        {"file": NO_WEAK},
+        {"naive": metrics(), "logconf": metrics()},
+        {"one": UNDER, "two": metrics()},
+    ],
+    ids=["above", "under", "no-weak", "groups", "two-data-sets"],
+)
+def test_bars_grow_up_from_the_floor_and_no_text_of_the_largest_class_covers_anything(runs):
+    with matplotlib.rc_context(STYLE):
+        figure = draw(runs, "title")
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    floor = axes.get_ylim()[0]
+    assert all(bar.get_y() == floor and bar.get_height() > 0 for bar in axes.patches)
+    assert floor < min(m["majority"] for m in runs.values())
+    written = [text for text in axes.texts if "largest" in text.get_text()]
+    drawn = axes.get_window_extent()
+    assert len(written) == (len({m["majority"] for m in runs.values()}) == 1)
+    others = [text.get_window_extent() for text in axes.texts if text not in written]
+    for text in written:
+        place = text.get_window_extent()
+        assert place.x0 >= drawn.x1
+        assert not [other for other in others if place.overlaps(other)]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert written or all("largest class" in name for name in names)
+
+
+def entry(**changed):
+    plain = {"weak": "xs", "strong": "l", "data": "wordnet", "method": "naive", "loss": "xent", "train": "full"}
+    return {**plain, "seeds": [0], "stage": "pgr", "key": "0123", **changed}
+
+
+@pytest.mark.parametrize(
+    ("entries", "title", "names"),
+    [
+        ([entry()], "xs → l on wordnet (naive, xent, seed 0)", [""]),
+        ([entry(), entry(loss="logconf")], "xs → l on wordnet (naive, seed 0)", ["xent", "logconf"]),
+        ([entry(seeds=[n]) for n in (0, 1)], "xs → l on wordnet (naive, xent)", ["seed 0", "seed 1"]),
+        ([entry(), entry(strong="m")], "xs → several on wordnet (naive, xent, seed 0)", ["l", "m"]),
+        (
+            [entry(), entry(weak="s", strong="m", data="boolq")],
+            "several → several on several data sets (naive, xent, seed 0)",
+            ["xs → l, wordnet", "s → m, boolq"],
+        ),
+        ([entry(), entry(key="4567")], "xs → l on wordnet (naive, xent, seed 0)", ["0123", "4567"]),
+    ],
+)
+def test_the_title_is_what_results_share_and_the_names_are_what_differs(entries, title, names):
+    assert heading(entries) == title
+    assert group_names(entries) == names
 
 
 def test_long_titles_and_names_are_broken_to_fit(tmp_path):
     name = "wordnet-xs → wordnet-l on wordnet_living"
     plot_run({name: metrics(), "logconf": metrics()}, tmp_path / "runs.svg", f"{name} (naive, xent, seeds 0, 1, 2)")
     found = texts(tmp_path / "runs.svg")
-    assert "wordnet-xs → wordnet-l" in found
+    assert {"wordnet-xs →", "wordnet-l on"} <= set(found)
     assert max(map(len, found)) <= 45
 
 
@@ -76,8 +146,6 @@ def test_a_run_without_a_weak_supervisor_is_drawn_without_pgr(tmp_path):
 
 
 def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):
-    import matplotlib
-
     before = dict(matplotlib.rcParams)
     plot_run({"naive": metrics()}, tmp_path / "run.svg")
     assert dict(matplotlib.rcParams) == before

@@ -1,13 +1,13 @@
-"""Figures at the width of a paper's column; matplotlib is imported by the functions, and drawn without a
-display.
+"""Figures at the width of a paper's column; matplotlib is imported by the functions, and drawn without a display.
 
-* Bars stand on the share of the largest class, what a model without knowledge gets: a bar's length is what
-  was learnt, and the axis needs no arbitrary start.
+* The share of the largest class, what a model without knowledge gets, is a dashed line, and its label stands beside the axes, where
+  it covers nothing. Bars stand on the floor of the axis, which is below that line and below every interval: a value under the line
+  is a short bar, never one that hangs.
+* A PGR without an interval is shown as a dash, as in the tables: its gap may be nothing.
 * Okabe-Ito colours, which stay apart for colour-blind readers and in grey.
 * The same metrics give the same bytes of PNG, SVG and PDF: no dates, and ids from a fixed salt.
 """
 
-import itertools
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +18,13 @@ from w2s_cli.tables import number, pgr_bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 COLUMN_INCHES, PAGE_INCHES = 3.3, 6.8
 GROUPS_IN_A_COLUMN = 3
+LEAST_MARGIN = 0.01  # of accuracy, below and above what is drawn
 LETTERS_PER_INCH = 16  # of the title and the names; longer ones are broken
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
@@ -58,21 +60,27 @@ def plot_run(runs: Mapping[str, Mapping[str, Any]], path: Path, title: str = "")
     if not runs:
         raise UserError("no finished run to draw; run w2s train first")
     import matplotlib
-    from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        inches = COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES
-        figure = Figure(figsize=(inches, 2.3), layout="constrained")
-        axes = figure.add_subplot()
-        _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
-        if len(runs) == 1:
-            _single(axes, next(iter(runs.values())))
-        else:
-            _groups(axes, runs, int((inches - 0.5) / len(runs) * LETTERS_PER_INCH))
         try:
-            figure.savefig(path, metadata=metadata)
+            draw(runs, title).savefig(path, metadata=metadata)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
+
+
+def draw(runs: Mapping[str, Mapping[str, Any]], title: str = "") -> "Figure":
+    """The figure of `plot_run`, in matplotlib's present settings."""
+    from matplotlib.figure import Figure
+
+    inches = COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES
+    figure = Figure(figsize=(inches, 2.3), layout="constrained")
+    axes = figure.add_subplot()
+    _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
+    if len(runs) == 1:
+        _single(axes, next(iter(runs.values())))
+    else:
+        _groups(axes, runs, int((inches - 0.8) / len(runs) * LETTERS_PER_INCH))
+    return figure
 
 
 def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -85,32 +93,37 @@ def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> N
         for level in (metrics["majority"], *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
     ]
     low, high = min(levels), max(levels)
-    margin = 0.12 * (high - low)
+    margin = max(0.12 * (high - low), LEAST_MARGIN)
     axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("test accuracy")
     axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend there
 
 
 def _chance(axes: "Axes", left: float, right: float, level: float) -> None:
-    """The line that bars between `left` and `right` stand on."""
+    """The line of what a model without knowledge gets, between `left` and `right`."""
     axes.plot([left, right], [level, level], color="0.35", linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
+
+
+def _chance_label(axes: "Axes", level: float) -> None:
+    """The name of that line, right of the axes."""
     axes.annotate(
-        f"largest class {level:.2f}",
-        (right, level),
-        xytext=(0, -2),
+        f"largest\nclass\n{level:.2f}",
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 0),
         textcoords="offset points",
-        ha="right",
-        va="top",
+        ha="left",
+        va="center",
         color="0.35",
         fontsize=6,
     )
 
 
 def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any]) -> None:
-    """One bar from the chance line, its interval, and a dot for each seed."""
-    block, chance = metrics[role], metrics["majority"]
+    """One bar from the floor of the axis, its interval, and a dot for each seed."""
+    block, floor = metrics[role], axes.get_ylim()[0]
     level, (low, high) = block["accuracy"], block["interval"]
-    axes.bar(x, level - chance, width, bottom=chance, color=COLOURS[role], label=role, linewidth=0)
+    axes.bar(x, level - floor, width, bottom=floor, color=COLOURS[role], label=role, linewidth=0)
     axes.errorbar(
         x,
         level,
@@ -135,10 +148,11 @@ def _single(axes: "Axes", metrics: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
     right = len(roles) - 0.5
     if "pgr" in metrics:
-        right = len(roles) + 0.55
+        right = len(roles) + 0.85
         _gap(axes, len(roles) - 0.3, metrics)
     axes.set_xlim(-0.5, right)
     _chance(axes, -0.5, right, metrics["majority"])
+    _chance_label(axes, metrics["majority"])
 
 
 def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
@@ -147,42 +161,59 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
     for position, (role, level) in enumerate(zip(COLOURS, (weak, student, ceiling), strict=True)):
         axes.plot([position + 0.31, x], [level, level], color=COLOURS[role], linewidth=0.7, linestyle=":", zorder=0)
     axes.plot([x, x], [weak, ceiling], color="0.8", linewidth=3, solid_capstyle="butt")
-    axes.plot([x, x], [weak, student], color=COLOURS["student"], linewidth=3, solid_capstyle="butt")
     pgr = metrics["pgr"]
+    if pgr["interval"]:
+        axes.plot([x, x], [weak, student], color=COLOURS["student"], linewidth=3, solid_capstyle="butt")
+    value, interval = _pgr(pgr)
+    paper = {"facecolor": "white", "linewidth": 0, "pad": 0.6}  # the dashed line ends at the text
     axes.annotate(
-        f"PGR {number(pgr['value'], 2)}",
+        value,
         (x, (weak + ceiling) / 2),
         xytext=(5, 1),
         textcoords="offset points",
         ha="left",
         va="bottom",
         fontweight="bold",
+        bbox=paper,
+        zorder=4,
     )
     axes.annotate(
-        pgr_bounds(pgr),
+        interval,
         (x, (weak + ceiling) / 2),
         xytext=(5, -1),
         textcoords="offset points",
         ha="left",
         va="top",
         fontsize=6,
+        bbox=paper,
+        zorder=4,
     )
+
+
+def _pgr(pgr: Mapping[str, Any]) -> tuple[str, str]:
+    """PGR and its interval, as they are written in a figure."""
+    if not pgr["interval"]:
+        return "PGR –", "(unbounded)"
+    return f"PGR {number(pgr['value'], 2)}", pgr_bounds(pgr)
 
 
 def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -> None:
     """Several runs: a group of bars each, PGR under its name, which is broken after so many letters."""
     names = []
+    levels = {round(metrics["majority"], 2) for metrics in runs.values()}
     for group, (name, metrics) in enumerate(runs.items()):
         for place, role in enumerate(COLOURS):
             if role in metrics:
                 _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
-        pgr = metrics.get("pgr")
-        name = textwrap.fill(name, letters)
-        names.append(f"{name}\nPGR {number(pgr['value'], 2)}\n{pgr_bounds(pgr)}" if pgr else name)
-    levels = [metrics["majority"] for metrics in runs.values()]
-    for level, neighbours in itertools.groupby(range(len(runs)), key=levels.__getitem__):
-        group, *rest = neighbours
-        _chance(axes, group - 0.5, (rest or [group])[-1] + 0.5, level)
+        said = [textwrap.fill(name, letters), *(_pgr(metrics["pgr"]) if "pgr" in metrics else ())]
+        if len(levels) > 1:
+            said.append(f"largest class {metrics['majority']:.2f}")
+            _chance(axes, group - 0.5, group + 0.5, metrics["majority"])
+        names.append("\n".join(said))
+    if len(levels) == 1:
+        level = next(iter(runs.values()))["majority"]
+        _chance(axes, -0.5, len(runs) - 0.5, level)
+        _chance_label(axes, level)
     axes.set_xticks(range(len(runs)), names)
     axes.set_xlim(-0.5, len(runs) - 0.5)
     handles, labels = axes.get_legend_handles_labels()

@@ -2,7 +2,8 @@
 
 * The pools are made by the code of the `rows` stage, in a temporary folder: nothing is added to the outputs.
 * Texts are counted in the tokens of weak and strong. A model that is not at hand costs its line, not the report.
-* Exit code 1 if something makes results doubtful, so that a script can ask.
+* The data are read before the tokenizers: a file that is no good is refused at once.
+* Exit code 2 if something makes results doubtful, as `w2s doctor`, so that a script can ask.
 """
 
 import tempfile
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
 
-NOTHING, DOUBTFUL = 0, 1
+NOTHING, DOUBTFUL = 0, 2
 
 
 def run(argv: list[str]) -> int:
@@ -39,15 +40,15 @@ def _check_all(configs: list[dict[str, Any]], folders: list[Path]) -> int:
     codes = []
     for config in configs:
         resolver = Resolver(Store(locate(config["outputs"])), folders)
-        tokenizers, missing = _tokenizers(config, resolver)
-        codes.append(show(config["data"], _pools(config["data"], resolver), tokenizers, missing))
+        pools = _pools(config["data"], resolver)
+        codes.append(show(config["data"], pools, *_tokenizers(config, resolver)))
     return max(codes)
 
 
 def show(
     data: Mapping[str, Any], pools: "Pools", tokenizers: Mapping[str, tuple[Count, int]], notes: Sequence[str] = ()
 ) -> int:
-    """Print the report on a data set; 1 if there are problems.
+    """Print the report on a data set; exit code 2 if there are problems.
 
     Args:
         data: its configuration.
@@ -102,10 +103,10 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
         low, high = baseline["interval"]
         yield (
             f"words alone: {baseline['accuracy']:.3f} [{low:.3f}, {high:.3f}] on {baseline['test_rows']:,} test rows, where the "
-            f"most frequent class has {baseline['chance']:.3f} (bag of words and word pairs, {baseline['train_rows']:,} training rows)"
+            f"most frequent class is {baseline['chance']:.3f} (bag of words and word pairs, {baseline['train_rows']:,} training rows)"
         )
         heaviest = ", ".join(f'"{word}" → {classes[label]}' for word, label, _ in baseline["words"])
-        yield f"  heaviest: {heaviest or '-'}"
+        yield f"  the words that it leans on most: {heaviest or '-'}"
     yield ""
 
 
@@ -142,9 +143,11 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from transformers import AutoConfig
 
     from w2s_cli.context import Context
+    from w2s_cli.training.models import quiet
     from w2s_cli.training.pretrained import base_folder
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
+    quiet()
     found: dict[str, tuple[Count, int]] = {}
     missing = []
     for model in (config["weak"], config["strong"]):

@@ -19,6 +19,7 @@ from w2s_cli.data import bag_of_words
 Z = 1.959964  # 95 %
 NEARLY_ALL = 0.95  # baseline accuracy that no task with a meaning has
 MANY_DUPLICATES = 0.01  # of the smaller pool
+MANY_CUT = 0.05  # of the texts, by the tokens of a model
 BASELINE_ROWS = 20_000  # rows of each side that the baseline reads
 WORDS_SHOWN = 8
 TRAIN = ("weak_train", "strong_train")
@@ -72,6 +73,12 @@ def problems(report: Mapping[str, Any]) -> list[str]:
             f'"{tale["words"]}" gives the label away: it stands in {tale["share"]:.1%} of the training rows, and '
             f"{tale['purity']:.1%} of those are {report['classes'][tale['class']]}"
         )
+    for model, cut in report["truncation"].items():
+        if cut["share"] > MANY_CUT:
+            found.append(
+                f"{cut['share']:.1%} of the texts are cut at {cut['max_length']:,} tokens for {model}: results may not be meaningful; "
+                "raise MODEL.max_length (weak.max_length, strong.max_length) as far as the model can read"
+            )
     baseline = report["baseline"]
     if baseline and baseline["interval"][0] > NEARLY_ALL:
         words = ", ".join(f'"{word}"' for word, _, _ in baseline["words"])
@@ -137,15 +144,16 @@ def _baseline(
     y = np.concatenate([labels[pool][:each] for pool in train])
     words = bag_of_words.vocabulary(rows)
     truth = labels["test"][:BASELINE_ROWS]
-    majority = int(np.bincount(y, minlength=classes).argmax())
+    counts = np.bincount(truth, minlength=classes)
     baseline: dict[str, Any] = {
         "train_rows": len(y),
         "test_rows": len(truth),
-        "chance": float((truth == majority).mean()),  # always the training rows' most frequent class
+        "chance": float(counts.max() / len(truth)),  # always the test rows' most frequent class
         "words": [],
     }
     if not words:  # no word comes three times: nothing to learn from
-        return {**baseline, "accuracy": baseline["chance"], "interval": _wilson(baseline["chance"], len(truth))}, []
+        learnt = float(counts[np.bincount(y, minlength=classes).argmax()] / len(truth))
+        return {**baseline, "accuracy": learnt, "interval": _wilson(learnt, len(truth))}, []
     x = bag_of_words.matrix(rows, words)
     weights, bias = bag_of_words.fit(x, y, columns=len(words), classes=classes)
     test = bag_of_words.matrix([bag_of_words.features(text) for text in texts["test"][:BASELINE_ROWS]], words)

@@ -41,10 +41,15 @@ def read(found: SplitFiles) -> Rows:
             rows = _from_dicts(
                 [row for file in found.files for row in (parse(file) if parse else _csv(file, tab))], found
             )
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except UnicodeDecodeError as error:
         raise UserError(
-            f"{found.shown} cannot be read as {found.format}: {error}. The file is damaged, cut short, or of another format "
-            "(data.format=)."
+            f"{found.shown} cannot be read as {found.format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
+            "another encoding, convert it: iconv -f latin1 -t utf8 FILE > NEW; else say its format (data.format=)."
+        ) from error
+    except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
+        raise UserError(
+            f"{found.shown} cannot be read as {found.format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
+            "another format (data.format=)."
         ) from error
     if not rows.count:
         raise UserError(f"{found.shown} has no rows.")

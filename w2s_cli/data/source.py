@@ -39,6 +39,7 @@ NOTES = (
     "dataset_dict.json",
     "state.json",
 )  # of the datasets library: no rows
+FILES_SHOWN = 4  # of a folder that does not have the split
 DEEPEST = 4  # folders below data.path that are looked into
 
 
@@ -98,7 +99,14 @@ def split_names(names: Sequence[str], split: str, *, where: str, config: str | N
         if folder is not None:
             groups.setdefault((folder, _suffix(name)), []).append(name)
     if not groups:
-        raise UserError(f'{where} has no split "{split}" (data.splits).{did_you_mean(split, known)}')
+        named = format_of(split) or "*" in split  # a file or a pattern, not the name of a split
+        expected = (
+            "" if named else f" Expected: a file {split}.jsonl, .csv or .parquet, or a folder {split} of such files."
+        )
+        raise UserError(
+            f'{where} has no split "{split}" (data.splits).{did_you_mean(split, known, shown=FILES_SHOWN)}{expected} '
+            "One file of another name: data.path=FILE, or data.splits.train=FILE in a folder."
+        )
     if len(groups) > 1:
         choices = ", ".join(sorted(files[0] for files in groups.values()))
         raise UserError(
