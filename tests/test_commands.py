@@ -198,8 +198,9 @@ def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_t
     rows = [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
     path = write_jsonl(tmp_path / "labels.jsonl", rows)
     out = w2s("train", *tiny, "labels=file", f"labels.path={path}").stdout
-    assert "student" in out
-    assert "PGR" not in out
+    assert "\nstudent" in out
+    assert "\nPGR" not in out
+    assert "No PGR: the label file says nothing of the test rows" in out
     both = w2s("train", *tiny, "labels=file", f"labels.path={path}", f"labels.test_path={path}").stdout
     assert "PGR" in both
     assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))
