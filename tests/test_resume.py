@@ -89,7 +89,7 @@ def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str]
 
 
 def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    probe = [*tiny, "train=probe"]
+    probe = [*(word for word in tiny if ".lr=" not in word), "train=probe"]
     w2s("train", *probe, "outputs=plain")
     kill_at_each(
         w2s,
@@ -165,8 +165,7 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
             hits += 1
             continue
         assert process.returncode == 0
-        for record in sorted((folder / "killed").glob("stages/*/*/record.json"))[hits % 3 :: 3]:
-            shutil.rmtree(record.parent)  # it got through: take some stages back, so that there is something to kill
+        shutil.rmtree(folder / "killed")  # it got through: start again, so that there is something to kill
     subprocess.run([*arguments, "outputs=killed"], cwd=folder, env=environment(), check=True, capture_output=True)
     assert_same(folder / "plain", folder / "killed")
 
