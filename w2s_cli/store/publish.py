@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest, read_json, sha256_file, sync_file, sync_folder, write_json
+from w2s_cli.store.files import digest, read_json, sha256_file, sync, write_json
 
 WEIGHTS = (".safetensors", ".bin")  # too large to hash at every use
 
@@ -26,10 +26,10 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
     fault("publish.begin")
     files = {}
     for path in sorted(p for p in staged.rglob("*") if p.is_file()):
-        sync_file(path)
+        sync(path)
         files[path.relative_to(staged).as_posix()] = {"size": path.stat().st_size, "sha256": digest(path)}
     for inner in sorted(p for p in staged.rglob("*") if p.is_dir()):
-        sync_folder(inner)
+        sync(inner)
     fault("publish.synced")
     write_json(staged / "manifest.json", {"files": files, "metrics": metrics})
     fault("publish.manifest-written")
@@ -37,7 +37,7 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
         retire(folder)
         fault("publish.old-moved")
     os.rename(staged, folder / "result")
-    sync_folder(folder)
+    sync(folder)
     fault("publish.renamed")
     write_record(folder, record)
     fault("publish.recorded")
@@ -66,7 +66,7 @@ def retire(folder: Path) -> None:
         os.rename(folder / "record.json", target / "record.json")
     if (folder / "result").exists():
         os.rename(folder / "result", target / "result")
-    sync_folder(folder)
+    sync(folder)
 
 
 def damage(folder: Path, *, full: bool = False, cache: Path | None = None) -> list[str]:

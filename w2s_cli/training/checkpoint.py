@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json, sync_file, sync_folder, write_json
+from w2s_cli.store.files import read_json, sync, write_json
 
 _PATTERN = "checkpoint-*"
 
@@ -36,13 +36,13 @@ def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimiz
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / "tensors.safetensors")
     write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
-    sync_file(temporary / "tensors.safetensors")
-    sync_folder(temporary)
+    sync(temporary / "tensors.safetensors")
+    sync(temporary)
     fault("checkpoint.files-written")
     final = work / f"checkpoint-{step:09d}"
     shutil.rmtree(final, ignore_errors=True)
     os.rename(temporary, final)
-    sync_folder(work)
+    sync(work)
     fault("checkpoint.renamed")
     for older in sorted(work.glob(_PATTERN)):
         if older != final:
