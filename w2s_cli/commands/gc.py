@@ -8,8 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from w2s_cli.commands.records import files_size, parse, parser, size, store_of
-from w2s_cli.store.files import read_json
+from w2s_cli.commands.records import files_size, parse, parser, planned_keys, size, store_of
 from w2s_cli.store.locks import claim
 from w2s_cli.store.store import Store
 from w2s_cli.tables import print_table
@@ -48,8 +47,7 @@ def run(argv: list[str]) -> int:
 
 def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
     """(folder, reason) of everything that can go."""
-    plans = [read_json(path) or [] for kind in ("runs", "sweeps") for path in (store.root / kind).glob("*/*/plan.json")]
-    named = {entry["key"] for plan in plans for entry in plan}
+    named = set().union(*planned_keys(store))
     found = []
     for key, folder in sorted(store.folders().items()):
         if key not in named:

@@ -66,6 +66,12 @@ def input_keys(job: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def planned_keys(store: Store) -> list[set[str]]:
+    """The stage keys that each run and sweep names."""
+    plans = [read_json(path) or [] for kind in ("runs", "sweeps") for path in (store.root / kind).glob("*/*/plan.json")]
+    return [{entry["key"] for entry in plan} for plan in plans]
+
+
 def files_size(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.lstat().st_size for path in walk(folder))

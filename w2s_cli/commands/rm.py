@@ -2,9 +2,8 @@
 
 import shutil
 
-from w2s_cli.commands.records import files_size, parse, parser, size, stage_of, store_of
+from w2s_cli.commands.records import files_size, parse, parser, planned_keys, size, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json
 from w2s_cli.store.locks import claim, owner
 
 
@@ -15,11 +14,7 @@ def run(argv: list[str]) -> int:
     made.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
     options = parse(made, argv)
     store = store_of(options)
-    planned = [
-        entry["key"]
-        for path in store.root.glob("*/*/*/plan.json")
-        for entry in {e["key"]: e for e in read_json(path) or []}.values()
-    ]
+    plans = planned_keys(store)
     folders = [stage_of(store, prefix) for prefix in options.keys]
     for folder in dict.fromkeys(folders):
         with claim(folder) as mine:
@@ -35,7 +30,7 @@ def run(argv: list[str]) -> int:
                     missing_ok=True
                 )  # first: a kill half-way leaves no stage that looks complete
                 shutil.rmtree(folder)
-        users = sum(folder.name.endswith(key) for key in planned)
+        users = sum(folder.name[-12:] in keys for keys in plans)
         used = f"; {users} run{'s' if users > 1 else ''} had it" if users and not options.weights else ""
         print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({size(freed)}){used}")
     return 0
