@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from w2s_cli.data.bag_of_words import fit, matrix, vocabulary
+from w2s_cli.data.bag_of_words import Features, fit, matrix, vocabulary
 from w2s_cli.folders import locate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -83,6 +83,7 @@ def test_the_strong_model_knows_more_than_word_pieces_tell(w2s: Run, tmp_path: P
     (texts, labels), (test_texts, test_labels) = rows(tmp_path, "strong_train"), rows(tmp_path, "test")
     bags, test_bags = ([set(tokenizer.tokenize(text)) for text in found] for found in (texts, test_texts))
     weights = vocabulary(bags)
-    learned, bias = fit(matrix(bags, weights), labels, columns=len(weights), classes=2)
-    guessed = (matrix(test_bags, weights).times(learned) + bias).argmax(axis=1)
+    train, test = (matrix([Features(bag) for bag in found], weights) for found in (bags, test_bags))
+    learned, bias = fit(train, labels, columns=len(weights), classes=2)
+    guessed = (test.times(learned) + bias).argmax(axis=1)
     assert entry["metrics"]["ceiling"]["accuracy"] >= (guessed == test_labels).mean() + 0.05

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.data_sets import local, make, numbered, real, recipe, run_stage, write_rows
+from tests.data_sets import local, make, numbered, real, recipe, write_rows
+from tests.test_data_leaks import COSMOS_QA, OPENBOOKQA, leaky
 from w2s_cli.commands.data_check import show
 from w2s_cli.data import bag_of_words
 from w2s_cli.data.check import check
 from w2s_cli.data.recipe import rows_params
-from w2s_cli.data.source import fingerprint
 
 HALVES = ("weak_train", "strong_train", "test")
 ONE_SPLIT = {
@@ -40,32 +40,9 @@ def report_of(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     return check({pool: table for pool, (table, _) in made.items()}, made["test"][1]["classes"])
 
 
-def leaky(folder: Path, name: str, code: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The report on `data` with a transform written by the test."""
-    place = folder / "mine" / "data" / "transforms"
-    place.mkdir(parents=True)
-    (place / f"{name}.py").write_text(code)
-    changed = {**data, "transform": name, "options": {}}
-    source = {"sha256": fingerprint(Path(data["path"]), data["splits"])}
-    tables = {}
-    for pool in HALVES:
-        params = rows_params(changed, pool=pool, source=source, transform_file=place / f"{name}.py")
-        execution = {"data_path": data["path"], "transform_folders": [str(folder / "mine")]}
-        tables[pool] = pa.Table.from_pylist(run_stage(folder / pool, params, execution)[0])
-    return check(tables, data["classes"])
-
-
 def test_it_finds_none_of_the_above_in_cosmos_qa(tmp_path: Path) -> None:
     data = recipe("cosmos_qa", path=str(real("cosmos_qa")), **ONE_SPLIT)
-    code = """
-def reference(row, *, draw):
-    options = [row[f"answer{i}"] for i in range(4)]
-    right = options[row["label"]]
-    label = 0 if "None of the above choices" in right else int(draw("label") < 0.5)
-    wrong = [option for option in options if option != right]
-    return {"answer": right if label else wrong[int(draw("answer") * 3)], "label": label}
-"""
-    found = leaky(tmp_path, "reference", code, data)
+    found = check(leaky(tmp_path, data, COSMOS_QA), data["classes"])
     assert {"none of", "above choices"} <= {tale["words"] for tale in found["telltales"]}
     assert all(tale["class"] == 0 for tale in found["telltales"])
     assert any("gives the label away" in problem for problem in found["problems"])
@@ -74,15 +51,7 @@ def reference(row, *, draw):
 
 def test_it_finds_letters_for_right_and_texts_for_wrong_answers_in_openbookqa(tmp_path: Path) -> None:
     data = recipe("openbookqa", path=str(real("openbookqa")))
-    code = """
-def peer(row, *, draw):
-    options, right = row["choices"], row["label"]
-    label = int(draw("label") < 0.5)
-    wrong = [option for number, option in enumerate(options) if number != right]
-    listed = "\\n".join(f"{name}) {text}" for name, text in zip("ABCD", options))
-    return {"answer": "ABCD"[right] if label else wrong[int(draw("answer") * 3)], "label": label, "listed": listed}
-"""
-    found = leaky(tmp_path, "peer", code, data)
+    found = check(leaky(tmp_path, data, OPENBOOKQA), data["classes"])
     assert {": b", ": c", ": d"} <= {tale["words"] for tale in found["telltales"]}
     assert found["baseline"]["accuracy"] > 0.75
     ours = report_of(tmp_path / "ours", data)
@@ -190,7 +159,7 @@ def test_the_classifier_finds_the_minimum_that_newton_finds() -> None:
     labels = np.array([int("a" in text) + int("b" in text and "c" in text) for text in texts])
     rows = [bag_of_words.features(text) for text in texts]
     words = bag_of_words.vocabulary(rows)
-    x = bag_of_words.matrix(rows, words)
+    x = bag_of_words.matrix([bag_of_words.Features(row) for row in rows], words)
     weights, bias = bag_of_words.fit(x, labels, columns=len(words), classes=3)
     linear = pytest.importorskip("sklearn.linear_model")
     dense = np.zeros((300, len(words)))
@@ -205,7 +174,7 @@ def test_no_telltale_by_chance_in_random_labels() -> None:
     rng = np.random.default_rng(0)
     rows = [bag_of_words.features(" ".join(map(str, rng.integers(0, 300, 40)))) for _ in range(400)]
     words = bag_of_words.vocabulary(rows)
-    x = bag_of_words.matrix(rows, words)
+    x = bag_of_words.matrix([bag_of_words.Features(row) for row in rows], words)
     for base in (0.5, 0.1, 0.03):
         labels = (rng.random(400) < base).astype(np.int64)
         assert bag_of_words.telltales(x, labels, list(words), classes=2) == []

@@ -66,6 +66,15 @@ def test_parquet_and_arrow_give_the_same_rows(tmp_path: Path) -> None:
         assert rows_of(local_files(tmp_path / name, ONE_FILE)["train"]) == ROWS
 
 
+def test_rows_of_several_text_files_say_which_file_they_stood_in(tmp_path: Path) -> None:
+    for name in ("b.x.jsonl", "a.jsonl.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(JSONL) if name.endswith(".gz") else JSONL)
+    several: dict[str, str | None] = {"train": "*.jsonl*", "test": None}
+    rows = read(local_files(tmp_path, several)["train"])
+    assert rows.column("file") == ["a", "a", "b", "b"]
+    assert "file" not in read(local_files(tmp_path, {"train": "a", "test": None})["train"]).columns
+
+
 def test_another_suffix_needs_the_format_said(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(JSONL)

@@ -191,6 +191,116 @@ def test_no_test_rows_are_refused(tmp_path):
         evaluate.run(PARAMS, inputs, context(tmp_path / "evaluate"))
 
 
+# --- what a student makes of its supervisor's labels ---------------------------------------------------------
+
+
+def abstaining(folder, seed=0, classes=3, share=0.3):
+    """Inputs whose weak supervisor abstains on a share of the rows."""
+    inputs = {"rows": write_rows(folder / "rows", classes=classes)}
+    for i, role in enumerate(ROLES):
+        inputs[role] = write_labels(folder / role, seed=10 * seed + i, knows=0.7 + i, classes=classes)
+    path = inputs["weak"] / "labels.parquet"
+    table = pq.read_table(path)
+    covered = np.random.default_rng(seed).random(table.num_rows) >= share
+    pq.write_table(table.append_column("covered", pa.array(covered)), path)
+    return inputs
+
+
+def by_hand(table, among=None):
+    """Lang et al. 2024 by plain counting over the stored table."""
+    counts = dict.fromkeys(("rows", "covered", "wrong", "right", "uncovered"), 0)
+    good = dict.fromkeys(counts, 0)
+    for i, truth in enumerate(table["label"]):
+        if among is not None and truth != among:
+            continue
+        covered = table["weak_covered"][i] if "weak_covered" in table else True
+        parts = ["rows", "covered", "right" if table["weak_class"][i] == truth else "wrong"]
+        for part in parts if covered else ["rows", "uncovered"]:
+            counts[part] += 1
+            good[part] += table["student_class"][i] == truth
+
+    def share(part, whole):
+        return part / whole if whole else None
+
+    return {
+        "coverage": share(counts["covered"], counts["rows"]),
+        "weak_error": share(counts["wrong"], counts["covered"]),
+        "student_on_covered": share(good["covered"], counts["covered"]),
+        "student_on_covered_right": share(good["right"], counts["right"]),
+        "student_on_covered_wrong": share(good["wrong"], counts["wrong"]),
+        "student_on_uncovered": share(good["uncovered"], counts["uncovered"]),
+    }
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_correction_and_expansion_are_counted_from_the_stored_rows(tmp_path, partial):
+    inputs = abstaining(tmp_path)
+    if not partial:
+        path = inputs["weak"] / "labels.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(["covered"]), path)
+    ctx = context(tmp_path / "evaluate")
+    found = evaluate.run(PARAMS, inputs, ctx)["pseudolabels"]
+    table = pq.read_table(ctx.result / "rows.parquet").to_pydict()
+    assert ("weak_covered" in table) == partial
+    for block, among in [(found, None), *((found["per_class"][one], one) for one in range(3))]:
+        expected = by_hand(table, among)
+        assert {name: block[name]["value"] for name in expected} == pytest.approx(expected)
+        for name, value in expected.items():
+            low_high = block[name]["interval"]
+            assert value is not None or low_high is None
+            assert low_high is None or 0 <= low_high[0] <= value <= low_high[1] <= 1
+    assert len(found["per_class"]) == 3
+    assert (found["student_on_uncovered"]["value"] is None) != partial
+    assert (found["coverage"]["value"] < 1) == partial
+
+
+def test_coverage_leaves_all_other_metrics_as_they_are(tmp_path):
+    inputs = abstaining(tmp_path)
+    partly = evaluate.run(PARAMS, inputs, context(tmp_path / "partly"))
+    path = inputs["weak"] / "labels.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["covered"]), path)
+    wholly = evaluate.run(PARAMS, inputs, context(tmp_path / "wholly"))
+    assert partly.pop("pseudolabels") != wholly.pop("pseudolabels")
+    assert partly == wholly
+
+
+def test_correction_needs_a_weak_supervisor_and_a_student(tmp_path):
+    inputs = abstaining(tmp_path)
+    for role in ("weak", "student"):
+        given = {name: folder for name, folder in inputs.items() if name != role}
+        assert "pseudolabels" not in evaluate.run(PARAMS, given, context(tmp_path / role / "evaluate"))
+
+
+def test_coverage_that_is_no_truth_value_is_refused(tmp_path):
+    inputs = abstaining(tmp_path)
+    path = inputs["weak"] / "labels.parquet"
+    table = pq.read_table(path).drop_columns(["covered"])
+    for wrong in ([1] * ROWS, [True] * (ROWS - 1) + [None]):
+        pq.write_table(table.append_column("covered", pa.array(wrong)), path)
+        with pytest.raises(UserError, match='"covered" must be true or false'):
+            evaluate.run(PARAMS, inputs, context(tmp_path / str(wrong[-1])))
+
+
+def test_summary_pools_the_seeds_coverage_and_takes_a_seed_that_says_nothing_as_covered(tmp_path):
+    results, tables = [], []
+    for seed in range(3):
+        inputs = abstaining(tmp_path / str(seed), seed=seed)
+        if seed == 2:
+            path = inputs["weak"] / "labels.parquet"
+            pq.write_table(pq.read_table(path).drop_columns(["covered"]), path)
+        ctx = context(tmp_path / str(seed) / "evaluate")
+        evaluate.run(PARAMS, inputs, ctx)
+        results.append(ctx.result)
+        tables.append(pq.read_table(ctx.result / "rows.parquet").to_pydict() | {})
+        tables[-1].setdefault("weak_covered", [True] * ROWS)
+    names = ("label", "weak_covered", "weak_class", "student_class")
+    pooled = {name: [value for table in tables for value in table[name]] for name in names}
+    found = summarised(tmp_path, results)["pseudolabels"]
+    for block, among in [(found, None), *((found["per_class"][one], one) for one in range(3))]:
+        expected = by_hand(pooled, among)
+        assert {name: block[name]["value"] for name in expected} == pytest.approx(expected)
+
+
 # --- summary -------------------------------------------------------------------------------------------------
 
 

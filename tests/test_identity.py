@@ -107,6 +107,9 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "train.weight_decay": ("0.1", ALL_TRAINED),
     "train.max_grad_norm": ("1.0", ALL_TRAINED),
     "train.labels": ("hard", STUDENT_SIDE),
+    "train.sharpening": ("0.7", set()),  # of sharpened labels only
+    "train.head": ('{tokens: [" no", " yes"]}', ALL_TRAINED),
+    "stopping.every": ("7", set()),  # nothing is stopped early
     "loss": ("product", STUDENT_SIDE),
     "seed": ("4", ALL_TRAINED),
     "bootstrap": ("100", {"pgr"}),
@@ -121,6 +124,7 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "data.balanced": ("true", {"rows:weak_train", "rows:strong_train", "rows:test", *ALL_TRAINED}),
     "data.id": ("id", {"rows:weak_train", "rows:strong_train", "rows:test", *ALL_TRAINED}),
     "data.group": ("[id]", {"rows:weak_train", "rows:strong_train", "rows:test", *ALL_TRAINED}),
+    "data.second": ("'{id}'", {"rows:weak_train", "rows:strong_train", "rows:test", *ALL_TRAINED}),
     "data.licence": ("none", set()),
     "data.warning": ("careful", set()),
     "launcher.device": ("cuda", set()),
@@ -237,11 +241,12 @@ def test_every_model_yaml_fits_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[str], tmp_path: Path) -> None:
+    import yaml
+
     given = [] if path.stem == "local" else [word for word in fixed if not word.startswith("data")]
     words = fixed if path.stem == "local" else [*given, f"data={path.stem}", f"data.path={tmp_path / 'folder'}"]
-    (tmp_path / "folder").mkdir()
-    for split in ("train", "test", "validation"):  # planning does not open them
-        name = f"harmless-base/{split}.jsonl.gz" if path.stem == "anthropic_hh" else f"{split}.jsonl"
-        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
+    for split in filter(None, yaml.safe_load(path.read_text())["splits"].values()):  # planning does not open them
+        name = (split if "." in split else f"{split}.jsonl").replace("*", "h")
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True, parents=True)
         write_jsonl(tmp_path / "folder" / name, sentences(4))
     assert "pgr" in keys_of(tmp_path, *words)

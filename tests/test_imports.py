@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "w2s_cli"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 HEAVY = {"torch", "transformers", "datasets", "pandas", "accelerate", "peft", "matplotlib"}
-WORK = ("stages", "losses", "data", "training", "statistics")
+WORK = ("stages", "losses", "data", "training", "statistics", "combining", "selection", "theory")
 
 
 def imports(path: Path, *, top_level: bool) -> Iterator[str]:
@@ -55,8 +55,8 @@ def test_work_knows_nothing_of_configuration_and_scheduling(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_only_compose_and_the_launcher_know_hydra(path: Path) -> None:
-    if path.name not in ("compose.py", "w2s_launcher.py"):
+def test_only_what_composes_and_the_launcher_know_hydra(path: Path) -> None:
+    if path.name not in ("compose.py", "sweeps.py", "w2s_launcher.py"):
         assert not {name.split(".")[0] for name in imports(path, top_level=False)} & {"hydra", "omegaconf"}
 
 

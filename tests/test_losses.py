@@ -1,6 +1,5 @@
 """Losses against independent float64 NumPy, and their independence of the micro-batch."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,17 +155,22 @@ def arguments(config: str) -> dict[str, Any]:
     return args
 
 
-@pytest.mark.parametrize("config", ["xent", "logconf", "logconf_reference", "product"])
+CONFIGS = sorted(path.stem for path in (ROOT / "configs" / "loss").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_loss_and_gradient_do_not_depend_on_the_micro_batch(config: str) -> None:
     name = yaml.safe_load((ROOT / "configs" / "loss" / f"{config}.yaml").read_text())["name"]
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).double()
     features = torch.randn(32, 6, dtype=torch.float64)
     targets = torch.tensor(drawn(32)[1])
+    loss = load_loss(name)
+    args = loss.prepared(targets, arguments(config))
     found = {}
     for size in (1, 4, 32):
         objective = classifier.objective(
-            lambda rows: model(features[rows]), np.ones(32, dtype=int), targets, load_loss(name), arguments(config)
+            lambda rows: model(features[rows]), np.ones(32, dtype=int), targets, loss, args
         )
         model.zero_grad()
         pieces = list(objective(range(32), 0.3, size))
@@ -194,6 +198,18 @@ def test_a_users_loss_is_found_and_sees_the_whole_batch_unless_it_says_otherwise
     assert float(loss.function(torch.ones(4, 2), torch.ones(4, 2), progress=0.0)) == 0
 
 
+def test_a_loss_that_prepares_is_given_all_labels_once_and_its_args_are_used(tmp_path: Path) -> None:
+    text = (
+        "def mine(logits, labels, *, progress, top=0.0):\n    return logits.sum() * top\n"
+        "def prepare(labels, **args):\n    return {**args, 'top': float(labels.max())}\n"
+    )
+    loss = load_loss("mine", [write_loss(tmp_path, text)])
+    assert loss.prepared(torch.tensor([[0.2, 0.8], [0.1, 0.9]]), {"top": 0.0}) == {"top": pytest.approx(0.9)}
+    assert load_loss("xent").prepared(torch.ones(2, 2), {"any": 1}) == {"any": 1}
+    with pytest.raises(UserError, match=r"window cannot be prepared with the arguments .*radios"):
+        load_loss("window").prepared(torch.ones(2, 2), {"radios": 1})
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -213,5 +229,6 @@ def test_every_loss_config_binds_to_its_function() -> None:
     logits, labels = drawn(8)
     for path in sorted((ROOT / "configs" / "loss").glob("*.yaml")):
         config = yaml.safe_load(path.read_text())
-        check: Callable[..., Any] = load_loss(config["name"]).function
-        assert torch.isfinite(check(torch.tensor(logits), torch.tensor(labels), progress=0.5, **config["args"]))
+        loss = load_loss(config["name"])
+        args = loss.prepared(torch.tensor(labels), config["args"])
+        assert torch.isfinite(loss.function(torch.tensor(logits), torch.tensor(labels), progress=0.5, **args))

@@ -5,9 +5,9 @@ import re
 import matplotlib
 import pytest
 
-from w2s_cli.commands.plot import group_names, heading
 from w2s_cli.errors import UserError
 from w2s_cli.plots import STYLE, draw, plot_run
+from w2s_cli.plots.material import group_names, heading
 
 
 def metrics(pgr=0.29, interval=(0.06, 0.52), roles=("weak", "student", "ceiling")):
@@ -82,10 +82,12 @@ NO_WEAK = {**metrics(roles=("student", "ceiling")), "majority": 0.75}
         {"naive": metrics()},
         {"naive": UNDER},
         {"file": NO_WEAK},
+        {"no gap": {**metrics(-2.3, None), "majority": 0.73}},
+        {"wide": {**metrics(-2.3, (-123.44, -100.51)), "majority": 0.73}},
         {"naive": metrics(), "logconf": metrics()},
         {"one": UNDER, "two": metrics()},
     ],
-    ids=["above", "under", "no-weak", "groups", "two-data-sets"],
+    ids=["above", "under", "no-weak", "no-gap", "wide-interval", "groups", "two-data-sets"],
 )
 def test_bars_grow_up_from_the_floor_and_no_text_of_the_largest_class_covers_anything(runs):
     with matplotlib.rc_context(STYLE):
@@ -118,12 +120,13 @@ def entry(**changed):
         ([entry()], "xs → l on wordnet (naive, xent, seed 0)", [""]),
         ([entry(), entry(loss="logconf")], "xs → l on wordnet (naive, seed 0)", ["xent", "logconf"]),
         ([entry(seeds=[n]) for n in (0, 1)], "xs → l on wordnet (naive, xent)", ["seed 0", "seed 1"]),
-        ([entry(), entry(strong="m")], "xs → several on wordnet (naive, xent, seed 0)", ["l", "m"]),
+        ([entry(), entry(strong="m")], "xs → 2 strong models on wordnet (naive, xent, seed 0)", ["l", "m"]),
         (
             [entry(), entry(weak="s", strong="m", data="boolq")],
-            "several → several on several data sets (naive, xent, seed 0)",
+            "2 weak → 2 strong models on 2 data sets (naive, xent, seed 0)",
             ["xs → l, wordnet", "s → m, boolq"],
         ),
+        ([entry(), entry(weak="s")], "2 weak models → l on wordnet (naive, xent, seed 0)", ["xs", "s"]),
         ([entry(), entry(key="4567")], "xs → l on wordnet (naive, xent, seed 0)", ["0123", "4567"]),
     ],
 )

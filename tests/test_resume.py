@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import command, environment, sentences, write_jsonl
+from w2s_cli import kinds
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -81,6 +82,7 @@ def test_a_worker_killed_at_any_point_of_training_is_continued(w2s: Run, tiny: l
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
     w2s("train", *quick, "outputs=plain")
@@ -88,6 +90,7 @@ def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str]
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     probe = [*(word for word in tiny if ".lr=" not in word), "train=probe"]
     w2s("train", *probe, "outputs=plain")
@@ -117,6 +120,48 @@ def test_imported_labels_killed_at_any_point_are_continued(w2s: Run, tiny: list[
     points = ["import_labels.claimed", "import_labels.start", "import_labels.step"]
     kill_at_each(w2s, ["label", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1, strong_train: 0.3}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "points"),
+    [
+        (
+            ["method=ensemw2s", "ensemble=2"],
+            ["boost.claimed", "boost.start", "boost.step", "combine.claimed", "combine.start", "combine.step"],
+        ),
+        (
+            ["method=selection", "select=knn_relabel", "select.args.k=3", "control=random_labels"],
+            ["select.claimed", "select.start", "select.step"],
+        ),
+        (["method=generative_finetuning"], ["generative.claimed", "generative.start", "generative.step:2"]),
+        (
+            ["method=few_shot", 'few_shot.tokens=["a","o"]', "few_shot.shots=2"],
+            ["few_shot.claimed", "few_shot.start", "few_shot.step"],
+        ),
+        (["method=misfit_gain"], ["theory.claimed", "theory.start", "theory.step"]),
+        (
+            ["stopping=weak_labels", "stopping.every=2"],
+            ["finetune.step:3", "checkpoint.files-written", "finetune.step:5"],
+        ),
+    ],
+    ids=["ensemw2s", "selection", "generative", "few_shot", "theory", "stopping"],
+)
+def test_a_method_killed_at_any_point_of_its_own_stages_is_continued(
+    w2s: Run, tiny: list[str], tmp_path: Path, words: list[str], points: list[str]
+) -> None:
+    arguments = ["train", *tiny, *EVERY_STEP, POOLS, *words]
+    w2s(*arguments, "outputs=plain")
+    kill_at_each(w2s, [*arguments, "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_every_kind_is_killed_somewhere_in_this_file() -> None:
+    text = Path(__file__).read_text()
+    assert [name for name in kinds.kind_names() if f'"{name}.start"' not in text] == []
 
 
 RECIPE = """

@@ -1,5 +1,6 @@
 """The loop: resumed = uninterrupted bit for bit, micro-batch independence, schedules, memory, and what stops it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,14 @@ def test_a_finetune_killed_and_run_again_equals_uninterrupted(
     again = run_finetune(tmp_path / "two", edges, {})
     assert again == expected
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "two")
+
+
+def test_the_curve_says_how_far_the_student_agrees_with_its_labels(tmp_path: Path, edges: dict[str, Path]) -> None:
+    metrics = run_finetune(tmp_path, edges, {}, log_every=1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    last_epoch = [line["agreement"] for line in lines[6:]]  # six updates of four rows
+    assert np.mean(last_epoch) == pytest.approx(metrics["train_accuracy_vs_labels"])
 
 
 @pytest.mark.parametrize("kind", ["label", "features"])

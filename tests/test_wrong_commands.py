@@ -50,6 +50,34 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["plan", "loss=logconf", "+loss.args.alhpa=1"],
         ['no argument "alhpa"', 'Did you mean "alpha'],
     ),
+    "rule without its method": (["plan", "select=topofilter"], ["no effect with method=naive", "method=selection"]),
+    "members without an ensemble": (["plan", "ensemble=4"], ["ensemble=4 has no effect", "method=ensemble"]),
+    "no members": (["plan", "method=ensemble", "ensemble=0"], ["ensemble=0", "number of weak supervisors"]),
+    "unknown member": (["plan", "method=ensemble", "ensemble=[gpt2,gtp2]"], ['unknown model "gtp2"', '"gpt2"']),
+    "no ladder": (["plan", "method=bootstrapping"], ["needs ladder=["]),
+    "unknown rung": (["plan", "method=bootstrapping", "ladder=[gpt9]"], ['ladder: unknown model "gpt9"']),
+    "too few for triplets": (
+        ["plan", "method=ensemble", "ensemble=2", "combine=flyingsquid"],
+        ["needs at least 3 supervisors", "ensemble=3"],
+    ),
+    "weights that nobody measures": (["plan", "method=ensemble", "combine=weighted"], ["method=weighted_ensemble"]),
+    "a student that is not there": (["plan", "method=ensemble", "combine=co_supervised"], ["method=co_supervised"]),
+    "features that a method has not": (["plan", "method=abstention", "select=knn_filter"], ["method=selection"]),
+    "never abstaining enough": (["plan", "method=ensemble", "combine.abstain_below=1.5"], ["at least 0 and below 1"]),
+    "unknown argument of a rule": (
+        ["plan", "method=selection", "select.args.budgt=1"],
+        ["this select has no argument budgt", "configs/select/"],
+    ),
+    "unknown control": (["plan", "control=randm_labels"], ['unknown control "randm_labels"', "random_labels"]),
+    "stopping never": (["plan", "stopping=weak_labels", "stopping.every=0"], ["stopping.every=0", "greater than 0"]),
+    "unknown role to stop": (["plan", "stopping=weak_labels", "stopping.roles=[teacher]"], ["'teacher' is no role"]),
+    "sharpened by nothing": (["plan", "train.labels=sharpened", "train.sharpening=0"], ["train.sharpening=0"]),
+    "unknown rule for pairs": (["plan", "pairs=bigger"], ["pairs=bigger", "all, upper, strict"]),
+    "file for several supervisors": (
+        ["plan", "method=ensemble", "labels=file", "labels.path=x.jsonl"],
+        ["one weak supervisor", "3"],
+    ),
+    "null for a group": (["plan", "weak=null"], ["must have one of its names"]),
     "labels from no file": (["plan", "labels=file"], ["labels.path=FILE"]),
     "labels from null": (["plan", "labels=file", "labels.path=null"], ["labels.path=FILE"]),
     "a million seeds": (["plan", "seeds=1000000"], ["seeds=1000000", "between 0 and 1000"]),
@@ -297,7 +325,7 @@ def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(w2s: Run, tiny: 
 def test_one_mistake_gives_one_message(w2s: Run, tiny: list[str]) -> None:
     done = w2s("train", *without(tiny, "data.text"), "data.text=txet", code=2)
     assert done.stderr.count('"txet"') == 1
-    assert "correct this, then run again" in done.stderr
+    assert "once this is put right, the command goes on" in done.stderr
 
 
 def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s: Run, tmp_path: Path) -> None:

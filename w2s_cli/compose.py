@@ -2,9 +2,8 @@
 
 * `weak=gpt2` is an override of the group `model` at the package `weak`, so it is rewritten to Hydra's `model@weak=gpt2`; an unknown
   model then fails with the list of known ones instead of becoming a plain string. A dotted `weak.lr=…` is left alone.
-* One primary config for all commands. A single run is composed here; a multirun goes through hydra.main. With w2s' own launcher it
-  arrives as one list of configurations, so that one scheduler sees the union of their stages; with Hydra's other launchers every job
-  arrives by itself.
+* One primary config for all commands. A single run is composed here and a sweep in `sweeps.py`: one list of configurations, so that one
+  scheduler sees the union of their stages. With another launcher or sweeper of Hydra's the multirun goes through hydra.main.
 * Hydra's errors become ours.
 """
 
@@ -16,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.config import Config, check
+from w2s_cli.check_config import check
+from w2s_cli.config import Config, ModelConfig
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import PACKAGE, configs_folder
+from w2s_cli.unused import refuse_unused
 
 Task = Callable[[list[dict[str, Any]], list[Path]], int]
 ROLES_FROM_MODELS = ("weak", "strong")
@@ -43,11 +44,22 @@ def run(arguments: list[str], task: Task) -> int:
     from yaml import YAMLError
 
     words = parse(arguments)
+
+    def checked(configs: list[dict[str, Any]], folders: list[Path]) -> int:
+        refuse_unused(words.overrides, configs)
+        return task(configs, folders)
+
     ConfigStore.instance().store(name="schema", node=Config)
     try:
-        return sweep(words, task) if words.multirun else task([plain(compose_one(words), words)], folders(words))
+        return sweep(words, checked) if words.multirun else checked([plain(compose_one(words), words)], folders(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise UserError(
+            "a group must have one of its names, not null: see configs/ for weak=, strong=, data=, …"
+        ) from error
     except YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
 
@@ -66,9 +78,13 @@ class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra
 
 
 def sweep(words: Words, task: Task) -> int:
-    """All configurations of a multirun, through hydra.main, its sweeper and the chosen launcher."""
+    """All configurations of a multirun: at once by our own launcher; through hydra.main if another launcher or sweeper is asked for."""
     import hydra
 
+    if not any(word.lstrip("+~").startswith("hydra") for word in words.overrides):
+        from w2s_cli.sweeps import compose_sweep
+
+        return task([plain(config, words) for config in compose_sweep(words.overrides, words.folder)], folders(words))
     codes: list[int] = []
 
     def one_job(config: Any) -> None:
@@ -127,10 +143,15 @@ def plain(config: Any, words: Words) -> dict[str, Any]:
 
     try:
         ours = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+        if ours.control.self_pair:
+            ours.strong = ours.weak
         values: dict[str, Any] = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
         missing = re.sub(r"^Missing mandatory value: ", "", str(error).splitlines()[0])
         raise UserError(f"{missing} has no value: give it on the command line, {missing}=…") from error
+    values["ladder"] = [named_model("ladder", name, words) for name in values["ladder"]]
+    if isinstance(values["ensemble"], list):
+        values["ensemble"] = [named_model("ensemble", name, words) for name in values["ensemble"]]
     check(values)
     if values["train"]["lr"] is not None:
         for name in ("weak.lr", "strong.lr"):
@@ -140,6 +161,19 @@ def plain(config: Any, words: Words) -> dict[str, Any]:
                     "Set train.lr, or student.lr and ceiling.lr; train.lr=null gives each model its own."
                 )
     return values
+
+
+def named_model(field: str, name: Any, words: Words) -> dict[str, Any]:
+    """The settings of one model of a list on the command line (ladder=[gpt2,gpt2-medium]), from configs/model/."""
+    from omegaconf import OmegaConf
+
+    places = [folder / "model" for folder in [*folders(words), configs_folder()]]
+    path = next((place / f"{name}.yaml" for place in places if (place / f"{name}.yaml").is_file()), None)
+    known = {file.stem for place in places for file in place.glob("*.yaml")}
+    if path is None or name not in known:
+        raise UserError(f'{field}: unknown model "{name}".{did_you_mean(str(name), known, shown=60)}')
+    model = OmegaConf.merge(OmegaConf.structured(ModelConfig), OmegaConf.load(path))
+    return OmegaConf.to_container(model, throw_on_missing=True)  # type: ignore[return-value]
 
 
 def folders(words: Words) -> list[Path]:
@@ -166,8 +200,11 @@ def explain(error: BaseException) -> str:
         known = re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text)
         if known:
             return f'unknown field "{field}".{did_you_mean(known[1], known_fields(known[2]))}'
-        if field.startswith("loss.args"):
-            return f"this loss has no argument {field.removeprefix('loss.args.')}: see `args` in its file under configs/loss/."
+        if ruled := re.match(r"(loss|combine|select|control)\.args\.(\S+)", field):
+            return (
+                f"this {ruled[1]} has no argument {ruled[2]}: see `args` in its YAML (configs/{ruled[1]}/, or {ruled[1]}/ of your "
+                "--config-dir)."
+            )
         groups = [p.name for p in configs_folder().iterdir() if p.is_dir()]
         return f'unknown option or field "{field}".{did_you_mean(field, {*groups, *known_fields("Config")}, shown=40)}'
     if found := re.search(r"Key '([^']+)' (?:is )?not in '(\w+)'", text):

@@ -5,11 +5,8 @@
 * Plain Python: `compose.py` registers it with Hydra, and hands out plain dictionaries of the same fields.
 """
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any
-
-from w2s_cli.errors import UserError, did_you_mean
 
 MISSING: Any = "???"
 
@@ -31,11 +28,12 @@ class ModelConfig:
     max_length: int = 1024  # tokens; longer texts are cut on the context side
     gradient_checkpointing: bool = False  # less memory for a third more time; does not change results
     trust_remote_code: bool = False  # run Python code that comes with a hub model
+    parameters: float | None = None  # in millions: for the order of models (pairs=upper), plots and estimates of cost
 
 
 @dataclass
 class RoleConfig:
-    """Settings of one role that differ from its model's (student.*, ceiling.*); null: as the model says."""
+    """Settings of one role that differ from its model's (student.*, ceiling.*, hop.*); null: as the model says."""
 
     lr: float | None = None
     batch_size: int | None = None
@@ -80,6 +78,7 @@ class DataConfig:
     splits: dict[str, Any] = field(default_factory=lambda: {"train": "train", "test": None})
     text: str | None = None  # the text column …
     template: str | None = None  # … or a format string over the columns
+    second: str | None = None  # of pairs: a format string for the other text; class 1 means that it is the better one
     label: str | None = None  # the label column
     transform: str | None = None  # a function in data/transforms/<name>.py, where a template cannot say it
     options: dict[str, Any] = field(default_factory=dict)
@@ -98,6 +97,14 @@ class DataConfig:
 
 
 @dataclass
+class HeadConfig:
+    """Label as token: the head starts as the language model's rows of one token for each class."""
+
+    tokens: list[str] = field(default_factory=list)  # none: a new linear head
+    suffix: str = "\nAnswer:"  # after every text
+
+
+@dataclass
 class TrainConfig:
     """How a classifier is trained (configs/train/*.yaml)."""
 
@@ -110,7 +117,9 @@ class TrainConfig:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     weight_decay: float = 0.0
     max_grad_norm: float | None = None
-    labels: str = "soft"  # soft | hard: what the student sees of the weak labels
+    labels: str = "soft"  # soft | hard | sharpened: what the student sees of the weak labels
+    sharpening: float = 0.5  # temperature of sharpened labels: p^(1/T), renormalised
+    head: HeadConfig = field(default_factory=HeadConfig)
     lora_r: int = 8
     lora_alpha: int = 16
 
@@ -121,6 +130,7 @@ class LossConfig:
 
     name: str = "xent"
     args: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None  # what tables call it; null: its name
 
 
 @dataclass
@@ -130,6 +140,75 @@ class LabelsConfig:
     source: str = "weak"  # weak: the weak supervisor; file: a file keyed by row id
     path: str | None = None  # labels of the student's rows
     test_path: str | None = None  # the same labeller's labels of the test rows; without it there is no PGR
+
+
+@dataclass
+class CombineConfig:
+    """How the labels of several weak supervisors become one (configs/combine/*.yaml): a rule of combining/<name>.py."""
+
+    name: str = "mean_probability"
+    args: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None  # what tables call it; null: its name
+    abstain_below: float = 0.0  # a supervisor abstains on a row where its largest probability is below this
+    prior: list[float] | None = None  # class balance; null: the mean of the supervisors' labels
+
+
+@dataclass
+class SelectConfig:
+    """Which weak labels are kept or changed (configs/select/*.yaml): a rule of selection/<name>.py."""
+
+    name: str = "confidence"
+    args: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None  # what tables call it; null: its name
+
+
+@dataclass
+class ControlConfig:
+    """An experiment's control, for any method (configs/control/*.yaml)."""
+
+    name: str = "none"
+    rule: str | None = None  # a rule of selection/<rule>.py over the labels of every student
+    args: dict[str, Any] = field(default_factory=dict)
+    self_pair: bool = False  # the weak model is the strong one too
+
+
+@dataclass
+class StoppingConfig:
+    """Early stopping, for any method (configs/stopping/*.yaml)."""
+
+    name: str = "none"
+    by: str | None = None  # weak: students by weak labels; truth: by ground truth, a diagnostic
+    metric: str = "accuracy"  # accuracy | auroc, against the validation labels
+    every: int = 25  # optimizer steps between two evaluations
+    patience: int | None = (
+        None  # evaluations without a gain after which a training ends; null: all steps, the best is kept
+    )
+    roles: list[str] = field(default_factory=lambda: ["weak", "student", "ceiling"])
+
+
+@dataclass
+class GenerativeConfig:
+    """Language-model training on the task's texts before the transfer (method=generative_finetuning)."""
+
+    epochs: float = 1.0
+    lr: float | None = None  # null: the model's own
+    batch_size: int = 32
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    optimizer: str = "adam"
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.0
+    max_grad_norm: float | None = None
+
+
+@dataclass
+class FewShotConfig:
+    """Prompts with examples (method=few_shot)."""
+
+    shots: int = 5
+    tokens: list[str] = field(default_factory=lambda: [" no", " yes"])  # one token for each class
+    suffix: str = "\nAnswer:"  # between a text and its label
+    separator: str = "\n\n"  # between two examples
 
 
 @dataclass
@@ -188,11 +267,22 @@ class Config:
     strong: ModelConfig = field(default_factory=ModelConfig)
     student: RoleConfig = field(default_factory=RoleConfig)
     ceiling: RoleConfig = field(default_factory=RoleConfig)
+    hop: RoleConfig = field(default_factory=RoleConfig)  # models of a ladder between weak and strong
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
+    combine: CombineConfig = field(default_factory=CombineConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    generative: GenerativeConfig = field(default_factory=GenerativeConfig)
+    few_shot: FewShotConfig = field(default_factory=FewShotConfig)
+    ladder: list[Any] = field(default_factory=list)  # models between weak and strong (method=bootstrapping), by name
+    ensemble: Any = 3  # weak supervisors of an ensemble: K seeds of the weak model, or a list of models by name
+    rounds: int = 2  # of methods that repeat themselves
+    pairs: str = "all"  # of a sweep: all | upper (weak no larger than strong) | strict (weak smaller)
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: int = 0  # of every training
@@ -201,77 +291,6 @@ class Config:
     keep_weights: bool = True  # whether finished stages keep their weights; labels and metrics always stay
     bootstrap: int = 2000  # resamples behind each interval
     confidence: float = 0.95
-
-
-PRECISIONS = ("fp32", "tf32", "bf16")
-CHOICES = {
-    "pretrain.schedule": ("cosine", "linear", "constant"),
-    "pretrain.optimizer": ("adam", "adamw"),
-    "pretrain.precision": PRECISIONS,
-    "pretrain.sequence": ("entries", "packed"),
-    "pretrain.save_dtype": ("fp32", "bf16"),
-    "train.mode": ("full", "lora", "probe"),
-    "train.schedule": ("cosine", "linear", "constant"),
-    "train.optimizer": ("adam", "adamw"),
-    "train.labels": ("soft", "hard"),
-    "labels.source": ("weak", "file"),
-    "data.truncation": ("left", "right"),
-    "weak.precision": PRECISIONS,
-    "strong.precision": PRECISIONS,
-    "student.precision": (*PRECISIONS, None),
-    "ceiling.precision": (*PRECISIONS, None),
-}
-
-POSITIVE = (
-    "batch_size",
-    "epochs",
-    "lr",
-    "max_length",
-    "jobs",
-    "threads",
-    "micro_tokens",
-    "eval_tokens",
-    "lora_r",
-    "seeds",
-    "bootstrap",
-)
-
-
-MOST_SEEDS = 1000
-
-
-def check(config: dict[str, Any]) -> None:
-    """Refuse fields that were added by force (+group.field=…), and values that have the right type and no meaning."""
-    for part in fields(Config):
-        if isinstance(part.default_factory, type):
-            known = [f.name for f in fields(part.default_factory)]
-            for name in config[part.name]:
-                if name not in known:
-                    raise UserError(f'unknown field "{part.name}.{name}".{did_you_mean(name, known)}')
-    for where, allowed in CHOICES.items():
-        group, name = where.split(".")
-        if config[group] is not None and config[group][name] not in allowed:
-            listed = ", ".join(str(choice) for choice in allowed if choice is not None)
-            raise UserError(f"{where}={config[group][name]}: choose one of {listed}.")
-    for group, values in [("", config), *((g, v) for g, v in config.items() if isinstance(v, dict))]:
-        for name, value in values.items():
-            if name in POSITIVE and isinstance(value, int | float) and not value > 0:
-                raise UserError(f"{group + '.' if group else ''}{name}={value}: must be greater than 0.")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{group + '.' if group else ''}{name}={value}: must be a finite number.")
-            if (
-                name in ("seed", "seeds")
-                and value is not None
-                and not 0 <= value <= (MOST_SEEDS if name == "seeds" else 2**32 - 1)
-            ):
-                most = f"{MOST_SEEDS}" if name == "seeds" else "2^32 - 1"
-                raise UserError(f"{group + '.' if group else ''}{name}={value}: must lie between 0 and {most}.")
-    if not 0 < config["confidence"] < 1:
-        raise UserError(f"confidence={config['confidence']}: must lie between 0 and 1, for example 0.95.")
-    if not 0 <= config["train"]["warmup"] < 1:
-        raise UserError(
-            f"train.warmup={config['train']['warmup']}: a share of all steps, from 0 up to but not including 1."
-        )
 
 
 def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:

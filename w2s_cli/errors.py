@@ -5,6 +5,7 @@
 """
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -19,3 +20,10 @@ def did_you_mean(word: str, known: Iterable[str], *, shown: int = 12) -> str:
     hint = f' Did you mean "{close[0]}"?' if close else ""
     listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
     return f"{hint} Known: {listed}." if names else hint
+
+
+def of_user_code(what: str, error: Exception) -> UserError:
+    """The error that a loss, rule or transform of the user's own raised, with the line where it did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return UserError(f"{what} failed: {type(error).__name__}: {error}{where}")

@@ -51,7 +51,7 @@ class Graph:
 
     stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before what reads them
     jobs: list[Job] = field(default_factory=list)
-    summaries: list[tuple[list[Job], str]] = field(default_factory=list)  # seeds that belong together → key
+    summaries: list[tuple[list[Job], str, str]] = field(default_factory=list)  # jobs of all seeds, evaluate stage, key
     asked: int = 0  # stages before sharing
 
     def add(

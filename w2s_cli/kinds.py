@@ -24,19 +24,48 @@ class Kind:
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     edges: tuple[str, ...] = ()  # those of the fields that name another stage
+    list_edges: tuple[str, ...] = ()  # … that name several, in order
     neutral: Mapping[str, Any] = field(default_factory=dict)
 
 
-rows = Kind(version=1, required=("pool",))  # one pool of a data set: text, label, id
+rows = Kind(version=1, required=("pool",), neutral={"second": None})  # one pool of a data set: text, label, id
 features = Kind(version=1, required=("model", "rows"))  # frozen trunk's last-token features of a pool
 pretrain = Kind(version=1, required=("recipe",))  # a language model from scratch
-finetune = Kind(version=1, required=("role", "model", "rows"), optional=("labels", "loss"), edges=("labels",))
+generative = Kind(
+    version=1, required=("model", "rows"), optional=("role",)
+)  # a pretrained one, trained on a pool's texts
+finetune = Kind(
+    version=1,
+    required=("role", "model", "rows"),
+    optional=("labels", "loss", "member", "weights", "train", "validation_rows", "validation_labels"),
+    edges=("labels", "weights", "validation_labels"),
+    neutral={"sharpening": None, "head": None, "stopping": None},
+)
 label = Kind(version=1, required=("model", "rows"), edges=("model",))  # a classifier's probabilities for a pool
+few_shot = Kind(  # a prompted model's probabilities for a pool
+    version=1, required=("model", "rows", "examples"), optional=("labels", "role"), edges=("labels",)
+)
 import_labels = Kind(version=1, required=("path", "rows"))  # labels from a file, keyed by row id
+combine = Kind(  # the labels of several supervisors as one
+    version=1,
+    required=("labels", "rows", "rule"),
+    optional=("scores", "student"),
+    edges=("student",),
+    list_edges=("labels", "scores"),
+)
+select = Kind(
+    version=1, required=("labels", "rows", "rule"), optional=("model",), edges=("labels",)
+)  # labels filtered, changed
+boost = Kind(
+    version=1, required=("labels", "rows"), optional=("weights",), edges=("labels", "weights")
+)  # AdaBoost's row weights
 evaluate = Kind(
     version=1, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling")
 )
-summary = Kind(version=1, required=("runs",), edges=("runs",))  # several seeds of one evaluate stage
+summary = Kind(version=1, required=("runs",), list_edges=("runs",))  # several seeds of one evaluate stage
+theory = Kind(
+    version=1, required=("setting",), optional=("representation", "tasks", "rows", "dims")
+)  # a synthetic experiment
 
 
 def kind_names() -> list[str]:
@@ -65,6 +94,10 @@ def check_fields(stage: str, kind_name: str, fields: Mapping[str, Any]) -> None:
     for name in kind.edges:
         if not isinstance(fields.get(name, ""), str):
             raise UserError(f'stage "{stage}" ({kind_name}): "{name}" must be the name of another stage.')
+    for name in kind.list_edges:
+        given = fields.get(name, [])
+        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+            raise UserError(f'stage "{stage}" ({kind_name}): "{name}" must be a list of stages, for example loop[*].')
 
 
 def identity_params(kind_name: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,11 +99,11 @@ class Resolver:
         known = {p.stem for place in places if place.is_dir() for p in place.glob("*.py") if p.stem != "__init__"}
         raise UserError(f"{folder}: there is no {name}.py.{did_you_mean(name, known)}")
 
-    def loss(self, loss: Mapping[str, Any]) -> dict[str, Any]:
-        """Identity of a loss: its name, all its arguments with their defaults, and its code."""
-        path = self.code("losses", str(loss["name"]))
-        args = bind(path, loss["name"], loss.get("args") or {}, given=("progress",))
-        return {"name": loss["name"], "args": args, "code": ast_hash(path)}
+    def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
+        path = self.code(folder, str(rule["name"]))
+        args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
+        return {"name": rule["name"], "args": args, "code": ast_hash(path)}
 
     def _once(self, name: str, find: Any) -> Any:
         if name not in self._known:
@@ -167,6 +167,18 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
             f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and the hub cannot be reached ({type(error).__name__}). {offline}"
         ) from error
     return str(found)
+
+
+def flag(path: Path, name: str) -> bool:
+    """Whether a Python file says `NAME = True` at its top level; read from the syntax tree, so that planning imports nothing."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return any(
+        isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is True
+        for node in tree.body
+    )
 
 
 def bind(path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str]) -> dict[str, Any]:

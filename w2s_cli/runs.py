@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,20 @@ def link_stages(folder: Path, graph: Graph, store: Store) -> None:
 
 
 def results(graph: Graph, store: Store) -> list[dict[str, Any]]:
-    """One entry a table: every evaluate stage of every job, and every summary over seeds."""
+    """One entry a table: every evaluate stage of every job, and every summary over seeds.
+
+    `evaluates` is the name of the evaluate stage, `stage` is that too, or "summary"; `job` is the number of its document in config.yaml
+    (of the first seed's for a summary). Rules and controls are named only where the method
+    has a stage that follows them.
+    """
     found = []
-    for job in graph.jobs:
+    for number, job in enumerate(graph.jobs):
         for name, key in job.names.items():
             if graph.stages[key].kind == "evaluate":
-                found.append(_entry(store, key, name, job, [job.config["seed"]]))
-    for jobs, key in graph.summaries:
-        found.append(_entry(store, key, "summary", jobs[0], [job.config["seed"] for job in jobs]))
+                found.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number})
+    for jobs, name, key in graph.summaries:
+        summary = {"stage": "summary", "job": graph.jobs.index(jobs[0])}
+        found.append(_entry(store, key, name, jobs[0], [job.config["seed"] for job in jobs]) | summary)
     return [entry for entry in found if entry["metrics"]]
 
 
@@ -79,16 +86,60 @@ def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dic
     config = job.config
     return {
         "stage": name,
+        "evaluates": name,
         "key": key,
         "weak": config["weak"]["name"] if config["labels"]["source"] == "weak" else config["labels"]["path"],
         "strong": config["strong"]["name"],
         "data": config["data"]["name"],
         "method": config["method"]["name"],
-        "loss": config["loss"]["name"],
+        "loss": shown(config["loss"]),
         "train": config["train"]["mode"],
+        **settings(config),
         "seeds": seeds,
         "metrics": manifest.get("metrics", {}),
     }
+
+
+def shown(choice: dict[str, Any]) -> str:
+    """What tables call a loss or rule: files that set arguments of one function have labels of their own."""
+    return str(choice["label"] or choice["name"])
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What sets a job apart from others of its method; null where the method has no use for it."""
+    stages = config["method"]["stages"].values()
+    rules = [fields["rule"] for fields in stages if "rule" in fields]  # some methods have a rule of their own
+    loops = {fields.get("foreach") for fields in stages}
+    members = config["ensemble"]
+    ensemble = members if isinstance(members, int) else [model["name"] for model in members]
+    return {
+        "combine": shown(config["combine"]) if config["combine"] in rules else None,
+        "select": shown(config["select"]) if config["select"] in rules else None,
+        "ladder": [model["name"] for model in config["ladder"]] if "ladder" in loops else None,
+        "ensemble": ensemble if "ensemble" in loops else None,
+        "rounds": config["rounds"] if "rounds" in loops else None,
+        "control": config["control"]["name"] if config["control"]["name"] != "none" else None,
+        "stopping": config["stopping"]["name"] if config["stopping"]["by"] else None,
+        "head": "token" if config["train"]["head"]["tokens"] else None,
+        "labels": config["train"]["labels"],
+    }
+
+
+def setting(entry: dict[str, Any]) -> str:
+    """'ensemble 4 dawid_skene, xent, control random_labels': method, its rule and lists, loss, and what is not the default."""
+    said = defaultdict(lambda: None, entry)  # a record of an older version says less
+    ladder = ">".join(said["ladder"]) if said["ladder"] else None
+    members = said["ensemble"] if isinstance(said["ensemble"], int | None) else "+".join(said["ensemble"])
+    numbers = [str(value) for value in (ladder, members, said["combine"], said["select"]) if value is not None]
+    words = [" ".join([str(said["method"]), *numbers]), str(said["loss"])]
+    if said["train"] not in (None, "full"):
+        words.append(said["train"])
+    if said["labels"] not in (None, "soft"):
+        words.append(f"{said['labels']} labels")
+    if said["head"]:
+        words.append("token head")
+    words += [f"{name} {said[name]}" for name in ("control", "stopping") if said[name]]
+    return ", ".join([*words, said["evaluates"]] if said["evaluates"] not in (None, "pgr") else words)
 
 
 def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:

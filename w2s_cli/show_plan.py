@@ -56,6 +56,11 @@ def what(stage: Stage) -> str:
         words.append(f"labels={about['labels']} {about['loss']}")
     if about.get("mode") not in (None, "full"):
         words.append(str(about["mode"]))
+    if "rule" in about:
+        of = f"{about['supervisors']} supervisors" if "supervisors" in about else f"labels={about['labels']}"
+        words.append(f"{about['rule']} {of}")
+    if "shots" in about:
+        words.append(f"{about['shots']} shots")
     return " ".join(words)
 
 
@@ -81,13 +86,17 @@ def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
 
     if not any(stage.kind == "evaluate" for stage in graph.stages.values()):
         return []
-    seeds = max((len(jobs) for jobs, _ in graph.summaries), default=1)
-    sizes = []
+    seeds = max((len(jobs) for jobs, _, _ in graph.summaries), default=1)
+    sizes: list[int] = []
     for key, plan in plans.items():
         about = graph.stages[key].about
         if graph.stages[key].kind == "rows" and about["rows"] == "test":
-            sizes.append(plan.state.metrics.get("rows") or about["limit"] or about["expected"])
-    if not sizes or None in sizes:
+            counted = plan.state.metrics.get("rows")
+            known = [counted] if counted else [size for size in (about["limit"], about["expected"]) if size]
+            if not known:
+                return []
+            sizes.append(min(known))
+    if not sizes:
         return []
     rows = min(sizes)
     shown = minimum_detectable(rows, seeds)

@@ -6,6 +6,7 @@ from typing import Any
 
 from w2s_cli.graph import Graph
 from w2s_cli.plan import Planned
+from w2s_cli.runs import setting
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 from w2s_cli.tables import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
@@ -31,15 +32,21 @@ def show_results(
         print()
     else:
         for entry in shown:
-            print_table(results_table(entry["metrics"]), title(entry), results_notes(entry["metrics"]))
+            notes = results_notes(entry["metrics"])
+            if entry["ensemble"] is not None:
+                notes.append(
+                    "The weak row is the first supervisor by itself, as with method=naive; PGR is against that."
+                )
+            print_table(results_table(entry["metrics"]), title(entry), notes)
             print()
     for line in [*medians(shown), *cautions(graph, store)]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
         for key, stage in graph.stages.items():
-            if key in plans and plans[key].state.metrics:
-                rows.append([stage.name, brief(plans[key].state.metrics)])
+            metrics = found_metrics(store, key) if key in plans else {}
+            if metrics:
+                rows.append([stage.name, brief(metrics)])
         if len(rows) > 1:
             print_table(rows)
             print()
@@ -49,12 +56,12 @@ def show_results(
 
 def overview(entries: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each setting of a sweep."""
-    rows = [["weak", "strong", "data", "method", "loss", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
+    rows = [["weak", "strong", "data", "setting", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
     for entry in entries:
         metrics = entry["metrics"]
         accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
         pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
-        named = [entry[name] for name in ("weak", "strong", "data", "method", "loss")]
+        named = [entry["weak"], entry["strong"], entry["data"], setting(entry)]
         rows.append([*named, str(len(entry["seeds"])), *accuracies, *pgr])
     return rows
 
@@ -64,9 +71,9 @@ def medians(entries: list[dict[str, Any]]) -> list[str]:
     settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for entry in entries:
         if all(role in entry["metrics"] for role in ("weak", "student", "ceiling")):
-            settings.setdefault(tuple(entry[name] for name in ("data", "method", "loss", "train")), []).append(entry)
+            settings.setdefault((entry["data"], setting(entry)), []).append(entry)
     lines = []
-    for setting, found in settings.items():
+    for named, found in settings.items():
         if len({(entry["weak"], entry["strong"]) for entry in found}) < 2:
             continue
         from w2s_cli.statistics.figures import median_recovered
@@ -80,7 +87,7 @@ def medians(entries: list[dict[str, Any]]) -> list[str]:
             f"{median['same_model']} of a model with itself, {median['ceiling_not_above_weak']} without a gap dropped"
         )
         lines.append(
-            f"median PGR on {', '.join(setting[:3])}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
+            f"median PGR on {', '.join(named)}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
         )
     return lines
 
@@ -89,10 +96,13 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     """What the tables do not show: texts that were cut, and why there is no PGR."""
     lines = []
     for key, stage in graph.stages.items():
-        found = store.folder(key)
-        if stage.kind != "finetune" or found is None:
+        if stage.kind not in ("finetune", "select"):
             continue
-        metrics = (read_json(found / "result" / "manifest.json") or {}).get("metrics", {})
+        metrics = found_metrics(store, key)
+        if metrics.get("uses_truth"):
+            lines.append(
+                f"The rule {stage.about['rule']} looks at the truth of the student's rows: a control or a budget, no supervisor."
+            )
         cut = (metrics.get("truncated") or {}).get("share", 0.0)
         if cut > CUT_SAID:
             limit = stage.identity["params"]["max_length"]
@@ -101,11 +111,23 @@ def cautions(graph: Graph, store: Store) -> list[str]:
                 f"({stage.about['role']}); w2s data check shows lengths."
             )
     for job in graph.jobs:
+        if job.config["stopping"]["by"] == "truth":
+            lines.append(
+                "Diagnostic, not a method: students were stopped early by ground truth (stopping=ground_truth)."
+            )
         if job.config["labels"]["source"] == "file" and not job.config["labels"]["test_path"]:
             lines.append(
                 "No PGR: the label file says nothing of the test rows; labels.test_path=FILE adds the labeller's own accuracy."
             )
     return list(dict.fromkeys(lines))
+
+
+def found_metrics(store: Store, key: str) -> dict[str, Any]:
+    """The metrics of a finished stage."""
+    folder = store.folder(key)
+    manifest = read_json(folder / "result" / "manifest.json") if folder is not None else None
+    metrics: dict[str, Any] = (manifest or {}).get("metrics", {})
+    return metrics
 
 
 def time_spent(wall: dict[str, list[float]]) -> str:
@@ -123,8 +145,7 @@ def title(entry: dict[str, Any]) -> str:
     """'wordnet-xs → wordnet-l on wordnet_living (naive, xent, seeds 0-4)'"""
     seeds = entry["seeds"]
     said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    mode = "" if entry["train"] == "full" else f"{entry['train']}, "
-    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({entry['method']}, {entry['loss']}, {mode}{said})"
+    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({setting(entry)}, {said})"
 
 
 def brief(metrics: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
-FIGURE = set("0123456789.,[]-+% ")  # what figures and intervals are written with
+FIGURE = set("0123456789.,[]()-–+% ")  # what figures and intervals are written with
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
@@ -78,6 +78,15 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
     pgr = metrics.get("pgr")
     if pgr and pgr["note"]:
         notes.append(f"Caution: {pgr['note']}.")
+    measured = metrics.get("pseudolabels")
+    if measured and measured["coverage"]["value"] < 1:
+        parts = [
+            number(measured[f"student_on_{name}"]["value"]) for name in ("covered_right", "covered_wrong", "uncovered")
+        ]
+        notes.append(
+            f"The supervisor labels {measured['coverage']['value']:.0%} of the test rows. The student's accuracy is {parts[0]} where "
+            f"it is right, {parts[1]} where it is wrong (correction), {parts[2]} where it abstains (coverage expansion)."
+        )
     if pgr and pgr["interval"] and metrics["seeds"] > 1:
         mean = number(pgr["mean_of_ratios"], 2)
         notes.append(f"PGR is the ratio of the means over seeds; the mean of the seeds' ratios is {mean}.")
@@ -121,7 +130,7 @@ def plain(rows: Rows) -> str:
 
 def _figures(cells: Sequence[str]) -> bool:
     """Whether a column holds figures (or intervals of them) and nothing else."""
-    said = [cell for cell in cells if cell not in ("", "-", "unbounded")]
+    said = [cell for cell in cells if cell not in ("", "-", "unbounded", "noise", "below")]
     return bool(said) and all(set(cell) <= FIGURE for cell in said)
 
 

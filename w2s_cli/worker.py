@@ -83,6 +83,7 @@ class Worker:
             except Stopped:
                 return {"event": "stopped"}
             except UserError as error:
+                print(f"failed: {error}", file=sys.stderr, flush=True)
                 return {"event": "failed", "message": str(error), "user": True}
             except OSError as error:
                 traceback.print_exc()

@@ -37,6 +37,13 @@ def words(line: str) -> list[str]:
     if len(typed) <= 2:
         return [name for name in COMMANDS if name.startswith(last)]
     known = groups()
+    tables = known.pop("table", [])
+    if typed[1] == "table":
+        from w2s_cli.tabulate.request import OPTIONS
+
+        return [word for word in (*tables, *(f"{option}=" for option in OPTIONS)) if word.startswith(last)]
+    experiments = known.pop("experiment", [])
+    named = [name for name in experiments if name.startswith(last)] if typed[1] == "reproduce" else []
     offered = {"weak": known["model"], "strong": known["model"], **{g: n for g, n in known.items() if g != "model"}}
     group, sign, start = last.partition("=")
     if sign:
@@ -49,4 +56,4 @@ def words(line: str) -> list[str]:
         for name in field_names(Config)
         if name not in known and name not in ("weak", "strong", "student", "ceiling")
     ]
-    return [f"{name}=" for name in (*offered, *fields) if name.startswith(last)]
+    return [*named, *(f"{name}=" for name in (*offered, *fields) if name.startswith(last))]

@@ -61,11 +61,7 @@ def show(
     print(f"data set {data['name']}: {data['source'] or data['path'] or data['hub']}\n")
     print("\n".join(lines(report, {pool: metrics for pool, (_, metrics) in pools.items()})))
     expected = data["expected"]
-    drifts = {
-        line
-        for pool, (_, m) in pools.items()
-        for line in drift(expected, split=m["split"], found_rows=m["source_rows"])
-    }
+    drifts = {line for _, metrics in pools.values() for line in _drift(expected, metrics)}
     for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *notes):
         print(f"note: {note}")
     for problem in report["problems"]:
@@ -73,6 +69,13 @@ def show(
     if not report["problems"]:
         print("no problems found")
     return DOUBTFUL if report["problems"] else NOTHING
+
+
+def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> list[str]:
+    """What differs from the data that the recipe was written for."""
+    usable = metrics["usable"]
+    rate, rows = usable["base_rates"]["1"], usable["rows"]
+    return drift(expected, split=metrics["split"], found_rows=metrics["source_rows"], base_rate=rate, looked_at=rows)
 
 
 def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -105,7 +108,7 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
             f"words alone: {baseline['accuracy']:.3f} [{low:.3f}, {high:.3f}] on {baseline['test_rows']:,} test rows, where the "
             f"most frequent class is {baseline['chance']:.3f} (bag of words and word pairs, {baseline['train_rows']:,} training rows)"
         )
-        heaviest = ", ".join(f'"{word}" → {classes[label]}' for word, label, _ in baseline["words"])
+        heaviest = ", ".join(f'"{word}" → {report["word_classes"][label]}' for word, label, _ in baseline["words"])
         yield f"  the words that it leans on most: {heaviest or '-'}"
     yield ""
 

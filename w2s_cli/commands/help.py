@@ -38,7 +38,7 @@ def show_help(commands: Mapping[str, tuple[str, str]]) -> int:
         print(f"  {name:<11}{line}")
     print("\noptions of each group:")
     for group, names in groups().items():
-        shown = "weak, strong" if group == "model" else group
+        shown = {"model": "weak, strong", "table": "w2s table", "experiment": "w2s reproduce"}.get(group, group)
         print(textwrap.fill(", ".join(names), 118, initial_indent=f"  {shown}: ", subsequent_indent="      "))
     print("\n" + OVERRIDES)
     return 0

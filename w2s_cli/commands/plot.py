@@ -1,89 +1,89 @@
-"""`w2s plot [RUN]`: the figure of a run: weak supervisor, strong student and ceiling with their intervals.
+"""`w2s plot [KIND] [RUN]`: the figures of a run or sweep; without a kind, all that the run has data for.
 
-* The title of a sweep says what its results have in common, the names of the groups say what differs.
+* The figure of the accuracies has the plain name (figure.png); the others have their kind in it (figure-scaling.png), so that `--out
+  NAME.pdf` names them all.
 """
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from w2s_cli.commands.records import parse, parser, store_of
-from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json
-
-Entry = dict[str, Any]  # of results.json
-SETTINGS = ("method", "loss", "train", "seeds")
+from w2s_cli.errors import UserError, did_you_mean
 
 
 def run(argv: list[str]) -> int:
     """Draw the latest finished run, or the named one."""
+    from w2s_cli.folders import locate
+    from w2s_cli.plots import MAIN, WIDTHS, NoDataError, check_suffix, draw_kind, kinds, save
+    from w2s_cli.plots.material import find_run, read
+
     made = parser(
         "plot",
-        "Draw weak supervisor, student and ceiling of a run (default: the latest finished one) with 95 % intervals.",
+        "Draw the figures of a run or sweep (default: the latest finished one, every figure it has data for): accuracy (weak "
+        "supervisor, student, ceiling, PGR), scaling (against the strong model's size or compute), datasets, agreement (with right "
+        "and wrong weak labels), calibration, curves (of training), theory (misfit and gain). Intervals are those of the tables.",
     )
     made.add_argument(
-        "run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name"
+        "words",
+        nargs="*",
+        metavar="[KIND] [RUN]",
+        help=f"{', '.join(kinds())}; and a run: its folder, or a part of its name",
     )
-    made.add_argument("--to", metavar="FILE", help="png, svg or pdf (default: figure.png in the run's folder)")
-    options = parse(made, argv)
-    store = store_of(options)
-    found = sorted(
-        (path for kind in ("runs", "sweeps") for path in (store.root / kind).glob("*/*/results.json")),
-        key=lambda path: path.stat().st_mtime,
+    made.add_argument(
+        "--out", "--to", metavar="FILE", help="png, svg or pdf, or a folder (default: figure.png in the run's folder)"
     )
-    if options.run:
-        found = [path for path in found if options.run.rstrip("/") in str(path.parent)]
-    found = [path for path in found if read_json(path)]
-    if not found:
-        raise UserError(f"{store.root}: no finished run {options.run or 'yet'}; w2s train makes one.")
-    entries = read_json(found[-1])
-    summaries = [entry for entry in entries if entry["stage"] == "summary"]
-    chosen = summaries or entries
-    from w2s_cli.folders import locate
-    from w2s_cli.plots import plot_run
-
-    path = locate(options.to) if options.to else found[-1].parent / "figure.png"
-    plot_run(dict(zip(group_names(chosen), (e["metrics"] for e in chosen), strict=True)), path, heading(chosen))
-    print(f"figure of {os.path.relpath(found[-1].parent)}:")
-    print(os.path.relpath(path))
+    made.add_argument("--width", choices=list(WIDTHS), help="3.25 or 6.75 inches (default: what fits)")
+    made.add_argument("--x", choices=["size", "compute"], default="size", help="the axis of scaling (default: size)")
+    options = parse(made, [f"--{word}" if word.startswith("out=") else word for word in argv])
+    if len(options.words) > 2 or (len(options.words) == 2 and options.words[0] not in kinds()):
+        word = options.words[0]
+        raise UserError(f'w2s plot: there is no figure "{word}".{did_you_mean(word, kinds())} Then comes the run.')
+    kind = options.words[0] if options.words and options.words[0] in kinds() else None
+    name = options.words[-1] if len(options.words) == 2 or (options.words and kind is None) else None
+    out = locate(options.out) if options.out else None
+    if out is not None and out.suffix and not out.is_dir():
+        check_suffix(out)
+    try:
+        folder = find_run(store_of(options), name, "results.json", theory=kind == "theory" or bool(name))
+    except UserError as error:
+        if kind is None and name is not None:
+            raise UserError(f'{error} "{name}" is no kind of figure either.{did_you_mean(name, kinds())}') from None
+        raise
+    material = read(folder, store_of(options))
+    base = target(out, folder)
+    drawn, lacking = [], []
+    for one in [kind] if kind else kinds():
+        axis = {"axis": options.x} if one == "scaling" else {}
+        try:
+            figure = draw_kind(one, material, inches=WIDTHS[options.width] if options.width else None, **axis)
+        except NoDataError as error:
+            if kind:
+                raise UserError(f"w2s plot {kind}: {error}") from error
+            lacking.append(f"no {one}: {error}")
+            continue
+        path = (
+            base if one == MAIN or (kind and out is not None and out == base) else base.with_stem(f"{base.stem}-{one}")
+        )
+        save(figure, path)
+        drawn.append(path)
+    if not drawn:
+        raise UserError(f"{os.path.relpath(folder)}: nothing to draw; {lacking[0]}")
+    print(f"figures of {os.path.relpath(folder)}:")
+    for line in lacking:
+        print(line)
+    for path in sorted(drawn):
+        print(os.path.relpath(path))
     return 0
 
 
-def heading(entries: Sequence[Entry]) -> str:
-    """What the entries have in common: 'wordnet-xs → wordnet-l on wordnet_living (naive, seeds 0, 1)'."""
-    shared = {field: _common(entries, field) for field in ("weak", "strong", "data", *SETTINGS)}
-    models = f"{shared['weak'] or 'several'} → {shared['strong'] or 'several'}"
-    settings = [shared[field] for field in SETTINGS if shared[field] not in ("", "full")]
-    return f"{models} on {shared['data'] or 'several data sets'}" + (f" ({', '.join(settings)})" if settings else "")
-
-
-def group_names(entries: Sequence[Entry]) -> list[str]:
-    """What tells each entry from the others: models, data, method, loss, mode, seeds; the key where these are the same."""
-    differing = [field for field in ("data", *SETTINGS, "stage") if _differs(entries, field)]
-    pair = [field for field in ("weak", "strong") if _differs(entries, field)]
-    names = [
-        ", ".join([" → ".join(e[field] for field in pair)] * bool(pair) + [_said(e, field) for field in differing])
-        for e in entries
-    ]
-    return [
-        name if names.count(name) == 1 else f"{name} {entry['key']}".lstrip()
-        for name, entry in zip(names, entries, strict=True)
-    ]
-
-
-def _common(entries: Sequence[Entry], field: str) -> str:
-    """The value that all entries have; '' where they differ."""
-    values = {_said(entry, field) for entry in entries}
-    return values.pop() if len(values) == 1 else ""
-
-
-def _differs(entries: Sequence[Entry], field: str) -> bool:
-    return len({_said(entry, field) for entry in entries}) > 1
-
-
-def _said(entry: Entry, field: str) -> str:
-    """A field of an entry in words."""
-    if field != "seeds":  # "train" is not in results of the first version
-        return str(entry.get(field, ""))
-    seeds = entry["seeds"]
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+def target(out: Path | None, folder: Path) -> Path:
+    """The file of the main figure; a folder that was named is made."""
+    if out is None:
+        return folder / "figure.png"
+    if out.suffix and not out.is_dir():
+        return out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from error
+    return out / "figure.png"

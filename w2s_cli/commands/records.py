@@ -72,6 +72,12 @@ def planned_keys(store: Store) -> list[set[str]]:
     return [{entry["key"] for entry in plan} for plan in plans]
 
 
+def runs_of(store: Store, key: str) -> list[Path]:
+    """The run and sweep folders whose plan names a stage: where its configuration stands."""
+    plans = [path for kind in ("runs", "sweeps") for path in sorted((store.root / kind).glob("*/*/plan.json"))]
+    return [path.parent for path in plans if f'"{key}"' in path.read_text(encoding="utf-8")]
+
+
 def files_size(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.lstat().st_size for path in walk(folder))

@@ -1,23 +1,25 @@
 """`w2s show KEY-PREFIX`: everything that is known of one stage."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.commands.records import files_size, input_keys, job_of, parse, parser, size, stage_of, store_of
+from w2s_cli.commands.records import files_size, input_keys, job_of, parse, parser, runs_of, size, stage_of, store_of
+from w2s_cli.errors import UserError
 from w2s_cli.store.store import Store, folder_state
 
 
 def run(argv: list[str]) -> int:
-    """Print identity, inputs, state, metrics, files and provenance."""
+    """Print identity, inputs, the runs that name it, state, metrics, files and provenance."""
     made = parser("show", "Show one stage: identity, inputs, metrics, files, provenance.")
     made.add_argument("key", metavar="KEY-PREFIX", help="the first digits of a key, as w2s ls shows it")
     made.add_argument("--json", action="store_true", help="the same as JSON")
     options = parse(made, argv)
     store = store_of(options)
-    folder = stage_of(store, options.key)
+    folder = _stage(store, options.key)
     job, state = job_of(folder), folder_state(folder, cache=store.digests)
     if options.json:
         print(
@@ -37,6 +39,7 @@ def run(argv: list[str]) -> int:
     print(f"folder: {folder}  ({size(files_size(folder))})")
     section("params", job["params"])
     inputs(store, job)
+    section("runs", {folder.name: str(folder / "config.yaml") for folder in runs_of(store, job["key"])})
     section("metrics", state.metrics)
     record = {name: value for name, value in state.record.items() if name not in ("times", "inputs", "execution")}
     for name in ("started", "ended"):
@@ -52,6 +55,25 @@ def run(argv: list[str]) -> int:
         },
     )
     return 0
+
+
+def _stage(store: Store, name: str) -> Path:
+    """The stage of this name; UserError says so where it is a run."""
+    try:
+        return stage_of(store, name)
+    except UserError:
+        given, part = Path(name).expanduser().absolute(), name.rstrip("/")
+        runs = [
+            path for kind in ("runs", "sweeps") for path in sorted((store.root / kind).glob("*/*")) if path.is_dir()
+        ]
+        found = [path for path in runs if path == given or (part and part in path.name)]
+        if len(found) != 1 and not any(part == path.name or path == given for path in found):
+            raise
+        run_name = found[0].name
+        raise UserError(
+            f"{run_name} is a run, and w2s show is for one stage. Its page: w2s report {run_name}; its figures: w2s table {run_name}; "
+            f"against another run: w2s diff {run_name} OTHER; its stages: {os.path.relpath(found[0])}/plan.json."
+        ) from None
 
 
 def section(title: str, values: dict[str, Any]) -> None:

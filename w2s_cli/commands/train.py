@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli import compose
+from w2s_cli import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import locate
 from w2s_cli.graph import Graph, Stage
@@ -79,8 +79,11 @@ def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force: list[str], argv: list[str]) -> int:
     store = Store(locate(configs[0]["outputs"]))
+    configs, left_out = pairs.keep(configs)
+    if left_out:
+        print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
     graph = build(configs, Resolver(store, folders))
-    targets = _targets(command, graph)
+    targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
     if command == "plan":
@@ -91,11 +94,13 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
     if command == "evaluate":
         _refuse_training(to_run, argv)
     if not to_run:
-        return _finish(command, graph, plans, store, configs[0])
-    return _execute(command, graph, plans, store, to_run, argv)
+        if len(graph.jobs) > 1:
+            print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
+        return finish(command, graph, plans, store, configs[0])
+    return execute(command, graph, plans, store, to_run, argv)
 
 
-def _execute(
+def execute(
     command: str, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage], argv: list[str]
 ) -> int:
     """Run the missing stages under a view, then show the results or what went wrong."""
@@ -113,14 +118,23 @@ def _execute(
         outcome = Scheduler(graph, store, plans, config["launcher"], shown.event).run()
     if outcome.failed:
         _tell_failures(outcome, graph, store)
+    if len(graph.jobs) > 1:
+        print(tally(graph, plans, outcome))
     if outcome.stopped:
         print(f"\nstopped; what was done is saved. Continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     if outcome.failed:
-        todo = "correct this, then run again" if outcome.user_error else "the same command continues"
-        print(f"\nthe finished stages are kept; {todo}: {again}", file=sys.stderr)
+        print("\nthe finished stages are kept; once this is put right, the command goes on from them.", file=sys.stderr)
         return USER_ERROR if outcome.user_error else FAILED
-    return _finish(command, graph, plans, store, config)
+    return finish(command, graph, plans, store, config)
+
+
+def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
+    """What became of a sweep's stages, in a line."""
+    words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
+    words += [f"{len(outcome.failed)} failed"] if outcome.failed else []
+    words += [f"{len(outcome.blocked)} not run"] if outcome.blocked else []
+    return f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: {', '.join(words)}"
 
 
 def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
@@ -136,7 +150,7 @@ def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
         print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
 
 
-def _finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
+def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
     """Write the run's record and print the table."""
     from w2s_cli.show_results import show_results
 
@@ -155,7 +169,7 @@ def _finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store,
     return DONE
 
 
-def _targets(command: str, graph: Graph) -> list[str]:
+def targets_of(command: str, graph: Graph) -> list[str]:
     """Keys of the stages a command asks for."""
     read = {key for stage in graph.stages.values() for key in stage.upstream()}
     chosen: dict[str, Callable[[Stage], bool]] = {
@@ -171,7 +185,8 @@ def _targets(command: str, graph: Graph) -> list[str]:
 
 def _teaching(graph: Graph) -> set[str]:
     """Labels that some model is trained on."""
-    return {str(stage.inputs["labels"]) for stage in graph.stages.values() if "labels" in stage.inputs}
+    taught = (stage for stage in graph.stages.values() if stage.kind in ("finetune", "few_shot"))
+    return {str(stage.inputs["labels"]) for stage in taught if "labels" in stage.inputs}
 
 
 def _forced(names: list[str], graph: Graph) -> set[str]:

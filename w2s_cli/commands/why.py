@@ -1,8 +1,10 @@
 """`w2s why KEY-PREFIX`: where a result comes from, down to data rows, code and commits; or what keeps it from being there."""
 
+import os
 from typing import Any
 
-from w2s_cli.commands.records import input_keys, job_of, parse, parser, stage_of, store_of
+from w2s_cli.commands.records import input_keys, job_of, parse, parser, runs_of, stage_of, store_of
+from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store, folder_state
 
 
@@ -13,7 +15,10 @@ def run(argv: list[str]) -> int:
     options = parse(made, argv)
     store = store_of(options)
     folder = stage_of(store, options.key)
-    explain(store, folder.name[-12:], "", set())
+    key = folder.name[-12:]
+    for named in runs_of(store, key):
+        print(f"configured in {os.path.relpath(named / 'config.yaml')}")
+    explain(store, key, "", set())
     return 0
 
 
@@ -32,10 +37,18 @@ def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "")
     if key in seen:
         return
     seen.add(key)
-    for line in reasons(store, job, state.record):
+    for line in [*rows_of(store, key), *reasons(store, job, state.record)]:
         print(f"{indent}    {line}")
     for name, below in input_keys(job):
         explain(store, below, indent + "  ", seen, name)
+
+
+def rows_of(store: Store, key: str) -> list[str]:
+    """The table of rows or predictions that a stage wrote, by its digest."""
+    folder = store.folder(key)
+    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder else {}
+    found = [(name, manifest.get("files", {}).get(name)) for name in ("rows.parquet", "labels.parquet")]
+    return [f"{name} sha256={about['sha256']}" for name, about in found if about]
 
 
 def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -47,7 +60,7 @@ def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[s
         lines.append("data " + " ".join(f"{name}={value}" for name, value in source.items() if value))
         lines.append(f"pool {params['pool']}, limit {params.get('limit')}, data seed {params.get('seed')}")
     if params.get("model"):
-        lines.append("model " + " ".join(f"{name}={value}" for name, value in params["model"].items()))
+        lines.append("base model " + " ".join(f"{name}={value}" for name, value in params["model"].items()))
     if "loss" in params:
         loss = params["loss"]
         lines.append(

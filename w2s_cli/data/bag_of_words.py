@@ -2,6 +2,7 @@
 
 * Features are the words and neighbouring word pairs of a text (present or not), lower case, punctuation counted as words. A pair such
   as "answer : b" or "none of" is how a leaky recipe shows.
+* A pair of texts is a row as well: what the second has and the first has not counts +1, the other way round −1 (see `baseline.py`).
 * The classifier is softmax regression by accelerated gradient descent in NumPy, on rows of unit length in which rare features weigh
   more; the step size is measured, so nothing is tuned.
 * A tell-tale is a feature in at least 2 % of the rows that almost only one class has, so often that chance is out of the
@@ -12,7 +13,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,14 @@ PENALTY = 0.1  # weight of the squared weights, divided by the number of rows
 TELLTALE_SHARE = 0.02  # of the rows
 TELLTALE_IMPURITY = 0.05  # rows of other classes, against what the base rate would give
 CHANCE = 0.01  # probability that any feature is a tell-tale by accident
+
+
+@dataclass(frozen=True)
+class Features:
+    """The words of one row, or what two texts differ in."""
+
+    plus: Set[str]  # of the text; of a pair: of the second text only
+    minus: Set[str] = frozenset()  # of a pair: of the first text only
 
 
 @dataclass(frozen=True)
@@ -58,40 +67,47 @@ def features(text: str) -> set[str]:
     return {*words, *(f"{first} {second}" for first, second in itertools.pairwise(words))}
 
 
-def vocabulary(rows: Sequence[set[str]]) -> dict[str, float]:
+def vocabulary(rows: Sequence[Set[str]]) -> dict[str, float]:
     """Feature → its weight, log(rows / rows with it) + 1; the most frequent first."""
     counts = Counter(feature for row in rows for feature in row)
     frequent = sorted((-count, feature) for feature, count in counts.items() if count >= RAREST)[:VOCABULARY]
     return {feature: math.log(len(rows) / -count) + 1 for count, feature in frequent}
 
 
-def matrix(rows: Sequence[set[str]], weights: dict[str, float]) -> Matrix:
+def matrix(rows: Sequence[Features], weights: dict[str, float]) -> Matrix:
     """The rows' features that have a weight; a feature's column is its place in `weights`."""
     place = {feature: column for column, feature in enumerate(weights)}
-    found = [sorted(place[feature] for feature in row if feature in place) for row in rows]
+    found = []
+    for row in rows:
+        signed = [(place[word], 1) for word in row.plus if word in place]
+        signed += [(place[word], -1) for word in row.minus if word in place]
+        found.append(sorted(signed))
     lengths = [len(row) for row in found]
-    columns = np.fromiter((column for row in found for column in row), dtype=np.int64, count=sum(lengths))
+    columns = np.fromiter((column for row in found for column, _ in row), dtype=np.int64, count=sum(lengths))
+    signs = np.fromiter((sign for row in found for _, sign in row), dtype=np.int64, count=sum(lengths))
     numbers = np.repeat(np.arange(len(rows)), lengths)
-    values = np.fromiter(weights.values(), dtype=np.float64, count=len(weights))[columns]
+    values = signs * np.fromiter(weights.values(), dtype=np.float64, count=len(weights))[columns]
     norms = np.sqrt(np.bincount(numbers, weights=values**2, minlength=len(rows)))
     return Matrix(numbers, columns, values / norms[numbers], len(rows))
 
 
-def fit(x: Matrix, labels: Integers, *, columns: int, classes: int) -> tuple[Floats, Floats]:
-    """Weights [columns, classes] and bias [classes] of softmax regression, by Nesterov's method."""
+def fit(x: Matrix, labels: Integers, *, columns: int, classes: int, bias: bool = True) -> tuple[Floats, Floats]:
+    """Weights [columns, classes] and bias [classes] (without `bias`: zeros) of softmax regression, by Nesterov's method."""
     y = np.eye(classes)[labels]  # [rows, classes]
     penalty = PENALTY / len(y)
     step = 1 / (0.5 * _curvature(x, columns) + penalty)
-    weights, bias = np.zeros((columns, classes)), np.log(np.maximum(y.mean(axis=0), 1e-9))
-    ahead, ahead_bias = weights, bias
+    weights = np.zeros((columns, classes))
+    constant = np.log(np.maximum(y.mean(axis=0), 1e-9)) if bias else np.zeros(classes)
+    ahead, ahead_constant = weights, constant
     for turn in range(STEPS):
-        error = (softmax(x.times(ahead) + ahead_bias) - y) / len(y)  # [rows, classes]
+        error = (softmax(x.times(ahead) + ahead_constant) - y) / len(y)  # [rows, classes]
         moved = ahead - step * (x.transposed_times(error, columns) + penalty * ahead)
-        moved_bias = ahead_bias - error.sum(axis=0)
+        moved_constant = ahead_constant - error.sum(axis=0) * bias
         momentum = turn / (turn + 3)
-        ahead, ahead_bias = moved + momentum * (moved - weights), moved_bias + momentum * (moved_bias - bias)
-        weights, bias = moved, moved_bias
-    return weights, bias
+        ahead = moved + momentum * (moved - weights)
+        ahead_constant = moved_constant + momentum * (moved_constant - constant)
+        weights, constant = moved, moved_constant
+    return weights, constant
 
 
 def _curvature(x: Matrix, columns: int) -> float:
@@ -112,10 +128,17 @@ def softmax(logits: Floats) -> Floats:
 
 
 def telltales(x: Matrix, labels: Integers, names: Sequence[str], *, classes: int) -> list[dict[str, Any]]:
-    """Features that give a label away: {words, class, share of rows, purity}, the most frequent first."""
+    """Features that give a label away: {words, class, share of rows, purity}, the most frequent first.
+
+    Of pairs the class is that of the text in which the feature stands alone: 1 the better, 0 the worse.
+    """
     counts = np.zeros((len(names), classes))  # rows with the feature, by class
-    np.add.at(counts, (x.columns, labels[x.rows]), 1)
-    base = np.bincount(labels, minlength=classes) / len(labels)
+    spoken = np.where(
+        x.values > 0, labels[x.rows], 1 - labels[x.rows]
+    )  # of pairs: whether it stands in the better text
+    np.add.at(counts, (x.columns, spoken), 1)
+    signed = bool((x.values < 0).any())  # pairs: a word of the better text only is one of the worse text only as easily
+    base = np.full(classes, 1 / classes) if signed else np.bincount(labels, minlength=classes) / len(labels)
     total = counts.sum(axis=1)
     found = []
     for column in np.flatnonzero(total >= TELLTALE_SHARE * len(labels)).tolist():

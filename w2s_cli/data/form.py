@@ -1,7 +1,7 @@
 """From a source's row to a text and a label, as the data set's YAML says.
 
-The template is a format string over the row's fields, plain names only (`{question}`), so that a YAML cannot reach into objects. What
-it cannot say is done by one function, found by name as losses are.
+The template is a format string over the row's fields, plain names only (`{question}`), so that a YAML cannot reach into objects; a
+list stands as its lines. What it cannot say is done by one function, found by name as losses are.
 """
 
 import importlib.util
@@ -9,15 +9,18 @@ import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from w2s_cli.data.draw import uniform
+from w2s_cli.data.draw import fingerprint, uniform
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.keys import ast_hash
 
 Transform = Callable[..., dict[str, Any] | None]
+Grouping = Callable[..., Sequence[Any]]  # (row, **options) → what rows of one group agree in
+TAKEN = ("pool", "order")  # what `pools.py` draws for a row
 PACKAGED = Path(__file__).parent / "transforms"
 
 
@@ -25,10 +28,24 @@ class UnusableRowError(Exception):
     """This row cannot be used; the message is the reason that is counted."""
 
 
+class Formed(NamedTuple):
+    """What a source's row became."""
+
+    text: str  # of a pair: the first text
+    second: str | None  # of a pair: the second one
+    label: int  # class number; of a pair 1: the second is preferred
+
+
 def former(
-    dataset: Mapping[str, Any], rows: Rows, classes: Sequence[str], transform: Transform | None, *, seed: int
-) -> Callable[[str, dict[str, Any]], tuple[str, int]]:
-    """A function (row id, row) → (text, class number) that raises `UnusableRowError`.
+    dataset: Mapping[str, Any],
+    rows: Rows,
+    classes: Sequence[str],
+    transform: Transform | None,
+    *,
+    seed: int,
+    second: str | None = None,
+) -> Callable[[str, dict[str, Any]], Formed]:
+    """A function (row id, row) → `Formed` that raises `UnusableRowError`.
 
     Args:
         dataset: name, text or template, label, options (see `recipe.py`).
@@ -36,47 +53,66 @@ def former(
         classes: names of the classes.
         transform: see `data/transforms`.
         seed: of drawn labels.
+        second: the template of a pair's second text.
 
     Raises:
         UserError: a text, label or template field that the rows do not have (at once where no transform could add it).
     """
-    fields = template_fields(dataset["template"]) if dataset["template"] else [dataset["text"]]
     label = dataset["label"] or "label"
-    option = "data.template" if dataset["template"] else "data.text"
+    texts: list[tuple[str, str | None, list[str]]] = []  # (option, template, fields) of each text of a row
+    if dataset["template"]:
+        texts.append(("data.template", dataset["template"], template_fields(dataset["template"])))
+    else:
+        texts.append(("data.text", None, [dataset["text"]]))
+    if second:
+        texts.append(("data.second", second, template_fields(second, "data.second")))
+    needed = [*((field, option) for option, _, fields in texts for field in fields), (label, "data.label")]
     if transform is None:
-        for field in fields:
+        for field, option in needed:
             rows.need(field, option)
-        rows.need(label, "data.label")
     read_label = class_reader(classes)
 
-    def form(name: str, row: dict[str, Any]) -> tuple[str, int]:
+    def form(name: str, row: dict[str, Any]) -> Formed:
         if transform is not None:
             row = {**row, **_call(transform, row, dataset, name, seed, rows)}
-        for field in (*fields, label):
+        for field, option in needed:
             if field not in row and field not in rows.columns:  # json lines may leave a null field out
-                where = "data.label" if field == label else option
                 raise UserError(
-                    f'{rows.shown}: neither a column nor the transform gives "{field}" ({where}).'
+                    f'{rows.shown}: neither a column nor the transform gives "{field}" ({option}).'
                     f"{did_you_mean(field, row)}"
                 )
-        for field in fields:
-            if row.get(field) is None:
-                raise UnusableRowError(f"no {field}")
-        text = dataset["template"].format(**row) if dataset["template"] else row[fields[0]]
-        if not isinstance(text, str):
-            raise UnusableRowError(f"{fields[0]} is not a string")
-        if not text.strip():
-            raise UnusableRowError("empty text")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # half a surrogate pair, as broken JSON has it
-            raise UnusableRowError("not valid Unicode") from error
-        return text, read_label(row.get(label), f'{rows.shown}, column "{label}", row {name}')
+        made = [_text(row, template, fields) for _, template, fields in texts]
+        if len(set(made)) < len(made):
+            raise UnusableRowError("both texts are the same")
+        number = read_label(row.get(label), f'{rows.shown}, column "{label}", row {name}')
+        return Formed(made[0], made[1] if second else None, number)
 
     return form
 
 
-def template_fields(template: str) -> list[str]:
+def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str]) -> str:
+    """One text of a row: the template filled in, or its only field."""
+    for field in fields:
+        if row.get(field) is None:
+            raise UnusableRowError(f"no {field}")
+    text = template.format(**{field: _shown(row[field]) for field in fields}) if template else row[fields[0]]
+    if not isinstance(text, str):
+        raise UnusableRowError(f"{fields[0]} is not a string")
+    if not text.strip():
+        raise UnusableRowError("empty text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half a surrogate pair, as broken JSON has it
+        raise UnusableRowError("not valid Unicode") from error
+    return text
+
+
+def _shown(value: Any) -> Any:
+    """A list (the turns of a dialogue, endings) stands in a text as its lines."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+
+def template_fields(template: str, option: str = "data.template") -> list[str]:
     """The names between braces of a template, in order.
 
     Raises:
@@ -85,14 +121,12 @@ def template_fields(template: str) -> list[str]:
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise UserError(
-            f'data.template "{template}": {error}. A brace that is meant as text is written twice.'
-        ) from error
+        raise UserError(f'{option} "{template}": {error}. A brace that is meant as text is written twice.') from error
     fields = [name for _, name, _, _ in parsed if name is not None]
     for _, name, format_spec, conversion in parsed:
         if name is not None and (not name.isidentifier() or format_spec or conversion):
             raise UserError(
-                f'data.template "{template}": {{{name}}} is no plain column name; a brace that is meant as text is written twice.'
+                f'{option} "{template}": {{{name}}} is no plain column name; a brace that is meant as text is written twice.'
             )
     return list(dict.fromkeys(fields))
 
@@ -103,6 +137,20 @@ def find_transform(name: str, folders: Sequence[str], code: str | None) -> Trans
     Raises:
         UserError: no such file or function, or another code than `code`, the hash that was planned with.
     """
+    file = _file(name, folders, code)
+    function: Transform | None = getattr(_module(file), name, None)
+    if function is None:
+        raise UserError(f"{file} defines no function {name}(row, *, draw, …).")
+    return function
+
+
+def find_grouping(name: str, folders: Sequence[str], code: str | None) -> Grouping | None:
+    """The function `group` of the transform's file: what keeps its rows together where no column does; None without one."""
+    found: Grouping | None = getattr(_module(_file(name, folders, code)), "group", None)
+    return found
+
+
+def _file(name: str, folders: Sequence[str], code: str | None) -> Path:
     files = [*(Path(folder) / "data" / "transforms" / f"{name}.py" for folder in folders), PACKAGED / f"{name}.py"]
     file = next((file for file in files if file.is_file()), None)
     if file is None or not name.isidentifier():
@@ -110,15 +158,16 @@ def find_transform(name: str, folders: Sequence[str], code: str | None) -> Trans
         raise UserError(f"data.transform: there is no data/transforms/{name}.py.{did_you_mean(name, known)}")
     if code is not None and ast_hash(file) != code:
         raise UserError(f"{file} was edited after this run was planned; run the command again.")
-    spec = importlib.util.spec_from_file_location(f"w2s_transform_{name}", file)
+    return file
+
+
+def _module(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"w2s_transform_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise UserError(f"{file} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    function: Transform | None = getattr(module, name, None)
-    if function is None:
-        raise UserError(f"{file} defines no function {name}(row, *, draw, …).")
-    return function
+    return module
 
 
 def check_options(name: str, transform: Transform, options: Mapping[str, Any]) -> None:
@@ -133,24 +182,42 @@ def check_options(name: str, transform: Transform, options: Mapping[str, Any]) -
             raise UserError(f'data.options: {name} needs the option "{option}".')
 
 
+def grouped(group: Grouping, row: dict[str, Any], dataset: Mapping[str, Any], rows: Rows) -> str | None:
+    """The name of the group that a transform puts a row in; None where the row lacks what it asks for, and is its own."""
+    try:
+        return fingerprint(*group(row, **dataset["options"]))
+    except KeyError as error:
+        _refuse_missing(str(error.args[0]), dataset, rows)
+        return None
+
+
+def _refuse_missing(column: str, dataset: Mapping[str, Any], rows: Rows) -> None:
+    """UserError for a column that no row has."""
+    if column not in rows.columns:
+        raise UserError(
+            f'{rows.shown} has no column "{column}", which the transform {dataset["transform"]} asks for (data.options).'
+            f"{did_you_mean(column, rows.columns)}"
+        )
+
+
 def _call(
     transform: Transform, row: dict[str, Any], dataset: Mapping[str, Any], name: str, seed: int, rows: Rows
 ) -> dict[str, Any]:
     """The fields that the transform adds to one row."""
 
     def draw(purpose: str) -> float:
+        if purpose in TAKEN:
+            raise UserError(
+                f'the transform {dataset["transform"]} draws for "{purpose}", as the pools do, so that what it draws would decide a '
+                "row's place; give the draw another name."
+            )
         return uniform(dataset["name"], purpose, seed, name)
 
     try:
         added = transform(row, draw=draw, **dataset["options"])
     except KeyError as error:
-        missing = str(error.args[0])
-        if missing in rows.columns:
-            raise UnusableRowError(f"no {missing}") from error
-        raise UserError(
-            f'{rows.shown} has no column "{missing}", which the transform {dataset["transform"]} asks for (data.options).'
-            f"{did_you_mean(missing, rows.columns)}"
-        ) from error
+        _refuse_missing(str(error.args[0]), dataset, rows)
+        raise UnusableRowError(f"no {error.args[0]}") from error
     if added is None:
         raise UnusableRowError(f"left out by {dataset['transform']}")
     return added

@@ -2,6 +2,7 @@
 
 * Parquet and arrow files are not turned into Python objects before a row is asked for: of 3.6 million reviews 10,000 are.
 * JSON is read by the standard library: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
+* Rows of several text files also have a field `file`, the file's name without suffix: some sets say the class, or the topic, nowhere else.
 * CSV cells stay strings, for the same reason; an empty cell is a missing value.
 """
 
@@ -20,6 +21,7 @@ from w2s_cli.data.rows import Rows
 from w2s_cli.data.source import SplitFiles
 from w2s_cli.errors import UserError
 
+FILE = "file"  # the field that says which of several text files a row stood in
 CHUNK = 512  # rows made at a time
 CELL_BYTES = 2**27  # longest CSV cell
 
@@ -38,8 +40,14 @@ def read(found: SplitFiles) -> Rows:
         else:
             parse = {"jsonl": _jsonl, "json": _json}.get(found.format)
             tab = "\t" if found.format == "tsv" else ","
+            several = len(found.files) > 1
             rows = _from_dicts(
-                [row for file in found.files for row in (parse(file) if parse else _csv(file, tab))], found
+                [
+                    {FILE: file.name.partition(".")[0], **row} if several else row
+                    for file in found.files
+                    for row in (parse(file) if parse else _csv(file, tab))
+                ],
+                found,
             )
     except UnicodeDecodeError as error:
         raise UserError(

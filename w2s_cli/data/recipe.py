@@ -5,6 +5,7 @@
 * Everything that can be refused without opening the data is refused here, before anything runs.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.keys import ast_hash
 
 SPLITS = ("train", "test")
+DRIFT = 0.02  # by which a base rate may differ from the recipe's …
+CHANCE_ERRORS = 3  # … beyond so many standard errors
 DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "id", "classes", "balanced")
 
 
@@ -54,6 +57,7 @@ def rows_params(
         },
         "source": dict(source),
         "splits": {role: data["splits"].get(role) for role in SPLITS},
+        "second": data["second"],
         "pool": pool,
         "split": "test" if from_test else "train",
         "share": list(share) if share is not None else None,
@@ -74,6 +78,8 @@ def check_recipe(data: Mapping[str, Any]) -> None:
         raise UserError(f"{where}: give either data.text=COLUMN or data.template, a format string over the columns.")
     if data["template"] and not template_fields(data["template"]):
         raise UserError(f'{where}: data.template "{data["template"]}" names no column; write it as {{column}}.')
+    if data["second"] is not None and not template_fields(data["second"], "data.second"):
+        raise UserError(f'{where}: data.second "{data["second"]}" names no column; write it as {{column}}.')
     if not data["label"] and not data["transform"]:
         raise UserError(f"{where}: which column is the label? data.label=COLUMN")
     if data["format"] is not None and data["format"] not in FORMATS:
@@ -86,6 +92,10 @@ def check_recipe(data: Mapping[str, Any]) -> None:
             f"{where}: train and test are the same split; data.splits.test=null takes the test rows out of it, apart from the others."
         )
     _check_classes(where, data["classes"], data["transform"], data["label"])
+    if data["second"] and data["classes"] and len(data["classes"]) != FEWEST:
+        raise UserError(
+            f"{where}: pairs (data.second) have two classes, the first or the second is better; data.classes={list(data['classes'])}."
+        )
     _check_pools(where, data["pools"], own_test=bool(data["splits"].get("test")))
     _check_limits(where, data)
 
@@ -127,11 +137,37 @@ def _check_names(where: str, field: str, given: Mapping[str, Any], known: tuple[
             raise UserError(f'{where}: {field} has no "{name}".{did_you_mean(name, known)}')
 
 
-def drift(expected: Mapping[str, Any] | None, *, split: str, found_rows: int) -> list[str]:
-    """What differs from the data set as it was when its recipe was written."""
-    wanted = (expected or {}).get(split)
-    if wanted is None or wanted == found_rows:
-        return []
-    return [
-        f"the {split} split has {found_rows:,} rows; the recipe was written for {wanted:,}: is it another version of the data?"
-    ]
+def drift(
+    expected: Mapping[str, Any] | None,
+    *,
+    split: str,
+    found_rows: int,
+    base_rate: float | None = None,
+    looked_at: int = 0,
+) -> list[str]:
+    """What differs from the data set as it was when its recipe was written, in words.
+
+    Args:
+        expected: {train, test: rows of the splits; base_rate: share of class 1, one number or {train, test}}; what is missing is not known.
+        split: train or test.
+        found_rows: rows of the split.
+        base_rate: share of class 1 among the rows that were looked at, before balancing; null: not looked at.
+        looked_at: how many these are: few rows may differ by chance.
+    """
+    known = expected or {}
+    found = []
+    if known.get(split) not in (None, found_rows):
+        found.append(
+            f"the {split} split has {found_rows:,} rows; the recipe was written for {known[split]:,}: "
+            "is it another version of the data?"
+        )
+    rate = known.get("base_rate")
+    wanted = rate.get(split) if isinstance(rate, Mapping) else rate
+    if wanted is not None and base_rate is not None and looked_at:
+        chance = CHANCE_ERRORS * math.sqrt(wanted * (1 - wanted) / looked_at)
+        if abs(base_rate - wanted) > DRIFT + chance:
+            found.append(
+                f"{base_rate:.1%} of the usable {split} rows are of class 1; the recipe was written for {wanted:.1%}: "
+                "is it another version of the data, or another label column?"
+            )
+    return found

@@ -7,6 +7,8 @@
   It returns a scalar: the mean over the given rows.
 * A file says `PER_EXAMPLE = True` if its loss is a mean of terms that each depend on one row. Others, and files that
   do not say it, are given the whole effective batch, however many micro-batches it takes.
+* A file may have `prepare(labels, **args) -> args`: it is called once before training with all labels [rows, classes] that the
+  student will see and the args, and returns the args to use. What needs the labels as a whole (a median) is computed there.
 * To add one: put `losses/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
 """
 
@@ -23,6 +25,17 @@ class Loss(NamedTuple):
 
     function: Callable[..., Any]
     per_example: bool
+    prepare: Callable[..., dict[str, Any]] | None = None  # called once with all labels
+
+    def prepared(self, labels: Any, args: dict[str, Any]) -> dict[str, Any]:
+        """The args to train with; `labels` is a tensor [rows, classes] of all rows that are trained on."""
+        if self.prepare is None:
+            return args
+        try:
+            return self.prepare(labels, **args)
+        except TypeError as error:
+            name = getattr(self.function, "__name__", "?")
+            raise UserError(f"loss {name} cannot be prepared with the arguments {args}: {error}") from error
 
 
 def load_loss(name: str, folders: Sequence[Path | str] = ()) -> Loss:
@@ -47,4 +60,4 @@ def load_loss(name: str, folders: Sequence[Path | str] = ()) -> Loss:
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"the loss file {path} defines no function {name}(logits, labels, *, progress)")
-    return Loss(function, bool(getattr(module, "PER_EXAMPLE", False)))
+    return Loss(function, bool(getattr(module, "PER_EXAMPLE", False)), getattr(module, "prepare", None))

@@ -9,11 +9,15 @@ count: how many rows of the effective batch are hardened to class 1.
 * share="labels": as many as the mean weak label of class 1 says, the reference code's quantile: ceil(mean · (rows − 1)).
 * Rows with equal p at the threshold share what is left of the count, so the count is met with ties too. At the first
   step all p are equal (the head starts at 0): the quantile of the reference code then hardens every row to class 0.
+* balance=True (the `balance_batch` of EleutherAI/w2s): before all else the mean log-odds of the batch is taken from every label,
+  y ← sigmoid(logit(y) − mean logit(y)), and the share of class 1 is one half. It corrects a supervisor that leans to one class. A
+  batch of one has no mean of its own (every label would become 1/2): it takes that of all labels of the training.
 * ramp="linear": a rises from 0 to alpha over the first `warmup` of training. ramp="jump": the reference code's schedule;
   a is alpha · progress up to `warmup` and then jumps to alpha.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +36,13 @@ def logconf(
     warmup: float = 0.2,
     ramp: str = "linear",
     share: str = "half",
+    balance: bool = False,
+    center: float | None = None,
 ) -> Tensor:
-    """Mean loss over the effective batch in nats; logits and labels are [rows, 2].
+    """Mean loss over the effective batch in nats; logits and labels are [rows, 2]. `center` comes from `prepare`.
 
     Raises:
-        UserError: more than two classes, or an unknown `ramp` or `share`.
+        UserError: more than two classes, an unknown `ramp` or `share`, or one row to balance without a `center`.
     """
     if logits.shape[1] != 2:
         raise UserError(f"logconf hardens one class against the other; with {logits.shape[1]} classes use loss=xent")
@@ -49,11 +55,13 @@ def logconf(
             raise UserError(f'logconf: ramp={ramp} is unknown; use "linear" or "jump"')
     with torch.no_grad():
         rows = len(logits)
+        if balance:
+            labels = _balanced(labels, center)
         match share:
             case "half":
                 count = rows / 2
             case "labels":
-                count = float(math.ceil(float(labels[:, 1].mean()) * (rows - 1) - 1e-5))
+                count = float(math.ceil((0.5 if balance else float(labels[:, 1].mean())) * (rows - 1) - 1e-5))
             case _:
                 raise UserError(f'logconf: share={share} is unknown; use "half" or "labels"')
         confidence = logits[:, 1] - logits[:, 0]  # [rows], rises with p(class 1) and has no ties by rounding near 1
@@ -62,3 +70,28 @@ def logconf(
         hard = ((count - above.to(labels)) / ties).clamp(0, 1)  # [rows] 1 above the threshold, 0 below, a share at it
         target = (1 - weight) * labels + weight * torch.stack([1 - hard, hard], dim=1)
     return -(target * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def prepare(labels: Tensor, **args: Any) -> dict[str, Any]:
+    """The arguments with the mean log-odds of all labels of the training, [rows, 2], where they are to be balanced."""
+    if not args.get("balance") or labels.shape[1] != 2:
+        return args
+    return {**args, "center": float(_log_odds(labels.double()).mean())}
+
+
+def _balanced(labels: Tensor, center: float | None) -> Tensor:
+    """Labels [rows, 2] whose mean log-odds are 0."""
+    odds = _log_odds(labels)  # [rows]
+    if len(odds) > 1:
+        middle = odds.mean()
+    elif center is not None:
+        middle = odds.new_tensor(center)
+    else:
+        raise UserError("logconf: balance=true cannot balance a batch of one row; use a larger batch_size")
+    y = torch.sigmoid(odds - middle)  # [rows]
+    return torch.stack([1 - y, y], dim=1)
+
+
+def _log_odds(labels: Tensor) -> Tensor:
+    """log(y / (1 − y)) of class 1, [rows]; the 1e-7 of the reference code keeps hard labels finite."""
+    return torch.log(labels[:, 1] + 1e-7) - torch.log(labels[:, 0] + 1e-7)

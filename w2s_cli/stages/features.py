@@ -1,4 +1,7 @@
-"""Last-token features of a frozen causal model for one pool: computed once, used by every probe, seed and loss."""
+"""Last-token features of a frozen causal model for one pool: computed once, used by every probe, seed and loss.
+
+The model is a pretrained one, or what a finetune or generative stage made of it; of that the trunk is used and no head.
+"""
 
 from pathlib import Path
 from typing import Any, cast
@@ -22,29 +25,30 @@ SHARD_ROWS = 1024
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write features.safetensors ("features" [rows, width] fp32) and ids.json, in the pool's order.
+    """Write features.safetensors ("features" [rows, width] fp32, of pairs [rows, 2, width]) and ids.json, in the pool's order.
 
-    `params`: model, max_length, truncation, precision; `inputs`: rows.
+    `params`: model, max_length, truncation, precision; `inputs`: rows; model (instead of params.model).
     """
     fault("features.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
-    folder = base_folder(params["model"], None, ctx)
+    folder = base_folder(params.get("model"), cast(Path | None, inputs.get("model")), ctx)
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    model = open_base(folder, tokenizer, rows.classes, 0, device, ctx.execution, params["max_length"]).eval()
+    model = open_base(folder, tokenizer, rows.outputs, 0, device, ctx.execution, params["max_length"]).eval()
     if not is_causal(model):
         raise UserError(
             f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
         )
-    tokens = encode(tokenizer, rows.texts, context_limit(model.config, tokenizer, params["max_length"]))
+    limit = context_limit(model.config, tokenizer, params["max_length"])
+    tokens = encode(tokenizer, rows.texts, limit, rows.second)
     budget = int(ctx.execution.get("eval_tokens", 32768))
 
     def compute(start: int, end: int) -> np.ndarray:
         return predict(model, tokens.part(start, end), device, params["precision"], budget, last_token_features)
 
-    found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.lengths)
+    found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
     save_file({"features": found}, ctx.result / "features.safetensors")
     write_json(ctx.result / "ids.json", rows.ids)
-    return {"rows": len(rows.ids), "hidden": int(found.shape[1]), "truncated": tokens.summary()}
+    return {"rows": len(rows.ids), "hidden": int(found.shape[-1]), "truncated": tokens.summary()}

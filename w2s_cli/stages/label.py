@@ -1,6 +1,7 @@
 """Label a pool with a finished classifier: probabilities and logits, keyed by row id.
 
-Scoring is the same stage on the test rows. A probe reads the pool's features instead of running the trunk again.
+Scoring is the same stage on the test rows. A probe reads the pool's features instead of running the trunk again. Pairs are labelled by
+a reward model: its logits for a pair are the two rewards.
 """
 
 from pathlib import Path
@@ -19,9 +20,10 @@ from w2s_cli.training import probe
 from w2s_cli.training.classifier import logits, open_finished, predict
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import quiet
+from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.shards import in_shards
-from w2s_cli.training.supervision import read_rows
-from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
+from w2s_cli.training.supervision import check_outputs, read_rows
+from w2s_cli.training.tokens import context_limit, open_tokenizer
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     folder = cast(Path, inputs["model"]) / "model"
     if "features" in inputs:
         features = cast(Path, inputs["features"])
-        found = probe.logits(folder, probe.read_features(features, rows.ids))
+        found = probe.logits(folder, probe.row_features(features, rows), rows)
         truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
         fault("label.step")
         ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
@@ -44,13 +46,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         remote = bool(ctx.execution.get("trust_remote_code"))
         tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
         model = open_finished(folder, device, ctx.execution, params["max_length"])
-        tokens = encode(tokenizer, rows.texts, context_limit(model.config, tokenizer, params["max_length"]))
+        check_outputs(model.config.num_labels, rows, folder)
+        limit = context_limit(model.config, tokenizer, params["max_length"])
+        tokens = encode_for(model.config, tokenizer, rows.texts, limit, rows.second)
         budget = int(ctx.execution.get("eval_tokens", 32768))
 
         def compute(start: int, end: int) -> np.ndarray:
-            return predict(model, tokens.part(start, end), device, params["precision"], budget, logits)
+            part = predict(model, tokens.part(start, end), device, params["precision"], budget, logits)
+            return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
-        found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.lengths)
+        found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)
         truncated = tokens.summary()
     if found.shape[1] != len(rows.classes):
         raise UserError(

@@ -7,7 +7,7 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from w2s_cli.context import Context, Stopped
 from w2s_cli.data import hub
-from w2s_cli.data.form import UnusableRowError, check_options, find_transform, former
-from w2s_cli.data.labels import distinct_classes
+from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, find_transform, former, grouped
+from w2s_cli.data.labels import FEWEST, distinct_classes
 from w2s_cli.data.pools import pool_order, row_groups, row_ids
 from w2s_cli.data.read import read
 from w2s_cli.data.recipe import drift
@@ -37,13 +37,14 @@ class _Pool:
     ids: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    seconds: list[str | None] = field(default_factory=list)  # of pairs
     labels: list[int] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-    usable: int = 0  # rows that could be formatted, before balancing
+    looked_at: Counter[int] = field(default_factory=Counter)  # class → rows that could be formatted, before balancing
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write rows.parquet (id, group, text: string; label: int32) and return its figures.
+    """Write rows.parquet (id, group, text: string; label: int32; of pairs also second: string) and return its figures.
 
     Args:
         params: made by `data.recipe.rows_params`.
@@ -51,7 +52,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     Returns:
         rows, base_rates {class number: share}, classes, pool_rows (before limit), source_rows (of the split),
-        dropped {reason: rows}, balanced_from (usable rows that were looked at) or null.
+        dropped {reason: rows}, usable {rows that were looked at, their base_rates before balancing},
+        balanced_from (usable rows that were looked at) or null.
 
     Raises:
         UserError: data that is not there, not what was planned with, or not what the recipe says.
@@ -60,18 +62,28 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     dataset, split = params["dataset"], params["split"]
     files = _files(params, ctx)
     rows = read(files[split])
-    for warning in drift(ctx.execution.get("expected"), split=split, found_rows=rows.count):
-        ctx.log(f"warning: {warning}")
-        ctx.measure(warning=warning)
     classes = dataset["classes"] or _classes(dataset["label"], rows, split, files)
+    if params.get("second") and len(classes) != FEWEST:
+        raise UserError(f"{rows.shown}: pairs (data.second) have two classes, and the labels are {', '.join(classes)}.")
     ids = row_ids(rows, split=split, column=dataset["id"])
-    groups = row_groups(rows, ids, dataset["group"])
+    groups = _groups(params, rows, ids, ctx)
     order = pool_order(dataset["name"], ids, groups, share=params["share"], seed=params["seed"])
     pool = _take(params, rows, classes, ids, groups, order, ctx)
     _refuse_useless(pool, classes, params, rows)
+    for warning in drift(
+        ctx.execution.get("expected"),
+        split=split,
+        found_rows=rows.count,
+        base_rate=pool.looked_at[1] / pool.looked_at.total(),
+        looked_at=pool.looked_at.total(),
+    ):
+        ctx.log(f"warning: {warning}")
+        ctx.measure(warning=warning)
     table = {"id": pool.ids, "group": pool.groups, "text": pool.texts}
     columns: dict[str, Any] = {name: pa.array(values, pa.string()) for name, values in table.items()}
     columns["label"] = pa.array(pool.labels, pa.int32())
+    if params.get("second"):
+        columns["second"] = pa.array(pool.seconds, pa.string())
     pq.write_table(pa.table(columns), ctx.result / "rows.parquet")
     counts = Counter(pool.labels)
     return {
@@ -81,7 +93,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "pool_rows": len(order),
         "source_rows": rows.count,
         "dropped": dict(sorted(pool.dropped.items())),
-        "balanced_from": pool.usable if dataset["balanced"] else None,
+        "usable": {
+            "rows": pool.looked_at.total(),
+            "base_rates": {str(n): pool.looked_at[n] / pool.looked_at.total() for n in range(len(classes))},
+        },
+        "balanced_from": pool.looked_at.total() if dataset["balanced"] else None,
     }
 
 
@@ -103,6 +119,18 @@ def _classes(label: str, rows: Rows, split: str, files: Mapping[str, SplitFiles]
     return distinct_classes((one.shown, label, one.column(one.need(label, "data.label"))) for one in every)
 
 
+def _groups(params: Mapping[str, Any], rows: Rows, ids: list[str], ctx: Context) -> Sequence[str]:
+    """What keeps rows together: the columns of data.group, else what the transform says of a row, else its id."""
+    dataset = params["dataset"]
+    group = None
+    if dataset["transform"] and not dataset["group"]:
+        group = find_grouping(dataset["transform"], ctx.execution.get("transform_folders", ()), params["code"])
+    if group is None:
+        return row_groups(rows, ids, dataset["group"])
+    made = (grouped(group, row, dataset, rows) for row in rows.take(range(rows.count)))
+    return [name if own is None else own for name, own in zip(ids, made, strict=True)]
+
+
 def _take(
     params: Mapping[str, Any],
     rows: Rows,
@@ -118,7 +146,7 @@ def _take(
     if dataset["transform"]:
         transform = find_transform(dataset["transform"], ctx.execution.get("transform_folders", ()), params["code"])
         check_options(dataset["transform"], transform, dataset["options"])
-    form = former(dataset, rows, classes, transform, seed=params["seed"])
+    form = former(dataset, rows, classes, transform, seed=params["seed"], second=params.get("second"))
     quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
     wanted = quota * len(classes) if dataset["balanced"] else limit
     counts: Counter[int] = Counter()
@@ -132,16 +160,17 @@ def _take(
             if ctx.stop_requested():
                 raise Stopped
         try:
-            text, label = form(ids[index], row)
+            text, second, label = form(ids[index], row)
         except UnusableRowError as reason:
             pool.dropped[str(reason)] += 1
             continue
-        pool.usable += 1
+        pool.looked_at[label] += 1
         if counts[label] < quota:
             counts[label] += 1
             pool.ids.append(ids[index])
             pool.groups.append(groups[index])
             pool.texts.append(text)
+            pool.seconds.append(second)
             pool.labels.append(label)
     ctx.progress(len(pool.ids), max(len(pool.ids), 1), examples=len(order))
     return _balanced(pool, len(classes)) if dataset["balanced"] else pool
@@ -152,13 +181,15 @@ def _balanced(pool: _Pool, classes: int) -> _Pool:
     totals = Counter(pool.labels)
     fewest = min(totals[number] for number in range(classes))
     seen: Counter[int] = Counter()
-    kept = _Pool(dropped=pool.dropped, usable=pool.usable)
-    for name, group, text, label in zip(pool.ids, pool.groups, pool.texts, pool.labels, strict=True):
+    kept = _Pool(dropped=pool.dropped, looked_at=pool.looked_at)
+    columns = (pool.ids, pool.groups, pool.texts, pool.seconds, pool.labels)
+    for name, group, text, second, label in zip(*columns, strict=True):
         seen[label] += 1
         if seen[label] <= fewest:
             kept.ids.append(name)
             kept.groups.append(group)
             kept.texts.append(text)
+            kept.seconds.append(second)
             kept.labels.append(label)
     return kept
 
@@ -169,8 +200,8 @@ def _refuse_useless(pool: _Pool, classes: list[str], params: Mapping[str, Any], 
     if not pool.ids:
         lost = ", ".join(f"{reason} ({count})" for reason, count in pool.dropped.items())
         short = (
-            f"a class is missing among its {pool.usable} usable rows"
-            if params["dataset"]["balanced"] and pool.usable
+            f"a class is missing among its {pool.looked_at.total()} usable rows"
+            if params["dataset"]["balanced"] and pool.looked_at
             else ""
         )
         reasons = lost or short or f"no row of {rows.count} falls into its share; give it a larger one (data.pools)"

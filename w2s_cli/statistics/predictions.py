@@ -3,7 +3,7 @@
 * Rows are joined by id and never by position; a missing, extra or repeated id is refused, so that a PGR
   always compares models on the same rows.
 * The table that `evaluate` writes and `summary` reads: id, label, and per role `<role>_class`, `<role>_p`,
-  `<role>_logits`.
+  `<role>_logits`, and `<role>_covered` if the role's labels say which rows they cover.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.figures import Floats, Integers, predicted
+from w2s_cli.statistics.figures import Booleans, Floats, Integers, predicted
 from w2s_cli.statistics.report import ROLES, Predictions
 
 
@@ -30,13 +30,14 @@ def read_truth(folder: Path) -> tuple[list[str], Integers]:
 def read_labels(folder: Path, ids: Sequence[str]) -> Predictions:
     """The label artifact in `folder` in the order of `ids`, as one seed: [1, rows, classes].
 
-    Labels without logits (made elsewhere) have the logarithms of their probabilities as logits.
+    Labels without logits (made elsewhere) have the logarithms of their probabilities as logits; those without a column
+    `covered` cover every row.
 
     Raises:
         UserError: other row ids than `ids`, values that are no probabilities, or rows of different lengths.
     """
     path = folder / "labels.parquet"
-    table = _read(path, ["id", "p"], optional=["logits"])
+    table = _read(path, ["id", "p"], optional=["logits", "covered"])
     order = _order(table.column("id").to_pylist(), ids, folder)
     p = _matrix(table, "p", path)[order]
     if not np.isfinite(p).all() or (p < 0).any():
@@ -48,7 +49,9 @@ def read_labels(folder: Path, ids: Sequence[str]) -> Predictions:
     else:
         with np.errstate(divide="ignore"):  # log 0 = −inf orders rows as it should
             logits = np.log(p)
-    return Predictions(p[None], logits[None])
+    if "covered" not in table.column_names:
+        return Predictions(p[None], logits[None])
+    return Predictions(p[None], logits[None], _booleans(table, "covered", path)[order][None])
 
 
 def write_rows(path: Path, ids: Sequence[str], truth: Integers, said: dict[str, Predictions]) -> None:
@@ -58,6 +61,8 @@ def write_rows(path: Path, ids: Sequence[str], truth: Integers, said: dict[str, 
         columns[f"{role}_class"] = pa.array(predicted(predictions.p[0]), pa.int32())
         columns[f"{role}_p"] = _lists(predictions.p[0])
         columns[f"{role}_logits"] = _lists(predictions.logits[0])
+        if predictions.covered is not None:
+            columns[f"{role}_covered"] = pa.array(predictions.covered[0], pa.bool_())
     pq.write_table(pa.table(columns), path)
 
 
@@ -72,6 +77,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[str], Integers, dict[str, P
     truth = first.column("label").to_numpy().astype(np.int64)
     roles = [role for role in ROLES if f"{role}_p" in first.column_names]
     tables: dict[str, list[tuple[Floats, Floats]]] = {role: [] for role in roles}
+    covers: dict[str, list[Booleans | None]] = {role: [] for role in roles}
     for folder in folders:
         path = folder / "rows.parquet"
         table = _read(path, ["id", "label"], optional=None)
@@ -89,11 +95,22 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[str], Integers, dict[str, P
         for role in roles:
             p, logits = (_matrix(table, f"{role}_{name}", path)[order] for name in ("p", "logits"))
             tables[role].append((p, logits))
+            name = f"{role}_covered"
+            covers[role].append(_booleans(table, name, path)[order] if name in table.column_names else None)
     said = {
-        role: Predictions(np.stack([p for p, _ in runs]), np.stack([logits for _, logits in runs]))
+        role: Predictions(
+            np.stack([p for p, _ in runs]), np.stack([logits for _, logits in runs]), _together(covers[role], len(ids))
+        )
         for role, runs in tables.items()
     }
     return ids, truth, said
+
+
+def _together(covers: Sequence[Booleans | None], rows: int) -> Booleans | None:
+    """[seeds, rows]; None if no seed says what it covers, all rows of a seed that does not say."""
+    if all(one is None for one in covers):
+        return None
+    return np.stack([np.ones(rows, dtype=np.bool_) if one is None else one for one in covers])
 
 
 def check_classes(truth: Integers, said: dict[str, Predictions], sources: dict[str, Path]) -> None:
@@ -134,6 +151,14 @@ def _matrix(table: pa.Table, name: str, path: Path) -> Floats:
     if len(lengths) != 1 or None in lengths or min(lengths) < 2:
         raise UserError(f'{path}: the lists of column "{name}" are not all of one length ≥ 2; make the labels again')
     return np.asarray(values.reshape(rows, -1), dtype=np.float64)
+
+
+def _booleans(table: pa.Table, name: str, path: Path) -> Booleans:
+    """A column of true and false, [rows]."""
+    column = table.column(name)
+    if column.type != pa.bool_() or column.null_count:
+        raise UserError(f'{path}: column "{name}" must be true or false in every row; make the labels again')
+    return np.asarray(column.to_numpy(), dtype=np.bool_)
 
 
 def _lists(matrix: Floats) -> pa.Array:

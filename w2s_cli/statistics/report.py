@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.statistics.figures import (
+    Booleans,
     Floats,
     Integers,
     accuracy,
@@ -28,6 +29,7 @@ from w2s_cli.statistics.figures import (
     recovered,
 )
 from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+from w2s_cli.statistics.pseudolabels import pseudolabels
 
 ROLES = ("weak", "student", "ceiling")
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
@@ -41,6 +43,7 @@ class Predictions:
 
     p: Floats  # [seeds, rows, classes]
     logits: Floats  # [seeds, rows, classes]
+    covered: Booleans | None = None  # [seeds, rows], rows that it labels; None: all
 
 
 def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, confidence: float) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
 
     Returns:
         rows, classes, seeds, confidence, majority (share of the largest class), noise (what the intervals hold), a
-        block per role, differences, pgr, agreement, misfit.
+        block per role, differences, pgr, agreement, misfit, pseudolabels.
     """
     seeds, rows, classes = next(iter(said.values())).p.shape
     cells = _cells(truth, said)
@@ -84,6 +87,10 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
     if "weak" in said and "student" in said:
         metrics["agreement"] = _agreement(mean, sample, confidence)
         metrics["misfit"] = _misfit(truth, said["student"], said["weak"])
+        weak_class, student_class = predicted(said["weak"].p), predicted(said["student"].p)
+        metrics["pseudolabels"] = pseudolabels(
+            truth, weak_class, student_class, said["weak"].covered, classes=classes, draws=draws, confidence=confidence
+        )
     plain: dict[str, Any] = _plain(metrics)
     return plain
 

@@ -1,13 +1,14 @@
 """Which rows make an update, and in which pieces they go through the model.
 
 * The order of updates is a pure function of (seed, epoch), reshuffled each epoch: a position is one integer.
-* An effective batch (in rows or in tokens, as the config says) is cut into micro-batches by a budget of padded tokens.
-  They are an execution detail: sorted by length, so little is padded, and small enough for the memory.
+* An effective batch (in rows or in tokens, as the config says) is cut into micro-batches by a budget of tokens. They are an
+  execution detail: small enough for the memory, and sorted by length, so little is padded, or nothing where rows are packed.
 * Padding is on the right and a mask says where it is; nothing is ever derived from a token's id.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,28 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 
-SMALL = 512  # padded tokens; a piece below this is not worth splitting, its fixed cost outweighs the padding
+STEP = 16  # tokens: packed rows are read up to a multiple of this, which may be beyond the last one's end
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows lie in a micro-batch."""
+
+    packed: bool = False  # end to end; else side by side, padded to the longest
+    waste: int = 56  # padding tokens that a micro-batch may have: what its fixed cost is worth
+    most: int | None = None  # tokens that a micro-batch has at most, whatever its budget
+
+    def room(self, lengths: np.ndarray) -> int:
+        """Tokens that rows of these lengths take together; packed ones a round number, for there are fewer shapes then."""
+        if self.packed:
+            return -(-(int(lengths.sum()) + STEP - 1) // (2 * STEP)) * 2 * STEP
+        return int(lengths.max()) * len(lengths)
+
+
+PADDED = Layout()
+LAUNCHED = Layout(
+    waste=1024
+)  # on a GPU: a micro-batch costs the launch of its kernels, small or large (reasoned, not measured)
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
@@ -46,21 +68,25 @@ def batches_of_tokens(order: Sequence[int], lengths: np.ndarray, batch_tokens: i
     return [piece.tolist() for piece in np.split(np.asarray(order), cuts)]
 
 
-def micro_batches(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:
-    """Cut `rows` into pieces of at most `micro_tokens` padded tokens, longest rows first.
+def micro_batches(
+    rows: Sequence[int], lengths: np.ndarray, micro_tokens: int, layout: Layout = PADDED
+) -> list[list[int]]:
+    """Cut `rows` into pieces of at most `micro_tokens` tokens, padding included, longest rows first.
 
-    A row that is longer than the budget makes a piece of its own. A piece also ends where going on would pad
-    a row by more than a quarter, unless the piece is still `SMALL`.
+    A row that is longer than the budget makes a piece of its own. A padded piece also ends where going on would waste more than the
+    layout allows.
     """
+    budget = micro_tokens if layout.most is None else min(micro_tokens, layout.most)
     pieces: list[list[int]] = []
-    longest = 0
+    longest = real = 0  # of the last piece
     for row in sorted(rows, key=lambda row: (-int(lengths[row]), row)):
         length = int(lengths[row])
-        full = not pieces or (len(pieces[-1]) + 1) * longest > micro_tokens
-        if full or (length * 5 < longest * 4 and len(pieces[-1]) * longest >= SMALL):
+        taken = real + length if layout.packed else (len(pieces[-1]) + 1) * longest if pieces else 0
+        if not pieces or taken > budget or (not layout.packed and taken - real - length > layout.waste):
             pieces.append([])
-            longest = max(1, length)
+            longest, real = length, 0
         pieces[-1].append(row)
+        real += length
     return pieces
 
 
@@ -73,3 +99,17 @@ def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int, device: to
         ids[row, : len(sequence)] = sequence
         mask[row, : len(sequence)] = 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def gather(
+    forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: int, layout: Layout = PADDED
+) -> np.ndarray:
+    """`forward(rows)`, [rows, …], for all rows in their order, in length-sorted batches of at most `budget` tokens."""
+    found: np.ndarray | None = None
+    for piece in micro_batches(range(len(lengths)), lengths, budget, layout):
+        part = forward(piece).float().cpu().numpy()
+        if found is None:
+            found = np.empty((len(lengths), *part.shape[1:]), dtype=np.float32)
+        found[piece] = part
+    assert found is not None
+    return found

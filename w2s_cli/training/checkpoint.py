@@ -8,10 +8,12 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,8 +24,15 @@ from w2s_cli.store.files import read_json, sync, write_json
 _PATTERN = "checkpoint-*"
 
 
-def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write the state after `step` updates; `state` is anything else (JSON) that the loop needs back."""
+def save(
+    work: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    kept: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the state after `step` updates; `state` is anything else (JSON) that the loop needs back, `kept` further tensors."""
     fault("checkpoint.begin")
     temporary = work / "checkpoint.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -31,6 +40,7 @@ def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    tensors |= {f"kept/{name}": value for name, value in (kept or {}).items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -47,6 +57,12 @@ def save(work: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimiz
     for older in sorted(work.glob(_PATTERN)):
         if older != final:
             shutil.rmtree(older)
+
+
+def load_kept(work: Path) -> dict[str, Tensor]:
+    """The tensors that `save` was given as `kept` for the newest snapshot; call it after `load`, which finds what is damaged."""
+    with safe_open(sorted(work.glob(_PATTERN))[-1] / "tensors.safetensors", framework="pt") as file:
+        return {n.removeprefix("kept/"): file.get_tensor(n) for n in file.keys() if n.startswith("kept/")}  # noqa: SIM118
 
 
 def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@
 * Encoders (BERT, DeBERTa) keep their architecture's own head, initialised from the seed.
 * It is the architecture's AutoModelForSequenceClassification all along, so a saved model is a plain folder that
   transformers loads and that gives the same logits.
+* A pair is two texts in one forward pass: a model with one output (a reward model) has the logits [r(text), r(second)] for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
-from w2s_cli.training.batching import micro_batches, pad
+from w2s_cli.training import packed, token_head
+from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, gather, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.models import attention_for, zero_dropout
@@ -38,18 +40,25 @@ def open_base(
     device: torch.device,
     execution: dict[str, Any],
     max_length: int,
+    head: dict[str, Any] | None = None,
 ) -> Any:
-    """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout."""
+    """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
+
+    `head` {tokens, suffix}: the head starts from the language model's rows of these tokens (`token_head`).
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    _check_head(config, len(classes), folder)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
     zero_dropout(config)
+    rows = token_head.first_rows(folder, tokenizer, head, list(classes), execution) if head else None
     torch.manual_seed(seed)  # heads of encoders are random
     attention = attention_for(device, max_length)
     model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, attention, new_head=True)
     _new_head(model, fresh)
+    token_head.install(model, head, rows)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # the added pad token
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():
@@ -66,6 +75,16 @@ def open_finished(folder: Path, device: torch.device, execution: dict[str, Any],
     attention = attention_for(device, max_length)
     model, _ = open_weights(AutoModelForSequenceClassification, folder, config, attention, new_head=False)
     return model.to(device).eval()
+
+
+def _check_head(config: Any, outputs: int, folder: Path) -> None:
+    """Refuse a finished classifier whose head has another size, as transformers does without saying so."""
+    finished = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or [])
+    if finished and config.num_labels != outputs:
+        raise UserError(
+            f"the model in {folder} is a classifier with {config.num_labels} outputs, and these rows need {outputs} "
+            "(one for pairs of texts, else one for each class): start from the language model that it was made of"
+        )
 
 
 def _new_head(model: Any, fresh: set[str]) -> None:
@@ -89,6 +108,8 @@ def _new_head(model: Any, fresh: set[str]) -> None:
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
     """Hidden state of the last real token, [rows, width] fp32, of a causal model; ids and mask are [rows, tokens]."""
     with autocast(ids.device, precision):
+        if packed.usable(model):
+            return packed.last_states(model, ids, mask).float()
         hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     last = mask.sum(1) - 1  # padding is on the right
     return hidden[torch.arange(len(ids), device=ids.device), last].float()  # type: ignore[no-any-return]
@@ -102,15 +123,58 @@ def logits(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
         return model(input_ids=ids, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
 
 
+def on_rows(
+    model: Any,
+    tokens: TokenRows,
+    rows: Sequence[int],
+    pad_id: int,
+    device: torch.device,
+    precision: str,
+    read: Callable[..., Tensor] = logits,
+) -> Tensor:
+    """`read(model, ids, mask, precision)` for some rows: [rows, width]; for pairs, both texts in one pass: [rows, 2, width]."""
+    sequences = [tokens.ids[row] for row in rows]
+    if tokens.second is not None:
+        sequences += [tokens.second[row] for row in rows]
+    ids, mask = pad(sequences, pad_id, device)
+    found = read(model, ids, mask, precision)
+    return found if tokens.second is None else found.reshape(2, len(rows), -1).transpose(0, 1)
+
+
+def layout_for(model: Any) -> Layout:
+    """How this classifier's rows lie in a micro-batch."""
+    if is_causal(model) and packed.usable(model):
+        return packed.LAYOUT
+    return PADDED if model.device.type == "cpu" else LAUNCHED
+
+
+def class_logits(found: Tensor) -> Tensor:
+    """Logits [rows, classes] from a classifier's outputs [rows, classes] or a reward model's for pairs [rows, 2, 1]."""
+    return found.squeeze(-1) if found.ndim == 3 else found
+
+
 def objective(
-    forward: Callable[[list[int]], Tensor], lengths: np.ndarray, targets: Tensor, loss: Loss, args: dict[str, Any]
+    forward: Callable[[list[int]], Tensor],
+    lengths: np.ndarray,
+    targets: Tensor,
+    loss: Loss,
+    args: dict[str, Any],
+    *,
+    weights: Tensor | None = None,
+    tokens: np.ndarray | None = None,
+    layout: Layout = PADDED,
 ) -> Objective:
     """The training objective: `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
+
+    `weights` [all rows] multiply the targets: for a loss that is linear in them (cross-entropy) the rows' losses. `tokens` are the
+    real tokens of each row where these are not `lengths` (pairs).
 
     The loss sees what it would see if the effective batch went through at once. A loss that is a mean over rows is taken
     per micro-batch. Any other one is computed on the logits of the whole batch, from a first pass without gradients,
     and a second pass sends its gradient with respect to the logits back through each micro-batch.
     """
+    taught = targets if weights is None else targets * weights[:, None]
+    real = lengths if tokens is None else tokens
 
     def loss_of(logits: Tensor, labels: Tensor, progress: float) -> Tensor:
         name = getattr(loss.function, "__name__", "?")
@@ -125,7 +189,7 @@ def objective(
         return value
 
     def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-        pieces = micro_batches(chosen, lengths, micro_tokens)
+        pieces = micro_batches(chosen, lengths, micro_tokens, layout)
         slopes: list[Tensor] | None = None
         whole = torch.zeros(())
         if len(pieces) > 1 and not loss.per_example:
@@ -133,21 +197,21 @@ def objective(
                 known = torch.cat([forward(piece) for piece in pieces])
             known.requires_grad_()
             order = [row for piece in pieces for row in piece]
-            value = loss_of(known, targets[order], progress)
+            value = loss_of(known, taught[order], progress)
             (gradient,) = torch.autograd.grad(value, known)
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
             found = forward(piece)
             share = len(piece) / len(chosen)
             if slopes is None:
-                part = loss_of(found, targets[piece], progress) * share
+                part = loss_of(found, taught[piece], progress) * share
                 value, backward = part.detach(), part
             else:
                 value, backward = whole * share, (found * slopes[number]).sum()
             right = (found.argmax(1) == targets[piece].argmax(1)).sum()
-            tokens, padded = int(lengths[piece].sum()), int(lengths[piece].max()) * len(piece)
+            seen, room = int(real[piece].sum()), layout.room(lengths[piece])
             yield Contribution(
-                backward, {"loss": value, "right": right, "rows": len(piece), "tokens": tokens, "padded": padded}
+                backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
             )
 
     return contributions
@@ -157,16 +221,11 @@ def objective(
 def predict(
     model: Any, tokens: TokenRows, device: torch.device, precision: str, budget: int, read: Callable[..., Tensor]
 ) -> np.ndarray:
-    """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width] float32.
+    """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], or of pairs [rows, 2, width], float32.
 
-    Length-sorted batches of at most `budget` padded tokens, without gradients.
+    Length-sorted batches of at most `budget` tokens, without gradients.
     """
-    found: np.ndarray | None = None
-    for piece in micro_batches(range(len(tokens.ids)), tokens.lengths, budget):
-        ids, mask = pad([tokens.ids[row] for row in piece], 0, device)
-        part = read(model, ids, mask, precision).cpu().numpy()
-        if found is None:
-            found = np.empty((len(tokens.ids), part.shape[1]), dtype=np.float32)
-        found[piece] = part
-    assert found is not None
-    return found
+    layout = layout_for(model)
+    return gather(
+        lambda rows: on_rows(model, tokens, rows, 0, device, precision, read), tokens.taken(layout), budget, layout
+    )

@@ -21,6 +21,7 @@ from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
 from w2s_cli.training import checkpoint
+from w2s_cli.training.stopping import Keeper
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ def train(
     recipe: Recipe,
     ctx: Context,
     kind: str,
+    keeper: Keeper | None = None,
 ) -> dict[str, float]:
     """Train `model` in place, from the newest checkpoint in `ctx.work` if there is one.
 
-    `batches(epoch)` gives the effective batches of an epoch, the same number in each. Returns the sums of the last
-    epoch per update for "loss" and in total for the others, and "steps".
+    `batches(epoch)` gives the effective batches of an epoch, the same number in each. With a `keeper` the model ends with the
+    weights of its best evaluation. Returns the sums of the last epoch per update for "loss" and in total for the others, and "steps".
 
     Raises:
         Stopped: the stage was asked to stop; a checkpoint is written.
@@ -116,10 +118,12 @@ def train(
     if saved is not None:
         first, sums = int(saved["step"]), dict(saved["sums"])
         micro_tokens = min(micro_tokens, int(saved["micro_tokens"]))
+        if keeper is not None:
+            keeper.restore(saved["evaluations"], checkpoint.load_kept(ctx.work))
         ctx.log(f"resumed at step {first}/{total}")
     ctx.cut_metrics(first)
     model.train()
-    examples, tokens, started = 0, 0.0, time.monotonic()
+    examples, tokens, started, done = 0, 0.0, time.monotonic(), first
     epoch, plan = -1, list[list[int]]()
     for step in range(first, total):
         fault(f"{kind}.step")
@@ -146,20 +150,31 @@ def train(
             sums[name] = sums.get(name, 0.0) + value
         examples, tokens, done = examples + len(rows), tokens + update.get("tokens", 0.0), step + 1
         if done % log_every == 0 or done == total:
-            ctx.record_metric(done, loss=update["loss"], lr=rate)
+            ctx.record_metric(done, loss=update["loss"], lr=rate, **_agreement(update))
         ctx.progress(done, total, loss=update["loss"], examples=examples, tokens=tokens)
+        if keeper is not None and keeper.look(model, done, micro_tokens, ctx, last=done == total):
+            ctx.log(f"no gain in {keeper.patience} evaluations: enough after step {done}/{total}")
+            break
         stopping = ctx.stop_requested()
         if done < total and (stopping or ctx.checkpoint_due()):
-            checkpoint.save(
-                ctx.work, done, model, optimizer, {"sums": sums, "micro_tokens": micro_tokens, "total": total}
-            )
+            state: dict[str, Any] = {"sums": sums, "micro_tokens": micro_tokens, "total": total}
+            if keeper is not None:
+                state["evaluations"] = keeper.evaluations
+            checkpoint.save(ctx.work, done, model, optimizer, state, keeper.weights if keeper is not None else None)
             ctx.log(f"checkpoint at step {done}/{total}")
         if stopping and done < total:
             raise Stopped
+    if keeper is not None:
+        keeper.put_back(model)
     seconds = time.monotonic() - started
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
-    in_last_epoch = (total - 1) % per_epoch + 1
-    return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": total}
+    in_last_epoch = (done - 1) % per_epoch + 1
+    return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
+
+
+def _agreement(update: dict[str, float]) -> dict[str, float]:
+    """The share of an update's rows whose predicted class is their label's, before the update; empty for other objectives."""
+    return {"agreement": update["right"] / update["rows"]} if {"right", "rows"} <= set(update) else {}
 
 
 def _gradients(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.training.pretrained import fuse_activations
 
 
 def quiet() -> None:
@@ -54,9 +55,11 @@ def fresh_language_model(
     torch.manual_seed(seed)
     attention = attention_for(device, max_length)
     try:
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
     except (ValueError, TypeError) as error:
         raise UserError(f"architecture {model_type}: {error}") from error
+    fuse_activations(model)
+    return model
 
 
 def zero_dropout(config: Any) -> None:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
-from w2s_cli.training.batching import micro_batches, pad
+from w2s_cli.training import packed
+from w2s_cli.training.batching import PADDED, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 
@@ -55,9 +56,12 @@ def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor
     """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens]."""
     targets, real = ids[:, 1:], mask[:, 1:].bool()
     with autocast(ids.device, precision):
-        hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state  # [rows, tokens-1, width]
+        if packed.usable(model):
+            hidden = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [targets, width]
+        else:
+            hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real]
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
-    return _ChunkedLoss.apply(hidden[real], model.get_output_embeddings().weight, targets[real], dtype)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets[real], dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def objective(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device, precision: str) -> Objective:
@@ -66,11 +70,13 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device
 
     def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
         targets = int(lengths[list(chosen)].sum()) - len(chosen)
-        for piece in micro_batches(chosen, lengths, micro_tokens):
+        layout = packed.LAYOUT if packed.usable(model) else PADDED
+        for piece in micro_batches(chosen, lengths, micro_tokens, layout):
             ids, mask = pad([rows[row] for row in piece], 0, device)
             loss = summed_loss(model, ids, mask, precision) / targets
             yield Contribution(
-                loss, {"loss": loss.detach(), "tokens": int(lengths[piece].sum()), "padded": ids.numel()}
+                loss,
+                {"loss": loss.detach(), "tokens": int(lengths[piece].sum()), "padded": layout.room(lengths[piece])},
             )
 
     return contributions
@@ -81,7 +87,7 @@ def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device
     """Mean loss per target over `rows`, in nats, without gradients; `budget` is in padded tokens per piece."""
     lengths = np.array([len(row) for row in rows])
     total = 0.0
-    for piece in micro_batches(range(len(rows)), lengths, budget):
+    for piece in micro_batches(range(len(rows)), lengths, budget, packed.LAYOUT if packed.usable(model) else PADDED):
         ids, mask = pad([rows[row] for row in piece], 0, device)
         total += float(summed_loss(model, ids, mask, precision))
     return total / int(lengths.sum() - len(rows))
@@ -96,6 +102,6 @@ def check_output_layer(model: Any, row: np.ndarray, device: torch.device) -> Non
     found = summed_loss(model, ids, mask, "fp32")
     if not torch.allclose(expected, found, rtol=1e-3):
         raise UserError(
-            f"pretrain: architecture {model.config.model_type} changes its logits after the output layer, "
+            f"next-token training: architecture {model.config.model_type} changes its logits after the output layer, "
             "which is not supported; use gpt2, llama, qwen2, qwen3, opt or gpt_neox"
         )

@@ -175,7 +175,18 @@ def open_weights(
                 f"the checkpoint in {folder} is not a {config.model_type} of its config.json: it {what} "
                 f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
             )
+    fuse_activations(model)
     return model, missing
+
+
+def fuse_activations(model: Any) -> None:
+    """Put torch's one-pass tanh-GELU where an architecture (GPT-2) spells the same formula out in eight passes over memory."""
+    from transformers.activations import GELUTanh, NewGELUActivation
+
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, GELUTanh())
 
 
 def _in_trunk(name: str, model: Any) -> bool:

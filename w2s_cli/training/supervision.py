@@ -1,10 +1,13 @@
 """Rows of a pool, and what a model is taught about them: ground truth or another model's labels.
 
-Labels are joined to rows by id, never by position. What cannot be a label (NaN, outside [0, 1], not summing to 1, an
-unknown class) is refused with the file and the row.
+* Labels are joined to rows by id, never by position. What cannot be a label (NaN, outside [0, 1], not summing to 1, an
+  unknown class) is refused with the file and the row.
+* A row whose label says covered=false has none: it is left out, and counted.
+* Pairs are rows of two texts, with class 1 = the second is preferred. Their model has one output, the reward r of a text; its
+  two class logits are [r(text), r(second)], so P(class 1) = sigmoid(r(second) - r(text)) (Bradley-Terry).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ import pyarrow.parquet as pq
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import read_json
+
+REWARD = "reward"  # the one output of a model for pairs
 
 
 @dataclass(frozen=True)
@@ -23,18 +28,45 @@ class Rows:
     texts: list[str]
     labels: np.ndarray  # [rows] ground truth, int
     classes: list[str]  # names
+    second: list[str] | None = None  # of pairs: the other text
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs of a model for these rows: the classes, or of pairs the reward."""
+        return [REWARD] if self.second is not None else self.classes
+
+    def only(self, chosen: np.ndarray) -> "Rows":
+        """The rows where `chosen` [rows] is true."""
+        at = np.flatnonzero(chosen)
+        ids, texts = [self.ids[row] for row in at], [self.texts[row] for row in at]
+        second = None if self.second is None else [self.second[row] for row in at]
+        return replace(self, ids=ids, texts=texts, labels=self.labels[at], second=second)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a training sees."""
+
+    rows: Rows  # those that have a label
+    targets: np.ndarray  # [rows, classes] float32
+    weights: np.ndarray | None  # [rows] float64: factors of each row's loss
+    uncovered: int | None  # rows left out; None: the labels say nothing of coverage
 
 
 def read_rows(folder: Path) -> Rows:
-    """The rows artifact in `folder`; UserError if it is empty or a label is not one of its classes."""
+    """The rows artifact in `folder`; UserError if it is empty, a label is not one of its classes, or pairs have not two classes."""
     path = folder / "rows.parquet"
-    table = pq.read_table(path, columns=["id", "text", "label"])
+    paired = "second" in pq.read_schema(path).names
+    table = pq.read_table(path, columns=["id", "text", "label", *(["second"] if paired else [])])
     labels = table["label"].to_numpy()
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows: raise the limit of its pool")
     manifest = read_json(folder / "manifest.json") or {}
     names = manifest.get("metrics", {}).get("classes")
-    classes = [str(name) for name in names] if names else [str(c) for c in range(int(np.nanmax(labels)) + 1)]
+    count = 2 if paired else int(np.nanmax(labels)) + 1
+    classes = [str(name) for name in names] if names else [str(c) for c in range(count)]
+    if paired and len(classes) != 2:
+        raise UserError(f"{path} holds pairs, whose classes are two (first or second preferred), and names {classes}")
     wrong = np.flatnonzero(~np.isin(labels, np.arange(len(classes))))
     ids = table["id"].to_pylist()
     if len(wrong):
@@ -42,50 +74,129 @@ def read_rows(folder: Path) -> Rows:
             f"{path}: the label of row {ids[wrong[0]]} is {labels[wrong[0]]}, but the classes are 0 to {len(classes) - 1} "
             f"({len(wrong)} such rows)"
         )
-    return Rows(path, ids, table["text"].to_pylist(), labels.astype(np.int64), classes)
+    second = table["second"].to_pylist() if paired else None
+    return Rows(path, ids, table["text"].to_pylist(), labels.astype(np.int64), classes, second)
 
 
-def targets(rows: Rows, labels: Path | None, kind: str) -> np.ndarray:
-    """What to train on, [rows, classes] float32: the label artifact in folder `labels`, or (None) the ground truth.
+def check_outputs(outputs: int, rows: Rows, folder: Path) -> None:
+    """Refuse a model with `outputs` outputs, from `folder`, for rows of the other form: pairs, or single texts."""
+    if rows.second is not None and outputs != 1:
+        raise UserError(
+            f"{folder} is a classifier of {outputs} classes, and {rows.path} holds pairs of texts: "
+            "use a reward model, which is a model that was trained on pairs"
+        )
+    if rows.second is None and outputs == 1:
+        raise UserError(
+            f"{folder} is a reward model, trained on pairs of texts, and {rows.path} holds single texts: "
+            "use a classifier that was trained on such rows, or a data set of pairs"
+        )
 
-    kind="hard" replaces probabilities by the one-hot of their largest (the first of equals).
+
+def lesson(
+    rows: Rows, labels: Path | None, form: str, sharpening: float | None = None, weights: Path | None = None
+) -> Lesson:
+    """What to train on: the label artifact in folder `labels`, or (None) the ground truth.
+
+    Args:
+        form: "soft": the probabilities. "hard": the one-hot of the largest (the first of equals). "sharpened": p^(1/T),
+            renormalised, with T = `sharpening`.
+        weights: folder of weights.parquet (id, weight), for the same rows.
 
     Raises:
-        UserError: ids differ, a label is no distribution over the classes, or hard labels are all of one class.
+        UserError: ids differ, a label is no distribution over the classes, none is covered, or hard labels are all of one class.
+    """
+    used, found, uncovered = probabilities(rows, labels)
+    path = rows.path if labels is None else labels / "labels.parquet"
+    match form:
+        case "soft":
+            taught = found
+        case "hard":
+            taught = np.eye(found.shape[1], dtype=np.float32)[found.argmax(1)]
+        case "sharpened":
+            taught = sharpened(found, sharpening)
+        case _:
+            raise UserError(f'labels={form} is unknown; use "soft", "hard" or "sharpened"')
+    classes = found.argmax(1)
+    if (labels is None or form == "hard") and len(rows.ids) > 1 and len(np.unique(classes)) == 1:
+        covered = "covered " if uncovered else ""
+        raise UserError(
+            f"{path}: all {len(used.ids)} {covered}labels are class {int(classes[0])}; there is nothing to learn from them"
+        )
+    kept = None
+    if weights is not None:
+        at = {name: row for row, name in enumerate(rows.ids)}
+        kept = _weights(weights / "weights.parquet", rows)[[at[name] for name in used.ids]]
+        if not kept.any():
+            raise UserError(f"{weights / 'weights.parquet'}: all weights are 0; there is nothing to learn from")
+    return Lesson(used, taught, kept, uncovered)
+
+
+def sharpened(p: np.ndarray, temperature: float | None) -> np.ndarray:
+    """p^(1/T) renormalised, [rows, classes] float32; T below 1 moves towards hard labels, T = 1 changes nothing.
+
+    Raises:
+        UserError: no temperature, or one that is not above 0.
+    """
+    if temperature is None or not temperature > 0:
+        raise UserError(
+            f"labels=sharpened needs a temperature above 0, and sharpening={temperature}; for 0 use labels=hard"
+        )
+    exact = p.astype(np.float64)
+    powered = (exact / exact.max(1, keepdims=True)) ** (1 / temperature)  # the largest stays 1, so nothing overflows
+    return (powered / powered.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def probabilities(rows: Rows, labels: Path | None) -> tuple[Rows, np.ndarray, int | None]:
+    """The rows that have a label, their p [rows, classes] float32, and how many have none (None: nothing is said of it).
+
+    Without `labels`: the one-hot ground truth of all rows.
     """
     count = len(rows.classes)
     if labels is None:
-        found, path = np.eye(count, dtype=np.float32)[rows.labels], rows.path
-    else:
-        path = labels / "labels.parquet"
-        found = _probabilities(path, rows, count)
-    if kind not in ("soft", "hard"):
-        raise UserError(f'labels={kind} is unknown; use "soft" or "hard"')
-    hard: np.ndarray = np.eye(count, dtype=np.float32)[found.argmax(1)]
-    if (labels is None or kind == "hard") and len(rows.ids) > 1 and len(np.unique(hard.argmax(1))) == 1:
+        return rows, np.eye(count, dtype=np.float32)[rows.labels], None
+    path = labels / "labels.parquet"
+    partial = "covered" in pq.read_schema(path).names
+    table = pq.read_table(path, columns=["id", "p", *(["covered"] if partial else [])])
+    at = _joined(table["id"].to_pylist(), rows, path, "label")
+    covered = table["covered"].to_numpy(zero_copy_only=False).astype(bool)[at] if partial else np.ones(len(at), bool)
+    if not covered.any():
         raise UserError(
-            f"{path}: all {len(rows.ids)} labels are class {int(hard[0].argmax())}; there is nothing to learn from them"
+            f"{path}: none of its {len(at)} rows is covered, so there is nothing to learn from; keep more of them"
         )
-    return hard if kind == "hard" else found
-
-
-def _probabilities(path: Path, rows: Rows, count: int) -> np.ndarray:
-    """The p column of a labels file in the order of `rows`, [rows, classes] float32."""
-    table = pq.read_table(path, columns=["id", "p"])
-    at = {name: row for row, name in enumerate(table["id"].to_pylist())}
-    missing = [name for name in rows.ids if name not in at]
-    if missing or len(at) != len(rows.ids):
-        what = (
-            f"no label for row {missing[0]} ({len(missing)} such rows)"
-            if missing
-            else "labels of rows that are not in the pool"
-        )
-        raise UserError(f"{path} and {rows.path} are about different rows: {what}")
+    used = rows.only(covered) if partial else rows
     lists = table["p"].to_pylist()
-    for name in rows.ids:
-        p = np.asarray(lists[at[name]], dtype=np.float64)
+    chosen = [lists[row] for row in at[covered]]
+    for name, values in zip(used.ids, chosen, strict=True):
+        p = np.asarray(values, dtype=np.float64)
         if p.shape != (count,):
             raise UserError(f"{path}: row {name} has {p.size} probabilities, but there are {count} classes")
         if not (np.all(p >= 0) and abs(p.sum() - 1) < 1e-3):  # also catches NaN
             raise UserError(f"{path}: the label of row {name} is {p.tolist()}: not probabilities that sum to 1")
-    return np.array([lists[at[name]] for name in rows.ids], dtype=np.float32)
+    return used, np.array(chosen, dtype=np.float32), int((~covered).sum()) if partial else None
+
+
+def _weights(path: Path, rows: Rows) -> np.ndarray:
+    """The weights of all `rows`, in their order: [rows] float64."""
+    table = pq.read_table(path, columns=["id", "weight"])
+    at = _joined(table["id"].to_pylist(), rows, path, "weight")
+    found: np.ndarray = table["weight"].to_numpy(zero_copy_only=False).astype(np.float64)[at]
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        raise UserError(
+            f"{path}: the weight of row {rows.ids[wrong[0]]} is {found[wrong[0]]}: it must be a number from 0 up"
+        )
+    return found
+
+
+def _joined(found: list[str], rows: Rows, path: Path, what: str) -> np.ndarray:
+    """Where each of `rows` stands among the ids `found` of a file; UserError unless both hold the same ids."""
+    at = {name: row for row, name in enumerate(found)}
+    missing = [name for name in rows.ids if name not in at]
+    if missing or len(at) != len(rows.ids):
+        problem = (
+            f"no {what} for row {missing[0]} ({len(missing)} such rows)"
+            if missing
+            else f"{what}s of rows that are not in the pool"
+        )
+        raise UserError(f"{path} and {rows.path} are about different rows: {problem}")
+    return np.array([at[name] for name in rows.ids])

@@ -3,6 +3,7 @@
 * A pad token that no text produces: where the tokenizer has none, or uses its end-of-text token, `<|pad|>` is added. Then
   transformers' own classification forward, which finds the last token by "id ≠ pad", agrees with the mask for any text.
 * A text longer than the limit is cut on the chosen side and counted; it is never dropped, so all models see the same rows.
+* A pair is two texts that go through the model in one forward pass, so both are padded to the longer one: that is its length.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.errors import UserError
+from w2s_cli.training.batching import Layout
 from w2s_cli.training.pretrained import open_part
 
 PAD = "<|pad|>"
@@ -20,15 +22,30 @@ PAD = "<|pad|>"
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Encoded texts."""
+    """Encoded texts, or pairs of them."""
 
     ids: list[np.ndarray]  # each [tokens], int32
-    lengths: np.ndarray  # [rows]
+    lengths: np.ndarray  # [rows] tokens that a row takes by itself; of a pair twice its longer text
     truncated: int  # rows that were cut
+    second: list[np.ndarray] | None = None  # of pairs: the other text
 
     def part(self, start: int, end: int) -> "TokenRows":
         """Rows start … end-1."""
-        return TokenRows(self.ids[start:end], self.lengths[start:end], self.truncated)
+        second = None if self.second is None else self.second[start:end]
+        return TokenRows(self.ids[start:end], self.lengths[start:end], self.truncated, second)
+
+    @property
+    def real(self) -> np.ndarray:
+        """Tokens of each row without any padding, [rows]."""
+        if self.second is None:
+            return self.lengths
+        return np.array(
+            [len(one) + len(other) for one, other in zip(self.ids, self.second, strict=True)], dtype=np.int64
+        )
+
+    def taken(self, layout: Layout) -> np.ndarray:
+        """Tokens that a row adds to a micro-batch of this layout, [rows]."""
+        return self.real if layout.packed else self.lengths
 
     def summary(self) -> dict[str, Any]:
         """What the metrics say about truncation."""
@@ -56,8 +73,22 @@ def context_limit(config: Any, tokenizer: Any, max_length: int) -> int:
     return int(min(max_length, positions, stated))
 
 
-def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> TokenRows:
-    """Token rows of at most `limit` tokens, with the tokenizer's own special tokens; an empty text is one end token."""
+def encode(tokenizer: Any, texts: Sequence[str], limit: int, second: Sequence[str] | None = None) -> TokenRows:
+    """Token rows of at most `limit` tokens a text, with the tokenizer's own special tokens; an empty text is one end token.
+
+    `second`, if given, holds the other text of each row. A pair counts as cut if one of its texts is.
+    """
+    rows, cut = _encoded(tokenizer, texts, limit)
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    if second is None:
+        return TokenRows(rows, lengths, len(cut))
+    others, cut_too = _encoded(tokenizer, second, limit)
+    longer = np.maximum(lengths, np.array([len(row) for row in others], dtype=np.int64))
+    return TokenRows(rows, 2 * longer, len(cut | cut_too), others)
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[np.ndarray], set[int]]:
+    """Token ids of each text, and which texts were cut."""
     encoded: list[list[int]] = tokenizer(list(texts))["input_ids"] if len(texts) else []
     long = [row for row, ids in enumerate(encoded) if len(ids) > limit]
     if long:
@@ -65,5 +96,4 @@ def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> TokenRows:
         for row, ids in zip(long, cut, strict=True):
             encoded[row] = ids
     end = next((i for i in (tokenizer.eos_token_id, tokenizer.bos_token_id) if i is not None), 0)
-    rows = [np.array(ids or [end], dtype=np.int32) for ids in encoded]
-    return TokenRows(rows, np.array([len(row) for row in rows], dtype=np.int64), len(long))
+    return [np.array(ids or [end], dtype=np.int32) for ids in encoded], set(long)

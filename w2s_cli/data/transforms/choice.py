@@ -15,6 +15,8 @@ def choice(
     choices: Sequence[str] | str,
     answer: str | None = None,
     exclude: Sequence[str] = (),
+    first: int = 0,
+    by_text: bool = False,
 ) -> dict[str, Any] | None:
     """Add `answer` (the option shown), `label` (1: it is right) and `listed` ("A) …" lines of all options).
 
@@ -26,11 +28,13 @@ def choice(
             (`{text: [...], label: [...]}` as on the hub); null: the first of `choices` is.
         exclude: options with one of these words in them are never shown, since they would give the label away. A
             row whose right option is one of them is left out.
+        first: the number of the first option, where `answer` is a number.
+        by_text: `answer` holds the right option itself.
 
     Returns None for a row without a right option or without a wrong one.
     """
     options, names = _options(row, choices)
-    right = 0 if answer is None else _position(row[answer], names)
+    right = 0 if answer is None else _position(row[answer], options if by_text else names, None if by_text else first)
     if right is None or not 0 <= right < len(options):
         return None
     shown = [number for number, text in enumerate(options) if not any(word.lower() in text.lower() for word in exclude)]
@@ -54,9 +58,9 @@ def _options(row: dict[str, Any], choices: Sequence[str] | str) -> tuple[list[st
     return options, [str(name) for name in names] if names and len(names) == len(options) else letters
 
 
-def _position(value: Any, names: Sequence[str]) -> int | None:
-    """Which option a source's answer means: its name, else its number."""
+def _position(value: Any, names: Sequence[str], first: int | None) -> int | None:
+    """Which option a source's answer means: its name, else its number counted from `first` (null: it is no number)."""
     text = str(value).strip()
     if text in names:
         return names.index(text)
-    return int(text) if text.isdecimal() else None
+    return int(text) - first if text.isdecimal() and first is not None else None

@@ -1,83 +1,34 @@
-"""Figures at the width of a paper's column; matplotlib is imported by the functions, and drawn without a display.
+"""Bars of weak supervisor, student and ceiling, a few settings side by side, with PGR.
 
 * The share of the largest class, what a model without knowledge gets, is a dashed line, and its label stands beside the axes, where
   it covers nothing. Bars stand on the floor of the axis, which is below that line and below every interval: a value under the line
   is a short bar, never one that hangs.
 * A PGR without an interval is shown as a dash, as in the tables: its gap may be nothing.
-* Okabe-Ito colours, which stay apart for colour-blind readers and in grey.
-* The same metrics give the same bytes of PNG, SVG and PDF: no dates, and ids from a fixed salt.
 """
 
 import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.errors import UserError
+from w2s_cli.plots.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
 from w2s_cli.tables import number, pgr_bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
-SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-COLUMN_INCHES, PAGE_INCHES = 3.3, 6.8
 GROUPS_IN_A_COLUMN = 3
 LEAST_MARGIN = 0.01  # of accuracy, below and above what is drawn
-LETTERS_PER_INCH = 16  # of the title and the names; longer ones are broken
-STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
-    "font.size": 7,
-    "axes.labelsize": 7.5,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 2.5,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,  # TrueType: many publishers refuse matplotlib's default type 3
-    "svg.hashsalt": "w2s",
-    "savefig.dpi": 300,
-}
 
 
-def plot_run(runs: Mapping[str, Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Draw weak supervisor, student and ceiling with their intervals, and PGR; several runs side by side.
-
-    Args:
-        runs: name (of the method, loss, …) → metrics of an evaluate or summary stage; a single run's name is
-            not shown.
-        path: the picture; its suffix (.png, .svg, .pdf) is its format.
-
-    Raises:
-        UserError: an unknown suffix, nothing to draw, or a path that cannot be written.
-    """
-    metadata = SUFFIXES.get(path.suffix.lower())
-    if metadata is None:
-        raise UserError(f'{path}: cannot draw a "{path.suffix}" file; use one of {", ".join(SUFFIXES)}')
-    if not runs:
-        raise UserError("no finished run to draw; run w2s train first")
-    import matplotlib
-
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        try:
-            draw(runs, title).savefig(path, metadata=metadata)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
-
-
-def draw(runs: Mapping[str, Mapping[str, Any]], title: str = "") -> "Figure":
-    """The figure of `plot_run`, in matplotlib's present settings."""
-    from matplotlib.figure import Figure
-
-    inches = COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES
-    figure = Figure(figsize=(inches, 2.3), layout="constrained")
+def bars(runs: Mapping[str, Mapping[str, Any]], title: str = "", inches: float | None = None) -> "Figure":
+    """The figure, in matplotlib's present settings; without `inches` it is as wide as the groups need."""
+    inches = inches or (COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES)
+    figure = new_figure(inches, 2.3)
     axes = figure.add_subplot()
     _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
     if len(runs) == 1:
-        _single(axes, next(iter(runs.values())))
+        _single(axes, next(iter(runs.values())), inches)
     else:
         _groups(axes, runs, int((inches - 0.8) / len(runs) * LETTERS_PER_INCH))
     return figure
@@ -115,7 +66,7 @@ def _chance_label(axes: "Axes", level: float) -> None:
         ha="left",
         va="center",
         color="0.35",
-        fontsize=6,
+        fontsize=7,
     )
 
 
@@ -139,7 +90,7 @@ def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, 
         axes.scatter(spread, seeds, s=4, color="white", edgecolor="0.1", linewidth=0.4, zorder=5)
 
 
-def _single(axes: "Axes", metrics: Mapping[str, Any]) -> None:
+def _single(axes: "Axes", metrics: Mapping[str, Any], inches: float) -> None:
     """One run: a bar per role with its figure, and the gap beside them with the recovered part filled."""
     roles = [role for role in COLOURS if role in metrics]
     for x, role in enumerate(roles):
@@ -148,11 +99,17 @@ def _single(axes: "Axes", metrics: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
     right = len(roles) - 0.5
     if "pgr" in metrics:
-        right = len(roles) + 0.85
+        right = _room(len(roles) - 0.3, max(map(len, _pgr(metrics["pgr"]))), inches)
         _gap(axes, len(roles) - 0.3, metrics)
     axes.set_xlim(-0.5, right)
     _chance(axes, -0.5, right, metrics["majority"])
     _chance_label(axes, metrics["majority"])
+
+
+def _room(x: float, letters: int, inches: float) -> float:
+    """Where the axis ends, so that so many letters beside `x` end before it: the largest class is named there."""
+    text, width = 0.058 * letters + 0.12, inches - 0.95  # inches, without the labels left and right of the axes
+    return max(x + 1.15, (0.5 * text + x * width) / (width - text))
 
 
 def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
@@ -184,7 +141,7 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
         textcoords="offset points",
         ha="left",
         va="top",
-        fontsize=6,
+        fontsize=7,
         bbox=paper,
         zorder=4,
     )
@@ -229,5 +186,5 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -
         handleheight=0.9,
         columnspacing=1,
         borderaxespad=0.2,
-        fontsize=6.5,
+        fontsize=7,
     )

@@ -1,0 +1,55 @@
+"""What a training keeps for its backward pass is that of one micro-batch, whatever the effective batch and the loss."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.test_models import CPU
+from tests.test_packed import opened
+from w2s_cli.losses import load_loss
+from w2s_cli.training import classifier
+from w2s_cli.training.tokens import TokenRows
+
+
+class Kept:
+    """A tensor that autograd keeps, counted while it is alive."""
+
+    now = most = 0
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.bytes = tensor, tensor.numel() * tensor.element_size()
+        Kept.now += self.bytes
+        Kept.most = max(Kept.most, Kept.now)
+
+    def __del__(self) -> None:
+        Kept.now -= self.bytes
+
+
+def most_kept(model: Any, batch: int, loss: str) -> int:
+    """Bytes that autograd holds at most during an update of `batch` rows of 30 tokens."""
+    ids = np.random.default_rng(0).integers(0, 90, (batch, 30)).astype(np.int32)
+    tokens = TokenRows(list(ids), np.full(batch, 30), 0)
+
+    def forward(piece: list[int]) -> torch.Tensor:
+        return classifier.on_rows(model, tokens, piece, 0, CPU, "fp32")
+
+    p = torch.rand(batch, generator=torch.Generator().manual_seed(0))
+    targets, layout = torch.stack([1 - p, p], 1), classifier.layout_for(model)
+    objective = classifier.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
+    Kept.now = Kept.most = 0
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        for part in objective(range(batch), 0.5, 240):
+            part.backward.backward()  # type: ignore[no-untyped-call]
+    assert Kept.most > 0
+    return Kept.most
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])  # packed and padded
+@pytest.mark.parametrize("loss", ["xent", "logconf", "product"])
+def test_what_is_kept_does_not_grow_with_the_effective_batch(tmp_path: Path, family: str, loss: str) -> None:
+    model = opened(tmp_path, family).train()
+    small, large = most_kept(model, 8, loss), most_kept(model, 256, loss)
+    assert large <= 1.05 * small

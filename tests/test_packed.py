@@ -1,0 +1,136 @@
+"""Packed rows: the same numbers as padded ones, no padding, and who is padded all the same."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests.tiny_models import ENCODERS, FAMILIES, make_model
+from w2s_cli.training import classifier, packed
+from w2s_cli.training.batching import Layout, micro_batches
+from w2s_cli.training.device import autocast
+from w2s_cli.training.packed_attention import LONG, attention, runs
+from w2s_cli.training.tokens import open_tokenizer
+
+CPU = torch.device("cpu")
+LENGTHS = [30, 20, 20, 9, 1]  # a piece: sorted
+
+
+def opened(folder: Path, family: str) -> Any:
+    base = make_model(folder, family)
+    tokenizer = open_tokenizer(base, "left", trust_remote_code=False)
+    return classifier.open_base(base, tokenizer, ["a", "b"], 0, CPU, {}, 48)
+
+
+def some_rows() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.randint(0, 200, (len(LENGTHS), max(LENGTHS)), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long()
+    return ids, mask
+
+
+def gradients(model: Any, value: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    value.square().sum().backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODERS])
+def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: str, last: bool) -> None:
+    model = opened(tmp_path, family).train()
+    assert packed.usable(model)
+    model.double()  # so that what differs is not rounding
+    ids, mask = some_rows()
+    states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    if last:
+        expected, found = states[torch.arange(len(ids)), mask.sum(1) - 1], packed.last_states(model, ids, mask)
+    else:
+        expected, found = states[mask.bool()], packed.all_states(model, ids, mask)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # rotations are fp32 all the same
+    known, seen = gradients(model, expected), gradients(model, found)
+    assert known.keys() == seen.keys()
+    for name in known:
+        rounding = (
+            2e-4 if family in ("qwen2", "llama") else 2e-6
+        )  # their norms compute in fp32, and a row of one word is scaled up
+        torch.testing.assert_close(seen[name], known[name], atol=rounding, rtol=1e-6)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("lengths", [[300, 70, 70, 65, 3, 1], [LONG + 30, 500, 20, 20]])
+def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) -> None:
+    random = np.random.default_rng(0)
+    total = Layout(packed=True).room(np.array(lengths))
+    queries = len(lengths) if last else total
+    q, k, v = random.normal(size=(4, queries, 8)), *random.normal(size=(2, 2, total, 8))  # two heads of q to one of k
+    tensors = [torch.from_numpy(x[None].astype(np.float32)).requires_grad_() for x in (q, k, v)]
+    out = attention(*tensors, 0.3, runs(lengths, torch.float32, last=last))  # type: ignore[call-arg]
+    start = 0
+    for row, length in enumerate(lengths):
+        at = slice(row, row + 1) if last else slice(start, start + length)
+        for head in range(4):
+            keys, values = k[head // 2, start : start + length], v[head // 2, start : start + length]
+            scores = 0.3 * q[head, at] @ keys.T
+            if not last:
+                scores[np.triu_indices(length, 1)] = -np.inf
+            share = np.exp(scores - scores.max(1, keepdims=True))
+            expected = share / share.sum(1, keepdims=True) @ values
+            np.testing.assert_allclose(out[0, at, head].detach(), expected, atol=1e-5)
+        start += length
+    out[:, : len(lengths) if last else start].square().sum().backward()  # type: ignore[no-untyped-call]
+    for tensor in tensors:
+        assert tensor.grad is not None
+        assert torch.isfinite(tensor.grad).all()
+        assert (last and tensor is tensors[0]) or not tensor.grad[
+            :, :, start:
+        ].any()  # nothing from behind the last row
+
+
+def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path: Path) -> None:
+    model = opened(tmp_path, "qwen2")
+    ids, mask = some_rows()
+    with torch.no_grad():
+        with autocast(CPU, "bf16"):
+            assert packed.usable(model)  # whoever asks first: it is tried in fp32
+            found = packed.last_states(model, ids, mask).float()
+            model._w2s_packed = False
+            padded = classifier.last_token_features(model, ids, mask, "bf16")
+        exact = classifier.last_token_features(model, ids, mask, "fp32")
+    assert (found - exact).abs().mean() < 1.5 * (padded - exact).abs().mean()
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_encoders_are_padded(tmp_path: Path, family: str) -> None:
+    assert not packed.usable(opened(tmp_path, family))
+
+
+def test_a_sliding_window_and_attention_outside_the_interface_are_padded() -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 99}
+    window = {"intermediate_size": 64, "num_key_value_heads": 2, "sliding_window": 8}
+    for family, fields in (("mistral", window), ("bloom", {}), ("gptj", {"rotary_dim": 8})):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **small, **fields)).eval()
+        assert not packed.usable(model), family
+
+
+def test_gradient_checkpointing_is_padded_and_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = opened(tmp_path, "gpt2")
+    before = model.config._attn_implementation
+    assert packed.usable(model)
+    assert (model.config._attn_implementation, "forward" in vars(model.transformer.h[-1])) == (before, False)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    assert not packed.usable(model)
+
+
+def test_pieces_are_full_and_padding_is_below_a_twentieth() -> None:
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(5.27, 0.6, 480), 20, 512).astype(int)
+    layouts = {"packed": packed.LAYOUT, "padded": Layout()}
+    for name, layout in layouts.items():
+        pieces = [p for at in range(0, 480, 32) for p in micro_batches(range(at, at + 32), lengths, 8192, layout)]
+        assert sorted(row for piece in pieces for row in piece) == list(range(480))
+        share = sum(layout.room(lengths[piece]) for piece in pieces) / lengths.sum()
+        assert share <= 1.055, name
+        assert all(lengths[piece].sum() <= 2048 for piece in pieces if layout.packed)

@@ -1,0 +1,48 @@
+"""What a sweep over models, losses and seeds really runs, counted from the records in the store."""
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SWEEP = [
+    "weak=wordnet-xs,wordnet-s",
+    "strong=wordnet-s,wordnet-m,wordnet-l",
+    "loss=xent,logconf,product",
+    "seed=0,1,2",
+    "debug=tiny",
+    "outputs=outputs",
+]
+
+
+def records(folder: Path) -> Counter[tuple[str, str]]:
+    """(kind, stage name) of every finished stage in the store."""
+    found: Counter[tuple[str, str]] = Counter()
+    for record in (folder / "outputs" / "stages").glob("*/*/record.json"):
+        job = json.loads((record.parent / "stage.json").read_text())
+        found[job["kind"], job["name"]] += 1
+    return found
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_each_model_once_and_a_second_command_nothing(
+    w2s: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    first = w2s("train", "-m", *SWEEP, timeout=600)
+    counted = records(tmp_path)
+    trained = {name: count for (kind, name), count in counted.items() if kind == "finetune"}
+    assert trained == {"weak": 6, "ceiling": 9, "student": 54}
+    scored = {name: count for (kind, name), count in counted.items() if kind == "label"}
+    assert scored == {"labels": 6, "weak_test": 6, "ceiling_test": 9, "student_test": 54}
+    assert sum(count for (kind, _), count in counted.items() if kind == "evaluate") == 54
+    assert counted["summary", "summary"] == 18
+    assert f"54 jobs ask for 612 stages, 219 of them distinct: {counted.total()} ran, 0 cached" in first.stdout
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "stages").glob("*/*/record.json")}
+    again = w2s("train", "-m", *SWEEP)
+    assert "54 jobs ask for 612 stages, 219 of them distinct: all cached" in again.stdout
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "stages").glob("*/*/record.json")
+    } == times

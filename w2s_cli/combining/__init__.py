@@ -1,0 +1,146 @@
+"""Combination rules: several supervisors' labels become one; one file each, with one public function of the file's name.
+
+    def majority(votes, *, …) -> Combined
+
+* `votes` says who labelled what, and how; the keyword arguments are the `args` of `configs/combine/<name>.yaml`.
+* A supervisor may abstain on a row; what its `p` holds there is never read. A row on which nobody voted (or that the rule
+  drops) is not covered, and has the class balance as its probabilities: a number that can be averaged, but no label.
+* A vote is the argmax of a supervisor's probabilities, a tie goes to the lower class, as everywhere (statistics.figures).
+* To add one: put `combining/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.statistics.figures import Floats, Integers, predicted
+
+SMALLEST = 1e-7  # probability that stands for 0 in a logarithm, as in imported labels
+ABSTAINED = -1  # in place of a class
+
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What the supervisors said about the rows of one pool; rows and classes in one order for all of them."""
+
+    p: Floats  # [supervisors, rows, classes]; rows sum to 1 where voted
+    voted: Booleans  # [supervisors, rows]; False: that supervisor abstains there
+    weights: Floats | None = None  # [supervisors], log-odds of being right; None: nobody knows
+    student_p: Floats | None = None  # [rows, classes], of the current student
+    prior: Floats | None = None  # [classes], the class balance if it is known
+
+
+@dataclass(frozen=True)
+class Combined:
+    """One label a row, and what the rule found out about the supervisors."""
+
+    p: Floats  # [rows, classes]
+    covered: Booleans  # [rows]; False: no label
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON; lists by supervisor are as long as votes.p
+
+
+Rule = Callable[..., Combined]
+
+
+def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
+    """The rule of `<folder>/combining/<name>.py`, else of the package.
+
+    Raises:
+        UserError: there is none of that name, its file fails, or defines no function of its name.
+    """
+    places = [*(Path(folder) / "combining" for folder in folders), Path(__file__).parent]
+    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
+    if path is None or not name.isidentifier() or name == "__init__":
+        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
+        raise UserError(f'there is no combination rule "{name}" (combining/{name}.py).{did_you_mean(name, known)}')
+    spec = importlib.util.spec_from_file_location(f"w2s_cli.combining.{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file does
+        raise UserError(f"the rule file {path} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"the rule file {path} defines no function {name}(votes, *, …)")
+    rule: Rule = function
+    return rule
+
+
+def hard(votes: Votes) -> Integers:
+    """Class that each supervisor votes for, ABSTAINED where it does not, [supervisors, rows]."""
+    return np.where(votes.voted, predicted(votes.p), ABSTAINED)
+
+
+def covered(votes: Votes) -> Booleans:
+    """Rows on which somebody votes, [rows]."""
+    return np.asarray(votes.voted.any(axis=0))
+
+
+def active(votes: Votes) -> Booleans:
+    """Supervisors that vote on some row, [supervisors]."""
+    return np.asarray(votes.voted.any(axis=1))
+
+
+def vote_sums(votes: Votes, weights: Floats | None = None) -> Floats:
+    """Votes for each class, each counting 1 or its supervisor's weight [supervisors], [rows, classes]."""
+    chosen = hard(votes)
+    sums = np.zeros(votes.p.shape[1:])
+    for supervisor, votes_of_one in enumerate(chosen):
+        rows = np.flatnonzero(votes_of_one != ABSTAINED)
+        sums[rows, votes_of_one[rows]] += 1.0 if weights is None else weights[supervisor]
+    return sums
+
+
+def class_balance(votes: Votes) -> Floats:
+    """The prior if it is given, else the mean over supervisors of their mean probabilities, [classes].
+
+    Supervisors who err pull that mean towards equal classes: give the prior where it is known.
+    """
+    if votes.prior is not None:
+        return np.asarray(votes.prior / votes.prior.sum())
+    means = [p[voted].mean(axis=0) for p, voted in zip(votes.p, votes.voted, strict=True) if voted.any()]
+    classes = votes.p.shape[2]
+    return np.mean(means, axis=0) if means else np.full(classes, 1 / classes)
+
+
+def shares(scores: Floats, covers: Booleans, votes: Votes, diagnostics: Mapping[str, Any] | None = None) -> Combined:
+    """Probabilities proportional to `scores` [rows, classes] ≥ 0 on covered rows, the class balance on the others."""
+    p = np.tile(class_balance(votes), (len(covers), 1))
+    p[covers] = scores[covers] / scores[covers].sum(axis=1, keepdims=True)
+    return Combined(p, covers, diagnostics or {})
+
+
+def from_log(scores: Floats, covers: Booleans, votes: Votes, diagnostics: Mapping[str, Any] | None = None) -> Combined:
+    """Probabilities proportional to exp(scores) on covered rows, the class balance on the others."""
+    return shares(np.exp(scores - scores.max(axis=1, keepdims=True)), covers, votes, diagnostics)
+
+
+def smallest_probability(rows: int) -> float:
+    """What an estimated P(vote | class) is kept away from 0 and 1, as in Snorkel: 1 in `rows`, but at most 0.01."""
+    return float(min(0.01, 10.0 ** -np.ceil(np.log10(max(rows, 2)))))
+
+
+def need_supervisors(votes: Votes, least: int, rule: str, why: str) -> None:
+    """Refuse fewer than `least` supervisors with a vote."""
+    found = int(active(votes).sum())
+    if found < least:
+        raise UserError(
+            f"combine={rule} needs at least {least} supervisors that label rows, there are {found}: {why}. "
+            "Add supervisors, or use combine=mean_probability"
+        )
+
+
+def need_one_of(value: str, known: Sequence[str], what: str) -> None:
+    """Refuse an option that is not one of `known`."""
+    if value not in known:
+        raise UserError(f'{what}="{value}" is unknown.{did_you_mean(str(value), known)}')

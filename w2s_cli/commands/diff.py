@@ -1,0 +1,246 @@
+"""`w2s diff A B`: what differs between two runs, sweeps or stages, in configuration, data, code, environment, stages and results.
+
+* A and B are folders of outputs/runs or outputs/sweeps, a part of such a folder's name, or the first digits of a stage's key.
+* Results are compared on their test rows where these are the same: the interval of the difference is a paired bootstrap over the stored
+  predictions. A difference whose interval holds 0 may be noise.
+* Two methods differ in all their stages; that is one line, and `--all` or `--json` has the fields.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.commands.records import job_of, parse, parser, stage_of, store_of
+from w2s_cli.differences import (
+    ABSENT,
+    Change,
+    Side,
+    code_changes,
+    config_changes,
+    data_changes,
+    environment_changes,
+    matched,
+    stage_changes,
+    stored,
+    upstream,
+)
+from w2s_cli.errors import UserError
+from w2s_cli.store.files import read_json
+from w2s_cli.store.store import Store
+from w2s_cli.tables import bounds, number, print_table
+from w2s_cli.tabulate.entries import Entry, Run, find_folders, read_entries
+
+SHOWN = 40  # lines of a section
+FIGURES = ("weak_accuracy", "student_accuracy", "ceiling_accuracy", "pgr")
+
+
+def run(argv: list[str]) -> int:
+    """Print the differences."""
+    made = parser("diff", "Show what differs between two runs, sweeps or stages.")
+    made.add_argument(
+        "a", metavar="A", help="a folder of outputs/runs or outputs/sweeps, a part of its name, or a stage's key"
+    )
+    made.add_argument("b", metavar="B")
+    made.add_argument("--json", action="store_true", help="the same as JSON")
+    made.add_argument("--all", action="store_true", help="every field of every stage, however many")
+    options = parse(made, argv)
+    store = store_of(options)
+    a, b = side(store, options.a), side(store, options.b)
+    found = {
+        "config": config_changes(a, b),
+        "data": data_changes(a, b),
+        "code": code_changes(a, b),
+        "environment": environment_changes(a, b),
+    }
+    results = [_result(store, one, other) for one, other in matched(a, b)]
+    if options.json:
+        print(
+            json.dumps({"a": a.name, "b": b.name, **found, "stages": _stages_json(a, b), "results": results}, indent=1)
+        )
+        return 0
+    print(f"A: {a.name}\nB: {b.name}")
+    for title, changes in found.items():
+        if title == "config" and not (a.configs and b.configs):
+            print("\nconfig: a stage has none of its own; its params are under stages")
+        else:
+            _section(title, changes if options.all else together(changes), most=None if options.all else SHOWN)
+    _stages(a, b)
+    _results(results, a, b)
+    return 0
+
+
+def side(store: Store, name: str) -> Side:
+    """The run, sweep or stage of this name.
+
+    Raises:
+        UserError: nothing is called so, or several runs are.
+    """
+    try:
+        folders = find_folders(store.root, [name])
+    except UserError:
+        folders = []
+    if not folders and re.fullmatch(r"[0-9a-f]{3,12}", Path(name).name[-12:]):
+        key = stage_of(store, name).name[-12:]
+        return _of_stage(store, key)
+    if not folders:
+        find_folders(store.root, [name])  # says which there are
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders[-6:])
+        raise UserError(f'"{name}" fits {len(folders)} runs: {names}. Give more of the name.')
+    run_of = Run(folders[0])
+    configs = [run_of.config(job) for job in range(len(run_of.texts))]
+    plan = read_json(folders[0] / "plan.json") or []
+    there = {stage["key"]: folder for stage in plan if (folder := store.folder(stage["key"]))}
+    return Side(folders[0].name, configs, {key: stored(folder) for key, folder in there.items()}, read_entries(folders))
+
+
+def _of_stage(store: Store, key: str) -> Side:
+    """A stage and what it was made from; its metrics are its result if it compares."""
+    stages = upstream(store, [key])
+    folder = store.folder(key)
+    job = job_of(folder) if folder else {}
+    entries = []
+    if job.get("kind") in ("evaluate", "summary"):
+        metrics = stages[key].manifest.get("metrics", {})
+        seeds = list(job["params"].get("seeds", []))
+        run_of = Run(Path())
+        run_of.__dict__["inputs"] = {key: job["inputs"]}
+        name = "summary" if job["kind"] == "summary" else job["name"]
+        entries = [Entry({}, name, key, seeds, metrics, run_of)] if metrics else []
+    return Side(f"{job.get('name', '?')} {key}", [], stages, entries)
+
+
+def together(changes: Sequence[Change]) -> list[Change]:
+    """The changes with those of the stages of two methods as one, after the methods' names."""
+    if not any(name == "method.name" for name, *_ in changes):
+        return list(changes)  # one method, in which fields were set
+    inside = [change for change in changes if change[0].startswith("method.stages.")]
+    left = [change for change in changes if change not in inside]
+    if len(inside) < 2:
+        return list(changes)
+    place = next(number for number, (name, *_) in enumerate(left) if name == "method.name")
+    stages: list[str] = []
+    for side_of in (1, 2):
+        names = dict.fromkeys(change[0].split(".")[2] for change in inside if change[side_of] != ABSENT)
+        stages.append(f"{len(names)} stages: {', '.join(names)}" if names else ABSENT)
+    line = (f"method.stages ({len(inside)} fields; --all)", stages[0], stages[1])
+    return [*left[: place + 1], line, *left[place + 1 :]]
+
+
+def _section(title: str, changes: Sequence[Change], most: int | None = SHOWN) -> None:
+    print(f"\n{title}: {'the same' if not changes else ''}".rstrip())
+    if changes:
+        print_table([["", "A", "B"], *(["  " + name, _cut(old), _cut(new)] for name, old, new in changes[:most])])
+    if most and len(changes) > most:
+        print(f"  … {len(changes) - most} more; --all or --json lists them")
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _stages(a: Side, b: Side) -> None:
+    found = stage_changes(a, b)
+    alone = f"{len(found.only_a)} only in A, {len(found.only_b)} only in B"
+    print(f"\nstages: {len(found.shared)} shared, {alone}, {len(found.changed)} changed")
+    for label, stages in (("only in A", found.only_a), ("only in B", found.only_b)):
+        for stage in stages[:SHOWN]:
+            print(f"  {label}: {stage.name} ({stage.kind} {stage.key})")
+    for one, other, params, edges in found.changed[:SHOWN]:
+        why = "; ".join(f"{name} {_cut(old, 30)} → {_cut(new, 30)}" for name, old, new in params)
+        inputs = f"inputs {', '.join(edges)}" if edges else ""
+        print(f"  {one.name} {one.key} → {other.key}: {'; '.join(filter(None, [why, inputs])) or 'kind or version'}")
+    if len(found.changed) > SHOWN:
+        print(f"  … {len(found.changed) - SHOWN} more; --json lists all")
+
+
+def _stages_json(a: Side, b: Side) -> dict[str, Any]:
+    found = stage_changes(a, b)
+    return {
+        "shared": [stage.key for stage in found.shared],
+        "only_a": [stage.key for stage in found.only_a],
+        "only_b": [stage.key for stage in found.only_b],
+        "changed": [
+            {"name": one.name, "a": one.key, "b": other.key, "params": params, "inputs": edges}
+            for one, other, params, edges in found.changed
+        ],
+    }
+
+
+def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
+    """Two results side by side, and their paired difference if both have the same test rows."""
+    made: dict[str, Any] = {"a": brief(a), "b": brief(b), "difference": None, "note": None}
+    folders = [_predictions(store, entry) for entry in (a, b)]
+    if None in folders:
+        made["note"] = "the predictions are no longer stored, so there is no paired interval"
+        return made
+    from w2s_cli.statistics.contrast import contrast
+
+    confidence = a.metrics.get("confidence", 0.95)
+    same = a.seeds == b.seeds and len(a.seeds) > 1
+    made["difference"] = contrast(folders[0], folders[1], same_seeds=same, confidence=confidence)  # type: ignore[arg-type]
+    if made["difference"] is None:
+        made["note"] = "other test rows: the figures are not comparable row by row"
+    return made
+
+
+def brief(entry: Entry) -> dict[str, Any]:
+    """What identifies an entry, and its figures."""
+    roles = [role for role in ("weak", "student", "ceiling") if role in entry.metrics]
+    levels: dict[str, Any] = {f"{role}_accuracy": entry.metrics[role]["accuracy"] for role in roles}
+    pgr = entry.metrics.get("pgr")
+    return {
+        **entry.fields,
+        "key": entry.key,
+        "seeds": entry.seeds,
+        **levels,
+        "pgr": pgr["value"] if pgr and not pgr["flags"] else None,
+    }
+
+
+def _predictions(store: Store, entry: Entry) -> list[Path] | None:
+    """Result folders of the evaluate stages behind an entry; None if one is gone."""
+    keys = entry.inputs.get("runs") if entry.stage == "summary" else [entry.key]
+    folders = [store.folder(key) for key in keys or ()]
+    results = [folder / "result" for folder in folders if folder and (folder / "result" / "rows.parquet").is_file()]
+    return results if results and len(results) == len(folders) else None
+
+
+def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
+    print(f"\nresults: {'none to compare' if not results else ''}".rstrip())
+    summaries = [
+        one for one in results if len(one["a"]["seeds"]) > 1
+    ]  # where there are some, --json has the single seeds
+    shown = summaries or results
+    for one in shown[:SHOWN]:
+        fields = {name: (value, one["b"].get(name)) for name, value in one["a"].items() if name not in FIGURES}
+        said = [f"{n} {v if v == w else f'{v} → {w}'}" for n, (v, w) in fields.items() if n not in ("key", "seeds")]
+        seeds = [", ".join(map(str, one[s]["seeds"])) for s in ("a", "b")]
+        said.append(f"seeds {seeds[0] if seeds[0] == seeds[1] else ' → '.join(seeds)}" if any(seeds) else "")
+        rows = [["", "A", "B", "B - A", "interval", ""]]
+        for role in FIGURES:
+            if role in one["a"] and role in one["b"]:
+                rows.append(_line(role, one))
+        print_table(rows, "  ".join(filter(None, said)) or f"{one['a']['key']} → {one['b']['key']}")
+        found = one["difference"]
+        print(one["note"] or f"Paired over {found['rows']:,} test rows; the intervals hold {found['noise']}.")
+    if len(shown) > SHOWN:
+        print(f"… {len(shown) - SHOWN} more; --json lists all")
+    left = len(a.entries) + len(b.entries) - 2 * len(results)
+    if left:
+        print(f"{left} results have no counterpart on the other side.")
+
+
+def _line(role: str, one: dict[str, Any]) -> list[str]:
+    old, new = one["a"][role], one["b"][role]
+    digits = 2 if role == "pgr" else 3
+    found = (one["difference"] or {}).get(role.removesuffix("_accuracy")) or {}
+    reached = found.get("interval")
+    verdict = "" if reached is None else "may be noise" if reached[0] <= 0 <= reached[1] else "differs"
+    if reached == [0.0, 0.0]:
+        verdict = "the same"
+    difference = None if old is None or new is None else new - old
+    cells = [number(old, digits), number(new, digits), number(difference, digits), bounds(reached, digits)]
+    return ["PGR" if role == "pgr" else role.removesuffix("_accuracy"), *cells, verdict]

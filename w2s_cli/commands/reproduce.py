@@ -1,0 +1,161 @@
+"""`w2s reproduce NAME [--scale paper|small|demo]`: a published experiment from its YAML to a table beside the reported figures.
+
+* It composes, plans and runs what `w2s train -m` would, so it can be interrupted, continued and shared with other runs.
+* --plan shows the plan and what it costs, runs nothing and asks no hub. Without a name it lists the experiments.
+"""
+
+import argparse
+import os
+import time
+from typing import Any
+
+from w2s_cli.commands import train
+from w2s_cli.commands.records import parser
+from w2s_cli.errors import UserError
+from w2s_cli.folders import locate
+from w2s_cli.graph import Graph
+from w2s_cli.pipeline import build
+from w2s_cli.plan import Planned, survey
+from w2s_cli.reproduction import comparison, cost, records
+from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
+from w2s_cli.reproduction.planning import Standing
+from w2s_cli.resolve import Resolver
+from w2s_cli.runs import run_folder
+from w2s_cli.show_plan import show_plan
+from w2s_cli.store.store import Store
+from w2s_cli.tables import print_table
+
+EXAMPLES = """\
+examples:
+  w2s reproduce                                     the experiments there are
+  w2s reproduce gpt2_replication --plan             what would run and what it costs; nothing is run or downloaded
+  w2s reproduce eleuther_pgr --plan --rate 300      hours on a device that reaches 300 TFLOPS in training
+  w2s reproduce eleuther_pgr --scale demo           the same graph with bundled models and data, on two cores, offline
+  w2s reproduce reference_plots data=sciq seed=0,1  a part of it: overrides of w2s train, for all its runs
+  w2s reproduce --summary                           stages and time of all reproductions in the outputs folder"""
+
+
+def run(argv: list[str]) -> int:
+    """List, plan or run an experiment."""
+    made = parser("reproduce", "Reproduce a published experiment.")
+    made.epilog = EXAMPLES
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("words", nargs="*", metavar="NAME | FIELD=VALUE", help="an experiment, overrides of all its runs")
+    made.add_argument("--scale", default="paper", metavar="|".join(SCALES), help="paper (default): as published")
+    made.add_argument("--plan", action="store_true", help="show the plan and its cost; run nothing, ask no hub")
+    made.add_argument(
+        "--rate", metavar="TFLOPS", help="what your device reaches in training, for the estimate of hours"
+    )
+    made.add_argument(
+        "--summary", action="store_true", help="stages and time of all reproductions in the outputs folder"
+    )
+    made.add_argument("--config-dir", metavar="DIR", help="a folder with experiment/NAME.yaml of your own")
+    options = made.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
+    rate = _rate(options.rate)
+    names = [word for word in options.words if "=" not in word]
+    if options.summary:
+        print_table(*_with_notes(*records.summary(Store(locate(options.outputs)))))
+        return train.DONE
+    if not names:
+        return _list(options.config_dir)
+    if len(names) > 1:
+        raise UserError(f"w2s reproduce takes one experiment at a time: {' or '.join(names)}?")
+    experiment = load(names[0], options.config_dir)
+    check_scale(experiment, options.scale)
+    given: dict[str, Any] = dict(word.split("=", 1) for word in options.words if "=" in word)
+    return _reproduce(experiment, {**given, "outputs": options.outputs}, options, rate, argv)
+
+
+def _rate(given: str | None) -> float | None:
+    """TFLOPS of --rate."""
+    try:
+        rate = float(given) if given is not None else None
+    except ValueError:
+        rate = -1.0
+    if rate is not None and not 0 < rate < float("inf"):
+        raise UserError(f"--rate {given}: a number of TFLOPS (10^12 operations a second) greater than 0, such as 300.")
+    return rate
+
+
+def _with_notes(rows: list[list[str]], notes: list[str]) -> tuple[list[list[str]], None, list[str]]:
+    return rows, None, notes
+
+
+def _list(folder: str | None) -> int:
+    rows = [["experiment", "what it is", "scales"]]
+    for name in sorted(files(folder)):
+        experiment = load(name, folder)
+        rows.append([name, experiment.title, ", ".join(s for s in SCALES if s in experiment.scales)])
+    print_table(rows, notes=["w2s reproduce NAME --plan shows what would run, and what it costs."])
+    return train.DONE
+
+
+def _reproduce(
+    experiment: Experiment, given: dict[str, Any], options: argparse.Namespace, rate: float | None, argv: list[str]
+) -> int:
+    began = time.monotonic()
+    scale: str = options.scale
+    configs, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
+    store = Store(locate(options.outputs))
+    folders = [locate(options.config_dir)] if options.config_dir else []
+    resolver = Standing(store, folders) if options.plan else Resolver(store, folders)
+    graph = build(configs, resolver)
+    targets = train.targets_of("train", graph)
+    plans = survey(graph, store, targets)
+    _introduce(experiment, scale, configs, left_out)
+    if options.plan or not any(plan.to_run for plan in plans.values()):
+        show_plan(graph, plans, whole=False)
+    _show_cost(graph, plans, store, rate)
+    if isinstance(resolver, Standing):
+        if resolver.assumed:
+            print(
+                f"\nThe hub was not asked: {len(resolver.assumed)} models or data sets are planned by name "
+                f"({', '.join(sorted(resolver.assumed)[:4])}, …), so keys and states of their stages are not those of a run."
+            )
+        return train.DONE
+    print(flush=True)
+    to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
+    if to_run:
+        code = train.execute("reproduce", graph, plans, store, to_run, argv)
+        if code != train.DONE:
+            return code
+    else:
+        train.finish("reproduce", graph, plans, store, configs[0])
+    return _conclude(experiment, scale, graph, plans, store, seconds=time.monotonic() - began)
+
+
+def _introduce(experiment: Experiment, scale: str, configs: list[dict[str, Any]], left_out: int) -> None:
+    print(f"{experiment.title}\nsource: {experiment.source}\nscale: {scale}, {len(configs)} runs of w2s train", end="")
+    print(f" ({left_out} left out by pairs={configs[0]['pairs']})\n" if left_out else "\n")
+
+
+def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:
+    known = cost.facts(graph, store, rate)
+    whole, left = cost.estimate(known, plans), cost.estimate(known, [key for key in plans if plans[key].to_run])
+    rows, notes = cost.table(whole, left, known)
+    print_table(rows, notes=notes)
+
+
+def _conclude(
+    experiment: Experiment, scale: str, graph: Graph, plans: dict[str, Planned], store: Store, *, seconds: float
+) -> int:
+    """The table of ours and theirs, what was left out, and the record."""
+    folder = run_folder(graph, store, "reproduce")
+    rows = comparison.compare(experiment, scale, folder, store)
+    comparable = experiment.comparable(scale)
+    print()
+    print_table(comparison.table(rows, comparable=comparable), f"{experiment.title}: {scale} scale")
+    if comparable:
+        inside = [row.in_band for row in rows if row.in_band is not None]
+        print(f"{sum(inside)} of {len(inside)} figures lie in their band.")
+        for measure, band in experiment.bands.items():
+            print(f"band of {measure}: ± {band['within']:g}, {band['why']}")
+    else:
+        print(
+            f"Not comparable with the reported figures: the {scale} scale runs the same graph on other models and data."
+        )
+    for text in experiment.dropped(scale):
+        print(f"dropped: {text}")
+    path = records.write(experiment, scale, graph, plans, store, rows, seconds=seconds, folder=folder)
+    print(f"record: {os.path.relpath(path)}")
+    return train.DONE

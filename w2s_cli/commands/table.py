@@ -1,0 +1,186 @@
+"""`w2s table [NAME] [RUN …] [OPTION=VALUE …]`: stored results as a table; configs/table/NAME.yaml says which.
+
+* It reads results.json files, so 10,000 stages take no longer than their figures; nothing is trained, hashed or changed.
+* Under a table stands what it stands on: seeds, test rows, kind of interval, what was excluded, the command for every missing cell, and how
+  a figure is traced to records, configurations, rows and commit.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from w2s_cli.commands.records import parser, store_of
+from w2s_cli.errors import UserError
+from w2s_cli.folders import locate
+from w2s_cli.tables import Rows, plain, print_table
+from w2s_cli.tabulate.entries import find_folders, read_entries
+from w2s_cli.tabulate.grid import Grid, Values, is_pgr, lay_out, select
+from w2s_cli.tabulate.measures import FLAGS
+from w2s_cli.tabulate.request import read_request
+from w2s_cli.tabulate.settings import settings
+
+if TYPE_CHECKING:
+    from w2s_cli.tabulate.comparisons import Comparison
+
+COMMANDS_SHOWN = 12
+EXAMPLES = """\
+examples:
+  w2s table                                     every setting that was run, a row each
+  w2s table methods                             the same with a column per field
+  w2s table pgr data=sciq,boolq out=pgr.tex     configs/table/pgr.yaml, filtered, as LaTeX (also .md .csv .parquet .json .txt)
+  w2s table rows=data columns=method,loss metric=pgr aggregate=median
+  w2s table losses tests=logconf:xent           paired t and Wilcoxon over data sets
+  w2s table pgr --cells                         the stage keys behind every cell; then w2s show KEY, w2s why KEY
+
+options: rows= columns= (fields, any dotted field of a configuration too; others: what
+  else tells rows apart) metric= (pgr, pgr_auroc, weak, student, ceiling, student.auroc,
+  gap, gain, agreement, …; NAME.interval) where=FIELD=VALUE,… or FIELD=VALUE aggregate=median|median_runs|mean baselines=per_seed|mean
+  intervals=true|false digits=N tests=all|first|A:B format=text|markdown|csv|latex|parquet|json out=FILE"""
+
+
+def run(argv: list[str]) -> int:
+    """Print or write a table."""
+    made = parser("table", "Show stored results as a table.")
+    made.epilog = EXAMPLES
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("words", nargs="*", metavar="NAME | RUN | OPTION=VALUE", help="a table, runs to read, options")
+    made.add_argument("--cells", action="store_true", help="list the stage keys behind every cell")
+    made.add_argument("--config-dir", metavar="DIR", help="a folder with table/NAME.yaml of your own")
+    options = made.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
+    request = read_request(options.words, options.config_dir)
+    store = store_of(options)
+    folders = find_folders(store.root, request.runs)
+    every = settings(read_entries(find_folders(store.root)), store) if request.baselines == "mean" else []
+    entries = read_entries(folders)
+    if not entries:
+        raise UserError(f"{store.root} holds no results yet; w2s train makes some, w2s status shows what is under way.")
+    grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), every)
+    _write(grid, cells=options.cells, config_dir=options.config_dir)
+    return 0
+
+
+def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
+    from w2s_cli.tabulate import formats
+
+    request = grid.request
+    if request.written_as == "parquet" and not request.out:
+        raise UserError("format=parquet writes bytes: name a file with out=FILE.parquet")
+    tests: list[Comparison] = []
+    if request.tests:
+        from w2s_cli.tabulate.comparisons import compare, notes_of
+
+        tests = compare(grid)
+    commands: list[tuple[Values, Values, str | None]] = []
+    if grid.missing():
+        from w2s_cli.tabulate.missing import commands as fill
+
+        commands = fill(grid, config_dir)
+    numbers = {(row, column): place for place, (row, column, _) in enumerate(commands, start=1)}
+    notes = [*standing(grid), *(notes_of(tests, ", ".join(grid.row_fields)) if tests else []), *filling(commands)]
+    notes += trace(grid) if cells else [_how_to_trace(grid)]
+    if request.out:
+        path = locate(request.out)
+        formats.save(formats.render(grid, title(grid), notes, numbers, tests, commands), path)
+        print(os.path.relpath(path))
+    elif request.written_as == "text" and sys.stdout.isatty() and _fits(formats.table(grid, numbers)):
+        print_table(formats.table(grid, numbers), title(grid))
+        if tests:
+            from w2s_cli.tabulate.comparisons import table_of
+
+            print_table(table_of(tests), "paired tests")
+        print("\n".join(notes))
+    else:
+        print(formats.render(grid, title(grid), notes, numbers, tests, commands).decode(), end="")
+
+
+def _fits(rows: Rows) -> bool:
+    """Whether a table can be shown without cutting its figures; a wider one is printed as plain text, which the terminal wraps."""
+    return max(map(len, plain(rows).splitlines())) + 2 * len(rows[0]) <= shutil.get_terminal_size().columns
+
+
+def title(grid: Grid) -> str:
+    """'PGR by data set: weak gpt2, strong qwen'"""
+    fixed = {
+        **grid.shared,
+        **{n: ", ".join(v) for n, v in grid.request.where.items() if n not in (*grid.row_fields, *grid.column_fields)},
+    }
+    said = ", ".join(f"{name} {value}" for name, value in fixed.items() if value != "-")
+    metric = (
+        f" ({grid.request.metric[0]})" if len(grid.request.metric) == 1 and not is_pgr(grid.request.metric[0]) else ""
+    )
+    return f"{grid.request.about}{metric}" + (f": {said}" if said else "")
+
+
+def standing(grid: Grid) -> list[str]:
+    """Seeds, rows, intervals, exclusions, flags and cautions."""
+    used = [setting for cell in grid.cells.values() for setting in cell]
+    seeds = sorted({len(setting.seeds) for setting in used})
+    rows = sorted({setting.metrics["rows"] for setting in used})
+    confidence = sorted({100 * setting.metrics["confidence"] for setting in used})
+    noise = (
+        "test rows only"
+        if seeds == [1]
+        else "seeds and test rows"
+        if seeds[0] > 1
+        else "test rows, and seeds where there are several"
+    )
+    notes = [f"{_range(seeds)} seed{'' if seeds == [1] else 's'} a setting, {_range(rows)} test rows."]
+    figures = grid.figures.values()
+    if any(figure.interval for figure in figures):
+        fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
+        notes.append(f"[ , ]: {_range(confidence)} % intervals over {noise} (paired bootstrap){fixed}.")
+    if grid.request.baselines == "mean" and any(is_pgr(metric) for metric in grid.request.metric):
+        notes.append("Weak supervisor and ceiling of PGR are means over all their stored seeds (baselines=mean).")
+    if any(metric.startswith("pgr_auroc") for metric in grid.request.metric):
+        notes.append("PGR (AUROC) is the ratio of the mean AUROCs over seeds; it has no interval.")
+    counted = [figure.counts for figure in figures if figure.counts]
+    if counted:
+        rule = {"median": "the median", "median_runs": "the median over runs", "mean": "the mean"}[
+            grid.request.aggregate
+        ]
+        same, below = (sum(c.get(name, 0) for c in counted) for name in ("same_model", "ceiling_not_above_weak"))
+        dropped = (
+            f" Left out: {same} of a model with itself, {below} without a gap."
+            if any(map(is_pgr, grid.request.metric))
+            else ""
+        )
+        what = "runs" if grid.request.aggregate == "median_runs" else "settings"
+        notes.append(f"(n): {rule} of n {what}.{dropped}")
+    for flag in dict.fromkeys(figure.flag for figure in figures if figure.flag):
+        count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
+        notes.append(f"{flag}: {FLAGS[flag]} ({count} cell{'s' if count > 1 else ''}).")
+    notes += grid.notes
+    return notes + [f"Caution: {text}." for text in grid.cautions]
+
+
+def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
+    """The command of each missing cell."""
+    notes = []
+    for place, (row, column, command) in enumerate(commands[:COMMANDS_SHOWN], start=1):
+        cell = ", ".join([*row, *column])
+        notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has such a configuration'}")
+    if len(commands) > COMMANDS_SHOWN:
+        notes.append(f"{len(commands) - COMMANDS_SHOWN} more cells are missing; format=json lists all commands.")
+    return notes
+
+
+def trace(grid: Grid) -> list[str]:
+    """The keys of every cell."""
+    notes = ["Stages behind each cell (w2s show KEY, w2s why KEY):"]
+    for (row, column), cell in grid.cells.items():
+        keys = "  ".join(f"{' '.join(s.keys)} (seeds {', '.join(map(str, s.seeds))})" for s in cell)
+        notes.append(f"  {', '.join([*row, *column]) or 'all'}: {keys}")
+    return notes
+
+
+def _how_to_trace(grid: Grid) -> str:
+    key = next(iter(grid.cells.values()))[0].keys[0]
+    return f"Trace a cell: --cells lists the stages behind each; w2s show {key} has its record, w2s why {key} its inputs, rows and commit."
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{values[0]:,.6g}", f"{values[-1]:,.6g}"
+    return low if low == high else f"{low} to {high}"

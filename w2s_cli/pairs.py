@@ -1,0 +1,40 @@
+"""Which pairs of a sweep's models are worth running: `pairs=upper` keeps weak models that are no larger than the strong one.
+
+The order is by `parameters` of configs/model/*.yaml (millions). `upper` keeps a model with itself, as the W2SG reference code's sweep does;
+`strict` does not.
+"""
+
+from typing import Any
+
+from w2s_cli.errors import UserError
+
+
+def keep(configs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """The configurations whose pair fits their `pairs` rule, and how many were left out.
+
+    Raises:
+        UserError: a model whose size is not known, or no pair left.
+    """
+    kept = [config for config in configs if _fits(config)]
+    if not kept:
+        rule = configs[0]["pairs"]
+        raise UserError(
+            f"pairs={rule} leaves no pair: every weak model is larger than the strong one; pairs=all runs them."
+        )
+    return kept, len(configs) - len(kept)
+
+
+def _fits(config: dict[str, Any]) -> bool:
+    if config["pairs"] == "all":
+        return True
+    weak, strong = (_size(config[role], role, config["pairs"]) for role in ("weak", "strong"))
+    return weak < strong if config["pairs"] == "strict" else weak <= strong
+
+
+def _size(model: dict[str, Any], role: str, rule: str) -> float:
+    if model["parameters"] is None:
+        raise UserError(
+            f'pairs={rule} orders models by size, and that of "{model["name"]}" is not known: '
+            f"{role}.parameters=MILLIONS, or pairs=all."
+        )
+    return float(model["parameters"])

@@ -1,0 +1,128 @@
+"""How every figure looks, and how it is written.
+
+* Okabe-Ito colours, which stay apart for colour-blind readers; markers and line styles say the same again, for readers in grey.
+* Widths are those of a paper's column and page, so that nothing is scaled and the letters keep their size: 7 points at least.
+* Files carry no dates and no version of matplotlib, and SVG ids come from a fixed salt: the same metrics, the same bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROLES = ("weak", "student", "ceiling")
+COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
+MARKERS = {"weak": "^", "student": "o", "ceiling": "s"}
+NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}
+# for lines that are no roles: without yellow, which is pale on paper; black is the ceiling's where there are such lines
+PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
+SHAPES = ("o", "^", "s", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 2)), (0, (7, 2, 1, 2, 1, 2)))
+SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "Producer": None}}
+COLUMN_INCHES, PAGE_INCHES = 3.25, 6.75
+LETTERS_PER_INCH = 16  # of 7-point text; longer titles and names are broken
+ROWS_SHOWN = 40  # settings in one figure
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.size": 7,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "xtick.major.size": 0,
+    "xtick.major.width": 0.6,
+    "xtick.minor.size": 0,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse matplotlib's default type 3
+    "svg.hashsalt": "w2s",
+    "savefig.dpi": 300,
+}
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """matplotlib's defaults with ours over them, for as long as a figure is made or written."""
+    import matplotlib
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        yield
+
+
+def check_suffix(path: Path) -> None:
+    """UserError unless the suffix of `path` is a format that figures are written in."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f'{path}: cannot draw a "{path.suffix}" file; use one of {", ".join(SUFFIXES)}')
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure; UserError for an unknown suffix or a path that cannot be written."""
+    check_suffix(path)
+    with settings():
+        try:
+            figure.savefig(path, metadata=SUFFIXES[path.suffix.lower()])
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}); choose another path") from error
+
+
+def new_figure(inches: float, height: float) -> "Figure":
+    """An empty figure whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(inches, height), layout="constrained")
+
+
+def spread(interval: Sequence[float] | None, value: float) -> list[list[float]] | None:
+    """matplotlib's error of one point, below and above; None without an interval."""
+    if interval is None:
+        return None
+    low, high = interval
+    return [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+
+
+def cut(text: str, letters: int = 48) -> str:
+    """`text` without its end if it is longer: names come from users, and a figure has room for so many."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def fit(text: str, inches: float) -> str:
+    """`text` broken into lines of at most so many inches of 7-point letters."""
+    import textwrap
+
+    return textwrap.fill(text, max(8, int(inches * LETTERS_PER_INCH)))
+
+
+def legend_above(figure: "Figure", handles: Sequence[Any], columns: int, title: str) -> None:
+    """The figure's title and under it a legend, over all axes, where they cover nothing."""
+    for handle in handles:
+        handle.set_label(fit(cut(str(handle.get_label())), figure.get_figwidth() / columns - 0.35))
+    figure.legend(
+        handles=list(handles),
+        title=fit(cut(title, 200), figure.get_figwidth() - 0.15),
+        title_fontsize=8,
+        alignment="left",
+        loc="outside upper left",
+        ncols=columns,
+        handlelength=2.2,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        borderaxespad=0.1,
+    )
+
+
+def quiet_grid(axes: "Axes", axis: Any) -> None:
+    """Thin lines behind everything."""
+    axes.grid(axis=axis, color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)

@@ -1,0 +1,92 @@
+"""What a reproduction came to: outputs/reproductions/NAME-SCALE.json, and the sums over several.
+
+The record holds the key of every stage and the seconds that it took when it ran, so that the stages which experiments share are counted
+once in a sum, and a command that found everything finished does not hide what it cost.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.graph import Graph
+from w2s_cli.plan import Planned
+from w2s_cli.reproduction.comparison import Row
+from w2s_cli.reproduction.experiment import Experiment
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.store import Store
+
+
+def write(
+    experiment: Experiment,
+    scale: str,
+    graph: Graph,
+    plans: dict[str, Planned],
+    store: Store,
+    rows: list[Row],
+    *,
+    seconds: float,
+    folder: Path,
+) -> Path:
+    """Write the record of a finished reproduction; returns its path.
+
+    Args:
+        plans: as they were before the run, so that they say what had to run.
+        seconds: wall time of the command.
+        folder: of the run.
+    """
+    path = store.root / "reproductions" / f"{experiment.name}-{scale}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ran = sum(plan.to_run for plan in plans.values())
+    record = {
+        "experiment": experiment.name,
+        "scale": scale,
+        "comparable": experiment.comparable(scale),
+        "dropped": experiment.dropped(scale),
+        "asked": graph.asked,
+        "distinct": len(graph.stages),
+        "ran": ran,
+        "cached": len(plans) - ran,
+        "seconds": round(seconds, 1),
+        "run": folder.relative_to(store.root).as_posix(),
+        "stages": {key: _took(store, key) for key in sorted(graph.stages)},
+        "rows": [row.record() for row in rows],
+    }
+    write_json(path, record)
+    return path
+
+
+def _took(store: Store, key: str) -> float:
+    """Wall seconds of one finished stage."""
+    folder = store.folder(key)
+    record = (read_json(folder / "record.json") if folder else None) or {}
+    return round(float(record.get("wall_s", 0.0)), 2)
+
+
+def summary(store: Store) -> tuple[list[list[str]], list[str]]:
+    """(table, notes) of all records of an outputs folder: stages asked for, distinct, run, cached, minutes of the command and
+    of the stages, and the totals.
+
+    Raises:
+        UserError: there is no record.
+    """
+    paths = sorted((store.root / "reproductions").glob("*.json"))
+    records: list[dict[str, Any]] = [record for path in paths if (record := read_json(path))]
+    if not records:
+        raise UserError(f"{store.root} holds no reproductions yet: w2s reproduce NAME makes one.")
+    head = ["experiment", "scale", "asked for", "distinct", "ran", "cached", "minutes", "of stages"]
+    rows = [head]
+    for record in records:
+        took = sum(record["stages"].values()) / 60
+        counts = [str(record[name]) for name in ("asked", "distinct", "ran", "cached")]
+        rows.append([record["experiment"], record["scale"], *counts, f"{record['seconds'] / 60:.1f}", f"{took:.1f}"])
+    asked, apart = sum(record["asked"] for record in records), sum(record["distinct"] for record in records)
+    stages = {key: seconds for record in records for key, seconds in record["stages"].items()}
+    sums = [str(sum(record[name] for record in records)) for name in ("ran", "cached")]
+    rows.append(["all", "", str(asked), str(len(stages)), *sums])
+    rows[-1] += [f"{sum(r['seconds'] for r in records) / 60:.1f}", f"{sum(stages.values()) / 60:.1f}"]
+    notes = [
+        f"{len(records)} experiments ask for {asked:,} stages; {len(stages):,} of them are distinct "
+        f"({100 * len(stages) / max(asked, 1):.0f} %). Each experiment by itself would need {apart:,}.",
+        "minutes: of the last command; of stages: what its stages took when they ran, shared ones counted once in the sum",
+    ]
+    return rows, notes

@@ -1,0 +1,154 @@
+"""Selection rules: a pool's labels filtered, changed or replaced; one file each, with one public function of the file's name.
+
+    def confidence(labels, *, …) -> Selected
+
+* `labels` is one label artifact; the keyword arguments are the `args` of `configs/select/<name>.yaml` or
+  `configs/control/<name>.yaml`.
+* A file says `NEEDS_FEATURES = True` if it looks at frozen features of the rows, `NEEDS_TRUTH = True` if it looks at the
+  ground truth (controls, and what true labels would cost); both are read from the syntax tree when a run is planned. A
+  rule that does not say so is not given them.
+* A row that is not covered has no label. It takes no part in a rule (it is nobody's neighbour), and stays uncovered unless
+  the rule gives it a true label; what stands in its `p` is not read.
+* Rows come in an order that is drawn by hash, so that a tie that falls to the first row falls to chance and not to the
+  order of a file. Other chance comes from `chance`: a draw by row id.
+* To add one: put `selection/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_cli.data.draw import drawer
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.statistics.figures import Booleans, Floats, Integers
+
+ACTIONS = ("filter", "relabel")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a supervisor said about the rows of one pool."""
+
+    ids: list[str]
+    p: Floats  # [rows, classes]
+    covered: Booleans  # [rows]; False: no label
+    features: NDArray[np.float32] | None  # [rows, width]; None unless the rule NEEDS_FEATURES
+    truth: Integers | None  # [rows]; None unless the rule NEEDS_TRUTH
+    seed: int
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The labels that a student is to learn from, rows in the order of `Labels`."""
+
+    p: Floats  # [rows, classes]
+    covered: Booleans  # [rows]
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON
+
+
+class Rule(NamedTuple):
+    """A selection rule, and what it must be given."""
+
+    function: Callable[..., Selected]
+    needs_features: bool
+    needs_truth: bool
+
+
+def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
+    """The rule of `<folder>/selection/<name>.py`, else of the package.
+
+    Raises:
+        UserError: there is none of that name, its file fails, or defines no function of its name.
+    """
+    places = [*(Path(folder) / "selection" for folder in folders), Path(__file__).parent]
+    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
+    if path is None or not name.isidentifier() or name == "__init__":
+        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
+        raise UserError(f'there is no selection rule "{name}" (selection/{name}.py).{did_you_mean(name, known)}')
+    spec = importlib.util.spec_from_file_location(f"w2s_cli.selection.{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file does
+        raise UserError(f"the rule file {path} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"the rule file {path} defines no function {name}(labels, *, …)")
+    return Rule(
+        function, getattr(module, "NEEDS_FEATURES", False) is True, getattr(module, "NEEDS_TRUTH", False) is True
+    )
+
+
+def chance(labels: Labels, purpose: str, rows: Integers | None = None) -> Floats:
+    """A number in [0, 1) for each of `rows` (all), by hash of purpose, seed and row id."""
+    draw = drawer("selection", purpose, labels.seed)
+    return np.array([draw(labels.ids[row]) for row in (range(len(labels.ids)) if rows is None else rows)])
+
+
+def need_share(value: float | None, what: str) -> float:
+    """`value`, if it is a share."""
+    if value is None or not 0 <= value <= 1:
+        raise UserError(f"{what}={value}: must lie between 0 and 1")
+    return float(value)
+
+
+def need_one_of(value: str, known: Sequence[str], what: str) -> None:
+    """Refuse an option that is not one of `known`."""
+    if value not in known:
+        raise UserError(f'{what}="{value}" is unknown; choose one of {", ".join(known)}.')
+
+
+def need_truth(labels: Labels) -> Integers:
+    """The ground truth, which the stage gives to rules that say NEEDS_TRUTH."""
+    if labels.truth is None:
+        raise UserError("this selection rule needs the ground truth: its file must say NEEDS_TRUTH = True")
+    return labels.truth
+
+
+def covered_features(labels: Labels, least: int = 2) -> tuple[Integers, Floats]:
+    """Covered rows [n], and their features [n, width], less their mean: distances and slopes are the same, rounding is less."""
+    if labels.features is None:
+        raise UserError("this selection rule needs features: its file must say NEEDS_FEATURES = True")
+    rows = np.flatnonzero(labels.covered)
+    if len(rows) < least:
+        raise UserError(f"this selection rule needs at least {least} labelled rows, there are {len(rows)}")
+    if labels.features.ndim != 2 or not np.isfinite(labels.features[rows]).all():
+        raise UserError(
+            f"the features (shape {labels.features.shape}) must be one vector of finite numbers per row; "
+            "compute them again, in fp32 if they overflow"
+        )
+    features = labels.features[rows].astype(np.float64)
+    return rows, features - features.mean(axis=0)
+
+
+def by_probe(labels: Labels, rows: Integers, probe: Floats, action: str, contamination: float) -> Selected:
+    """Labels and a probe's prediction of them: drop the rows that differ most, or take the prediction as the label.
+
+    The distance is half the sum over classes of |probe − label|: |probe − label| of either class where there are two. As in
+    the EleutherAI code, ⌊contamination · rows⌋ rows are dropped.
+
+    Args:
+        rows: [n], the covered rows.
+        probe: [n, classes], for those rows.
+    """
+    need_one_of(action, ACTIONS, "select.args.action")
+    share = need_share(contamination, "select.args.contamination")
+    distance = np.abs(probe - labels.p[rows]).sum(axis=1) / 2
+    found = {"mean_distance": float(distance.mean())}
+    if action == "relabel":
+        p = labels.p.copy()
+        p[rows] = probe
+        return Selected(p, labels.covered.copy(), found)
+    order = np.argsort(-distance, kind="stable")
+    count = int(share * len(rows))
+    covered = labels.covered.copy()
+    covered[rows[order[:count]]] = False
+    cut = {"dropped": count, "smallest_dropped": float(distance[order[count - 1]]) if count else None}
+    return Selected(labels.p, covered, found | cut)

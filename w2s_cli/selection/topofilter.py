@@ -1,0 +1,74 @@
+"""TopoFilter (Wu et al. 2020, as in EleutherAI's code): keep the main body of each class in the strong model's features.
+
+1. The k nearest rows of each row make a directed graph. Of each class (argmax of the label) the largest strongly connected
+   component is kept: rows among rows of another label have no way back, and fall out.
+2. Zeta step: of the kept rows, drop those whose label is farthest from the mean label of their nearest kept rows, until
+   the share `contamination` of all rows is dropped. Step 1 may have dropped more already: on some data sets half of the
+   rows; then this step drops nothing, and the diagnostics show it.
+
+relabel keeps all rows: each gets the mean label of its nearest rows in the kept body.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from w2s_cli.errors import UserError
+from w2s_cli.selection import ACTIONS, Labels, Selected, covered_features, need_one_of, need_share
+from w2s_cli.statistics.figures import Booleans, Integers, predicted
+from w2s_cli.statistics.neighbours import nearest
+
+NEEDS_FEATURES = True
+NEEDS_TRUTH = False
+
+
+def topofilter(
+    labels: Labels, *, action: str = "filter", contamination: float = 0.1, k_component: int = 50, k_zeta: int = 50
+) -> Selected:
+    """Filter as above; neighbours are all other rows where there are fewer than k.
+
+    Args:
+        contamination: share of the covered rows to drop in all (rounded).
+        k_component, k_zeta: neighbours in step 1 and 2.
+
+    Returns:
+        diagnostics: dropped_by_component, dropped_by_zeta.
+
+    Raises:
+        UserError: no class has a body of two rows or more.
+    """
+    need_one_of(action, ACTIONS, "select.args.action")
+    share = need_share(contamination, "select.args.contamination")
+    rows, features = covered_features(labels)
+    p = labels.p[rows]
+    body = np.flatnonzero(largest_components(nearest(features, k_component), predicted(p)))
+    if len(body) < 2:
+        raise UserError("select=topofilter: the labels leave no two connected rows in any class; raise k_component")
+    out = len(rows) - len(body)
+    around = nearest(features, k_zeta, among=body)  # [rows, k]
+    if action == "relabel":
+        relabelled = labels.p.copy()
+        relabelled[rows] = p[around].mean(axis=1)
+        return Selected(relabelled, labels.covered.copy(), {"outside_component": out})
+    distance = np.abs(p[body] - p[around[body]].mean(axis=1)).sum(axis=1) / 2
+    more = max(round(share * len(rows)) - out, 0)
+    kept = np.sort(body[np.argsort(-distance, kind="stable")[more:]])
+    covered = np.zeros(len(labels.ids), dtype=np.bool_)
+    covered[rows[kept]] = True
+    return Selected(labels.p, covered, {"dropped_by_component": out, "dropped_by_zeta": len(body) - len(kept)})
+
+
+def largest_components(neighbours: Integers, classes: Integers) -> Booleans:
+    """Rows in the largest strongly connected component of their class, for `neighbours` [rows, k] and `classes` [rows]."""
+    rows, k = neighbours.shape
+    source, end = np.repeat(np.arange(rows), k), neighbours.ravel()
+    same = classes[source] == classes[end]
+    graph = csr_array((np.ones(same.sum()), (source[same], end[same])), shape=(rows, rows))
+    _, component = connected_components(graph, directed=True, connection="strong")
+    sizes = np.bincount(component)
+    inside = np.zeros(rows, dtype=np.bool_)
+    for one in np.unique(classes):
+        members = classes == one
+        counts = np.where(np.isin(np.arange(len(sizes)), component[members]), sizes, 0)
+        inside |= members & (component == counts.argmax())
+    return inside

@@ -1,0 +1,67 @@
+"""A budget of true labels among weak ones: what few dear labels add to many cheap ones.
+
+Mallen & Belrose 2024, "Balancing Label Quantity and Quality" (arXiv 2410.13215). `rows` or `share` true labels are bought;
+of the other rows `weak_share` keep their weak labels (0: true labels alone). A true label costs the same wherever it is
+put, so `placement` is the question:
+
+* random: anywhere. Draws by row id, so a smaller budget is a part of a larger one.
+* uncertain: where the weak label's largest probability is smallest; rows without a label first.
+* oracle_wrong: where the weak label is wrong or missing, then anywhere. No one can do this: it bounds what placement gains.
+"""
+
+import numpy as np
+
+from w2s_cli.errors import UserError
+from w2s_cli.selection import Labels, Selected, chance, need_one_of, need_share, need_truth
+from w2s_cli.statistics.figures import predicted
+
+NEEDS_FEATURES = False
+NEEDS_TRUTH = True
+
+PLACEMENTS = ("random", "uncertain", "oracle_wrong")
+
+
+def truth_budget(
+    labels: Labels,
+    *,
+    share: float | None = None,
+    rows: int | None = None,
+    placement: str = "random",
+    weak_share: float = 1.0,
+) -> Selected:
+    """Weak labels with true ones (one-hot) in the place of some.
+
+    Args:
+        share, rows: how many rows get the truth; one of the two. A share is rounded.
+        placement: random, uncertain or oracle_wrong.
+        weak_share: share of the other labelled rows that keep their weak label, drawn at random; the rest has none.
+
+    Returns:
+        diagnostics: true_labels, weak_labels, and wrong_replaced (how many of the replaced weak labels were wrong).
+
+    Raises:
+        UserError: neither or both of share and rows, or more rows than there are.
+    """
+    truth = need_truth(labels)
+    need_one_of(placement, PLACEMENTS, "select.args.placement")
+    if (share is None) == (rows is None):
+        raise UserError("select=truth_budget: give either select.args.share or select.args.rows, the other one null")
+    total = len(labels.ids)
+    count = rows if rows is not None else round(need_share(share, "select.args.share") * total)
+    if not 0 <= count <= total:
+        raise UserError(f"select.args.rows={rows}: the pool has {total} rows")
+    wrong = labels.covered & (predicted(labels.p) != truth)
+    drawn = chance(labels, "truth")
+    if placement == "uncertain":
+        first = np.where(labels.covered, labels.p.max(axis=1), 0.0)
+    else:
+        first = np.where((wrong | ~labels.covered) & (placement == "oracle_wrong"), 0.0, 1.0)
+    bought = np.lexsort((drawn, first))[:count]
+    rest = np.setdiff1d(np.flatnonzero(labels.covered), bought)
+    keep = round(need_share(weak_share, "select.args.weak_share") * len(rest))
+    kept = rest[np.argsort(chance(labels, "weak", rest), kind="stable")[:keep]]
+    p, covered = labels.p.copy(), np.zeros(total, dtype=np.bool_)
+    p[bought] = np.eye(p.shape[1])[truth[bought]]
+    covered[bought] = covered[kept] = True
+    found = {"true_labels": count, "weak_labels": len(kept), "wrong_replaced": int(wrong[bought].sum())}
+    return Selected(p, covered, found)

@@ -1,0 +1,25 @@
+"""Control: a share of the labels, drawn at random, is the ground truth; share=1 is the ceiling's supervision."""
+
+import numpy as np
+
+from w2s_cli.selection import Labels, Selected, chance, need_share, need_truth
+from w2s_cli.statistics.figures import predicted
+
+NEEDS_FEATURES = False
+NEEDS_TRUTH = True
+
+
+def truth_mix(labels: Labels, *, share: float = 0.5) -> Selected:
+    """One-hot truth on `share` of the labelled rows (rounded); a smaller share's rows are among those of a larger one.
+
+    Returns:
+        diagnostics: true_labels, wrong_replaced.
+    """
+    truth = need_truth(labels)
+    rows = np.flatnonzero(labels.covered)
+    count = round(need_share(share, "control.args.share") * len(rows))
+    mixed = rows[np.argsort(chance(labels, "truth", rows), kind="stable")[:count]]
+    p = labels.p.copy()
+    p[mixed] = np.eye(p.shape[1])[truth[mixed]]
+    wrong = int((predicted(labels.p[mixed]) != truth[mixed]).sum())
+    return Selected(p, labels.covered.copy(), {"true_labels": count, "wrong_replaced": wrong})

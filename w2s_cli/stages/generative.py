@@ -1,0 +1,119 @@
+"""Go on training a pretrained language model on the texts of a pool, without labels, before the transfer.
+
+Burns et al. 2023, section 5.2.1 ("generative finetuning", for reward models): what the task is about becomes more salient to the
+student without anyone saying which text is right. The ceiling gets the same model for a fair comparison.
+
+* All texts of the pool are used; of pairs both, the one that is worse rated too. Labels are not read.
+* A text is one row with the tokenizer's own special tokens, ended by its end token where there is room, so the model also
+  learns where texts stop.
+* The result is a causal language model in the hub's format, with the tokenizer of its base: `finetune` takes it as its `model`.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from w2s_cli.context import Context
+from w2s_cli.errors import UserError
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.training import next_token
+from w2s_cli.training.batching import batches_of_rows, epoch_order
+from w2s_cli.training.device import pick_device
+from w2s_cli.training.language_model import open_language_model, open_plain_tokenizer
+from w2s_cli.training.loop import Recipe, train
+from w2s_cli.training.models import quiet, save_model
+from w2s_cli.training.pretrained import base_folder, weights_format
+from w2s_cli.training.tokens import TokenRows, context_limit, encode
+
+_FIRST = "first_loss.json"  # in ctx.work: a resumed run does not see the untrained model
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Train and write `ctx.result/model`; losses are in nats per token.
+
+    `params`: model, batch_size (texts), max_length, truncation, precision, seed, and the fields of `training.loop.Recipe`.
+    `inputs`: rows; model (instead of params.model).
+
+    Raises:
+        UserError: the model is no causal language model, or no text has two tokens.
+    """
+    fault("generative.start")
+    quiet()
+    device = pick_device(ctx.execution, params["precision"])
+    texts = _texts(cast(Path, inputs["rows"]) / "rows.parquet")
+    folder = base_folder(params.get("model"), cast(Path | None, inputs.get("model")), ctx)
+    ctx.measure(weights=weights_format(folder))
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    model = open_language_model(folder, device, ctx.execution, params["max_length"])
+    tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
+    tokens = _documents(tokenizer, texts, context_limit(model.config, tokenizer, params["max_length"]))
+    rows = [ids for ids in tokens.ids if len(ids) > 1]  # one token has no next one
+    if not rows:
+        raise UserError(f"no text of {inputs['rows']} has two tokens, so there is no next token to learn")
+    next_token.check_output_layer(model, rows[0], device)
+    if ctx.execution.get("gradient_checkpointing"):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    lengths = np.array([len(ids) for ids in rows])
+    ctx.log(f"{len(rows)} texts, {int(lengths.sum())} tokens per epoch, {tokens.truncated} texts cut")
+
+    def batches(epoch: int) -> list[list[int]]:
+        return batches_of_rows(epoch_order(len(rows), params["seed"], epoch), params["batch_size"])
+
+    first = read_json(ctx.work / _FIRST)
+    if first is None:
+        budget = int(ctx.execution.get("eval_tokens", 32768))
+        chosen = [rows[row] for row in batches(0)[0]]
+        first = next_token.mean_loss(model, chosen, device, params["precision"], budget)
+        write_json(ctx.work / _FIRST, first)
+    objective = next_token.objective(model, rows, device, params["precision"])
+    sums = train(model, objective, batches, Recipe.of(params), ctx, "generative")
+    metrics = {
+        "first_loss": first,  # of the first batch, before training
+        "final_loss": sums["loss"],  # mean over the updates of the last epoch
+        "steps": int(sums["steps"]),
+        "tokens": round(float(params["epochs"]) * int(lengths.sum())),
+        "rows": len(texts),
+        "truncated": tokens.summary(),
+        "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
+    }
+    if ctx.execution.get("gradient_checkpointing"):
+        model.gradient_checkpointing_disable()
+    save_model(model, tokenizer, ctx.result / "model", _card(params, metrics))
+    return metrics
+
+
+def _texts(path: Path) -> list[str]:
+    """All texts of a rows file, row by row; of pairs both."""
+    columns = [name for name in ("text", "second") if name in pq.read_schema(path).names]
+    table = pq.read_table(path, columns=columns)
+    texts = [text for row in zip(*(table[name].to_pylist() for name in columns), strict=True) for text in row]
+    if not texts:
+        raise UserError(f"{path} has no rows: raise the limit of its pool")
+    return texts
+
+
+def _documents(tokenizer: Any, texts: list[str], limit: int) -> TokenRows:
+    """Token rows of the texts, each with an end token unless it was cut or has one."""
+    found, end = encode(tokenizer, texts, limit), tokenizer.eos_token_id
+    rows = [
+        ids if end is None or len(ids) >= limit or ids[-1] == end else np.append(ids, np.int32(end))
+        for ids in found.ids
+    ]
+    return TokenRows(rows, np.array([len(ids) for ids in rows], dtype=np.int64), found.truncated)
+
+
+def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The model card's text."""
+    model = params.get("model") or {}
+    base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
+    return (
+        f"A causal language model: {base}, trained further by `w2s` on the texts of a task, without its labels.\n\n"
+        f"* {metrics['rows']:,} texts of at most {params['max_length']} tokens, {params['epochs']} epochs of batch "
+        f"{params['batch_size']}, {metrics['steps']:,} updates\n"
+        f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
+        f"precision {params['precision']}, seed {params['seed']}\n"
+        f"* loss {metrics['first_loss']:.3f} nats per token before, {metrics['final_loss']:.3f} in the last epoch\n"
+    )

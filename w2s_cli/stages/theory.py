@@ -1,0 +1,96 @@
+"""theory: gain against misfit on synthetic tasks (Charikar et al. 2024; see w2s_cli.theory.misfit_gain), run for real.
+
+One line of the table per task, and metrics that say how far the tasks lie from the diagonal. Seconds on a CPU; NumPy alone.
+"""
+
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from w2s_cli.context import Context
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.store.faults import fault
+from w2s_cli.theory.misfit_gain import Experiment, Point, point, representations
+
+TOLERANCE = 0.01  # of the task's mean square
+ROUNDING = 1e-9  # of the exact equality
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write points.parquet (task; error_weak, error_student, misfit, gain on held-out rows; misfit_fit, gain_fit, epsilon).
+
+    Args:
+        params: setting (realisable or non_realisable), seed; what else `Experiment` has, by name, the dimensions also as a
+            mapping `dims`; tolerance (of the inequality, in units of a task's mean square: 0.01).
+        inputs: none.
+
+    Returns:
+        tasks, setting; correlation of gain and misfit, slope and intercept of gain on misfit; mean_distance and
+        max_distance, |gain − misfit|; share_at_least_misfit, of tasks with gain ≥ misfit − tolerance; max_distance_fit, on
+        the student's own rows (0 if realisable), and share_within_bound, of tasks with |gain − misfit| ≤ 2 √(ε misfit) there;
+        mean error_weak, error_student, misfit, gain, epsilon.
+
+    Raises:
+        UserError: unknown fields, values without meaning.
+    """
+    fault("theory.start")
+    experiment, tolerance = _experiment(params)
+    networks = representations(experiment)
+    points = []
+    for task in range(experiment.tasks):
+        points.append(point(experiment, networks, task))
+        ctx.progress(task + 1, experiment.tasks, examples=(task + 1) * experiment.rows)
+        fault("theory.step")
+    columns: dict[str, Any] = {}
+    for field in fields(Point):
+        kind = pa.int32() if field.name == "task" else pa.float64()
+        columns[field.name] = pa.array([getattr(one, field.name) for one in points], kind)
+    pq.write_table(pa.table(columns), ctx.result / "points.parquet")
+    return {
+        "setting": experiment.setting,
+        "tasks": experiment.tasks,
+        **_metrics([asdict(one) for one in points], tolerance),
+    }
+
+
+def _experiment(params: dict[str, Any]) -> tuple[Experiment, float]:
+    given = {name: value for name, value in params.items() if name != "dims" and value is not None}
+    given |= params.get("dims") or {}
+    tolerance = given.pop("tolerance", TOLERANCE)
+    known = [field.name for field in fields(Experiment)]
+    for name in given:
+        if name not in known:
+            raise UserError(f'theory: unknown field "{name}".{did_you_mean(name, known)}')
+    if "setting" not in given:
+        raise UserError("theory: setting is missing; realisable or non_realisable.")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise UserError(f"theory: tolerance={tolerance} must be a number of at least 0.")
+    return Experiment(**given), float(tolerance)
+
+
+def _metrics(points: list[dict[str, float]], tolerance: float) -> dict[str, Any]:
+    column = {name: np.array([one[name] for one in points]) for name in points[0]}
+    misfit, gain = column["misfit"], column["gain"]
+    distance = np.abs(gain - misfit)
+    spread = misfit - misfit.mean()
+    varied = float((spread**2).sum()) > 0 and float(gain.std()) > 0
+    slope = float((spread * gain).sum() / (spread**2).sum()) if varied else None
+    fit = np.abs(column["gain_fit"] - column["misfit_fit"])
+    bound = 2 * np.sqrt(column["epsilon"] * column["misfit_fit"])
+    found = {
+        "correlation": float(np.corrcoef(misfit, gain)[0, 1]) if varied else None,
+        "slope": slope,
+        "intercept": None if slope is None else float(gain.mean() - slope * misfit.mean()),
+        "mean_distance": float(distance.mean()),
+        "max_distance": float(distance.max()),
+        "share_at_least_misfit": float((gain >= misfit - tolerance).mean()),
+        "max_distance_fit": float(fit.max()),
+        "share_within_bound": float((fit <= bound + ROUNDING).mean()),
+        **{name: float(column[name].mean()) for name in ("error_weak", "error_student", "misfit", "gain", "epsilon")},
+    }
+    return {name: None if value is None else round(value, 10) for name, value in found.items()}

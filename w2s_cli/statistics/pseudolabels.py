@@ -1,0 +1,95 @@
+"""What a student makes of its supervisor's labels: pseudolabel correction and coverage expansion.
+
+Lang, Sontag & Vijayaraghavan 2024, "Theoretical Analysis of Weak-to-Strong Generalization" (arXiv 2405.16043), on the
+test rows: S are the rows that the supervisor labels, T those on which it abstains, S_i and T_i the rows of true class i
+among them.
+
+* weak_error is their α (α_i for a class): the supervisor's error on S.
+* Correction: the student is right on a row of S that the supervisor has wrong (student_on_covered_wrong).
+* Expansion: it is right on a row of T (student_on_uncovered).
+
+Each is a ratio of two means, and its interval that of the bootstrap over seeds and test rows (intervals.py); the columns
+are drawn apart from those of the rest of the report, whose draws stay what they are.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from w2s_cli.statistics.figures import Booleans, Floats, Integers
+from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+
+
+def pseudolabels(
+    truth: Integers,
+    weak: Integers,
+    student: Integers,
+    covered: Booleans | None,
+    *,
+    classes: int,
+    draws: int,
+    confidence: float,
+) -> dict[str, Any]:
+    """The figures of all rows, and under per_class those of the rows of each true class.
+
+    Args:
+        truth: [rows].
+        weak, student: [seeds, rows], predicted classes.
+        covered: [seeds, rows], rows that the supervisor labels; None: all.
+        classes: how many there are.
+        draws: of the bootstrap.
+        confidence: of the intervals.
+
+    Returns:
+        coverage, weak_error, student_on_covered, student_on_covered_right, student_on_covered_wrong, student_on_uncovered, each
+        {value, interval}: value is None of no rows, the interval None where the rows might be none.
+    """
+    inside = np.ones(weak.shape, dtype=np.bool_) if covered is None else covered
+    cells = _cells(inside, weak == truth, student == truth)
+    found = _figures(cells, draws, confidence)
+    found["per_class"] = [
+        _figures({name: cell * (truth == one) for name, cell in cells.items()}, draws, confidence)
+        for one in range(classes)
+    ]
+    return found
+
+
+PARTS = {  # figure: share of which rows, among which
+    "coverage": ("covered", "all"),
+    "weak_error": ("wrong", "covered"),
+    "student_on_covered": ("student_covered", "covered"),
+    "student_on_covered_right": ("student_right", "right"),
+    "student_on_covered_wrong": ("student_wrong", "wrong"),
+    "student_on_uncovered": ("student_uncovered", "uncovered"),
+}
+
+
+def _cells(covered: Booleans, weak_right: Booleans, student_right: Booleans) -> dict[str, Floats]:
+    """The columns of the bootstrap, each [seeds, rows] of 0 and 1."""
+    rows = {
+        "all": np.ones_like(covered),
+        "covered": covered,
+        "uncovered": ~covered,
+        "right": covered & weak_right,
+        "wrong": covered & ~weak_right,
+    }
+    rows |= {f"student_{name}": rows[name] & student_right for name in ("covered", "uncovered", "right", "wrong")}
+    return {name: cell.astype(np.float64) for name, cell in rows.items()}
+
+
+def _figures(cells: dict[str, Floats], draws: int, confidence: float) -> dict[str, Any]:
+    moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
+    sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
+    mean = {name: float(cell.mean()) for name, cell in cells.items()}
+    found: dict[str, Any] = {}
+    for name, (part, whole) in PARTS.items():
+        bounds: tuple[float, float] | None
+        if np.array_equal(cells[whole], np.ones_like(cells[whole])):  # a plain share
+            bounds = interval(sample[part], confidence)
+        else:
+            bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
+        found[name] = {
+            "value": mean[part] / mean[whole] if mean[whole] else None,
+            "interval": None if bounds is None else [min(max(bound, 0.0), 1.0) for bound in bounds],
+        }
+    return found

@@ -1,0 +1,157 @@
+"""Rows laid end to end as one long row: nothing is padded, and each token attends only within its own row.
+
+* Any causal architecture that takes its attention from transformers' interface can do it. Whether a model does it right is tried
+  once, on two short rows against its padded forward; one that does not is padded. So is everything that is not on a CPU, and
+  training with gradient checkpointing, which runs layers again when what is set here is gone.
+* A classifier reads the last token's state only, so the last layer has one query for each row: it is called up to its attention,
+  for the keys and values of all tokens, and then again for the last tokens. Exact, and 3/4 of the layer's work is not done.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from w2s_cli.training.batching import Layout
+from w2s_cli.training.packed_attention import attention, runs
+
+LAYOUT = Layout(packed=True, most=2048)  # with more, activations leave a CPU's cache and nothing is gained
+
+NAME = "w2s_packed"  # in transformers' attention interface
+_CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
+_OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention that is more than a causal softmax
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
+    """Carries keys and values [1, heads, tokens, dim] out of a layer."""
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        super().__init__()
+        self.key, self.value = key, value
+
+
+def usable(model: Any) -> bool:
+    """Whether `model`, a classifier or language model, is to be given packed rows now."""
+    if model.device.type != "cpu" or any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        return False
+    if not hasattr(model, _CHECKED):
+        setattr(model, _CHECKED, _agrees(model))
+    return bool(getattr(model, _CHECKED))
+
+
+def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right."""
+    lengths = mask.sum(1).tolist()
+    last = torch.tensor(list(accumulate(lengths))) - 1  # [rows]
+    dtype = _matmul_dtype(model)
+    at_all, at_last = runs(lengths, dtype, last=False), runs(lengths, dtype, last=True)
+    layer = _last_layer(model.base_model)
+
+    def shortened(forward: Callable[..., Any], hidden: Tensor, *args: Any, **named: Any) -> Any:
+        try:
+            forward(hidden, *args, **{**named, "attend": _catch})
+        except _Caught as caught:
+            key, value = caught.key, caught.value
+        short = {name: _only(part, last, hidden.shape[1]) for name, part in named.items()}
+        short["attend"] = lambda query, _, __, scale: attention(query, key, value, scale, at_last)
+        found: Tensor = forward(hidden[:, last], *args, **short)
+        return found.new_zeros(hidden.shape).index_copy(1, last, found)  # trunks want as many tokens as they gave
+
+    with _replaced(layer, shortened):
+        return _forward(model, ids, mask, lambda q, k, v, scale: attention(q, k, v, scale, at_all))[0, last]
+
+
+def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden state of every real token, row after row: [tokens, width]."""
+    lengths = mask.sum(1).tolist()
+    layout = runs(lengths, _matmul_dtype(model), last=False)
+    return _forward(model, ids, mask, lambda q, k, v, scale: attention(q, k, v, scale, layout))[0, : sum(lengths)]
+
+
+def _matmul_dtype(model: Any) -> torch.dtype:
+    if torch.is_autocast_enabled(model.device.type):
+        return torch.get_autocast_dtype(model.device.type)
+    return model.dtype  # type: ignore[no-any-return]
+
+
+def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
+    """The trunk's output for the packed rows, [1, tokens, width], with some more tokens after them."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _interface)
+    real = mask.bool()
+    count = mask.sum(1)
+    more = (0, LAYOUT.room(count.numpy()) - int(count.sum()))
+    tokens = pad(ids[real], more).unsqueeze(0)  # [1, tokens]
+    positions = pad((mask.cumsum(1) - 1)[real], more).unsqueeze(0)  # [1, tokens] from 0 in each row
+    config = model.base_model.config
+    before, config._attn_implementation = config._attn_implementation, NAME
+    try:
+        found = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
+    finally:
+        config._attn_implementation = before
+    return found.last_hidden_state  # type: ignore[no-any-return]
+
+
+def _interface(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, *, attend: Attend, **named: Any
+) -> tuple[Tensor, None]:
+    """What the architecture calls for attention."""
+    if mask is not None or any(named.get(rule) is not None for rule in _OTHER_RULES):
+        raise NotImplementedError("attention that is more than a causal softmax")
+    scale = named.get("scaling")
+    return attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale), None
+
+
+def _catch(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    raise _Caught(key, value)
+
+
+def _last_layer(trunk: nn.Module) -> nn.Module:
+    """The last of the trunk's layers."""
+    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
+    stacks = [module for module in trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    return stacks[0][-1]
+
+
+@contextmanager
+def _replaced(layer: nn.Module, other: Callable[..., Any]) -> Iterator[None]:
+    """Within the block calling `layer` calls `other(its forward, …)`."""
+    forward = layer.forward
+    layer.forward = lambda *args, **named: other(forward, *args, **named)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+def _only(part: Any, rows: Tensor, tokens: int) -> Any:
+    """What a layer is told about all tokens ([1, tokens, …]: positions and their rotations), for the tokens `rows` only."""
+    if isinstance(part, tuple):
+        return tuple(_only(one, rows, tokens) for one in part)
+    return part[:, rows] if isinstance(part, Tensor) and part.ndim > 1 and part.shape[1] == tokens else part
+
+
+@torch.no_grad()
+def _agrees(model: Any) -> bool:
+    """Whether two short packed rows give what they give padded, in fp32."""
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    trunk, words = model.base_model, min(7, model.get_input_embeddings().num_embeddings)
+    ids = torch.arange(14).remainder(words).reshape(2, 7)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    try:
+        with torch.autocast("cpu", enabled=False):
+            states = trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+            packed, last = all_states(model, ids, mask), last_states(model, ids, mask)
+    except Exception:  # an architecture may fail in any way at what it does not know; then it is padded
+        return False
+    same = torch.allclose(packed, states[mask.bool()], rtol=1e-3, atol=1e-4)
+    return same and torch.allclose(last, torch.stack([states[0, 6], states[1, 3]]), rtol=1e-3, atol=1e-4)

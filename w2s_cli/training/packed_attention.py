@@ -1,0 +1,144 @@
+"""Attention over rows that lie end to end, each token within its own row: two matmuls and a softmax for each row.
+
+* On a CPU that takes half the time of the fused kernel in bf16 while rows are short; above `LONG` tokens, where the matrices
+  [tokens, tokens] leave the cache, each row goes through the fused kernel.
+* A CPU's bf16 matmul kernels are compiled for each shape, which was an eighth of a training's time. So a row is taken with what comes
+  after it, up to a multiple of `STEP` tokens: causality hides those keys, and what those queries give is dropped.
+* Short rows of one such length go through together.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from w2s_cli.training.batching import STEP
+
+LONG = 1024  # tokens of a row
+_SHORT = 128
+
+
+class Run(NamedTuple):
+    """Adjacent rows that are taken with the same number of tokens."""
+
+    rows: int
+    queries: int  # of each row, rounded up
+    keys: int
+    query_at: Tensor | slice  # [rows·queries] their places; a slice for one row, which then is not copied
+    key_at: Tensor | slice  # [rows·keys]
+    real_queries: Tensor | slice  # [real ones] which of query_at are the rows' own …
+    real_keys: Tensor | slice
+    own_queries: Tensor | slice  # [real ones] … and their places
+    own_keys: Tensor | slice
+    mask: Tensor  # [1 or rows, queries, keys] −inf where a key is not to be seen
+
+
+def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]:
+    """The runs of rows of `lengths`; the queries are all their tokens, or (`last`) one for each, its last. `dtype` is that of matmuls."""
+    starts = [0, *accumulate(lengths)]
+
+    def size(row: int) -> tuple[int, int]:
+        width = -(-lengths[row] // STEP) * STEP
+        return width, 0 if width <= _SHORT else row  # longer ones each by itself
+
+    found = []
+    for (keys, _), same in groupby(range(len(lengths)), key=size):
+        rows = list(same)
+        own = torch.tensor([lengths[row] for row in rows])  # [rows]
+        at: Tensor | slice
+        which: Tensor | slice
+        own_at: Tensor | slice
+        steps = torch.arange(keys)
+        real = steps < own[:, None]  # [rows, keys]
+        if len(rows) == 1:
+            start, length = starts[rows[0]], lengths[rows[0]]
+            at, which, own_at = slice(start, start + keys), slice(0, length), slice(start, start + length)
+        else:
+            at = (torch.tensor([starts[row] for row in rows])[:, None] + steps).flatten()
+            which = real.flatten().nonzero().squeeze(1)
+            own_at = at[which]
+        if last:
+            mask = torch.zeros(real.shape, dtype=dtype).masked_fill(~real, float("-inf")).unsqueeze(1)
+            here, every = slice(rows[0], rows[-1] + 1), slice(None)
+            found.append(Run(len(rows), 1, keys, here, at, every, which, here, own_at, mask))
+        else:
+            mask = torch.full((keys, keys), float("-inf"), dtype=dtype).triu(1).unsqueeze(0)
+            found.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, mask))
+    return found
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
+    """Causal attention within each row: query, key and value are [1, heads, tokens, dim], the result [1, tokens, heads, dim].
+
+    Fewer heads of keys and values serve several of the queries each. Matmuls are in autocast's type where it is on.
+    """
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1:
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    if max(run.keys for run in layout) <= LONG:
+        return _Rows.apply(query[0], key[0], value[0], scale, layout).unsqueeze(0)  # type: ignore[no-any-return, no-untyped-call]
+    out = query.new_zeros(query.transpose(1, 2).shape)  # [1, tokens, heads, dim]
+    for run in layout:
+        q, k, v = (
+            _take(tensor[0], at, run).view(query.shape[1], run.rows, -1, query.shape[3]).transpose(0, 1)
+            for tensor, at in ((query, run.query_at), (key, run.key_at), (value, run.key_at))
+        )
+        causal = run.queries > 1
+        mask = None if causal else run.mask.unsqueeze(1)
+        found = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale).transpose(1, 2).flatten(0, 1)
+        out[:, run.own_queries] = found[run.real_queries]
+    return out
+
+
+class _Rows(torch.autograd.Function):
+    """softmax(q kᵀ · scale) v within each row; [heads, tokens, dim] three times → [tokens, heads, dim]."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
+        out = _zeros(query)
+        shares = []
+        for run in layout:
+            q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
+            mask = run.mask if len(run.mask) == 1 else run.mask.repeat(len(query), 1, 1)
+            scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)  # [heads·rows, queries, keys]
+            shares.append(scores.softmax(-1))
+            _put(out, run.own_queries, run.real_queries, torch.bmm(shares[-1], v))
+        ctx.save_for_backward(query, key, value, *shares)
+        ctx.scale, ctx.layout = scale, layout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+        query, key, value, *shares = ctx.saved_tensors
+        slope_q, slope_k, slope_v = _zeros(query), _zeros(key), _zeros(value)
+        for run, share in zip(ctx.layout, shares, strict=True):
+            q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
+            g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
+            g.view(len(query), -1, q.shape[-1])[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
+            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g))
+            scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
+            _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
+            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale))
+        return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
+
+
+def _zeros(like: Tensor) -> Tensor:
+    """[tokens, heads, dim] for [heads, tokens, dim]: the order that linear layers read and write."""
+    return like.new_zeros((like.shape[1], like.shape[0], like.shape[2]))
+
+
+def _take(tensor: Tensor, at: Tensor | slice, run: Run) -> Tensor:
+    """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows."""
+    return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1])
+
+
+def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, found: Tensor) -> None:
+    """Write what is `real` of [heads·rows, tokens, dim] to its places in `out` [all tokens, heads, dim]."""
+    heads, dim = out.shape[1:]
+    out[own] = found.view(heads, -1, dim).transpose(0, 1)[real]

@@ -1,0 +1,68 @@
+"""Texts that end with a question for the label token: the suffix is always there, whatever has to be cut.
+
+* A text and its suffix are tokenized as one string, as the language model would read them ("." and a newline may be one token). Of
+  a text that is too long only the text is cut, on the chosen side; leading special tokens and the suffix stay.
+* A finished classifier remembers its suffix in its config (`w2s_suffix`), so that whoever uses it later asks in the same way.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from w2s_cli.errors import UserError
+from w2s_cli.training.tokens import TokenRows, encode
+
+SUFFIX = "w2s_suffix"  # field of the classifier's config
+TOKENS = "w2s_tokens"
+
+
+def encode_for(
+    config: Any, tokenizer: Any, texts: Sequence[str], limit: int, second: Sequence[str] | None = None
+) -> TokenRows:
+    """`tokens.encode`, with the suffix that the classifier of `config` was trained with, if there is one."""
+    suffix = getattr(config, SUFFIX, None)
+    if suffix is None:
+        return encode(tokenizer, texts, limit, second)
+    if second is not None:
+        raise UserError("a model with label tokens classifies single texts, and these rows are pairs")
+    return encode_with_suffix(tokenizer, texts, suffix, limit)
+
+
+def encode_with_suffix(
+    tokenizer: Any, texts: Sequence[str], suffix: str, limit: int, *, special: bool = True
+) -> TokenRows:
+    """Token rows of text + suffix, of at most `limit` tokens; `special`: with the tokenizer's leading special tokens.
+
+    Raises:
+        UserError: the suffix alone is longer than `limit`, or the tokenizer cannot say which token is of which character.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("label tokens need a fast tokenizer (tokenizer.json), and this model has none")
+    rows, cut = [], 0
+    encoded = tokenizer(
+        [text + suffix for text in texts],
+        add_special_tokens=special,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
+    for text, ids, offsets, added in zip(
+        texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
+    ):
+        end = len(ids)
+        while end and added[end - 1]:  # an end token after the question would be the last token
+            end -= 1
+        lead = next((at for at in range(end) if not added[at]), end)
+        tail = sum(1 for at in range(lead, end) if offsets[at][1] > len(text))
+        room = limit - lead - tail
+        if room < 0:
+            raise UserError(
+                f'the suffix "{suffix}" takes {lead + tail} tokens with the special ones, but a text may have {limit}: '
+                "raise max_length or shorten the suffix"
+            )
+        body = ids[lead : end - tail]
+        if len(body) > room:
+            cut += 1
+            body = body[len(body) - room :] if tokenizer.truncation_side == "left" else body[:room]
+        rows.append(np.array([*ids[:lead], *body, *ids[end - tail : end]], dtype=np.int32))
+    return TokenRows(rows, np.array([len(row) for row in rows], dtype=np.int64), cut)
