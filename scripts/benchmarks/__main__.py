@@ -1,0 +1,102 @@
+"""The command line of `scripts/bench`."""
+
+import argparse
+import importlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.benchmarks import document, stored
+from scripts.benchmarks.processes import ROOT, ProcessFailed
+from scripts.benchmarks.records import regressions
+from scripts.benchmarks.settings import SIZES, Settings
+
+ORDER = ("pipeline", "training", "probe", "sweep", "startup", "store", "memory", "scaling", "gpu")  # of the page
+
+
+def parts() -> list[str]:
+    """Names of the parts: the files of parts/; those of `ORDER` first."""
+    found = sorted(path.stem for path in (Path(__file__).parent / "parts").glob("*.py") if path.stem != "__init__")
+    return [name for name in ORDER if name in found] + [name for name in found if name not in ORDER]
+
+
+def headings() -> dict[str, tuple[str, str]]:
+    """part → title and text of its section: its docstring."""
+    found = {}
+    for part in parts():
+        said = str(importlib.import_module(f"scripts.benchmarks.parts.{part}").__doc__).strip()
+        title, _, text = said.partition("\n\n")
+        found[part] = (title.rstrip("."), " ".join(text.split()))
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, then write or check."""
+    made = argparse.ArgumentParser(prog="scripts/bench", description="Measure w2s; see docs/benchmarks.md.")
+    made.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts())}; none: all")
+    made.add_argument("--quick", action="store_const", const="quick", dest="size", help="small sizes: minutes")
+    made.add_argument("--size", choices=sorted(SIZES), default="full", help="default: full")
+    made.add_argument("--check", action="store_true", help="compare with the stored ratios; writes nothing, 1 if worse")
+    made.add_argument("--threads", type=int, help="CPU threads of every program (default 1)")
+    made.add_argument("--repeats", type=int, help="runs of each program, each with its own seed")
+    made.add_argument("--work", type=Path, help="scratch folder, kept (default: a temporary one)")
+    made.add_argument("--docs", type=Path, default=ROOT / "docs", help="where benchmarks.json and .md are")
+    options = made.parse_args(argv)
+    unknown = [name for name in options.parts if name not in parts()]
+    if unknown:
+        made.error(f"there is no part {unknown[0]}; there are {', '.join(parts())}")
+    with tempfile.TemporaryDirectory(prefix="w2s-bench-") as temporary:
+        settings = SIZES[options.size]((options.work or Path(temporary)).absolute())
+        settings.work.mkdir(parents=True, exist_ok=True)
+        settings = replace(settings, threads=options.threads or settings.threads)
+        settings = replace(settings, repeats=options.repeats or settings.repeats)
+        try:
+            return measure(settings, options.parts or parts(), options.docs, told(options), check=options.check)
+        except ProcessFailed as error:
+            print(f"scripts/bench: {error}", file=sys.stderr)
+            return 1
+
+
+def told(options: argparse.Namespace) -> list[str]:
+    """The words of the command that matter to its figures: no folders of this machine."""
+    words = [*options.parts, *(["--quick"] if options.size == "quick" else []), *(["--check"] if options.check else [])]
+    words += ["--size", "tiny"] if options.size == "tiny" else []
+    for name in ("threads", "repeats"):
+        words += [f"--{name}", str(getattr(options, name))] if getattr(options, name) else []
+    return words
+
+
+def measure(settings: Settings, chosen: Sequence[str], docs: Path, words: Sequence[str], *, check: bool) -> int:
+    """Measure the chosen parts; write each as soon as it is there, or compare with what is stored."""
+    path, worse = docs / "benchmarks.json", list[str]()
+    for part in chosen:
+        print(f"{part}:", flush=True)
+        around = stored.circumstances(words, settings.threads)
+        found = importlib.import_module(f"scripts.benchmarks.parts.{part}").measure(settings, _say)
+        for one in found:
+            mark = {True: "  met", False: "  MISSED", None: ""}[one.met]
+            print(
+                f"  = {one.name}: {document.number(one.value)} {one.unit}{f' ({one.note})' if one.note else ''}{mark}",
+                flush=True,
+            )
+        if check:
+            before = stored.records(stored.read(path), settings.size, part)
+            if not before:
+                print(f"  nothing is stored for {part} at size {settings.size}: nothing to compare with")
+            worse += regressions(before, found)
+        elif found or not stored.records(stored.read(path), settings.size, part):  # no GPU here: keep another machine's
+            stored.keep(path, settings.size, part, found, around)
+            (docs / "benchmarks.md").write_text(document.markdown(stored.read(path), headings()), encoding="utf-8")
+    if worse:
+        print("\nmore than 20 % worse than stored:\n  " + "\n  ".join(worse))
+    return 1 if worse else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

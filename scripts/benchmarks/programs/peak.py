@@ -1,0 +1,32 @@
+"""The matmul peak of this machine: the best of several square products, in operations a CPU second (on a GPU: a second)."""
+
+import time
+from typing import Any
+
+from scripts.benchmarks.programs.answer import cpu_seconds, main
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    device, found = job["device"], dict[str, float]()
+    size = job["size"]
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        one = torch.randn(size, size, device=device).to(dtype)
+        other = torch.randn(size, size, device=device).to(dtype)
+        best = 0.0
+        for _ in range(job["tries"]):
+            wall, cpu = time.monotonic(), cpu_seconds()
+            for _ in range(job["products"]):
+                one @ other
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds = (time.monotonic() - wall) if device == "cuda" else (cpu_seconds() - cpu)
+            best = max(best, 2 * size**3 * job["products"] / max(seconds, 1e-9))
+        found[f"peak_{name}"] = best
+    return found
+
+
+if __name__ == "__main__":
+    main(work)

@@ -1,0 +1,70 @@
+"""docs/benchmarks.json: the records of each size and part, with the machine, versions, commit and command that they came from."""
+
+import os
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks.records import Record
+from w2s_cli.provenance import git_state
+from w2s_cli.store.files import read_json, write_json
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow")
+
+
+def circumstances(words: Sequence[str], threads: int) -> dict[str, Any]:
+    """Machine, versions, commit, time and command of a measurement."""
+    git = git_state() or {}
+    return {
+        "machine": machine(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "commit": git.get("commit"),
+        "dirty": bool(git.get("dirty")),
+        "date": time.strftime("%Y-%m-%d"),
+        "load": round(os.getloadavg()[0], 1),  # other work at the start: above 0.5 the wall times are not to be trusted
+        "command": shlex.join(["scripts/bench", *words]),
+    }
+
+
+def machine() -> str:
+    """'AMD EPYC (family 25, model 17), 2 cores, 23 GiB' and the GPU, if there is one."""
+    import torch
+
+    said: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            said.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass
+    name = said.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in said:
+        name += f" (family {said['cpu family']}, model {said.get('model')})"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}{gpu}"
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """size → part → {"records", "circumstances"}; {} if there is no file."""
+    return dict(read_json(path) or {})
+
+
+def records(stored: dict[str, dict[str, Any]], size: str, part: str) -> list[Record]:
+    """The stored records of a part; [] if it was never measured at this size."""
+    return [Record(**one) for one in stored.get(size, {}).get(part, {}).get("records", [])]
+
+
+def keep(path: Path, size: str, part: str, found: Sequence[Record], told: dict[str, Any]) -> None:
+    """Put a part's records in the place of its old ones."""
+    stored = read(path)
+    kept = {"circumstances": told, "records": [asdict(one) for one in found]}
+    stored.setdefault(size, {})[part] = kept
+    write_json(path, stored)
