@@ -60,7 +60,7 @@ def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: s
 
 
 @pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("lengths", [[300, 70, 70, 65, 3, 1], [LONG + 30, 500, 20, 20]])
+@pytest.mark.parametrize("lengths", [[300, 70, 70, 65, 3, 1], [600, 257, 256], [LONG + 30, 500, 20, 20]])
 def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) -> None:
     random = np.random.default_rng(0)
     total = Layout(packed=True).room(np.array(lengths))
@@ -87,6 +87,28 @@ def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) ->
         assert (last and tensor is tensors[0]) or not tensor.grad[
             :, :, start:
         ].any()  # nothing from behind the last row
+
+
+def test_gradients_of_long_rows_that_go_through_in_blocks_are_those_of_softmax_attention() -> None:
+    lengths = [600, 257, 256, 70, 3]
+    total = Layout(packed=True).room(np.array(lengths))
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, slope = torch.randn(4, 1, 2, total, 8, dtype=torch.float64, generator=generator)
+    slope = slope.transpose(1, 2)[:, : sum(lengths)]  # [1, tokens, heads, dim]
+    ours = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
+    plain = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
+    layout = runs(lengths, torch.float64, last=False)
+    assert [run.keys for run in layout][:3] == [256, 512, 608]
+    attention(*ours, 0.3, layout)[:, : sum(lengths)].backward(slope)
+    rows = [torch.split(tensor[0, :, : sum(lengths)], lengths, 1) for tensor in plain]
+    expected = []
+    for one_q, one_k, one_v in zip(*rows, strict=True):
+        hidden = torch.ones(one_q.shape[1], one_q.shape[1]).triu(1).bool()
+        scores = (0.3 * one_q @ one_k.transpose(1, 2)).masked_fill(hidden, float("-inf"))
+        expected.append((scores.softmax(-1) @ one_v).transpose(0, 1))
+    torch.cat(expected).unsqueeze(0).backward(slope)  # type: ignore[no-untyped-call]
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-10, rtol=0)
 
 
 def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
     """Measure, then write or check."""
     made = argparse.ArgumentParser(prog="scripts/bench", description="Measure w2s; see docs/benchmarks.md.")
     made.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts())}; none: all")
-    made.add_argument("--quick", action="store_const", const="quick", dest="size", help="small sizes: minutes")
     made.add_argument("--size", choices=sorted(SIZES), default="full", help="default: full")
+    made.add_argument("--quick", action="store_const", const="quick", dest="size", help="small sizes: minutes")
     made.add_argument("--check", action="store_true", help="compare with the stored ratios; writes nothing, 1 if worse")
     made.add_argument("--threads", type=int, help="CPU threads of every program (default 1)")
     made.add_argument("--repeats", type=int, help="runs of each program, each with its own seed")

@@ -4,7 +4,8 @@
   [tokens, tokens] leave the cache, each row goes through the fused kernel.
 * A CPU's bf16 matmul kernels are compiled for each shape, which was an eighth of a training's time. So a row is taken with what comes
   after it, up to a multiple of `STEP` tokens: causality hides those keys, and what those queries give is dropped.
-* Short rows of one such length go through together.
+* Short rows of one such length go through together. Longer ones go through alone, `BLOCK` queries at a time with the keys up to the
+  block's end: the scores of a block stay in the cache, and nearly half of a long row's are not computed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from w2s_cli.training.batching import STEP
 
 LONG = 1024  # tokens of a row
-_SHORT = 128
+_SHORT = 64
+BLOCK = 256  # queries of a long row that are taken together
 
 
 class Run(NamedTuple):
@@ -45,9 +47,13 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]
         return width, 0 if width <= _SHORT else row  # longer ones each by itself
 
     found = []
+    fused = max(lengths) > LONG
     for (keys, _), same in groupby(range(len(lengths)), key=size):
         rows = list(same)
         own = torch.tensor([lengths[row] for row in rows])  # [rows]
+        if len(rows) == 1 and not last:
+            found += _blocks(starts[rows[0]], lengths[rows[0]], keys, keys if fused else BLOCK, dtype)
+            continue
         at: Tensor | slice
         which: Tensor | slice
         own_at: Tensor | slice
@@ -65,9 +71,29 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]
             here, every = slice(rows[0], rows[-1] + 1), slice(None)
             found.append(Run(len(rows), 1, keys, here, at, every, which, here, own_at, mask))
         else:
-            mask = torch.full((keys, keys), float("-inf"), dtype=dtype).triu(1).unsqueeze(0)
-            found.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, mask))
+            found.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, _causal(keys, 0, dtype)))
     return found
+
+
+def _blocks(start: int, length: int, keys: int, block: int, dtype: torch.dtype) -> list[Run]:
+    """One row, from token `start`, taken as `keys` tokens: `block` queries at a time, each with the keys up to the block's end."""
+    found = []
+    for first in range(0, keys, block):
+        end = min(first + block, keys)
+        seen = min(end, length)  # ≥ first + 1, for `keys` is less than a STEP above `length`
+        queries, every = slice(start + first, start + end), slice(start, start + end)
+        found.append(
+            Run(
+                1, end - first, end, queries, every, slice(0, seen - first), slice(0, seen),
+                slice(start + first, start + seen), slice(start, start + seen), _causal(end, first, dtype),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _causal(keys: int, first: int, dtype: torch.dtype) -> Tensor:
+    """[1, keys − first, keys]: −inf where a key is after the query; the first query is token `first`."""
+    return torch.full((keys - first, keys), float("-inf"), dtype=dtype).triu(first + 1).unsqueeze(0)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
@@ -121,10 +147,10 @@ class _Rows(torch.autograd.Function):
             q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
             g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
             g.view(len(query), -1, q.shape[-1])[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
-            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g))
+            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=True)
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
             _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
-            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale))
+            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=True)
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 
@@ -138,7 +164,11 @@ def _take(tensor: Tensor, at: Tensor | slice, run: Run) -> Tensor:
     return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1])
 
 
-def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, found: Tensor) -> None:
-    """Write what is `real` of [heads·rows, tokens, dim] to its places in `out` [all tokens, heads, dim]."""
+def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, found: Tensor, *, add: bool = False) -> None:
+    """Write (or `add`) what is `real` of [heads·rows, tokens, dim] to its places in `out` [all tokens, heads, dim]."""
     heads, dim = out.shape[1:]
-    out[own] = found.view(heads, -1, dim).transpose(0, 1)[real]
+    given = found.view(heads, -1, dim).transpose(0, 1)[real]
+    if add:  # the keys of several blocks of queries
+        out[own] += given
+    else:
+        out[own] = given
