@@ -160,7 +160,7 @@ def test_looking_touches_no_random_state_and_no_gradient(tmp_path: Path) -> None
     optimizer.zero_grad(set_to_none=True)
     before = (torch.get_rng_state(), json.dumps(optimizer.state_dict(), default=lambda t: t.tolist()))
     held = keeper({"metric": "auroc", "every": 1}, lambda rows: model(inputs[rows]), np.ones(32, dtype=int), labels)
-    assert not held.look(model, 1, 8, context(tmp_path), last=False)
+    assert not held.look(model, 1, 8, context(tmp_path))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert json.dumps(optimizer.state_dict(), default=lambda t: t.tolist()) == before[1]
     assert model.training
@@ -271,7 +271,7 @@ def test_weights_that_became_nan_are_never_the_best(tmp_path: Path) -> None:
     labels = np.eye(2)[np.arange(4) % 2]
     held = keeper(STOPPING, lambda rows: torch.full((len(rows), 2), torch.nan), np.ones(4, dtype=int), labels)
     with pytest.raises(UserError, match="learning rate"):
-        held.look(torch.nn.Linear(1, 1), 2, 100, context(tmp_path), last=False)
+        held.look(torch.nn.Linear(1, 1), 2, 100, context(tmp_path))
 
 
 def test_of_equal_evaluations_the_first_is_kept(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_of_equal_evaluations_the_first_is_kept(tmp_path: Path) -> None:
     held = Keeper("accuracy", 1, None, lambda micro_tokens: next(values))
     for step in range(1, 5):
         torch.nn.init.constant_(model.weight, step)
-        held.look(model, step, 1, context(tmp_path), last=step == 4)
+        held.look(model, step, 1, context(tmp_path))
     held.put_back(model)
     assert held.best == (2, 0.7)
     assert float(model.weight) == 2

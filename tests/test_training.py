@@ -144,13 +144,37 @@ def killed(script: str, point: str, folder: Path) -> None:
 def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     model = nn.Linear(3, 2)
     optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
-    for step in (1, 2, 10):
-        checkpoint.save(tmp_path, step, model, optimizer, {})
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-000000010"]
-    weights = tmp_path / "checkpoint-000000010" / "tensors.safetensors"
+    ctx = context(tmp_path)
+    with checkpoint.Writer(ctx) as writer:
+        for step in (1, 2, 10):
+            writer.save(step, model, optimizer, {"total": 20})
+    assert [p.name for p in ctx.work.iterdir()] == ["checkpoint-000000010"]
+    weights = ctx.work / "checkpoint-000000010" / "tensors.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
     with pytest.raises(UserError, match="checkpoint-000000010"):
-        checkpoint.load(tmp_path, model, optimizer)
+        checkpoint.load(ctx.work, model, optimizer)
+
+
+def test_a_snapshot_holds_the_state_of_its_step_while_training_goes_on(tmp_path: Path) -> None:
+    ctx, model = context(tmp_path), nn.Linear(3, 2)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    before = model.weight.detach().clone()
+    with checkpoint.Writer(ctx) as writer:
+        writer.save(1, model, optimizer, {"total": 2})
+        with torch.no_grad():
+            model.weight.add_(1)
+    checkpoint.load(ctx.work, model, optimizer)
+    torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
+
+
+def test_a_snapshot_that_could_not_be_written_is_an_error_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("W2S_FAULT", "checkpoint.begin=enospc")
+    model = nn.Linear(3, 2)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    with pytest.raises(OSError, match="space"), checkpoint.Writer(context(tmp_path)) as writer:
+        writer.save(1, model, optimizer, {"total": 2})
 
 
 @pytest.mark.parametrize("loss", ["xent", "logconf", "product"])

@@ -28,6 +28,7 @@ class Context:
     execution: dict[str, Any] = field(default_factory=dict)
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop_requested: Callable[[], bool] = lambda: False
+    cache: Path | None = None  # of the outputs folder: what stages share and can make again; None: nothing is shared
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_emit: float = 0.0
@@ -37,12 +38,15 @@ class Context:
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
+    def progress_due(self, step: int, total: int) -> bool:
+        """Whether `progress` would tell: at most five times a second, and always at the end."""
+        return step >= total or time.monotonic() - self._last_emit >= 0.2
+
     def progress(self, step: int, total: int, **figures: float) -> None:
-        """Tell the live view where the stage is; at most five times a second, and always at the end."""
-        now = time.monotonic()
-        if step < total and now - self._last_emit < 0.2:
+        """Tell the live view where the stage is, if it is due."""
+        if not self.progress_due(step, total):
             return
-        self._last_emit = now
+        self._last_emit = time.monotonic()
         self.emit({"event": "progress", "step": step, "total": total, **figures})
 
     def record_metric(self, step: int, **values: float) -> None:

@@ -1,6 +1,7 @@
 """`w2s gc`: what can go. Dry by default: it lists and adds up, and removes only with --yes.
 
 * What no run or sweep folder names, unfinished work that nobody holds and that is older than --days, and old results of redone stages.
+* Token rows that no stage has used for as long; a stage that needs them makes them again.
 * A stage that any run names stays; remove the run's folder first, or use `w2s rm`.
 """
 
@@ -58,11 +59,22 @@ def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
             found.append((work, f"unfinished for more than {days:g} days"))
         if (folder / "old").is_dir():
             found.append((folder / "old", "results that were made again"))
+    for entry in sorted(tokens_folder(store).glob("*")):
+        if time.time() - entry.stat().st_mtime > days * 86400:
+            found.append((entry, f"token rows, not used for {days:g} days"))
     return found
+
+
+def tokens_folder(store: Store) -> Path:
+    """Where stages share token rows (`training.token_cache`)."""
+    return store.root / ".cache" / "tokens"
 
 
 def remove(path: Path, store: Store) -> None:
     """Remove one candidate unless its stage is in use."""
+    if path.parent == tokens_folder(store):
+        shutil.rmtree(path)
+        return
     folder = path if path.parent.parent == store.stages else path.parent
     with claim(folder) as mine:
         if mine:

@@ -19,6 +19,7 @@ from w2s_cli.training.models import quiet
 from w2s_cli.training.pretrained import base_folder
 from w2s_cli.training.shards import in_shards
 from w2s_cli.training.supervision import read_rows
+from w2s_cli.training.token_cache import shared
 from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
 SHARD_ROWS = 1024
@@ -42,7 +43,13 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
         )
     limit = context_limit(model.config, tokenizer, params["max_length"])
-    tokens = encode(tokenizer, rows.texts, limit, rows.second)
+    tokens = shared(
+        ctx,
+        folder,
+        rows,
+        [tokenizer.truncation_side, limit, None],
+        lambda: encode(tokenizer, rows.texts, limit, rows.second),
+    )
     budget = int(ctx.execution.get("eval_tokens", 32768))
 
     def compute(start: int, end: int) -> np.ndarray:

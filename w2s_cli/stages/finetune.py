@@ -26,7 +26,7 @@ from w2s_cli.training.pretrained import base_folder, weights_format
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.stopping import Keeper, keeper
 from w2s_cli.training.supervision import Rows, lesson, probabilities, read_rows
-from w2s_cli.training.tokens import context_limit, open_tokenizer
+from w2s_cli.training.tokens import TokenRows, context_limit, open_tokenizer
 
 
 class Fed(NamedTuple):
@@ -82,7 +82,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     def feed(rows: Rows, features: str) -> Fed:
         if trained is model:
-            return _from_tokens(model, tokenizer, rows, limit, device, params["precision"])
+            tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
+            return _from_tokens(model, tokens, tokenizer.pad_token_id, device, params["precision"])
         if features not in given:
             raise UserError(f"train=probe needs the input {features}, the features of {rows.path}")
         return _from_features(trained, given[features], rows, device)
@@ -135,14 +136,11 @@ def _head(model: Any, device: torch.device) -> nn.Linear:
     return probe.new_head(model.score.in_features, model.config.num_labels).to(device)
 
 
-def _from_tokens(model: Any, tokenizer: Any, rows: Rows, limit: int, device: torch.device, precision: str) -> Fed:
+def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, device: torch.device, precision: str) -> Fed:
     """The whole model on texts."""
-    tokens = encode_for(model.config, tokenizer, rows.texts, limit, rows.second)
 
     def forward(piece: list[int]) -> Tensor:
-        return classifier.class_logits(
-            classifier.on_rows(model, tokens, piece, tokenizer.pad_token_id, device, precision)
-        )
+        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, device, precision))
 
     layout = classifier.layout_for(model)
     return Fed(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())

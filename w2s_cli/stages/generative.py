@@ -26,7 +26,7 @@ from w2s_cli.training.language_model import open_language_model, open_plain_toke
 from w2s_cli.training.loop import Recipe, train
 from w2s_cli.training.models import quiet, save_model
 from w2s_cli.training.pretrained import base_folder, weights_format
-from w2s_cli.training.tokens import TokenRows, context_limit, encode
+from w2s_cli.training.tokens import TokenRows, context_limit, encode, joined
 
 _FIRST = "first_loss.json"  # in ctx.work: a resumed run does not see the untrained model
 
@@ -102,7 +102,7 @@ def _documents(tokenizer: Any, texts: list[str], limit: int) -> TokenRows:
         ids if end is None or len(ids) >= limit or ids[-1] == end else np.append(ids, np.int32(end))
         for ids in found.ids
     ]
-    return TokenRows(rows, np.array([len(ids) for ids in rows], dtype=np.int64), found.truncated)
+    return joined(rows, found.truncated)
 
 
 def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:

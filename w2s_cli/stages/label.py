@@ -48,7 +48,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         model = open_finished(folder, device, ctx.execution, params["max_length"])
         check_outputs(model.config.num_labels, rows, folder)
         limit = context_limit(model.config, tokenizer, params["max_length"])
-        tokens = encode_for(model.config, tokenizer, rows.texts, limit, rows.second)
+        tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
         budget = int(ctx.execution.get("eval_tokens", 32768))
 
         def compute(start: int, end: int) -> np.ndarray:

@@ -3,20 +3,24 @@
 * Tensors in safetensors, everything else in JSON; never a pickle.
 * Written into `checkpoint.tmp/`, synced, then renamed to `checkpoint-<step>/`: a folder of that name is complete.
   Older ones are removed after the rename, so there is always one to go back to.
+* Written by a thread of its own: the state is copied between two updates, and training goes on while the copy goes to the disk.
 * Only what training changes is stored: trainable parameters, optimizer state, random state, position.
 """
 
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, sync, write_json
@@ -24,19 +28,51 @@ from w2s_cli.store.files import read_json, sync, write_json
 _PATTERN = "checkpoint-*"
 
 
-def save(
-    work: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: dict[str, Any],
-    kept: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Write the state after `step` updates; `state` is anything else (JSON) that the loop needs back, `kept` further tensors."""
-    fault("checkpoint.begin")
-    temporary = work / "checkpoint.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+class Writer:
+    """Writes snapshots while training goes on; state: the one that is on its way to the disk."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self.wait()
+
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Take the state after `step` updates and have it written; waits for the one before.
+
+        `state` is anything else (JSON) that the loop needs back, `kept` further tensors.
+
+        Raises:
+            OSError: the snapshot before could not be written.
+        """
+        self.wait()
+        content = _content(model, optimizer, kept)
+        position = {**state, "step": step, "threads": torch.get_num_threads()}
+        self._writing = self._thread.submit(_write, self._ctx, step, content, position)
+
+    def wait(self) -> None:
+        """Return when the last snapshot is on the disk; OSError if it could not be written."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+
+def _content(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor] | None) -> bytes:
+    """The tensors of a snapshot as a safetensors file: a copy, so that training may go on."""
     tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
@@ -44,23 +80,34 @@ def save(
     tensors["random/cpu"] = torch.get_rng_state()
     if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / "tensors.safetensors")
-    write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
+    content: bytes = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()})
+    return content
+
+
+def _write(ctx: Context, step: int, content: bytes, state: dict[str, Any]) -> None:
+    """Put a snapshot on the disk, then remove the older ones."""
+    fault("checkpoint.begin")
+    temporary = ctx.work / "checkpoint.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    (temporary / "tensors.safetensors").write_bytes(content)
+    write_json(temporary / "state.json", state)
     sync(temporary / "tensors.safetensors")
     sync(temporary)
     fault("checkpoint.files-written")
-    final = work / f"checkpoint-{step:09d}"
+    final = ctx.work / f"checkpoint-{step:09d}"
     shutil.rmtree(final, ignore_errors=True)
     os.rename(temporary, final)
-    sync(work)
+    sync(ctx.work)
     fault("checkpoint.renamed")
-    for older in sorted(work.glob(_PATTERN)):
+    for older in sorted(ctx.work.glob(_PATTERN)):
         if older != final:
             shutil.rmtree(older)
+    ctx.log(f"checkpoint at step {step}/{state['total']}")
 
 
 def load_kept(work: Path) -> dict[str, Tensor]:
-    """The tensors that `save` was given as `kept` for the newest snapshot; call it after `load`, which finds what is damaged."""
+    """The tensors that `Writer.save` was given as `kept` for the newest snapshot; call it after `load`, which finds what is damaged."""
     with safe_open(sorted(work.glob(_PATTERN))[-1] / "tensors.safetensors", framework="pt") as file:
         return {n.removeprefix("kept/"): file.get_tensor(n) for n in file.keys() if n.startswith("kept/")}  # noqa: SIM118
 

@@ -3,6 +3,7 @@
 * An objective is a function from the rows of an update to its contributions: each is a loss that the loop sends
   backward at once, so that only one micro-batch's graph is alive. The loop knows nothing about labels or tokens.
 * Learning rate and order are functions of the step, not state; what is left to remember fits `checkpoint.py`.
+* Nothing waits for the device at every step: figures of updates stay there until somebody is to see them.
 * Out of memory on a GPU: the micro-batch is halved and the update done again.
 * No accelerate here: its process-wide state forbids two precisions in one worker, and for one device it would only
   wrap `autocast` and `backward`.
@@ -44,12 +45,15 @@ class Recipe:
         return cls(**{**chosen, "betas": tuple(params.get("betas", cls.betas))})
 
 
+Sums = dict[str, Tensor | float]
+
+
 @dataclass(frozen=True)
 class Contribution:
     """One micro-batch's part of an update."""
 
     backward: Tensor  # scalar whose gradient is this part of the effective batch's gradient
-    sums: dict[str, Tensor | float]  # added up over micro-batches; "loss" is this part of the effective batch's loss
+    sums: Sums  # added up over micro-batches; "loss" is this part of the effective batch's loss
 
 
 Objective = Callable[[Sequence[int], float, int], Iterator[Contribution]]  # rows, progress in [0, 1), micro_tokens
@@ -125,51 +129,77 @@ def train(
     model.train()
     examples, tokens, started, done = 0, 0.0, time.monotonic(), first
     epoch, plan = -1, list[list[int]]()
-    for step in range(first, total):
-        fault(f"{kind}.step")
-        if step // per_epoch != epoch:
-            epoch = step // per_epoch
-            plan = batches(epoch)
-        if step % per_epoch == 0:
-            sums = {}
-        rate = learning_rate(recipe, step, total)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rows = plan[step % per_epoch]
-        update, micro_tokens = _gradients(model, objective, rows, step / total, micro_tokens, ctx)
-        if not math.isfinite(update["loss"]):
-            raise UserError(
-                f"the loss is {update['loss']} at step {step}: lower the learning rate (lr={recipe.lr}), "
-                "or set the model's precision=fp32"
-            )
-        if recipe.max_grad_norm is not None:
-            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        for name, value in update.items():
-            sums[name] = sums.get(name, 0.0) + value
-        examples, tokens, done = examples + len(rows), tokens + update.get("tokens", 0.0), step + 1
-        if done % log_every == 0 or done == total:
-            ctx.record_metric(done, loss=update["loss"], lr=rate, **_agreement(update))
-        ctx.progress(done, total, loss=update["loss"], examples=examples, tokens=tokens)
-        if keeper is not None and keeper.look(model, done, micro_tokens, ctx, last=done == total):
-            ctx.log(f"no gain in {keeper.patience} evaluations: enough after step {done}/{total}")
-            break
-        stopping = ctx.stop_requested()
-        if done < total and (stopping or ctx.checkpoint_due()):
-            state: dict[str, Any] = {"sums": sums, "micro_tokens": micro_tokens, "total": total}
-            if keeper is not None:
-                state["evaluations"] = keeper.evaluations
-            checkpoint.save(ctx.work, done, model, optimizer, state, keeper.weights if keeper is not None else None)
-            ctx.log(f"checkpoint at step {done}/{total}")
-        if stopping and done < total:
-            raise Stopped
+    waiting: list[Sums] = []  # updates whose figures are still on the device
+    with checkpoint.Writer(ctx) as writer:
+        for step in range(first, total):
+            fault(f"{kind}.step")
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                plan = batches(epoch)
+            if step % per_epoch == 0:
+                sums = {}
+            rate = learning_rate(recipe, step, total)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            rows = plan[step % per_epoch]
+            update, micro_tokens = _gradients(model, objective, rows, step / total, micro_tokens, ctx)
+            if recipe.max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            waiting.append(update)
+            examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
+            stopping, logged = ctx.stop_requested(), done % log_every == 0 or done == total
+            evaluating = keeper is not None and keeper.due(done, last=done == total)
+            saving = done < total and (stopping or ctx.checkpoint_due())
+            if logged or evaluating or saving or done % per_epoch == 0 or ctx.progress_due(done, total):
+                settled = _settled(waiting, done, recipe)
+                waiting = []
+                for figures in settled:
+                    for name, value in figures.items():
+                        sums[name] = sums.get(name, 0.0) + value
+                last = settled[-1]
+                if logged:
+                    ctx.record_metric(done, loss=last["loss"], lr=rate, **_agreement(last))
+                ctx.progress(done, total, loss=last["loss"], examples=examples, tokens=tokens)
+            if keeper is not None and evaluating and keeper.look(model, done, micro_tokens, ctx):
+                ctx.log(f"no gain in {keeper.patience} evaluations: enough after step {done}/{total}")
+                break
+            if saving:
+                state: dict[str, Any] = {"sums": sums, "micro_tokens": micro_tokens, "total": total}
+                if keeper is not None:
+                    state["evaluations"] = keeper.evaluations
+                writer.save(done, model, optimizer, state, keeper.weights if keeper is not None else None)
+            if stopping and done < total:
+                writer.wait()
+                raise Stopped
     if keeper is not None:
         keeper.put_back(model)
     seconds = time.monotonic() - started
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
     in_last_epoch = (done - 1) % per_epoch + 1
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
+
+
+def _settled(waiting: list[Sums], done: int, recipe: Recipe) -> list[dict[str, float]]:
+    """The figures of the last updates before `done`, fetched from the device in one go.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    on_device = [value for figures in waiting for value in figures.values() if isinstance(value, Tensor)]
+    fetched = iter(torch.stack([value.float() for value in on_device]).tolist() if on_device else [])
+    settled = [
+        {name: next(fetched) if isinstance(value, Tensor) else float(value) for name, value in figures.items()}
+        for figures in waiting
+    ]
+    for step, figures in enumerate(settled, start=done - len(settled)):
+        if not math.isfinite(figures["loss"]):
+            raise UserError(
+                f"the loss is {figures['loss']} at step {step}: lower the learning rate (lr={recipe.lr}), "
+                "or set the model's precision=fp32"
+            )
+    return settled
 
 
 def _agreement(update: dict[str, float]) -> dict[str, float]:
@@ -179,16 +209,16 @@ def _agreement(update: dict[str, float]) -> dict[str, float]:
 
 def _gradients(
     model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, micro_tokens: int, ctx: Context
-) -> tuple[dict[str, float], int]:
+) -> tuple[Sums, int]:
     """Accumulate the gradient of one effective batch; returns its sums and the micro-batch budget that fitted."""
     while True:
-        sums: dict[str, Any] = {}
+        sums: Sums = {}
         try:
             for part in objective(rows, progress, micro_tokens):
                 part.backward.backward()  # type: ignore[no-untyped-call]
                 for name, value in part.sums.items():
                     sums[name] = sums.get(name, 0.0) + value
-            return {name: float(value) for name, value in sums.items()}, micro_tokens
+            return sums, micro_tokens
         except torch.OutOfMemoryError as error:
             if micro_tokens <= 1:  # every piece was a single row already
                 raise UserError(

@@ -6,27 +6,33 @@
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.training.tokens import TokenRows, encode
+from w2s_cli.training.supervision import Rows
+from w2s_cli.training.token_cache import shared
+from w2s_cli.training.tokens import TokenRows, encode, joined
 
 SUFFIX = "w2s_suffix"  # field of the classifier's config
 TOKENS = "w2s_tokens"
 
 
-def encode_for(
-    config: Any, tokenizer: Any, texts: Sequence[str], limit: int, second: Sequence[str] | None = None
-) -> TokenRows:
-    """`tokens.encode`, with the suffix that the classifier of `config` was trained with, if there is one."""
+def encode_for(config: Any, tokenizer: Any, rows: Rows, limit: int, folder: Path, ctx: Context) -> TokenRows:
+    """The token rows of `rows`, with the suffix that the classifier of `config`, in `folder`, was trained with, if there is one."""
     suffix = getattr(config, SUFFIX, None)
-    if suffix is None:
-        return encode(tokenizer, texts, limit, second)
-    if second is not None:
+    if suffix is not None and rows.second is not None:
         raise UserError("a model with label tokens classifies single texts, and these rows are pairs")
-    return encode_with_suffix(tokenizer, texts, suffix, limit)
+
+    def encoded() -> TokenRows:
+        if suffix is None:
+            return encode(tokenizer, rows.texts, limit, rows.second)
+        return encode_with_suffix(tokenizer, rows.texts, suffix, limit)
+
+    return shared(ctx, folder, rows, [tokenizer.truncation_side, limit, suffix], encoded)
 
 
 def encode_with_suffix(
@@ -65,4 +71,4 @@ def encode_with_suffix(
             cut += 1
             body = body[len(body) - room :] if tokenizer.truncation_side == "left" else body[:room]
         rows.append(np.array([*ids[:lead], *body, *ids[end - tail : end]], dtype=np.int32))
-    return TokenRows(rows, np.array([len(row) for row in rows], dtype=np.int64), cut)
+    return joined(rows, cut)

@@ -39,10 +39,12 @@ class Keeper:
         """(step, value) of the best evaluation, the first of equals."""
         return max(self.evaluations, key=lambda one: one[1])
 
-    def look(self, model: nn.Module, step: int, micro_tokens: int, ctx: Context, *, last: bool) -> bool:
-        """Evaluate `model` after `step` updates if it is time; True when it is enough."""
-        if step % self.every and not last:
-            return False
+    def due(self, step: int, *, last: bool) -> bool:
+        """Whether it is time to evaluate after `step` updates."""
+        return last or step % self.every == 0
+
+    def look(self, model: nn.Module, step: int, micro_tokens: int, ctx: Context) -> bool:
+        """Evaluate `model` after `step` updates; True when it is enough."""
         model.eval()
         with torch.no_grad():  # not inference mode: what a module caches here is used by the next update
             value = self.measure(micro_tokens)

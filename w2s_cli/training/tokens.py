@@ -79,12 +79,18 @@ def encode(tokenizer: Any, texts: Sequence[str], limit: int, second: Sequence[st
     `second`, if given, holds the other text of each row. A pair counts as cut if one of its texts is.
     """
     rows, cut = _encoded(tokenizer, texts, limit)
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
     if second is None:
-        return TokenRows(rows, lengths, len(cut))
+        return joined(rows, len(cut))
     others, cut_too = _encoded(tokenizer, second, limit)
-    longer = np.maximum(lengths, np.array([len(row) for row in others], dtype=np.int64))
-    return TokenRows(rows, 2 * longer, len(cut | cut_too), others)
+    return joined(rows, len(cut | cut_too), others)
+
+
+def joined(ids: list[np.ndarray], truncated: int, second: list[np.ndarray] | None = None) -> TokenRows:
+    """Token rows of encoded texts, or of pairs with their other text; `truncated` of the rows were cut."""
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    if second is None:
+        return TokenRows(ids, lengths, truncated)
+    return TokenRows(ids, 2 * np.maximum(lengths, [len(row) for row in second]), truncated, second)
 
 
 def _encoded(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[np.ndarray], set[int]]:
