@@ -191,6 +191,30 @@ def test_weights_agree_between_micro_batches(tmp_path: Path, edges: dict[str, Pa
             torch.testing.assert_close(tensor, weights[2][name], atol=1e-5, rtol=0, msg=name)
 
 
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_weights(tmp_path: Path, edges: dict[str, Path]) -> None:
+    weights = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        run_finetune(folder, edges, {"lr": 1e-3}, compile=compiled)
+        weights.append(load_file(folder / "result" / "model" / "model.safetensors"))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-4, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_compiled_layers_are_refused_with_advice(
+    tmp_path: Path, edges: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    torch._dynamo.reset()  # forget what was compiled before
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    with pytest.raises(UserError, match=r"launcher\.compile=false"):
+        run_finetune(tmp_path / "run", edges, {}, compile=True)
+
+
 def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path: Path) -> None:
     torch.manual_seed(0)
     features_, targets = torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2]

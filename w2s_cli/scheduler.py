@@ -104,7 +104,7 @@ class Scheduler:
 
     def _execution(self) -> dict[str, Any]:
         """Settings of the launcher that a stage is told."""
-        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every")
+        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
         return {name: self.launcher[name] for name in names} | {"threads": self._threads()}
 
     def _threads(self) -> int:

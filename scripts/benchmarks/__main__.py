@@ -13,7 +13,18 @@ from scripts.benchmarks.processes import ROOT, ProcessFailed
 from scripts.benchmarks.records import regressions
 from scripts.benchmarks.settings import SIZES, Settings
 
-ORDER = ("pipeline", "training", "probe", "sweep", "startup", "store", "memory", "scaling", "gpu")  # of the page
+ORDER = (
+    "pipeline",
+    "training",
+    "probe",
+    "sweep",
+    "startup",
+    "store",
+    "memory",
+    "options",
+    "scaling",
+    "gpu",
+)  # of the page
 
 
 def parts() -> list[str]:

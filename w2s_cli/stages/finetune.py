@@ -19,6 +19,7 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 from w2s_cli.training import classifier, lora, probe, token_head
 from w2s_cli.training.batching import PADDED, Layout, batches_of_rows, epoch_order
+from w2s_cli.training.compiled import compile_layers
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.loop import Recipe, train
 from w2s_cli.training.models import quiet, save_model
@@ -79,6 +80,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(f'mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
     if ctx.execution.get("gradient_checkpointing") and params["mode"] != "probe":
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if ctx.execution.get("compile") and params["mode"] != "probe":
+        compile_layers(model, params["precision"])
 
     def feed(rows: Rows, features: str) -> Fed:
         if trained is model:

@@ -18,6 +18,7 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 from w2s_cli.training import probe
 from w2s_cli.training.classifier import logits, open_finished, predict
+from w2s_cli.training.compiled import compile_layers
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import quiet
 from w2s_cli.training.prompting import encode_for
@@ -46,6 +47,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         remote = bool(ctx.execution.get("trust_remote_code"))
         tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
         model = open_finished(folder, device, ctx.execution, params["max_length"])
+        if ctx.execution.get("compile"):
+            compile_layers(model, params["precision"])
         check_outputs(model.config.num_labels, rows, folder)
         limit = context_limit(model.config, tokenizer, params["max_length"])
         tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)

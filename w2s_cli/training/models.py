@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.training.pretrained import fuse_activations
@@ -67,6 +68,12 @@ def zero_dropout(config: Any) -> None:
     for name, value in vars(config).items():
         if "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
             setattr(config, name, 0.0)
+
+
+def layers(trunk: nn.Module) -> nn.ModuleList:
+    """The layers of a model without its head."""
+    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
+    return next(part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, card: str) -> None:

@@ -1,8 +1,8 @@
 """Rows laid end to end as one long row: nothing is padded, and each token attends only within its own row.
 
 * Any causal architecture that takes its attention from transformers' interface can do it. Whether a model does it right is tried
-  once, on two short rows against its padded forward; one that does not is padded. So is everything that is not on a CPU, and
-  training with gradient checkpointing, which runs layers again when what is set here is gone.
+  once, on two short rows against its padded forward; one that does not is padded. So is everything that is not on a CPU, what is
+  compiled, and training with gradient checkpointing, which runs layers again when what is set here is gone.
 * A classifier reads the last token's state only, so the last layer has one query for each row: it is called up to its attention,
   for the keys and values of all tokens, and then again for the last tokens. Exact, and 3/4 of the layer's work is not done.
 """
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from w2s_cli.training.batching import Layout
+from w2s_cli.training.compiled import is_compiled
+from w2s_cli.training.models import layers
 from w2s_cli.training.packed_attention import attention, runs
 
 LAYOUT = Layout(packed=True, most=2048)  # with more, activations leave a CPU's cache and nothing is gained
@@ -40,6 +42,8 @@ def usable(model: Any) -> bool:
     """Whether `model`, a classifier or language model, is to be given packed rows now."""
     if model.device.type != "cpu" or any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
         return False
+    if is_compiled(model):
+        return False
     if not hasattr(model, _CHECKED):
         setattr(model, _CHECKED, _agrees(model))
     return bool(getattr(model, _CHECKED))
@@ -51,7 +55,7 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     last = torch.tensor(list(accumulate(lengths))) - 1  # [rows]
     dtype = _matmul_dtype(model)
     at_all, at_last = runs(lengths, dtype, last=False), runs(lengths, dtype, last=True)
-    layer = _last_layer(model.base_model)
+    layer = layers(model.base_model)[-1]
 
     def shortened(forward: Callable[..., Any], hidden: Tensor, *args: Any, **named: Any) -> Any:
         try:
@@ -111,13 +115,6 @@ def _interface(
 
 def _catch(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     raise _Caught(key, value)
-
-
-def _last_layer(trunk: nn.Module) -> nn.Module:
-    """The last of the trunk's layers."""
-    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
-    stacks = [module for module in trunk.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
-    return stacks[0][-1]
 
 
 @contextmanager
