@@ -9,7 +9,6 @@
 * To add one: put `combining/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.named_code import function_of, load_code
 from w2s_cli.statistics.figures import Floats, Integers, predicted
 
 SMALLEST = 1e-7  # probability that stands for 0 in a logarithm, as in imported labels
@@ -56,24 +56,7 @@ def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
     Raises:
         UserError: there is none of that name, its file fails, or defines no function of its name.
     """
-    places = [*(Path(folder) / "combining" for folder in folders), Path(__file__).parent]
-    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
-    if path is None or not name.isidentifier() or name == "__init__":
-        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
-        raise UserError(f'there is no combination rule "{name}" (combining/{name}.py).{did_you_mean(name, known)}')
-    spec = importlib.util.spec_from_file_location(f"w2s_cli.combining.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file does
-        raise UserError(f"the rule file {path} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"the rule file {path} defines no function {name}(votes, *, …)")
-    rule: Rule = function
-    return rule
+    return function_of(*load_code("combining", name, folders), "votes, *, …")
 
 
 def hard(votes: Votes) -> Integers:
