@@ -227,7 +227,9 @@ def test_labels_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
         ("Combined(votes.p[0, :, :1], votes.voted[0])", r"gives p \[400, 1\]"),
         ("Combined(votes.p[0] * 2, votes.voted[0])", "do not add up to 1"),
         ("Combined(votes.p[0] * float('nan'), votes.voted[0])", "do not add up to 1"),
+        ("Combined(votes.p[0] * (1 + (votes.p[0, :, :1] < 0.5)), votes.p[0, :, 0] >= 0.5)", "do not add up to 1"),
         ("Combined(votes.p[0], votes.p[0, :, 0])", "covered must be true or false"),
+        ("Combined(votes.p[0], votes.voted[0], 7)", "combine=mine failed: TypeError"),
     ],
 )
 def test_what_a_users_rule_gives_is_checked(tmp_path: Path, body: str, message: str) -> None:

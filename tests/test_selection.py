@@ -435,6 +435,21 @@ def test_rules_that_break_the_contract_are_refused(tmp_path, body, said):
         selected(tmp_path / "out", inputs, "broken", folders=[tmp_path])
 
 
+def test_what_stands_in_a_row_without_a_label_need_not_add_up_but_must_be_a_number(tmp_path):
+    labels, truth, _ = clusters(rows=30)
+    inputs = write_inputs(tmp_path, labels, truth)
+    (tmp_path / "selection").mkdir()
+    for name, value in (("loose", "0"), ("nan", "float('nan')")):
+        (tmp_path / "selection" / f"{name}.py").write_text(
+            f"from w2s_cli.selection import Selected\n\n\ndef {name}(labels):\n    p, covered = labels.p.copy(), labels.covered.copy()\n"
+            f"    p[3], covered[3] = {value}, False\n    return Selected(p, covered)\n"
+        )
+    metrics, _ = selected(tmp_path / "out", inputs, "loose", folders=[tmp_path])
+    assert metrics["coverage"] == pytest.approx(29 / 30)
+    with pytest.raises(UserError, match="no probabilities"):
+        selected(tmp_path / "nan", inputs, "nan", folders=[tmp_path])
+
+
 def test_unknown_rules_missing_features_and_other_rows_are_refused(tmp_path):
     labels, truth, _ = clusters(rows=30)
     inputs = write_inputs(tmp_path, labels, truth)

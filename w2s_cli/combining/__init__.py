@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError
+from w2s_cli.errors import need_one_of as need_one_of  # for the rules
 from w2s_cli.named_code import function_of, load_code
-from w2s_cli.statistics.figures import Floats, Integers, predicted
+from w2s_cli.statistics.figures import SMALLEST as SMALLEST  # for the rules
+from w2s_cli.statistics.figures import Booleans, Floats, Integers, predicted
 
-SMALLEST = 1e-7  # probability that stands for 0 in a logarithm, as in imported labels
 ABSTAINED = -1  # in place of a class
-
-Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,3 @@ def need_supervisors(votes: Votes, least: int, rule: str, why: str) -> None:
             f"combine={rule} needs at least {least} supervisors that label rows, there are {found}: {why}. "
             "Add supervisors, or use combine=mean_probability"
         )
-
-
-def need_one_of(value: str, known: Sequence[str], what: str) -> None:
-    """Refuse an option that is not one of `known`."""
-    if value not in known:
-        raise UserError(f'{what}="{value}" is unknown.{did_you_mean(str(value), known)}')

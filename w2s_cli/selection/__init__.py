@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
+from w2s_cli.errors import need_one_of as need_one_of  # for the rules
 from w2s_cli.named_code import function_of, load_code
 from w2s_cli.statistics.figures import Booleans, Floats, Integers
 
@@ -83,12 +84,6 @@ def need_share(value: float | None, what: str) -> float:
     if value is None or not 0 <= value <= 1:
         raise UserError(f"{what}={value}: must lie between 0 and 1")
     return float(value)
-
-
-def need_one_of(value: str, known: Sequence[str], what: str) -> None:
-    """Refuse an option that is not one of `known`."""
-    if value not in known:
-        raise UserError(f'{what}="{value}" is unknown; choose one of {", ".join(known)}.')
 
 
 def need_truth(labels: Labels) -> Integers:
