@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
+from tests.stage_files import context
 from w2s_cli.config import ControlConfig, SelectConfig
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.resolve import bind, flag
 from w2s_cli.selection import Labels, load_rule
@@ -298,12 +298,6 @@ def test_every_control_config_has_a_rule_that_takes_its_arguments(path):
 
 
 # --- the stage ---------------------------------------------------------------------------------------------------
-
-
-def context(folder, **execution):
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True)
-    return Context(folder=folder, work=folder / "work", result=folder / "result", execution=execution)
 
 
 def write_inputs(folder, labels, truth, order=None, features=True, logits=True):
