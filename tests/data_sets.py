@@ -13,10 +13,11 @@ import yaml
 
 from w2s_cli.config import DataConfig
 from w2s_cli.context import Context
-from w2s_cli.data.form import PACKAGED
+from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
 from w2s_cli.folders import configs_folder, locate
+from w2s_cli.named_code import find_code
 from w2s_cli.stages.rows import run
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
@@ -32,7 +33,7 @@ def recipe(name: str, **changes: Any) -> dict[str, Any]:
 def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:
     """Run the stage on local data; (rows, metrics)."""
     path = locate(str(data["path"]))
-    transform = PACKAGED / f"{data['transform']}.py" if data["transform"] else None
+    transform = find_code(TRANSFORMS, data["transform"]) if data["transform"] else None
     source = {"sha256": fingerprint(path, data["splits"])}
     params = rows_params(data, pool=pool, source=source, transform_file=transform)
     return run_stage(folder, params, {"data_path": str(path), **execution})

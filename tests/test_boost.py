@@ -11,29 +11,10 @@ import pytest
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.stage_files import write_labels, write_rows
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import boost, combine
-
-
-def write_rows(folder: Path, truth: np.ndarray) -> Path:
-    folder.mkdir(parents=True)
-    ids = [f"row-{i}" for i in range(len(truth))]
-    pq.write_table(pa.table({"id": ids, "label": pa.array(truth, pa.int32())}), folder / "rows.parquet")
-    return folder
-
-
-def write_labels(folder: Path, p: np.ndarray, *, reverse: bool = False, covered: list[bool] | None = None) -> Path:
-    folder.mkdir(parents=True)
-    order = range(len(p) - 1, -1, -1) if reverse else range(len(p))
-    columns: dict[str, Any] = {
-        "id": [f"row-{i}" for i in order],
-        "p": pa.array([p[i] for i in order], pa.list_(pa.float32())),
-    }
-    if covered is not None:
-        columns["covered"] = covered
-    pq.write_table(pa.table(columns), folder / "labels.parquet")
-    return folder
 
 
 def round_of(
@@ -67,7 +48,9 @@ def test_errors_and_weights_of_six_rounds_are_those_of_scikit_learn(tmp_path: Pa
     rows, before = write_rows(tmp_path / "rows", y), None
     for number, tree in enumerate(theirs.estimators_):
         p = tree.predict_proba(x)
-        before, metrics = round_of(tmp_path / str(number), rows, p, before, reverse=number % 2 == 1)
+        before, metrics = round_of(
+            tmp_path / str(number), rows, p, before, order=range(len(y))[:: -1 if number % 2 else 1]
+        )
         assert metrics["weighted_error"] == pytest.approx(theirs.estimator_errors_[number], abs=1e-9)
         assert metrics["weight"] == pytest.approx(theirs.estimator_weights_[number], abs=1e-8)
         assert metrics["accuracy"] == pytest.approx(np.mean(p.argmax(1) == y))
@@ -156,7 +139,7 @@ def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     rows = write_rows(tmp_path / "rows", y)
     p = np.eye(2)[np.where(np.arange(50) % 7 == 0, 1 - y, y)]
     first, metrics = round_of(tmp_path / "a", rows, p)
-    again, same = round_of(tmp_path / "b", rows, p, reverse=True)
+    again, same = round_of(tmp_path / "b", rows, p, order=range(len(p))[::-1])
     assert metrics == same
     assert (first / "weights.parquet").read_bytes() == (again / "weights.parquet").read_bytes()
 

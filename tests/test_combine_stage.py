@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from w2s_cli.context import Context
+from tests.stage_files import context, write_labels, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.stages import combine
 from w2s_cli.statistics.predictions import read_labels
@@ -23,37 +21,6 @@ from w2s_cli.statistics.predictions import read_labels
 ROWS = 400
 IDS = [f"row-{i}" for i in range(ROWS)]
 TRUTH = np.arange(ROWS) % 2
-
-
-def context(folder: Path, **execution: Any) -> Context:
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True)
-    return Context(folder, folder / "work", folder / "result", execution)
-
-
-def write_rows(folder: Path, truth: np.ndarray = TRUTH) -> Path:
-    folder.mkdir(parents=True)
-    pq.write_table(pa.table({"id": IDS[: len(truth)], "label": pa.array(truth, pa.int32())}), folder / "rows.parquet")
-    return folder
-
-
-def write_labels(
-    folder: Path,
-    p: np.ndarray,
-    *,
-    order: Sequence[int] | None = None,
-    covered: np.ndarray | None = None,
-    **metrics: Any,
-) -> Path:
-    """A labels folder; `order` is the order of its rows in the file."""
-    folder.mkdir(parents=True)
-    order = range(len(p)) if order is None else order
-    columns = {"id": [f"row-{i}" for i in order], "p": pa.array([p[i] for i in order], pa.list_(pa.float32()))}
-    if covered is not None:
-        columns["covered"] = pa.array([bool(covered[i]) for i in order])
-    pq.write_table(pa.table(columns), folder / "labels.parquet")
-    (folder / "manifest.json").write_text(json.dumps({"metrics": metrics}))
-    return folder
 
 
 def said(accuracy: float, seed: int, truth: np.ndarray = TRUTH, classes: int = 2) -> np.ndarray:
@@ -72,7 +39,7 @@ def params(rule: str, *, abstain_below: float = 0.0, prior: list[float] | None =
 
 def three(folder: Path, **options: Any) -> dict[str, Any]:
     labels = [write_labels(folder / f"weak-{i}", said(a, i), **options) for i, a in enumerate((0.9, 0.7, 0.65))]
-    return {"rows": write_rows(folder / "rows"), "labels": labels}
+    return {"rows": write_rows(folder / "rows", TRUTH), "labels": labels}
 
 
 def table(folder: Path) -> dict[str, Any]:
@@ -227,7 +194,9 @@ def test_labels_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
         ("Combined(votes.p[0, :, :1], votes.voted[0])", r"gives p \[400, 1\]"),
         ("Combined(votes.p[0] * 2, votes.voted[0])", "do not add up to 1"),
         ("Combined(votes.p[0] * float('nan'), votes.voted[0])", "do not add up to 1"),
+        ("Combined(votes.p[0] * (1 + (votes.p[0, :, :1] < 0.5)), votes.p[0, :, 0] >= 0.5)", "do not add up to 1"),
         ("Combined(votes.p[0], votes.p[0, :, 0])", "covered must be true or false"),
+        ("Combined(votes.p[0], votes.voted[0], 7)", "combine=mine failed: TypeError"),
     ],
 )
 def test_what_a_users_rule_gives_is_checked(tmp_path: Path, body: str, message: str) -> None:

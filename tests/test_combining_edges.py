@@ -128,18 +128,3 @@ def test_a_configuration_names_a_rule_and_all_its_arguments_with_their_defaults(
 def test_every_rule_has_a_configuration() -> None:
     files = {path.stem for path in (ROOT / "w2s_cli" / "combining").glob("*.py")} - {"__init__"}
     assert files == set(RULES)
-
-
-def test_a_users_rule_comes_first_and_a_misspelt_one_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "combining"
-    folder.mkdir()
-    (folder / "majority.py").write_text("def majority(votes):\n    return 7\n")
-    (folder / "broken.py").write_text("import nothing_of_that_name\n")
-    (folder / "empty.py").write_text("")
-    assert load_rule("majority", [tmp_path])(None) == 7
-    with pytest.raises(UserError, match='Did you mean "majority"'):
-        load_rule("majorty", [tmp_path])
-    with pytest.raises(UserError, match="cannot be imported"):
-        load_rule("broken", [tmp_path])
-    with pytest.raises(UserError, match="defines no function empty"):
-        load_rule("empty", [tmp_path])

@@ -157,12 +157,12 @@ def test_what_happens_to_a_row_does_not_depend_on_the_others():
 @pytest.mark.parametrize(
     ("rule", "args", "said"),
     [
-        ("matched_noise", {"match": "errors"}, "rate, confusion, labels"),
+        ("matched_noise", {"match": "errors"}, "is unknown.* Known: confusion, labels, rate"),
         ("truth_mix", {"share": 2.0}, "between 0 and 1"),
         ("truth_budget", {}, "either select.args.share or select.args.rows"),
         ("truth_budget", {"share": 0.1, "rows": 5}, "the other one null"),
         ("truth_budget", {"rows": 5000}, "the pool has 200 rows"),
-        ("truth_budget", {"rows": 5, "placement": "best"}, "random, uncertain, oracle_wrong"),
+        ("truth_budget", {"rows": 5, "placement": "best"}, "is unknown.* Known: oracle_wrong, random, uncertain"),
     ],
 )
 def test_options_without_meaning_are_refused(rule, args, said):

@@ -12,19 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from w2s_cli.context import Context
+from tests.stage_files import context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import evaluate, summary
 from w2s_cli.statistics.report import ROLES
 
 ROWS = 60
 PARAMS = {"bootstrap": 200, "confidence": 0.95}
-
-
-def context(folder):
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True)
-    return Context(folder=folder, work=folder / "work", result=folder / "result")
 
 
 def write_rows(folder, rows=ROWS, classes=2):

@@ -210,21 +210,6 @@ def test_a_loss_that_prepares_is_given_all_labels_once_and_its_args_are_used(tmp
         load_loss("window").prepared(torch.ones(2, 2), {"radios": 1})
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("xnet", "", 'Did you mean "xent"'),
-        ("../xent", "", "no loss"),
-        ("mine", "def other(): ...", r"no function mine"),
-        ("mine", "import nothing_of_that_name", "nothing_of_that_name"),
-        ("mine", "def mine(:", "SyntaxError"),
-    ],
-)
-def test_a_wrong_loss_says_what_is_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        load_loss(name, [write_loss(tmp_path, text)])
-
-
 def test_every_loss_config_binds_to_its_function() -> None:
     logits, labels = drawn(8)
     for path in sorted((ROOT / "configs" / "loss").glob("*.yaml")):

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, modeling_utils
 
+from tests import stage_files
 from tests.tiny_hub import COMMIT, tiny_hub
 from tests.tiny_models import ENCODERS, END, FAMILIES, config_value, make_hub_cache, make_model
 from w2s_cli.context import Context
@@ -52,10 +53,9 @@ def params(**changed: Any) -> dict[str, Any]:
 
 
 def context(folder: Path, **execution: Any) -> Context:
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    options = {"device": "cpu", "threads": 1, "micro_tokens": 256, "eval_tokens": 256, **execution}
-    return Context(folder=folder, work=folder / "work", result=folder / "result", execution=options)
+    return stage_files.context(
+        folder, **{"device": "cpu", "threads": 1, "micro_tokens": 256, "eval_tokens": 256, **execution}
+    )
 
 
 def labelled(folder: Path, column: str = "logits") -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import stage_files
 from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import pretrain
@@ -46,10 +47,8 @@ def params(**changed: Any) -> dict[str, Any]:
 
 
 def context(folder: Path, corpus: Path, **execution: Any) -> Context:
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     options = {"device": "cpu", "threads": 1, "micro_tokens": 256, "corpus_path": str(corpus), **execution}
-    return Context(folder=folder, work=folder / "work", result=folder / "result", execution=options)
+    return stage_files.context(folder, **options)
 
 
 def artifacts(folder: Path) -> dict[str, bytes]:

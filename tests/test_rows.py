@@ -13,11 +13,12 @@ import pytest
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.config import DataConfig
 from w2s_cli.data.draw import drawer, uniform
-from w2s_cli.data.form import PACKAGED
+from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.folders import configs_folder
+from w2s_cli.named_code import find_code
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 
@@ -104,7 +105,8 @@ def test_only_what_determines_a_pool_is_in_its_params() -> None:
     data, source = recipe("sciq"), {"hub": "allenai/sciq", "config": None, "revision": "0" * 40}
 
     def params(pool: str, **changes: Any) -> dict[str, Any]:
-        return rows_params({**data, **changes}, pool=pool, source=source, transform_file=PACKAGED / "choice.py")
+        file = find_code(TRANSFORMS, "choice")
+        return rows_params({**data, **changes}, pool=pool, source=source, transform_file=file)
 
     weak = params("weak_train")
     same = {

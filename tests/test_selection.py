@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
+from tests.stage_files import context
 from w2s_cli.config import ControlConfig, SelectConfig
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.resolve import bind, flag
 from w2s_cli.selection import Labels, load_rule
@@ -300,12 +300,6 @@ def test_every_control_config_has_a_rule_that_takes_its_arguments(path):
 # --- the stage ---------------------------------------------------------------------------------------------------
 
 
-def context(folder, **execution):
-    for name in ("work", "result"):
-        (folder / name).mkdir(parents=True)
-    return Context(folder=folder, work=folder / "work", result=folder / "result", execution=execution)
-
-
 def write_inputs(folder, labels, truth, order=None, features=True, logits=True):
     order = np.arange(len(truth)) if order is None else order
     for name in ("rows", "labels", "features"):
@@ -418,8 +412,6 @@ def test_a_rule_of_the_user_is_taken_first_and_gets_only_what_it_says_it_needs(t
     ("body", "said"),
     [
         ("def broken(labels): return 1 / 0", "ZeroDivisionError.*line"),
-        ("import nothing_of_that_name", "cannot be imported"),
-        ("def other(labels): pass", "no function broken"),
         ("def broken(labels): return Selected(labels.p[:3], labels.covered)", r"gives p \[3, 2\]"),
         ("def broken(labels): return Selected(labels.p, labels.covered.astype(int))", "true or false"),
         ("def broken(labels): return Selected(labels.p * 2, labels.covered)", "add up to 1"),
@@ -437,10 +429,25 @@ def test_rules_that_break_the_contract_are_refused(tmp_path, body, said):
         selected(tmp_path / "out", inputs, "broken", folders=[tmp_path])
 
 
+def test_what_stands_in_a_row_without_a_label_need_not_add_up_but_must_be_a_number(tmp_path):
+    labels, truth, _ = clusters(rows=30)
+    inputs = write_inputs(tmp_path, labels, truth)
+    (tmp_path / "selection").mkdir()
+    for name, value in (("loose", "0"), ("nan", "float('nan')")):
+        (tmp_path / "selection" / f"{name}.py").write_text(
+            f"from w2s_cli.selection import Selected\n\n\ndef {name}(labels):\n    p, covered = labels.p.copy(), labels.covered.copy()\n"
+            f"    p[3], covered[3] = {value}, False\n    return Selected(p, covered)\n"
+        )
+    metrics, _ = selected(tmp_path / "out", inputs, "loose", folders=[tmp_path])
+    assert metrics["coverage"] == pytest.approx(29 / 30)
+    with pytest.raises(UserError, match="no probabilities"):
+        selected(tmp_path / "nan", inputs, "nan", folders=[tmp_path])
+
+
 def test_unknown_rules_missing_features_and_other_rows_are_refused(tmp_path):
     labels, truth, _ = clusters(rows=30)
     inputs = write_inputs(tmp_path, labels, truth)
-    with pytest.raises(UserError, match=r'no selection rule "confidense".*confidence'):
+    with pytest.raises(UserError, match=r'no "confidense" in selection/.*confidence'):
         selected(tmp_path / "a", inputs, "confidense")
     with pytest.raises(UserError, match="looks at features"):
         selected(tmp_path / "b", {n: inputs[n] for n in ("rows", "labels")}, "knn")

@@ -6,7 +6,7 @@
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -20,6 +20,12 @@ def did_you_mean(word: str, known: Iterable[str], *, shown: int = 12) -> str:
     hint = f' Did you mean "{close[0]}"?' if close else ""
     listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
     return f"{hint} Known: {listed}." if names else hint
+
+
+def need_one_of(value: str, known: Sequence[str], what: str) -> None:
+    """Refuse an option that is not one of `known`."""
+    if value not in known:
+        raise UserError(f'{what}="{value}" is unknown.{did_you_mean(str(value), known)}')
 
 
 def of_user_code(what: str, error: Exception) -> UserError:

@@ -3,7 +3,7 @@
 * A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
   a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
 * A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
-* Losses and transforms are found by name: first in the user's config folders, then in the package.
+* Losses, rules and transforms are known by their code's syntax tree (see `named_code.py` for where they are found).
 """
 
 import ast
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import PACKAGE, corpus_files, locate
+from w2s_cli.folders import corpus_files, locate
+from w2s_cli.named_code import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.store import Store, StoreError, unwritable
@@ -92,12 +93,7 @@ class Resolver:
 
     def code(self, folder: str, name: str) -> Path:
         """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""
-        places = [*(f / folder for f in self.folders), PACKAGE / folder]
-        for place in places:
-            if (place / f"{name}.py").is_file() and name.isidentifier():
-                return place / f"{name}.py"
-        known = {p.stem for place in places if place.is_dir() for p in place.glob("*.py") if p.stem != "__init__"}
-        raise UserError(f"{folder}: there is no {name}.py.{did_you_mean(name, known)}")
+        return find_code(folder, name, self.folders)
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""

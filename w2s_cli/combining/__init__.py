@@ -9,22 +9,20 @@
 * To add one: put `combining/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.statistics.figures import Floats, Integers, predicted
+from w2s_cli.errors import UserError
+from w2s_cli.errors import need_one_of as need_one_of  # for the rules
+from w2s_cli.named_code import function_of, load_code
+from w2s_cli.statistics.figures import SMALLEST as SMALLEST  # for the rules
+from w2s_cli.statistics.figures import Booleans, Floats, Integers, predicted
 
-SMALLEST = 1e-7  # probability that stands for 0 in a logarithm, as in imported labels
 ABSTAINED = -1  # in place of a class
-
-Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,7 @@ def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
     Raises:
         UserError: there is none of that name, its file fails, or defines no function of its name.
     """
-    places = [*(Path(folder) / "combining" for folder in folders), Path(__file__).parent]
-    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
-    if path is None or not name.isidentifier() or name == "__init__":
-        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
-        raise UserError(f'there is no combination rule "{name}" (combining/{name}.py).{did_you_mean(name, known)}')
-    spec = importlib.util.spec_from_file_location(f"w2s_cli.combining.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file does
-        raise UserError(f"the rule file {path} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"the rule file {path} defines no function {name}(votes, *, …)")
-    rule: Rule = function
-    return rule
+    return function_of(*load_code("combining", name, folders), "votes, *, …")
 
 
 def hard(votes: Votes) -> Integers:
@@ -138,9 +119,3 @@ def need_supervisors(votes: Votes, least: int, rule: str, why: str) -> None:
             f"combine={rule} needs at least {least} supervisors that label rows, there are {found}: {why}. "
             "Add supervisors, or use combine=mean_probability"
         )
-
-
-def need_one_of(value: str, known: Sequence[str], what: str) -> None:
-    """Refuse an option that is not one of `known`."""
-    if value not in known:
-        raise UserError(f'{what}="{value}" is unknown.{did_you_mean(str(value), known)}')

@@ -4,24 +4,21 @@ The template is a format string over the row's fields, plain names only (`{quest
 list stands as its lines. What it cannot say is done by one function, found by name as losses are.
 """
 
-import importlib.util
 import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from w2s_cli.data.draw import fingerprint, uniform
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.store.keys import ast_hash
+from w2s_cli.named_code import function_of, load_code
 
 Transform = Callable[..., dict[str, Any] | None]
 Grouping = Callable[..., Sequence[Any]]  # (row, **options) → what rows of one group agree in
 TAKEN = ("pool", "order")  # what `pools.py` draws for a row
-PACKAGED = Path(__file__).parent / "transforms"
+TRANSFORMS = "data/transforms"
 
 
 class UnusableRowError(Exception):
@@ -137,37 +134,16 @@ def find_transform(name: str, folders: Sequence[str], code: str | None) -> Trans
     Raises:
         UserError: no such file or function, or another code than `code`, the hash that was planned with.
     """
-    file = _file(name, folders, code)
-    function: Transform | None = getattr(_module(file), name, None)
-    if function is None:
-        raise UserError(f"{file} defines no function {name}(row, *, draw, …).")
-    return function
+    module, path = load_code(TRANSFORMS, name, folders, planned=code)
+    transform: Transform = function_of(module, path, "row, *, draw, …")
+    return transform
 
 
 def find_grouping(name: str, folders: Sequence[str], code: str | None) -> Grouping | None:
     """The function `group` of the transform's file: what keeps its rows together where no column does; None without one."""
-    found: Grouping | None = getattr(_module(_file(name, folders, code)), "group", None)
+    module, _ = load_code(TRANSFORMS, name, folders, planned=code)
+    found: Grouping | None = getattr(module, "group", None)
     return found
-
-
-def _file(name: str, folders: Sequence[str], code: str | None) -> Path:
-    files = [*(Path(folder) / "data" / "transforms" / f"{name}.py" for folder in folders), PACKAGED / f"{name}.py"]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None or not name.isidentifier():
-        known = [p.stem for p in PACKAGED.glob("*.py") if p.stem != "__init__"]
-        raise UserError(f"data.transform: there is no data/transforms/{name}.py.{did_you_mean(name, known)}")
-    if code is not None and ast_hash(file) != code:
-        raise UserError(f"{file} was edited after this run was planned; run the command again.")
-    return file
-
-
-def _module(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"w2s_transform_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{file} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check_options(name: str, transform: Transform, options: Mapping[str, Any]) -> None:

@@ -12,12 +12,12 @@
 * To add one: put `losses/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError
+from w2s_cli.named_code import function_of, load_code
 
 
 class Loss(NamedTuple):
@@ -44,20 +44,6 @@ def load_loss(name: str, folders: Sequence[Path | str] = ()) -> Loss:
     Raises:
         UserError: there is none of that name, its file fails, or defines no function of its name.
     """
-    places = [*(Path(folder) / "losses" for folder in folders), Path(__file__).parent]
-    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
-    if path is None or not name.isidentifier():
-        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
-        raise UserError(f'there is no loss "{name}" (losses/{name}.py).{did_you_mean(name, known)}')
-    spec = importlib.util.spec_from_file_location(f"w2s_cli.losses.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file does
-        raise UserError(f"the loss file {path} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"the loss file {path} defines no function {name}(logits, labels, *, progress)")
+    module, path = load_code("losses", name, folders)
+    function = function_of(module, path, "logits, labels, *, progress")
     return Loss(function, bool(getattr(module, "PER_EXAMPLE", False)), getattr(module, "prepare", None))

@@ -14,7 +14,6 @@
 * To add one: put `selection/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_cli.data.draw import drawer
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError
+from w2s_cli.errors import need_one_of as need_one_of  # for the rules
+from w2s_cli.named_code import function_of, load_code
 from w2s_cli.statistics.figures import Booleans, Floats, Integers
 
 ACTIONS = ("filter", "relabel")
@@ -65,22 +66,8 @@ def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
     Raises:
         UserError: there is none of that name, its file fails, or defines no function of its name.
     """
-    places = [*(Path(folder) / "selection" for folder in folders), Path(__file__).parent]
-    path = next((place / f"{name}.py" for place in places if (place / f"{name}.py").is_file()), None)
-    if path is None or not name.isidentifier() or name == "__init__":
-        known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
-        raise UserError(f'there is no selection rule "{name}" (selection/{name}.py).{did_you_mean(name, known)}')
-    spec = importlib.util.spec_from_file_location(f"w2s_cli.selection.{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file does
-        raise UserError(f"the rule file {path} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"the rule file {path} defines no function {name}(labels, *, …)")
+    module, path = load_code("selection", name, folders)
+    function = function_of(module, path, "labels, *, …")
     return Rule(
         function, getattr(module, "NEEDS_FEATURES", False) is True, getattr(module, "NEEDS_TRUTH", False) is True
     )
@@ -97,12 +84,6 @@ def need_share(value: float | None, what: str) -> float:
     if value is None or not 0 <= value <= 1:
         raise UserError(f"{what}={value}: must lie between 0 and 1")
     return float(value)
-
-
-def need_one_of(value: str, known: Sequence[str], what: str) -> None:
-    """Refuse an option that is not one of `known`."""
-    if value not in known:
-        raise UserError(f'{what}="{value}" is unknown; choose one of {", ".join(known)}.')
 
 
 def need_truth(labels: Labels) -> Integers:

@@ -45,7 +45,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ids, truth = read_truth(rows)
     labels = read_labels(folder, ids)
     check_classes(truth, {"labels": labels}, {"labels": folder})
-    _refuse_uncovered(folder / "labels.parquet")
+    if labels.covered is not None and not labels.covered.all():
+        raise UserError(
+            f"{folder / 'labels.parquet'}: {int((~labels.covered).sum())} rows have no label; boosting needs the supervisor's "
+            "answer on every row"
+        )
     before = inputs.get("weights")
     old = _read_weights(cast(Path, before), ids) if before else np.ones(len(ids))
     fault("boost.step")
@@ -78,15 +82,6 @@ def boosted(weights: Floats, wrong: np.ndarray[Any, np.dtype[np.bool_]], classes
     weight = float(np.log((1 - error) / error) + np.log(classes - 1))
     grown = weights * np.where(wrong, np.exp(weight), 1.0)
     return np.asarray(grown / grown.mean()), error, weight
-
-
-def _refuse_uncovered(path: Path) -> None:
-    if "covered" in pq.read_schema(path).names:
-        without = sum(not covered for covered in pq.read_table(path, columns=["covered"])["covered"].to_pylist())
-        if without:
-            raise UserError(
-                f"{path}: {without} rows have no label; boosting needs the supervisor's answer on every row"
-            )
 
 
 def _read_weights(folder: Path, ids: list[str]) -> Floats:

@@ -7,26 +7,23 @@
 * Ground truth is read for the metrics alone (who is how accurate, and whether the rule has it right); rules never see it.
 """
 
-import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from w2s_cli.combining import ABSTAINED, SMALLEST, Booleans, Combined, Rule, Votes, hard, load_rule
+from w2s_cli.combining import ABSTAINED, Combined, Votes, hard, load_rule
 from w2s_cli.context import Context
-from w2s_cli.errors import UserError, of_user_code
-from w2s_cli.statistics.figures import Floats, Integers, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth
+from w2s_cli.errors import UserError
+from w2s_cli.stages.rules import apply_rule
+from w2s_cli.statistics.figures import TOLERANCE, Booleans, Floats, Integers, as_json, predicted
+from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
 from w2s_cli.statistics.report import Predictions
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 
-TOLERANCE = 1e-3  # by which probabilities may fail to add up to 1
 ROUNDING = 1e-6  # labels are float32: 0.9 is read as 0.89999998
 SURE = 1e-6  # no supervisor is taken to be wrong, or right, less often
 
@@ -55,15 +52,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(f"{inputs['rows']}: nothing to combine; give a pool with rows and the labels of supervisors")
     said, voted = [], []
     for step, folder in enumerate(folders, start=1):
-        said.append(_probabilities(folder, ids))
-        voted.append(_covered(folder, ids))
+        p, covers = _said(folder, ids)
+        said.append(p)
+        voted.append(covers)
         ctx.progress(step, len(folders), examples=step * len(ids))
         fault("combine.step")
     named = {f"labels {i}": Predictions(p[None], p[None]) for i, p in enumerate(said, start=1)}
     student = cast(Path, inputs["student"]) if inputs.get("student") else None
     sources = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
     if student is not None:
-        p = _probabilities(student, ids)
+        p, _ = _said(student, ids)
         named["student"], sources["student"] = Predictions(p[None], p[None]), student
     check_classes(truth, named, sources)
     p = np.stack(said)  # [supervisors, rows, classes]
@@ -77,34 +75,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         named["student"].p[0] if student is not None else None,
         _prior(params.get("prior"), p.shape[2]),
     )
-    combined = _apply(rule, votes, params["rule"])
-    write_labels(ctx.result / "labels.parquet", ids, combined)
+    called, args = f"combine={params['rule']['name']}", params["rule"].get("args") or {}
+    advice = "lower abstain_below, or let the rule drop fewer"
+    combined = Combined(*apply_rule(rule, votes, args, called=called, every_row=True, advice=advice))
+    write_labels(ctx.result / "labels.parquet", ids, combined.p, covered=combined.covered)
     return _metrics(votes, combined, truth)
-
-
-def write_labels(path: Path, ids: Sequence[str], combined: Combined) -> None:
-    """The labels artifact; logits are log p, with 0 taken as 1e-7."""
-    offsets = pa.array(np.arange(len(ids) + 1) * combined.p.shape[1], pa.int32())
-
-    def lists(matrix: Floats) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel().astype(np.float32), pa.float32()))
-
-    columns = {
-        "id": pa.array(ids, pa.string()),
-        "p": lists(combined.p),
-        "logits": lists(np.log(np.maximum(combined.p, SMALLEST))),
-        "covered": pa.array(combined.covered, pa.bool_()),
-    }
-    pq.write_table(pa.table(columns), path)
 
 
 def _folders(given: Path | list[Path]) -> list[Path]:
     return [given] if isinstance(given, Path) else list(given)
 
 
-def _probabilities(folder: Path, ids: Sequence[str]) -> Floats:
-    """p of a labels folder in the order of `ids`, summing to 1 in float64, [rows, classes]."""
-    p = read_labels(folder, ids).p[0]
+def _said(folder: Path, ids: Sequence[str]) -> tuple[Floats, Booleans]:
+    """A labels folder in the order of `ids`: p [rows, classes], summing to 1 in float64, and who has a label [rows]."""
+    found = read_labels(folder, ids)
+    p = found.p[0]
     sums = p.sum(axis=1)
     wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
     if len(wrong):
@@ -112,17 +97,8 @@ def _probabilities(folder: Path, ids: Sequence[str]) -> Floats:
             f"{folder / 'labels.parquet'}: the probabilities of row {ids[wrong[0]]} add up to {sums[wrong[0]]:.6g}, not to 1 "
             f"({len(wrong)} such rows); make the labels again"
         )
-    return np.asarray(p / sums[:, None])
-
-
-def _covered(folder: Path, ids: Sequence[str]) -> Booleans:
-    """Which of `ids` have a label in the labels folder, [rows]; all of them if it does not say."""
-    path = folder / "labels.parquet"
-    if "covered" not in pq.read_schema(path).names:
-        return np.ones(len(ids), dtype=np.bool_)
-    table = pq.read_table(path, columns=["id", "covered"]).to_pydict()
-    place = dict(zip(table["id"], table["covered"], strict=True))
-    return np.array([bool(place[name]) for name in ids], dtype=np.bool_)
+    covered = np.ones(len(ids), dtype=np.bool_) if found.covered is None else found.covered[0]
+    return np.asarray(p / sums[:, None]), covered
 
 
 def _weights(folders: Sequence[Path], supervisors: int, classes: int) -> Floats | None:
@@ -157,35 +133,6 @@ def _prior(given: Sequence[float] | None, classes: int) -> Floats | None:
     return np.asarray(prior / prior.sum())
 
 
-def _apply(rule: Rule, votes: Votes, named: Mapping[str, Any]) -> Combined:
-    """What the rule makes of the votes; arguments it does not take and labels that are none are refused."""
-    name, args = named["name"], dict(named.get("args") or {})
-    try:
-        inspect.signature(rule).bind(votes, **args)
-    except TypeError as error:
-        raise UserError(f"combine={name}: {error}; it takes {inspect.signature(rule)}") from error
-    try:
-        combined = rule(votes, **args)
-        p, covered = np.asarray(combined.p, dtype=np.float64), np.asarray(combined.covered)
-        diagnostics = combined.diagnostics
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's file does
-        raise of_user_code(f"the rule combine={name}", error) from error
-    if p.shape != votes.p.shape[1:] or covered.shape != p.shape[:1] or covered.dtype != np.bool_:
-        raise UserError(
-            f"combine={name} gives p {list(p.shape)} and covered {list(covered.shape)} ({covered.dtype}) for "
-            f"{list(votes.p.shape[1:])} rows and classes; covered must be true or false"
-        )
-    if not ((p >= 0).all() and (np.abs(p.sum(axis=1) - 1) <= TOLERANCE).all()):  # NaN fails this too
-        raise UserError(f"combine={name} gives values that are no probabilities, or do not add up to 1")
-    if not covered.any():
-        raise UserError(
-            f"combine={name} leaves none of the {len(p)} rows with a label: lower abstain_below, or let the rule drop fewer"
-        )
-    return Combined(p, covered, diagnostics)
-
-
 def _metrics(votes: Votes, combined: Combined, truth: Integers) -> dict[str, Any]:
     chosen = hard(votes)  # [supervisors, rows]
     diagnostics = dict(combined.diagnostics)
@@ -211,23 +158,10 @@ def _metrics(votes: Votes, combined: Combined, truth: Integers) -> dict[str, Any
         "supervisors": supervisors,
         "diagnostics": diagnostics,
     }
-    tidy: dict[str, Any] = _tidy(found)
-    return tidy
+    metrics: dict[str, Any] = as_json(found)
+    return metrics
 
 
 def _share(what: Any, among: Any) -> float | None:
     """Share of the rows `among` that are `what`; None of no rows."""
     return float(what[among].mean()) if among.any() else None
-
-
-def _tidy(value: Any) -> Any:
-    """`value`, of NumPy or not, as JSON: 10 decimals, so that last bits do not reach the checksum; None for what is not finite."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _tidy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tidy(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 10) if math.isfinite(value) else None
-    return value

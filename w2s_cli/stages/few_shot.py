@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from w2s_cli.context import Context
 from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.device import autocast, pick_device
@@ -95,9 +94,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if not np.isfinite(found).all():
         raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
     p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
-    lists = pa.list_(pa.float32())
-    table = pa.table({"id": rows.ids, "p": pa.array(list(p), lists), "logits": pa.array(list(found), lists)})
-    pq.write_table(table, ctx.result / "labels.parquet")
+    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     used, counts = np.unique(shots, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}
     return {

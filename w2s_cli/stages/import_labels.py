@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from w2s_cli.context import Context
@@ -22,14 +21,12 @@ from w2s_cli.data.read import read
 from w2s_cli.data.rows import Rows
 from w2s_cli.data.source import SplitFiles, format_of
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.figures import TOLERANCE, Floats
+from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest
 
-SMALLEST = 1e-7  # probability that stands for 0 in a logit
-TOLERANCE = 1e-3  # by which probabilities may fail to add up to 1
 SHOWN = 3  # ids named in a message
-
-Matrix = npt.NDArray[np.float64]
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -60,9 +57,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     order = _order(labels, ids)
     fault("import_labels.step")
     p = _probabilities(labels, _class_names(folder, truth))[order]  # [rows, classes]
-    logits = np.log(np.maximum(p, SMALLEST))
-    table = {"id": pa.array(ids, pa.string()), "p": _lists(p), "logits": _lists(logits)}
-    pq.write_table(pa.table(table), ctx.result / "labels.parquet")
+    write_labels(ctx.result / "labels.parquet", ids, p)
     ctx.progress(len(ids), len(ids), examples=len(ids))
     return {
         "rows": len(ids),
@@ -106,7 +101,7 @@ def _order(labels: Rows, ids: Sequence[str]) -> list[int]:
     return [place[name] for name in ids]
 
 
-def _probabilities(labels: Rows, classes: Sequence[str]) -> Matrix:
+def _probabilities(labels: Rows, classes: Sequence[str]) -> Floats:
     """[rows of the file, classes]."""
     given = [name for name in ("p", "label") if name in labels.columns]
     if len(given) != 1:
@@ -141,9 +136,3 @@ def _row(value: Any, classes: int, where: str) -> list[float]:
     if abs(sum(row) - 1) > TOLERANCE:
         raise UserError(f"{where}: the probabilities add up to {sum(row):.6g}, not to 1.")
     return [v / sum(row) for v in row]
-
-
-def _lists(matrix: Matrix) -> pa.Array:
-    """[rows, classes] as a column of float32 lists."""
-    offsets = pa.array(np.arange(len(matrix) + 1) * matrix.shape[1], pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel().astype(np.float32), pa.float32()))

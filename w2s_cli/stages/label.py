@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 from w2s_cli.training import probe
@@ -69,9 +68,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
         )
     p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
-    lists = pa.list_(pa.float32())
-    table = pa.table({"id": rows.ids, "p": pa.array(list(p), lists), "logits": pa.array(list(found), lists)})
-    pq.write_table(table, ctx.result / "labels.parquet")
+    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     return {
         "rows": len(rows.ids),
         "accuracy": float((found.argmax(1) == rows.labels).mean()),

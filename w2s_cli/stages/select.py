@@ -8,28 +8,21 @@
 * A pair's features are those of its second text less those of its first, as its reward difference is.
 """
 
-import inspect
-import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from w2s_cli.context import Context
 from w2s_cli.data.draw import drawer
-from w2s_cli.errors import UserError, of_user_code
+from w2s_cli.errors import UserError
 from w2s_cli.selection import Labels, Rule, Selected, load_rule
-from w2s_cli.statistics.figures import Booleans, Floats, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth
+from w2s_cli.stages.rules import apply_rule
+from w2s_cli.statistics.figures import Booleans, as_json, log_p, predicted
+from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.stored_features import read_features
-
-SMALLEST = 1e-7  # probability that stands for 0 in a logit, as in imported labels
-TOLERANCE = 1e-3  # by which probabilities may fail to add up to 1
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -70,15 +63,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         truth[order] if rule.needs_truth else None,
         params["seed"],
     )
-    selected = _apply(rule, shuffled, params["rule"])
+    called, args = f"rule {params['rule']['name']}", params["rule"].get("args") or {}
+    advice = f"let it keep more than it does with {args}"
+    selected = Selected(*apply_rule(rule.function, shuffled, args, called=called, every_row=False, advice=advice))
     back = np.argsort(order)
     new_p, new_covered = selected.p[back], selected.covered[back]
     same = (new_p.astype(np.float32) == p.astype(np.float32)).all(axis=1)
-    new_logits = np.where(same[:, None], logits, np.log(np.maximum(new_p, SMALLEST)))
-    _write(ctx.result / "labels.parquet", ids, new_p, new_logits, new_covered)
+    new_logits = np.where(same[:, None], logits, log_p(new_p))
+    write_labels(ctx.result / "labels.parquet", ids, new_p, new_logits, new_covered)
     ctx.progress(len(ids), len(ids), examples=len(ids))
     changes = _changes(predicted(p) == truth, covered, predicted(new_p) == truth, new_covered)
-    found: dict[str, Any] = _tidy(
+    found: dict[str, Any] = as_json(
         {
             "rows": len(ids),
             "coverage": new_covered.mean(),
@@ -88,7 +83,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             "mean_p": new_p[new_covered].mean(axis=0),
             **changes,
             "uses_truth": rule.needs_truth,
-            "diagnostics": dict(selected.diagnostics),
+            "diagnostics": selected.diagnostics,
         }
     )
     return found
@@ -104,33 +99,6 @@ def _features(rule: Rule, name: str, given: Path | list[Path] | None, ids: list[
     return features[:, 1] - features[:, 0] if features.ndim == 3 else features
 
 
-def _apply(rule: Rule, labels: Labels, named: Mapping[str, Any]) -> Selected:
-    """What the rule makes of the labels; arguments it does not take and labels that are none are refused."""
-    name, args = named["name"], dict(named.get("args") or {})
-    try:
-        inspect.signature(rule.function).bind(labels, **args)
-    except TypeError as error:
-        raise UserError(f"rule {name}: {error}; it takes {inspect.signature(rule.function)}") from error
-    try:
-        selected = rule.function(labels, **args)
-        p, covered = np.asarray(selected.p, dtype=np.float64), np.asarray(selected.covered)
-        diagnostics = selected.diagnostics
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's file does
-        raise of_user_code(f"the rule {name}", error) from error
-    if p.shape != labels.p.shape or covered.shape != p.shape[:1] or covered.dtype != np.bool_:
-        raise UserError(
-            f"rule {name} gives p {list(p.shape)} and covered {list(covered.shape)} ({covered.dtype}) for "
-            f"{list(labels.p.shape)} rows and classes; covered must be true or false"
-        )
-    if not ((p >= 0).all() and (np.abs(p.sum(axis=1) - 1) <= TOLERANCE)[covered].all()):  # NaN fails this too
-        raise UserError(f"rule {name} gives values that are no probabilities, or do not add up to 1")
-    if not covered.any():
-        raise UserError(f"rule {name} with {args} leaves none of the {len(p)} rows with a label; let it keep more")
-    return Selected(p, covered, diagnostics)
-
-
 def _changes(right: Booleans, covered: Booleans, now_right: Booleans, now_covered: Booleans) -> dict[str, int]:
     """Rows by what became of their label."""
     kept, dropped = covered & now_covered, covered & ~now_covered
@@ -142,26 +110,3 @@ def _changes(right: Booleans, covered: Booleans, now_right: Booleans, now_covere
         "corrected": int((kept & ~right & now_right).sum()),
         "spoiled": int((kept & right & ~now_right).sum()),
     }
-
-
-def _write(path: Path, ids: Sequence[str], p: Floats, logits: Floats, covered: Booleans) -> None:
-    offsets = pa.array(np.arange(len(ids) + 1) * p.shape[1], pa.int32())
-
-    def lists(matrix: Floats) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel().astype(np.float32), pa.float32()))
-
-    columns = {"id": pa.array(ids, pa.string()), "p": lists(p), "logits": lists(logits)}
-    pq.write_table(pa.table(columns | {"covered": pa.array(covered, pa.bool_())}), path)
-
-
-def _tidy(value: Any) -> Any:
-    """`value`, of NumPy or not, as JSON: 10 decimals, so that the last bits of a sum do not reach the checksum."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _tidy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tidy(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 10) if math.isfinite(value) else None
-    return value

@@ -7,6 +7,7 @@
   above 1.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 ECE_BINS = 15
+SMALLEST = 1e-7  # probability that stands for 0 in a logarithm
+TOLERANCE = 1e-3  # by which probabilities may fail to add up to 1
 
 
 def predicted(p: Floats) -> Integers:
@@ -138,3 +141,21 @@ def median_recovered(pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             ratios.append(ratio)
     median = float(np.median(ratios)) if ratios else None
     return {"median": median, "kept": len(ratios), "same_model": same, "ceiling_not_above_weak": below}
+
+
+def log_p(p: Floats) -> Floats:
+    """Logits of labels that were made without a model: log p, with 0 taken as SMALLEST."""
+    return np.asarray(np.log(np.maximum(p, SMALLEST)))
+
+
+def as_json(value: Any) -> Any:
+    """`value`, of NumPy or not, as JSON: 10 decimals, so that last bits do not reach the checksum; None for what is not finite."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 10) if math.isfinite(value) else None
+    return value

@@ -1,4 +1,4 @@
-"""Predictions as files: read the label artifacts of several roles against one list of test rows, by id.
+"""Predictions as files: label artifacts, written by whatever labels rows, and read against one list of rows, by id.
 
 * Rows are joined by id and never by position; a missing, extra or repeated id is refused, so that a PGR
   always compares models on the same rows.
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.figures import Booleans, Floats, Integers, predicted
+from w2s_cli.statistics.figures import Booleans, Floats, Integers, log_p, predicted
 from w2s_cli.statistics.report import ROLES, Predictions
 
 
@@ -52,6 +53,24 @@ def read_labels(folder: Path, ids: Sequence[str]) -> Predictions:
     if "covered" not in table.column_names:
         return Predictions(p[None], logits[None])
     return Predictions(p[None], logits[None], _booleans(table, "covered", path)[order][None])
+
+
+def write_labels(
+    path: Path,
+    ids: Sequence[str],
+    p: NDArray[np.floating[Any]],
+    logits: NDArray[np.floating[Any]] | None = None,
+    covered: Booleans | None = None,
+) -> None:
+    """Write a label artifact: id; p, logits (None: those of `log_p`): list<float32>[classes]; covered, if it is given.
+
+    The same labels give the same bytes.
+    """
+    columns: dict[str, Any] = {"id": pa.array(ids, pa.string()), "p": _lists(p)}
+    columns["logits"] = _lists(log_p(np.asarray(p, dtype=np.float64)) if logits is None else logits)
+    if covered is not None:
+        columns["covered"] = pa.array(covered, pa.bool_())
+    pq.write_table(pa.table(columns), path)
 
 
 def write_rows(path: Path, ids: Sequence[str], truth: Integers, said: dict[str, Predictions]) -> None:
@@ -161,7 +180,7 @@ def _booleans(table: pa.Table, name: str, path: Path) -> Booleans:
     return np.asarray(column.to_numpy(), dtype=np.bool_)
 
 
-def _lists(matrix: Floats) -> pa.Array:
+def _lists(matrix: NDArray[np.floating[Any]]) -> pa.Array:
     """[rows, classes] as a column of float32 lists."""
     rows, classes = matrix.shape
     offsets = pa.array(np.arange(rows + 1) * classes, pa.int32())

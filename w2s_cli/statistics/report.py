@@ -10,7 +10,6 @@
   reach the checksum.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from w2s_cli.statistics.figures import (
     Floats,
     Integers,
     accuracy,
+    as_json,
     auroc,
     calibration_error,
     misfit,
@@ -91,7 +91,7 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
         metrics["pseudolabels"] = pseudolabels(
             truth, weak_class, student_class, said["weak"].covered, classes=classes, draws=draws, confidence=confidence
         )
-    plain: dict[str, Any] = _plain(metrics)
+    plain: dict[str, Any] = as_json(metrics)
     return plain
 
 
@@ -172,14 +172,3 @@ def _misfit(truth: Integers, student: Predictions, weak: Predictions) -> dict[st
 def _mean(values: list[Any]) -> float | None:
     """Mean over seeds; None if a seed has no such figure."""
     return None if not values or None in values else float(np.mean(values))
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON: 10 decimals, None for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 10) if math.isfinite(value) else None
-    return value
