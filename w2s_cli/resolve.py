@@ -8,13 +8,13 @@
 
 import ast
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import PACKAGE, corpus_files, locate
+from w2s_cli.hub import cached_commit, hub_commit
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.store import Store, StoreError, unwritable
@@ -82,13 +82,19 @@ class Resolver:
         name = f"{repo_type}:{repo}@{revision}"
         known = read_json(record) or {}
         if name not in known:
-            known[name] = cached_commit(repo_type, repo, revision) or hub_commit(repo_type, repo, revision)
+            known[name] = cached_commit(repo_type, repo, revision) or self.ask(
+                lambda: hub_commit(repo_type, repo, revision)
+            )
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 write_json(record, known)
             except OSError as error:
                 raise StoreError(unwritable(self.store.root, error)) from error
         return str(known[name])
+
+    def ask(self, question: Callable[[], str]) -> str:
+        """What the hub answers; every question goes through here, so that a plan can do without."""
+        return question()
 
     def code(self, folder: str, name: str) -> Path:
         """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""
@@ -120,53 +126,6 @@ class Resolver:
         files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
         listed = {p.name: sha256_file(p, self.store.digests) for p in files}
         return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
-
-
-def hub_cache() -> Path:
-    """The folder in which huggingface_hub keeps repositories; the same rules as the library, without importing it."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
-
-
-def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
-    """The commit that the hub cache has for a branch or tag."""
-    reference = hub_cache() / f"{repo_type}s--{repo.replace('/', '--')}" / "refs" / revision
-    try:
-        return reference.read_text().strip() or None
-    except OSError:
-        return None
-
-
-def hub_commit(repo_type: str, repo: str, revision: str) -> str:
-    """Ask the hub; one clear error when it cannot be asked."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
-    offline = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        raise UserError(
-            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and HF_HUB_OFFLINE is set. {offline}"
-        )
-    try:
-        found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=10).sha
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo_type} {repo} is gated: accept its terms at https://huggingface.co/{repo} and log in with `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f'{repo_type} {repo} has no revision "{revision}" on the hub.') from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`."
-        ) from error
-    except (
-        Exception
-    ) as error:  # the hub client raises what its transport raises: no network looks different on every machine
-        raise UserError(
-            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and the hub cannot be reached ({type(error).__name__}). {offline}"
-        ) from error
-    return str(found)
 
 
 def flag(path: Path, name: str) -> bool:
