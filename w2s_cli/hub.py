@@ -53,6 +53,36 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
     return str(found)
 
 
+def cached_config(repo: str, commit: str) -> str | None:
+    """The path of a model's config.json in the hub cache, if it is there."""
+    path = _cached("model", repo) / "snapshots" / commit / "config.json"
+    return str(path) if path.is_file() else None
+
+
+def hub_config(repo: str, commit: str) -> str:
+    """Fetch a model's config.json into the hub cache; its path.
+
+    Raises:
+        UserError: the hub refuses it, or has none; or (UnreachableError) cannot be asked.
+    """
+    advice = "Run once on a machine with network, and copy its hub cache here (HF_HOME)."
+    if _offline():
+        raise _out_of_reach("model", repo, commit, "HF_HUB_OFFLINE is set", advice)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()  # a bar for a file of a few hundred bytes
+    try:
+        return str(hf_hub_download(repo, "config.json", revision=commit, etag_timeout=ANSWER_SECONDS))
+    except RemoteEntryNotFoundError as error:
+        raise UserError(
+            f"model {repo} has no config.json on the hub: it must be as save_pretrained writes it."
+        ) from error
+    except Exception as error:  # the hub client raises what its transport raises
+        raise refusal(error, "model", repo, commit, advice=advice) from error
+
+
 def refusal(error: Exception, repo_type: str, repo: str, revision: str, *, advice: str) -> UserError:
     """What an error of the hub client means for a repository; `advice` is what to do where the hub is out of reach.
 

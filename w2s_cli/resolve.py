@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.architectures import Tables, tables
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import PACKAGE, corpus_files, locate
-from w2s_cli.hub import cached_commit, hub_commit
+from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.store import Store, StoreError, unwritable
@@ -41,6 +42,26 @@ class Resolver:
                 "give the folder, weak.path=DIR or strong.path=DIR."
             )
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
+
+    def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A model's config.json, for what must be known of it before it is loaded; None where the hub cannot be asked for it."""
+        identity, path = self.model(model)
+        if path is not None:
+            return _config_json(Path(path) / "config.json")
+        repo, commit = identity["id"], identity["revision"]
+        try:
+            found = self._once(
+                f"config:{repo}@{commit}",
+                lambda: cached_config(repo, commit) or self.ask(lambda: hub_config(repo, commit)),
+            )
+        except UnreachableError:
+            return None
+        return _config_json(Path(found))
+
+    def causal_tables(self) -> Tables | None:
+        """Which architectures are causal, as far as it can be known without importing transformers."""
+        known: Tables | None = self._once("tables", tables)
+        return known
 
     def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """(identity of the source, local path or None) of a data configuration."""
@@ -126,6 +147,12 @@ class Resolver:
         files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
         listed = {p.name: sha256_file(p, self.store.digests) for p in files}
         return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
+
+
+def _config_json(path: Path) -> dict[str, Any]:
+    """The fields of a config.json; of a damaged one none, which the stage that loads it will refuse."""
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
 
 
 def flag(path: Path, name: str) -> bool:
