@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.architectures import Tables, tables
+from w2s_cli.check_rules import check_arguments
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.folders import PACKAGE, corpus_files, locate
 from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
@@ -130,6 +131,8 @@ class Resolver:
         """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
         path = self.code(folder, str(rule["name"]))
         args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
+        if path.is_relative_to(PACKAGE):
+            check_arguments(folder, rule["name"], args)
         return {"name": rule["name"], "args": args, "code": ast_hash(path)}
 
     def _once(self, name: str, find: Any) -> Any:
