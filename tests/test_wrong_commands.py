@@ -102,8 +102,8 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "labels file that is not there": (["plan", "labels=file", "labels.path=no.jsonl"], ["labels", "no.jsonl"]),
     "no outputs yet": (["ls"], ["holds no stages", "w2s train"]),
     "evaluate before train": (["evaluate"], ["never trains", "Run: w2s train"]),
-    "model not cached, offline": (["plan", "weak=gpt2"], ["model gpt2", "HF_HUB_OFFLINE", "weak.path="]),
-    "data not cached, offline": (["plan", "data=sciq"], ["dataset allenai/sciq", "HF_HUB_OFFLINE", "data.path="]),
+    "model not cached, offline": (["train", "weak=gpt2"], ["model gpt2", "HF_HUB_OFFLINE", "weak.path="]),
+    "data not cached, offline": (["train", "data=sciq"], ["dataset allenai/sciq", "HF_HUB_OFFLINE", "data.path="]),
     "bundled path that tries to leave": (
         ["plan", "weak=local", "weak.path=bundled:../../x"],
         ["does not ship with w2s"],

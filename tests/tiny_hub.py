@@ -14,7 +14,10 @@ COMMIT = "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
 
 @contextmanager
 def tiny_hub(repos: dict[str, Path | str]) -> Iterator[str]:
-    """The address (for HF_ENDPOINT) of a hub with `repos`: id → folder of files, or "gated"; all at COMMIT = main."""
+    """The address (for HF_ENDPOINT) of a hub with `repos`: id → folder of files, or what it refuses them with; all at COMMIT = main.
+
+    "gated" lists the repository and gives no file, "token" takes no token, "down" answers HTTP 503.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -28,19 +31,24 @@ def tiny_hub(repos: dict[str, Path | str]) -> Iterator[str]:
 
         def answer(self, *, body: bool) -> None:
             parts = urlparse(self.path).path.strip("/").split("/")
-            is_api = parts[:2] == ["api", "models"]
-            parts = parts[2:] if is_api else parts
+            is_api = parts[:1] == ["api"]
+            parts = parts[2:] if is_api else parts[1:] if parts[:1] == ["datasets"] else parts
             words = ("revision", "tree", "resolve", "xet-read-token")
             cut = next((i for i, part in enumerate(parts) if part in words), len(parts))
             found = repos.get("/".join(parts[:cut]))
             revision = parts[cut + 1] if cut + 1 < len(parts) else "main"
             if found is None:
                 return self.send(401, {"X-Error-Code": "RepoNotFound"}, b"{}", body)
+            if found == "token":
+                return self.send(401, {"X-Error-Message": "Invalid credentials in Authorization header"}, b"{}", body)
+            if found == "down":
+                return self.send(503, {}, b"{}", body)
             if revision not in ("main", COMMIT):
                 return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}", body)
             if isinstance(found, str):
                 if is_api and "tree" not in parts:
-                    return self.send_json({"id": "/".join(parts[:cut]), "sha": COMMIT, "gated": "auto"}, body)
+                    listed = {"gated": "auto", "siblings": [{"rfilename": "train.jsonl"}]}
+                    return self.send_json({"id": "/".join(parts[:cut]), "sha": COMMIT, **listed}, body)
                 return self.send(403, {"X-Error-Code": "GatedRepo"}, b"{}", body)
             if not is_api:
                 path = found / "/".join(parts[cut + 2 :])

@@ -8,13 +8,15 @@
 
 import ast
 import hashlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.architectures import Tables, tables
+from w2s_cli.check_rules import check_arguments
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import corpus_files, locate
+from w2s_cli.folders import PACKAGE, corpus_files, locate
+from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
 from w2s_cli.named_code import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
@@ -42,6 +44,26 @@ class Resolver:
                 "give the folder, weak.path=DIR or strong.path=DIR."
             )
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
+
+    def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A model's config.json, for what must be known of it before it is loaded; None where the hub cannot be asked for it."""
+        identity, path = self.model(model)
+        if path is not None:
+            return _config_json(Path(path) / "config.json")
+        repo, commit = identity["id"], identity["revision"]
+        try:
+            found = self._once(
+                f"config:{repo}@{commit}",
+                lambda: cached_config(repo, commit) or self.ask(lambda: hub_config(repo, commit)),
+            )
+        except UnreachableError:
+            return None
+        return _config_json(Path(found))
+
+    def causal_tables(self) -> Tables | None:
+        """Which architectures are causal, as far as it can be known without importing transformers."""
+        known: Tables | None = self._once("tables", tables)
+        return known
 
     def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """(identity of the source, local path or None) of a data configuration."""
@@ -83,13 +105,19 @@ class Resolver:
         name = f"{repo_type}:{repo}@{revision}"
         known = read_json(record) or {}
         if name not in known:
-            known[name] = cached_commit(repo_type, repo, revision) or hub_commit(repo_type, repo, revision)
+            known[name] = cached_commit(repo_type, repo, revision) or self.ask(
+                lambda: hub_commit(repo_type, repo, revision)
+            )
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 write_json(record, known)
             except OSError as error:
                 raise StoreError(unwritable(self.store.root, error)) from error
         return str(known[name])
+
+    def ask(self, question: Callable[[], str]) -> str:
+        """What the hub answers; every question goes through here, so that a plan can do without."""
+        return question()
 
     def code(self, folder: str, name: str) -> Path:
         """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""
@@ -99,6 +127,8 @@ class Resolver:
         """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
         path = self.code(folder, str(rule["name"]))
         args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
+        if path.is_relative_to(PACKAGE):
+            check_arguments(folder, rule["name"], args)
         return {"name": rule["name"], "args": args, "code": ast_hash(path)}
 
     def _once(self, name: str, find: Any) -> Any:
@@ -118,51 +148,10 @@ class Resolver:
         return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
 
 
-def hub_cache() -> Path:
-    """The folder in which huggingface_hub keeps repositories; the same rules as the library, without importing it."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
-
-
-def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
-    """The commit that the hub cache has for a branch or tag."""
-    reference = hub_cache() / f"{repo_type}s--{repo.replace('/', '--')}" / "refs" / revision
-    try:
-        return reference.read_text().strip() or None
-    except OSError:
-        return None
-
-
-def hub_commit(repo_type: str, repo: str, revision: str) -> str:
-    """Ask the hub; one clear error when it cannot be asked."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
-    offline = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        raise UserError(
-            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and HF_HUB_OFFLINE is set. {offline}"
-        )
-    try:
-        found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=10).sha
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo_type} {repo} is gated: accept its terms at https://huggingface.co/{repo} and log in with `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f'{repo_type} {repo} has no revision "{revision}" on the hub.') from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`."
-        ) from error
-    except (
-        Exception
-    ) as error:  # the hub client raises what its transport raises: no network looks different on every machine
-        raise UserError(
-            f"{repo_type} {repo} is not in the hub cache {hub_cache()}, and the hub cannot be reached ({type(error).__name__}). {offline}"
-        ) from error
-    return str(found)
+def _config_json(path: Path) -> dict[str, Any]:
+    """The fields of a config.json; of a damaged one none, which the stage that loads it will refuse."""
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
 
 
 def flag(path: Path, name: str) -> bool:

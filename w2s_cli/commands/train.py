@@ -19,6 +19,7 @@ from w2s_cli.pipeline import build
 from w2s_cli.plan import Planned, survey
 from w2s_cli.resolve import Resolver
 from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
+from w2s_cli.stand_in import StandIn
 from w2s_cli.store.files import write_json
 from w2s_cli.store.publish import prune_weights
 from w2s_cli.store.store import Store
@@ -82,7 +83,8 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
     configs, left_out = pairs.keep(configs)
     if left_out:
         print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
-    graph = build(configs, Resolver(store, folders))
+    resolver = StandIn(store, folders) if command == "plan" else Resolver(store, folders)
+    graph = build(configs, resolver)
     targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
@@ -90,6 +92,11 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
         from w2s_cli.show_plan import show_plan
 
         show_plan(graph, plans, whole=True)
+        if isinstance(resolver, StandIn) and resolver.assumed:
+            print(
+                f"commit not known: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}); "
+                "keys are not those of a run, so what a run has made of them counts as missing (to run)."
+            )
         return DONE
     if command == "evaluate":
         _refuse_training(to_run, argv)

@@ -13,8 +13,7 @@ from typing import Any
 
 from w2s_cli.data.source import SplitFiles, format_of, split_names
 from w2s_cli.errors import UserError
-
-LIST_SECONDS = 10  # how long the hub may take to answer
+from w2s_cli.hub import ANSWER_SECONDS, refusal, trouble
 
 
 def hub_files(
@@ -28,27 +27,30 @@ def hub_files(
         offline: use the cache only.
 
     Raises:
-        UserError: not cached and not reachable, or no files of a split.
+        UserError: not cached, and the hub refuses it or cannot be reached; or no files of a split.
     """
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    where = f"data set {source['hub']} (commit {source['revision'][:12]})"
-    snapshot = Path(HF_HUB_CACHE) / f"datasets--{source['hub'].replace('/', '--')}" / "snapshots" / source["revision"]
-    trouble = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "offline"
-    if not (offline or HF_HUB_OFFLINE):
-        try:
-            return _download(source, splits, where)
-        except UserError:
-            raise
-        except Exception as error:  # the hub client raises what its transport raises
-            trouble = f"the hub did not give it: {type(error).__name__}"
-    names = [p.relative_to(snapshot).as_posix() for p in sorted(snapshot.rglob("*")) if p.is_file()]
-    if not names:
-        raise UserError(
-            f"{where} is not in the hub cache {HF_HUB_CACHE} ({trouble}). Run once on a machine with network, copy its hub cache "
-            "here (HF_HOME), or use a local copy: data.path=FOLDER"
-        )
-    return _split(snapshot, names, source, splits, f"{where}, as far as it is cached ({trouble}),")
+    repo, commit = source["hub"], source["revision"]
+    where = f"data set {repo} (commit {commit[:12]})"
+    snapshot = Path(HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}" / "snapshots" / commit
+    try:
+        if HF_HUB_OFFLINE:
+            raise OfflineModeIsEnabled
+        if offline:
+            raise LocalEntryNotFoundError("the network is not to be used")
+        return _download(source, splits, where)
+    except UserError:
+        raise
+    except Exception as error:  # the hub client raises what its transport raises
+        advice = "Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: data.path=FOLDER."
+        refused = refusal(error, "dataset", repo, commit, advice=advice)
+        names = [p.relative_to(snapshot).as_posix() for p in sorted(snapshot.rglob("*")) if p.is_file()]
+        if not names:
+            raise refused from error
+        cached = f"{where}, as far as it is cached ({trouble(error)}),"
+    return _split(snapshot, names, source, splits, cached)
 
 
 def _download(source: Mapping[str, Any], splits: Mapping[str, str | None], where: str) -> dict[str, SplitFiles]:
@@ -56,7 +58,7 @@ def _download(source: Mapping[str, Any], splits: Mapping[str, str | None], where
     from huggingface_hub import HfApi, hf_hub_download
 
     repo, commit = source["hub"], source["revision"]
-    listing = HfApi().dataset_info(repo, revision=commit, timeout=LIST_SECONDS).siblings or []
+    listing = HfApi().dataset_info(repo, revision=commit, timeout=ANSWER_SECONDS).siblings or []
     names = [sibling.rfilename for sibling in listing]
     found = {}
     for role, split in splits.items():

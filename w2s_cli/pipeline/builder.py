@@ -97,6 +97,7 @@ class Builder:
         """The model's settings as this role has them: the role's own, then train.lr, then the model's.
 
         `base` is the identity of a pretrained model and `path` its folder; of another stage's model, `trunk` is that stage's key.
+        `pretrained` is the configuration of the pretrained model that it all began with.
         """
         if isinstance(model, str):
             trunk = self.stage(model, asked_by=stage)
@@ -108,7 +109,7 @@ class Builder:
         settings["lr_given"] = train["lr"] is not None or bool(overlay and overlay["lr"] is not None)
         if "base" not in settings:
             base, path = self.resolver.model(settings)
-            settings |= {"base": base, "path": path, "trunk": None}
+            settings |= {"base": base, "path": path, "trunk": None, "pretrained": model}
         return settings
 
     def seed(self, settings: Mapping[str, Any], role: str, member: int = 0) -> int:

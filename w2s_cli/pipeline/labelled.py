@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.causal import need_causal
 from w2s_cli.resolve import flag
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def select(b: "Builder", name: str, *, labels: str, rows: str, rule: dict[str, A
                 "use method=selection, or a rule of the supervisor's confidence."
             )
         settings = b.model_settings(name, "select", model, b.config["train"])
+        why, instead = "reads the last token's state", "use a rule of the supervisor's confidence"
+        need_causal(b, name, "student", settings, why, instead, probed=True)
         inputs["features"] = b.features(name, settings, rows)
     params = {"rule": b.resolver.rule("selection", rule), "seed": b.config["seed"]}
     about = {"rule": rule.get("label") or rule["name"], "rows": rows, "labels": labels, "seed": b.config["seed"]}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.kinds import TRUTH
+from w2s_cli.pipeline.causal import check_recipe, need_causal
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Builder
@@ -30,6 +31,10 @@ def finetune(
     """A classifier or reward model; `train` holds fields of train.* that this stage has its own of."""
     how = {**b.config["train"], **(train or {})}
     settings = b.model_settings(name, role, model, how)
+    if how["head"]["tokens"]:
+        need_causal(b, name, role, settings, "starts from the label tokens of a language model", "use train=finetune")
+    elif how["mode"] == "probe":
+        need_causal(b, name, role, settings, "probes the last token's state", "train all weights", probed=True)
     inputs = {"rows": b.pool(rows, asked_by=name)}
     if labels != TRUTH:
         inputs["labels"] = b.stage(labels, asked_by=name)
@@ -119,6 +124,7 @@ def few_shot(
     """A pretrained model's probabilities for a pool, prompted with examples and their labels."""
     prompt = b.config["few_shot"]
     settings = b.model_settings(name, role, model, b.config["train"])
+    need_causal(b, name, role, settings, "prompts a language model", "use a method that trains the student")
     inputs = {"rows": b.pool(rows, asked_by=name), "examples": b.pool(examples, asked_by=name)}
     if labels != TRUTH:
         inputs["labels"] = b.stage(labels, asked_by=name)
@@ -147,6 +153,7 @@ def generative(b: "Builder", name: str, *, model: Any, rows: str, role: str = "s
     """A pretrained language model trained on a pool's texts, without labels."""
     how = b.config["generative"]
     settings = b.model_settings(name, role, model, b.config["train"])
+    need_causal(b, name, role, settings, "trains a language model on texts", "use a method without this stage")
     inputs = {"rows": b.pool(rows, asked_by=name)}
     if settings["trunk"]:
         inputs["model"] = settings["trunk"]
@@ -175,6 +182,7 @@ def generative(b: "Builder", name: str, *, model: Any, rows: str, role: str = "s
 
 def pretrain(b: "Builder", name: str, *, recipe: dict[str, Any]) -> str:
     """A language model from scratch."""
+    check_recipe(b, recipe)
     params = {field: value for field, value in recipe.items() if field not in ("name", "corpus")}
     corpus = dict(recipe["corpus"])
     sha256, path = b.resolver.corpus(corpus.pop("path"))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from w2s_cli.architectures import Tables, has_next_token
 from w2s_cli.errors import UserError
 from w2s_cli.training.models import attention_for, zero_dropout
 from w2s_cli.training.pretrained import open_part, open_weights
@@ -39,10 +40,8 @@ def _check_causal(config: Any, folder: Path) -> None:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    encoder = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "is_encoder_decoder", False)
-    if not own_code and (encoder or not known):
+    known = Tables(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    if not has_next_token(config.to_dict(), known):
         raise UserError(
             f"the model in {folder} ({config.model_type}) is not a causal language model, so it has no next token; "
             "use one like gpt2, qwen or llama"

@@ -8,6 +8,7 @@
 
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.hub import refusal
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
@@ -43,48 +45,29 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
         UserError: offline and not cached, no such repository or revision, gated, or no network.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     def fetch(patterns: list[str], local: bool) -> Path:
         options: dict[str, Any] = {"allow_patterns": patterns, "ignore_patterns": ["*/*"], "local_files_only": local}
         return Path(snapshot_download(repo, revision=revision, tqdm_class=_bar_of(ctx), **options))
 
     text = [*_TEXT_FILES, *(["*.py"] if ctx.execution.get("trust_remote_code") else [])]
-    try:
-        folder = fetch([*text, "*.safetensors"], local=True)
-        if not incomplete(folder):
-            return folder
-    except LocalEntryNotFoundError:
-        pass
     local_only = bool(ctx.execution.get("offline"))
     try:
+        with suppress(LocalEntryNotFoundError):
+            folder = fetch([*text, "*.safetensors"], local=True)
+            if not incomplete(folder):
+                return folder
         ctx.log(f"fetching {repo} at {revision} from the hub")
         folder = fetch([*text, "*.safetensors"], local_only)
         if not any(folder.glob("*.safetensors")):
             folder = fetch([*text, "pytorch_model*.bin"], local_only)
-    except GatedRepoError as error:
-        raise UserError(
-            f"model {repo} is gated: accept its terms at https://huggingface.co/{repo}, then log in with `hf auth login`"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"model {repo} has no revision {revision} on the hub") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"there is no model {repo} on the hub, or it is private (then log in with `hf auth login`)"
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, ConnectionError, TimeoutError) as error:
-        raise UserError(
-            f"model {repo} at {revision} is not in the hub cache and the hub cannot be reached ({type(error).__name__}): "
-            f"fetch it where there is a network (`hf download {repo}`) and copy the cache, or give a local folder "
-            "(weak=local weak.path=… or strong=local strong.path=…)"
-        ) from error
+    except Exception as error:  # the hub client raises what its transport raises
+        advice = (
+            f"Fetch it where there is a network (`hf download {repo}`) and copy the cache, or give a local folder "
+            "(weak=local weak.path=… or strong=local strong.path=…)."
+        )
+        raise refusal(error, "model", repo, revision, advice=advice) from error
     problem = incomplete(folder)
     if problem:
         raise UserError(

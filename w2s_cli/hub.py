@@ -1,0 +1,160 @@
+"""The Hugging Face hub: its cache on this machine, the commits behind its branches, and what its refusals mean.
+
+* `refusal` is the one reading of the client's errors, whoever asks: a plan, a stage that loads a model, a stage that reads a data set.
+  What to do without a network differs, so the caller gives that sentence.
+* `UnreachableError` stands apart from the other refusals: a plan can do without the hub, a run cannot.
+* The cache's place follows huggingface_hub's rules without importing it, which most commands never need to do.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+from w2s_cli.errors import UserError
+
+ANSWER_SECONDS = 10  # how long the hub may take to answer
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class UnreachableError(UserError):
+    """The hub cannot be asked: no network, HF_HUB_OFFLINE, or it does not work."""
+
+
+def hub_cache() -> Path:
+    """The folder in which huggingface_hub keeps repositories; the same rules as the library, without importing it."""
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
+def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
+    """The commit that the hub cache has for a branch or tag."""
+    try:
+        return (_cached(repo_type, repo) / "refs" / revision).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def hub_commit(repo_type: str, repo: str, revision: str) -> str:
+    """Ask the hub for the commit behind a branch or tag.
+
+    Raises:
+        UserError: the hub refuses it, or (UnreachableError) cannot be asked.
+    """
+    local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
+    advice = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
+    if _offline():
+        raise _out_of_reach(repo_type, repo, revision, "HF_HUB_OFFLINE is set", advice)
+    from huggingface_hub import HfApi
+
+    try:
+        found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=ANSWER_SECONDS).sha
+    except Exception as error:  # the hub client raises what its transport raises
+        raise refusal(error, repo_type, repo, revision, advice=advice) from error
+    return str(found)
+
+
+def cached_config(repo: str, commit: str) -> str | None:
+    """The path of a model's config.json in the hub cache, if it is there."""
+    path = _cached("model", repo) / "snapshots" / commit / "config.json"
+    return str(path) if path.is_file() else None
+
+
+def hub_config(repo: str, commit: str) -> str:
+    """Fetch a model's config.json into the hub cache; its path.
+
+    Raises:
+        UserError: the hub refuses it, or has none; or (UnreachableError) cannot be asked.
+    """
+    advice = "Run once on a machine with network, and copy its hub cache here (HF_HOME)."
+    if _offline():
+        raise _out_of_reach("model", repo, commit, "HF_HUB_OFFLINE is set", advice)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()  # a bar for a file of a few hundred bytes
+    try:
+        return str(hf_hub_download(repo, "config.json", revision=commit, etag_timeout=ANSWER_SECONDS))
+    except RemoteEntryNotFoundError as error:
+        raise UserError(
+            f"model {repo} has no config.json on the hub: it must be as save_pretrained writes it."
+        ) from error
+    except Exception as error:  # the hub client raises what its transport raises
+        raise refusal(error, "model", repo, commit, advice=advice) from error
+
+
+def refusal(error: Exception, repo_type: str, repo: str, revision: str, *, advice: str) -> UserError:
+    """What an error of the hub client means for a repository; `advice` is what to do where the hub is out of reach.
+
+    Raises:
+        OSError: the error itself, where it is this machine's disk that refuses.
+    """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    error = _first(error)
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        raise error
+    if isinstance(error, HFValidationError):
+        return UserError(
+            f'"{repo}" is no id of a {repo_type} on the hub: OWNER/NAME, of letters, digits, "-", "_", ".".'
+        )
+    if isinstance(error, GatedRepoError):
+        page = f"https://huggingface.co/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
+        return UserError(f"{repo_type} {repo} is gated: accept its terms at {page}, then log in with `hf auth login`.")
+    if isinstance(error, RevisionNotFoundError):
+        return UserError(f"{repo_type} {repo} has no revision {revision} on the hub.")
+    if isinstance(error, RepositoryNotFoundError):
+        return UserError(
+            f"there is no {repo_type} {repo} on the hub, or it is private: check the id, or log in with `hf auth login`."
+        )
+    if _status(error) in (401, 403):
+        return UserError(
+            f"the hub refuses access to {repo_type} {repo} with this token (HTTP {_status(error)}): log in again with "
+            "`hf auth login`, or correct HF_TOKEN."
+        )
+    return _out_of_reach(repo_type, repo, revision, trouble(error), advice)
+
+
+def trouble(error: Exception) -> str:
+    """Why the hub did not give what it was asked for, in a few words."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    error = _first(error)
+    if isinstance(error, OfflineModeIsEnabled) or _offline():
+        return "HF_HUB_OFFLINE is set"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "only the cache is used"
+    status = _status(error)
+    return f"the hub answers HTTP {status}" if status else f"the hub cannot be reached ({type(error).__name__})"
+
+
+def _first(error: Exception) -> Exception:
+    """The error that made the client look into its cache; where nothing is there either, it says only that."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    cause = error.__cause__
+    return cause if isinstance(error, LocalEntryNotFoundError) and isinstance(cause, Exception) else error
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of the hub's answer, if it answered."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return int(status) if status else None
+
+
+def _out_of_reach(repo_type: str, repo: str, revision: str, why: str, advice: str) -> UnreachableError:
+    at = f"commit {revision[:12]}" if len(revision) == 40 else f"revision {revision}"
+    return UnreachableError(f"{repo_type} {repo} ({at}) is not in the hub cache {hub_cache()}, and {why}. {advice}")
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
+def _cached(repo_type: str, repo: str) -> Path:
+    return hub_cache() / f"{repo_type}s--{repo.replace('/', '--')}"
