@@ -131,7 +131,9 @@ def standing(grid: Grid) -> list[str]:
     figures = grid.figures.values()
     if any(figure.interval for figure in figures):
         fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
-        notes.append(f"[ , ]: {_range(confidence)} % intervals over {noise} (paired bootstrap){fixed}.")
+        notes.append(
+            f"[ , ]: {_range(confidence)} % intervals over {noise} (bootstrap, paired where roles are compared){fixed}."
+        )
     if grid.request.baselines == "mean" and any(is_pgr(metric) for metric in grid.request.metric):
         notes.append("Weak supervisor and ceiling of PGR are means over all their stored seeds (baselines=mean).")
     if any(metric.startswith("pgr_auroc") for metric in grid.request.metric):
