@@ -331,6 +331,23 @@ def test_losses_are_compared_within_one_setting(outputs: Path, capsys: Any) -> N
     assert {one["setting"] for one in every} == {"naive", "naive, control random_labels", "probing, pgr_truth"}
 
 
+def test_a_setting_says_how_many_rounds_it_had_unless_they_are_the_default(outputs: Path, capsys: Any) -> None:
+    rounds = [{"method": "strong_to_strong", "rounds": number, "evaluates": "pgr[0]"} for number in (2, 3)]
+    several = [{"method": "co_supervised", "ensemble": 3, "rounds": number} for number in (2, 4)]
+    jobs = [job(fields=fields, levels=(0.6, 0.7 + 0.02 * n, 0.9)) for n, fields in enumerate([*rounds, *several])]
+    store_run(outputs, jobs, name="100000-a-11111111")
+    found = cells(capsys, "settings", "metric=student")
+    assert {one["setting"] for one in found} == {
+        "strong_to_strong, xent, pgr[0]",
+        "strong_to_strong rounds 3, xent, pgr[0]",
+        "co_supervised 3, xent",
+        "co_supervised 3 rounds 4, xent",
+    }
+    assert len(found) == 4
+    assert "rounds" not in found[0]  # no column of their own beside it
+    assert "co_supervised 3 rounds 4" in {one["setting"] for one in cells(capsys, "losses", "tests=none")}
+
+
 def test_results_of_an_unfinished_sweep_keep_their_own_configuration(outputs: Path, capsys: Any) -> None:
     jobs = [job(strong="a", lr=1e-5), job(strong="b", lr=2e-5), job(strong="c", lr=3e-5)]
     store_run(outputs, jobs, name="100000-a-11111111", finished=[False, True, True])
