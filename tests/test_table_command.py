@@ -544,6 +544,51 @@ def test_the_command_of_a_missing_cell_keeps_what_the_run_set_over_its_models(ou
     ]
 
 
+def sized_run(outputs: Path, names: list[str], rule: str, **given: Any) -> None:
+    """A sweep over all pairs of these models that fit the rule; the k-th has k million parameters."""
+    size = {name: place for place, name in enumerate(names, start=1)}
+    kept = [(w, s) for w in names for s in names if rule == "all" or size[w] + (rule == "strict") <= size[s]]
+    jobs = [job(weak=weak, strong=strong, **given) for weak, strong in kept]
+    folder = store_run(outputs, jobs, name=f"100000-{rule}-{'-'.join(names)}")
+    configs = list(yaml.safe_load_all((folder / "config.yaml").read_text()))
+    for config in configs:
+        config["pairs"] = rule
+        for role in ("weak", "strong"):
+            config[role]["parameters"] = size[config[role]["name"]]
+    (folder / "config.yaml").write_text(yaml.safe_dump_all(configs, sort_keys=False))
+
+
+def empty(capsys: Any, *words: str) -> dict[tuple[str, str], str]:
+    """(weak, strong) → flag of the cells of `w2s table pairs` without a figure."""
+    found = cells(capsys, "pairs", "metric=student", *words)
+    return {(one["weak"], one["strong"]): one["flag"] for one in found if one["value"] is None}
+
+
+@pytest.mark.parametrize("rule", ["upper", "strict"])
+def test_a_pair_that_the_sweeps_rule_leaves_out_is_not_missing(outputs: Path, capsys: Any, rule: str) -> None:
+    sized_run(outputs, ["a", "b", "c"], rule)
+    expected = {"upper": [("b", "a"), ("c", "a"), ("c", "b")], "strict": [("b", "b")]}[rule]
+    assert empty(capsys) == dict.fromkeys(expected, "left out")
+    out = table(capsys, "pairs", "metric=student")
+    assert "missing" not in out
+    assert "[1]" not in out
+    count = f"{len(expected)} cell{'s' if len(expected) > 1 else ''}"
+    assert f"–: left out by pairs={rule} ({count})." in out
+    assert json.loads(table(capsys, "pairs", "metric=student", "format=json"))["missing"] == []
+
+
+def test_a_pair_that_fits_the_rule_or_was_under_none_is_missing(outputs: Path, capsys: Any) -> None:
+    sized_run(outputs, ["a", "b"], "upper")
+    store_run(outputs, [job(weak="z", strong="z")], name="110000-z")  # a run of its own, of unknown size
+    found = empty(capsys)
+    assert found.pop(("b", "a")) == "left out"
+    assert set(found.values()) == {"missing"}
+    assert set(found) == {("a", "z"), ("b", "z"), ("z", "a"), ("z", "b")}
+    out = table(capsys, "pairs", "metric=student")
+    assert out.count("] missing: ") == 4
+    assert "left out by pairs=upper (1 cell)" in out
+
+
 def test_the_command_of_a_missing_cell_fills_it(real_runs: Path, tmp_path: Path) -> None:  # noqa: F811
     shutil.copytree(real_runs, tmp_path / "copy", symlinks=True)
     folder = tmp_path / "copy"

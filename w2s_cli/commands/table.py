@@ -76,7 +76,9 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
     commands: list[tuple[Values, Values, str | None]] = []
     if grid.missing():
         from w2s_cli.tabulate.missing import commands as fill
+        from w2s_cli.tabulate.missing import left_out
 
+        grid.left_out = left_out(grid)
         commands = fill(grid, config_dir)
     numbers = {(row, column): place for place, (row, column, _) in enumerate(commands, start=1)}
     notes = [*standing(grid), *(notes_of(tests, ", ".join(grid.row_fields)) if tests else []), *filling(commands)]
@@ -154,6 +156,9 @@ def standing(grid: Grid) -> list[str]:
     for flag in dict.fromkeys(figure.flag for figure in figures if figure.flag):
         count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
         notes.append(f"{flag}: {FLAGS[flag]} ({count} cell{'s' if count > 1 else ''}).")
+    for rule in dict.fromkeys(grid.left_out.values()):
+        count = sum(one == rule for one in grid.left_out.values())
+        notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")
     notes += grid.notes
     return notes + [f"Caution: {text}." for text in grid.cautions]
 

@@ -1,7 +1,8 @@
 """A grid written out: text, Markdown and LaTeX for people, records (CSV, parquet, JSON) for programs.
 
-* People read rounded figures with their interval, a dash and the number of a note where a cell is missing, and a word where PGR has no
-  meaning. Programs read a record per cell: full precision, the flag, the counts, and the stage keys behind it.
+* People read rounded figures with their interval, a dash and the number of a note where a cell is missing, a dash alone where a rule for
+  pairs left it out, and a word where PGR has no meaning. Programs read a record per cell: full precision, the flag, the counts, and the
+  stage keys behind it.
 * Only what a format treats as a sign is escaped.
 """
 
@@ -126,7 +127,7 @@ def records(grid: Grid) -> list[dict[str, Any]]:
                     "value": figure.value if figure else None,
                     "low": low,
                     "high": high,
-                    "flag": figure.flag if figure else "missing",
+                    "flag": figure.flag if figure else "left out" if (row, values) in grid.left_out else "missing",
                     "settings": len(cell),
                     "counted": figure.counts.get("kept", len(cell)) if figure else 0,
                     "seeds": sorted({seed for setting in cell for seed in setting.seeds}),
