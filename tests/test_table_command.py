@@ -331,6 +331,78 @@ def test_losses_are_compared_within_one_setting(outputs: Path, capsys: Any) -> N
     assert {one["setting"] for one in every} == {"naive", "naive, control random_labels", "probing, pgr_truth"}
 
 
+NUMBERS = re.compile(r"-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]")
+
+
+def many_settings(outputs: Path, data: int, settings: int) -> None:
+    """Results of so many settings on so many data sets."""
+    jobs = [
+        job(data=f"set{number}", fields={"control": f"control{one:02d}"}, levels=(0.6, 0.7 + 0.004 * one, 0.9))
+        for number in range(data)
+        for one in range(settings)
+    ]
+    store_run(outputs, jobs, name="100000-a-11111111", rows=100)
+
+
+def figures_of(out: str) -> list[str]:
+    return sorted(NUMBERS.findall(out))
+
+
+def lines_of(out: str) -> list[str]:
+    """The table's lines, without its notes and the signs for bold."""
+    return re.sub(r"\x1b\[[\d;]*m", "", out[: out.index("1 seed a setting")]).splitlines()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_with_too_many_columns_is_turned_over(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    many_settings(outputs, data=2, settings=40)
+    expected = figures_of(table(capsys, "pgr", "format=markdown"))  # which has a column for each
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    out = table(capsys, "pgr")
+    lines = lines_of(out)
+    assert len(expected) == 80
+    assert figures_of(out) == expected
+    assert max(map(len, lines)) <= 90
+    assert any(re.match(r" *setting, by data +set0 +set1", line) for line in lines)
+    assert sum("control" in line and len(NUMBERS.findall(line)) == 2 for line in lines) == 40
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_that_is_wide_and_long_comes_in_blocks_of_columns(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    many_settings(outputs, data=8, settings=9)
+    expected = figures_of(table(capsys, "pgr", "format=markdown"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    out = table(capsys, "pgr")
+    lines = lines_of(out)
+    assert figures_of(out) == expected
+    assert max(map(len, lines)) <= 100
+    heads = [line for line in lines if re.match(r" *data +naive", line)]
+    assert len(heads) > 2
+    assert all(sum(line.split()[:1] == [f"set{number}"] for line in lines) == len(heads) for number in range(8))
+    assert [name for head in heads for name in re.findall(r"control\d+", head)] == [f"control{n:02d}" for n in range(9)]
+    monkeypatch.setenv("COLUMNS", "12")  # not even one column fits: whole, for the terminal to wrap
+    assert figures_of(table(capsys, "pgr")) == expected
+
+
+def test_a_text_file_has_the_width_of_a_page_whatever_the_terminal(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_settings(outputs, data=2, settings=40)
+    written = []
+    for columns in ("40", "4000"):
+        monkeypatch.setenv("COLUMNS", columns)
+        table(capsys, "pgr", "out=table.txt")
+        written.append(Path("table.txt").read_text())
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) > 40
+
+
 def test_a_setting_says_how_many_rounds_it_had_unless_they_are_the_default(outputs: Path, capsys: Any) -> None:
     rounds = [{"method": "strong_to_strong", "rounds": number, "evaluates": "pgr[0]"} for number in (2, 3)]
     several = [{"method": "co_supervised", "ensemble": 3, "rounds": number} for number in (2, 4)]

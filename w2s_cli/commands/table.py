@@ -7,7 +7,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from w2s_cli.tabulate.comparisons import Comparison
 
 COMMANDS_SHOWN = 12
+RICH_MARGIN = 2  # what rich adds to the width of a column
 EXAMPLES = """\
 examples:
   w2s table                                     every setting that was run, a row each
@@ -87,20 +87,29 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
         path = locate(request.out)
         formats.save(formats.render(grid, title(grid), notes, numbers, tests, commands), path)
         print(os.path.relpath(path))
-    elif request.written_as == "text" and sys.stdout.isatty() and _fits(formats.table(grid, numbers)):
-        print_table(formats.table(grid, numbers), title(grid))
-        if tests:
-            from w2s_cli.tabulate.comparisons import table_of
-
-            print_table(table_of(tests), "paired tests")
-        print("\n".join(notes))
+    elif request.written_as == "text" and sys.stdout.isatty():
+        _print(grid, formats.table(grid, numbers), tests, notes)
     else:
         print(formats.render(grid, title(grid), notes, numbers, tests, commands).decode(), end="")
 
 
-def _fits(rows: Rows) -> bool:
-    """Whether a table can be shown without cutting its figures; a wider one is printed as plain text, which the terminal wraps."""
-    return max(map(len, plain(rows).splitlines())) + 2 * len(rows[0]) <= shutil.get_terminal_size().columns
+def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[str]) -> None:
+    """The table by rich, and as plain text, which the terminal wraps, where rich would cut its figures."""
+    from w2s_cli.tabulate.comparisons import table_of
+    from w2s_cli.tabulate.fitting import wide
+    from w2s_cli.tabulate.formats import page_width, pages
+
+    width = page_width()
+    titles = [title(grid)]
+    for page in pages(grid, rows, width, RICH_MARGIN):
+        heading = titles.pop() if titles else None
+        if wide(page, RICH_MARGIN) <= width:
+            print_table(page, heading)
+        else:
+            print(f"{heading}\n{plain(page)}")
+    if tests:
+        print_table(table_of(tests), "paired tests")
+    print("\n".join(notes))
 
 
 def title(grid: Grid) -> str:
