@@ -128,6 +128,21 @@ def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
     assert (test / "result" / "labels.parquet").read_bytes() == before
 
 
+def test_the_plan_says_what_a_model_learns_from_and_counts_shared_stages_only_where_some_are(
+    w2s: Run, tiny: list[str]
+) -> None:
+    one = w2s("plan", *tiny, "data.limits.test=48").stdout
+    assert "xent on labels" in one
+    assert "xent on truth" in one
+    assert "labels=" not in one
+    assert "\n11 stages, 11 to run, 0 cached\n" in one
+    assert "95 % confidence, noise of test rows)" in one
+    two = w2s("plan", *tiny, "seeds=2").stdout
+    assert "\n20 stages (23 asked for, 20 distinct), 20 to run, 0 cached\n" in two
+    rule = w2s("plan", *tiny, "method=selection", "select=confidence").stdout
+    assert "confidence of labels" in rule
+
+
 def weights(outputs: Path) -> list[Path]:
     """The weights of finished models."""
     return sorted(outputs.glob("stages/finetune/*/result/model/*.safetensors"))

@@ -420,6 +420,16 @@ def test_a_setting_says_how_many_rounds_it_had_unless_they_are_the_default(outpu
     assert "co_supervised 3 rounds 4" in {one["setting"] for one in cells(capsys, "losses", "tests=none")}
 
 
+def test_one_setting_and_one_cell_are_spoken_of_in_the_singular(outputs: Path, capsys: Any) -> None:
+    jobs = [job(data=f"set{n}", loss=loss) for n in range(2) for loss in ("xent", "kl")]
+    store_run(outputs, [*jobs, job(fields={"control": "random_labels"})], name="100000-a-11111111")
+    assert "1 setting with one loss only is left out; tests=none shows it." in table(capsys, "losses")
+    filled = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (4, 1), (4, 2)]  # of 5 × 4
+    store_run(outputs, [job(data=f"d{d}", strong=f"s{s}") for d, s in filled], name="110000-b-22222222")
+    words = ("rows=data", "columns=strong", "metric=student")
+    assert "\n1 more cell is missing;" in table(capsys, *words, "data=d0,d1,d2,d3,d4")
+
+
 def test_results_of_an_unfinished_sweep_keep_their_own_configuration(outputs: Path, capsys: Any) -> None:
     jobs = [job(strong="a", lr=1e-5), job(strong="b", lr=2e-5), job(strong="c", lr=3e-5)]
     store_run(outputs, jobs, name="100000-a-11111111", finished=[False, True, True])

@@ -179,7 +179,9 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
         cell = ", ".join([*row, *column])
         notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has such a configuration'}")
     if len(commands) > COMMANDS_SHOWN:
-        notes.append(f"{len(commands) - COMMANDS_SHOWN} more cells are missing; format=json lists all commands.")
+        more = len(commands) - COMMANDS_SHOWN
+        said = f"{more} more cells are" if more > 1 else "1 more cell is"
+        notes.append(f"{said} missing; format=json lists all commands.")
     return notes
 
 

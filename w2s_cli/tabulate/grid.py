@@ -130,9 +130,9 @@ def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]
         for metric in request.metric:
             grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
     if alone:
-        grid.notes.append(
-            f"{alone} settings with one {' / '.join(fields[1]) or 'column'} only are left out; tests=none shows them."
-        )
+        only = f"with one {' / '.join(fields[1]) or 'column'} only"
+        said = f"{alone} settings {only} are left out; tests=none shows them."
+        grid.notes.append(said if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
     grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in found for text in setting.cautions)]
     return grid
 
