@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, sentences, write_jsonl
+from tests.conftest import ROOT, environment, sentences, write_jsonl
 from w2s_cli import load
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -124,6 +126,75 @@ def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
     assert "its weights were removed" in w2s("plan", *tiny).stdout
     w2s("train", *tiny)
     assert (test / "result" / "labels.parquet").read_bytes() == before
+
+
+def test_the_plan_says_what_a_model_learns_from_and_counts_shared_stages_only_where_some_are(
+    w2s: Run, tiny: list[str]
+) -> None:
+    one = w2s("plan", *tiny, "data.limits.test=48").stdout
+    assert "xent on labels" in one
+    assert "xent on truth" in one
+    assert "labels=" not in one
+    assert "\n11 stages, 11 to run, 0 cached\n" in one
+    assert "95 % confidence, noise of test rows)" in one
+    two = w2s("plan", *tiny, "seeds=2").stdout
+    assert "\n20 stages (23 asked for, 20 distinct), 20 to run, 0 cached\n" in two
+    rule = w2s("plan", *tiny, "method=selection", "select=confidence").stdout
+    assert "confidence of labels" in rule
+
+
+def weights(outputs: Path) -> list[Path]:
+    """The weights of finished models."""
+    return sorted(outputs.glob("stages/finetune/*/result/model/*.safetensors"))
+
+
+def test_a_sweep_without_keep_weights_holds_the_models_of_one_job_when_it_is_killed(
+    w2s: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    words = [
+        "train",
+        *tiny,
+        "seeds=3",
+        "keep_weights=false",
+        "data.limits={weak_train: 48, strong_train: 48, test: 48}",
+    ]
+    log = tmp_path / "hits"
+    killed = w2s(
+        *words, code=None, W2S_FAULT="prune.noted:5", W2S_FAULT_LOG=str(log)
+    )  # while the second seed's models go
+    assert killed.returncode == -signal.SIGKILL
+    assert log.read_text() == "prune.noted\n"
+    trained = list((tmp_path / "outputs").glob("stages/finetune/*/record.json"))
+    assert len(trained) == 6  # the third seed has not begun
+    assert len(weights(tmp_path / "outputs")) == 2
+    w2s(*words)
+    assert len(list((tmp_path / "outputs").glob("stages/finetune/*/record.json"))) == 9
+    assert not weights(tmp_path / "outputs")
+
+
+def test_a_failed_stage_keeps_the_model_that_it_needs(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = ["train", *tiny, "keep_weights=false"]
+    w2s(*words, code=1, W2S_FAULT="evaluate.claimed")
+    assert not weights(tmp_path / "outputs")
+    w2s("rm", folder_of(tmp_path, "label/student-*-test-*").name[-12:])
+    w2s(*words, code=1, W2S_FAULT="label.claimed")
+    assert [path.parts[-4].partition("-")[0] for path in weights(tmp_path / "outputs")] == ["student"]
+    w2s(*words)
+    assert not weights(tmp_path / "outputs")
+
+
+def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+    test, model = folder_of(tmp_path, "label/student-*-test-*"), folder_of(tmp_path, "finetune/student-*")
+    (test / "record.json").unlink()
+    shutil.rmtree(test / "result")
+    w2s("rm", "--weights", model.name[-12:])
+    done = subprocess.run(
+        [sys.executable, "-m", "w2s_cli.worker", str(test)], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "has lost its weights to another command (keep_weights=false)" in (test / "log.txt").read_text()
+    w2s("train", *ran)
+    assert weights(tmp_path / "outputs")
 
 
 @pytest.mark.parametrize("artifact", ["label/*-test-*/result/labels.parquet", "evaluate/*/result/manifest.json"])

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from w2s_cli.statistics.figures import recovered
-from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
 
 
 def simulated(rng, accuracies, seed_deviation, seeds=5, rows=500, row=0.4, own=0.2, together=0.0):
@@ -96,6 +96,34 @@ def test_with_no_row_noise_the_interval_is_student_t_over_seeds():
     cells = np.repeat(accuracies[:, None, None], 50, axis=1)
     expected = stats.t.interval(0.95, 4, loc=accuracies.mean(), scale=stats.sem(accuracies))
     assert interval(bootstrap_means(cells, 100_000)[:, 0], 0.95) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "right"), [(1, 1), (7, 3), (60, 60), (60, 0), (540, 299), (2500, 1733)])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
+def test_one_seeds_accuracy_has_the_exact_interval_of_resampled_rows(rows, right, confidence):
+    column = np.zeros((1, rows))
+    column[0, :right] = 1
+    found = share_interval(column, confidence, draws=1)  # whatever the draws
+    tail = (1 - confidence) / 2
+    expected = stats.binom.ppf([tail, 1 - tail], rows, right / rows) / rows
+    assert found == pytest.approx(np.maximum(expected, 0), abs=1e-12)  # SciPy's quantile of no right rows is -1
+    resampled = np.random.default_rng(2).choice(column[0], size=(4000, rows)).mean(axis=1)
+    assert found == pytest.approx(np.quantile(resampled, [tail, 1 - tail]), abs=0.06 / np.sqrt(rows))
+
+
+def test_several_seeds_accuracy_has_the_interval_of_both_noises_and_stays_a_share():
+    cells = simulated(np.random.default_rng(4), (0.75,), 0.02)[..., 0]
+    seeds, rows = cells.shape
+    rng = np.random.default_rng(9)
+    rest = cells - cells.mean(1, keepdims=True) - cells.mean(0) + cells.mean()
+    own = cells.mean(0).var(ddof=1) - (rest**2).sum() / ((seeds - 1) * (rows - 1)) / seeds  # rows, seeds aside
+    drawn = cells.mean() + np.sqrt(own / rows) * rng.standard_normal(400_000)
+    drawn += stats.sem(cells.mean(1)) * rng.standard_t(seeds - 1, 400_000)
+    expected = np.quantile(drawn, [0.025, 0.975])
+    found = share_interval(cells, 0.95, 20_000)
+    assert found == pytest.approx(expected, abs=0.04 * (expected[1] - expected[0]))
+    uneven = np.array([[1.0] * 20, [1.0] * 20, [1.0] * 15 + [0.0] * 5])
+    assert share_interval(uneven, 0.95, 1000)[1] == 1.0
 
 
 def test_spread_of_the_draws_is_the_two_way_random_effects_estimate():

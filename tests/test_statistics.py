@@ -193,6 +193,33 @@ def test_agreement_is_split_by_whether_the_supervisor_is_right():
         assert part["interval"][0] < part["value"] < part["interval"][1]
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_roles_accuracy_interval_depends_on_its_own_predictions_only(seeds):
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 500)
+    weak = (rng.random((seeds, 500)) < 0.7).astype(float)
+    found = []
+    for level in (0.75, 0.9):  # another student and another ceiling
+        others = (rng.random((seeds, 500, 2)) < level).astype(float)
+        cells = np.concatenate([weak[..., None], others], axis=-1)
+        found.append(report(truth, said(cells, truth), draws=300, confidence=0.95))
+    alone = report(truth, said(weak[..., None], truth, ("weak",)), draws=300, confidence=0.95)
+    assert found[0]["weak"] == found[1]["weak"] == alone["weak"]
+    assert found[0]["student"] != found[1]["student"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_compares_roles_is_drawn_for_all_of_them_together(seeds):
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 500)
+    cells = (rng.random((seeds, 500, 3)) < (0.7, 0.7, 0.9)).astype(float)
+    cells[..., 1] = cells[..., 0]  # the student has learnt to be its supervisor
+    metrics = report(truth, said(cells, truth), draws=300, confidence=0.95)
+    assert metrics["differences"]["student_minus_weak"]["interval"] == pytest.approx([0, 0], abs=1e-9)
+    assert metrics["pgr"]["interval"] == pytest.approx([0, 0], abs=1e-9)
+    assert metrics["weak"]["interval"] == metrics["student"]["interval"]
+
+
 def test_one_seed_says_test_row_noise_only():
     metrics, _ = reported(seeds=1)
     assert metrics["noise"] == "test rows only"

@@ -331,6 +331,105 @@ def test_losses_are_compared_within_one_setting(outputs: Path, capsys: Any) -> N
     assert {one["setting"] for one in every} == {"naive", "naive, control random_labels", "probing, pgr_truth"}
 
 
+NUMBERS = re.compile(r"-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]")
+
+
+def many_settings(outputs: Path, data: int, settings: int) -> None:
+    """Results of so many settings on so many data sets."""
+    jobs = [
+        job(data=f"set{number}", fields={"control": f"control{one:02d}"}, levels=(0.6, 0.7 + 0.004 * one, 0.9))
+        for number in range(data)
+        for one in range(settings)
+    ]
+    store_run(outputs, jobs, name="100000-a-11111111", rows=100)
+
+
+def figures_of(out: str) -> list[str]:
+    return sorted(NUMBERS.findall(out))
+
+
+def lines_of(out: str) -> list[str]:
+    """The table's lines, without its notes and the signs for bold."""
+    return re.sub(r"\x1b\[[\d;]*m", "", out[: out.index("1 seed a setting")]).splitlines()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_with_too_many_columns_is_turned_over(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    many_settings(outputs, data=2, settings=40)
+    expected = figures_of(table(capsys, "pgr", "format=markdown"))  # which has a column for each
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    out = table(capsys, "pgr")
+    lines = lines_of(out)
+    assert len(expected) == 80
+    assert figures_of(out) == expected
+    assert max(map(len, lines)) <= 90
+    assert any(re.match(r" *setting, by data +set0 +set1", line) for line in lines)
+    assert sum("control" in line and len(NUMBERS.findall(line)) == 2 for line in lines) == 40
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_that_is_wide_and_long_comes_in_blocks_of_columns(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    many_settings(outputs, data=8, settings=9)
+    expected = figures_of(table(capsys, "pgr", "format=markdown"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    out = table(capsys, "pgr")
+    lines = lines_of(out)
+    assert figures_of(out) == expected
+    assert max(map(len, lines)) <= 100
+    heads = [line for line in lines if re.match(r" *data +naive", line)]
+    assert len(heads) > 2
+    assert all(sum(line.split()[:1] == [f"set{number}"] for line in lines) == len(heads) for number in range(8))
+    assert [name for head in heads for name in re.findall(r"control\d+", head)] == [f"control{n:02d}" for n in range(9)]
+    monkeypatch.setenv("COLUMNS", "12")  # not even one column fits: whole, for the terminal to wrap
+    assert figures_of(table(capsys, "pgr")) == expected
+
+
+def test_a_text_file_has_the_width_of_a_page_whatever_the_terminal(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many_settings(outputs, data=2, settings=40)
+    written = []
+    for columns in ("40", "4000"):
+        monkeypatch.setenv("COLUMNS", columns)
+        table(capsys, "pgr", "out=table.txt")
+        written.append(Path("table.txt").read_text())
+    assert written[0] == written[1]
+    assert len(written[0].splitlines()) > 40
+
+
+def test_a_setting_says_how_many_rounds_it_had_unless_they_are_the_default(outputs: Path, capsys: Any) -> None:
+    rounds = [{"method": "strong_to_strong", "rounds": number, "evaluates": "pgr[0]"} for number in (2, 3)]
+    several = [{"method": "co_supervised", "ensemble": 3, "rounds": number} for number in (2, 4)]
+    jobs = [job(fields=fields, levels=(0.6, 0.7 + 0.02 * n, 0.9)) for n, fields in enumerate([*rounds, *several])]
+    store_run(outputs, jobs, name="100000-a-11111111")
+    found = cells(capsys, "settings", "metric=student")
+    assert {one["setting"] for one in found} == {
+        "strong_to_strong, xent, pgr[0]",
+        "strong_to_strong rounds 3, xent, pgr[0]",
+        "co_supervised 3, xent",
+        "co_supervised 3 rounds 4, xent",
+    }
+    assert len(found) == 4
+    assert "rounds" not in found[0]  # no column of their own beside it
+    assert "co_supervised 3 rounds 4" in {one["setting"] for one in cells(capsys, "losses", "tests=none")}
+
+
+def test_one_setting_and_one_cell_are_spoken_of_in_the_singular(outputs: Path, capsys: Any) -> None:
+    jobs = [job(data=f"set{n}", loss=loss) for n in range(2) for loss in ("xent", "kl")]
+    store_run(outputs, [*jobs, job(fields={"control": "random_labels"})], name="100000-a-11111111")
+    assert "1 setting with one loss only is left out; tests=none shows it." in table(capsys, "losses")
+    filled = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (4, 1), (4, 2)]  # of 5 × 4
+    store_run(outputs, [job(data=f"d{d}", strong=f"s{s}") for d, s in filled], name="110000-b-22222222")
+    words = ("rows=data", "columns=strong", "metric=student")
+    assert "\n1 more cell is missing;" in table(capsys, *words, "data=d0,d1,d2,d3,d4")
+
+
 def test_results_of_an_unfinished_sweep_keep_their_own_configuration(outputs: Path, capsys: Any) -> None:
     jobs = [job(strong="a", lr=1e-5), job(strong="b", lr=2e-5), job(strong="c", lr=3e-5)]
     store_run(outputs, jobs, name="100000-a-11111111", finished=[False, True, True])
@@ -525,6 +624,51 @@ def test_the_command_of_a_missing_cell_keeps_what_the_run_set_over_its_models(ou
         sorted(["weak=wordnet-s", "strong.max_length=16", "weak.lr=0.01", *shared]),
         sorted(["strong=wordnet-m", "strong.max_length=64", *shared]),
     ]
+
+
+def sized_run(outputs: Path, names: list[str], rule: str, **given: Any) -> None:
+    """A sweep over all pairs of these models that fit the rule; the k-th has k million parameters."""
+    size = {name: place for place, name in enumerate(names, start=1)}
+    kept = [(w, s) for w in names for s in names if rule == "all" or size[w] + (rule == "strict") <= size[s]]
+    jobs = [job(weak=weak, strong=strong, **given) for weak, strong in kept]
+    folder = store_run(outputs, jobs, name=f"100000-{rule}-{'-'.join(names)}")
+    configs = list(yaml.safe_load_all((folder / "config.yaml").read_text()))
+    for config in configs:
+        config["pairs"] = rule
+        for role in ("weak", "strong"):
+            config[role]["parameters"] = size[config[role]["name"]]
+    (folder / "config.yaml").write_text(yaml.safe_dump_all(configs, sort_keys=False))
+
+
+def empty(capsys: Any, *words: str) -> dict[tuple[str, str], str]:
+    """(weak, strong) → flag of the cells of `w2s table pairs` without a figure."""
+    found = cells(capsys, "pairs", "metric=student", *words)
+    return {(one["weak"], one["strong"]): one["flag"] for one in found if one["value"] is None}
+
+
+@pytest.mark.parametrize("rule", ["upper", "strict"])
+def test_a_pair_that_the_sweeps_rule_leaves_out_is_not_missing(outputs: Path, capsys: Any, rule: str) -> None:
+    sized_run(outputs, ["a", "b", "c"], rule)
+    expected = {"upper": [("b", "a"), ("c", "a"), ("c", "b")], "strict": [("b", "b")]}[rule]
+    assert empty(capsys) == dict.fromkeys(expected, "left out")
+    out = table(capsys, "pairs", "metric=student")
+    assert "missing" not in out
+    assert "[1]" not in out
+    count = f"{len(expected)} cell{'s' if len(expected) > 1 else ''}"
+    assert f"–: left out by pairs={rule} ({count})." in out
+    assert json.loads(table(capsys, "pairs", "metric=student", "format=json"))["missing"] == []
+
+
+def test_a_pair_that_fits_the_rule_or_was_under_none_is_missing(outputs: Path, capsys: Any) -> None:
+    sized_run(outputs, ["a", "b"], "upper")
+    store_run(outputs, [job(weak="z", strong="z")], name="110000-z")  # a run of its own, of unknown size
+    found = empty(capsys)
+    assert found.pop(("b", "a")) == "left out"
+    assert set(found.values()) == {"missing"}
+    assert set(found) == {("a", "z"), ("b", "z"), ("z", "a"), ("z", "b")}
+    out = table(capsys, "pairs", "metric=student")
+    assert out.count("] missing: ") == 4
+    assert "left out by pairs=upper (1 cell)" in out
 
 
 def test_the_command_of_a_missing_cell_fills_it(real_runs: Path, tmp_path: Path) -> None:  # noqa: F811

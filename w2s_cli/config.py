@@ -289,7 +289,9 @@ class Config:
     seed: int = 0  # of every training
     seeds: int | None = None  # run seeds 0 … n-1 and summarise
     outputs: str = "outputs"
-    keep_weights: bool = True  # whether finished stages keep their weights; labels and metrics always stay
+    keep_weights: bool = (
+        True  # false: a model's weights go once nothing in the command reads them; labels and metrics stay
+    )
     bootstrap: int = 2000  # resamples behind each interval
     confidence: float = 0.95
 

@@ -60,9 +60,9 @@ boost = Kind(
     version=1, required=("labels", "rows"), optional=("weights",), edges=("labels", "weights")
 )  # AdaBoost's row weights
 evaluate = Kind(
-    version=1, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling")
+    version=2, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling")
 )
-summary = Kind(version=1, required=("runs",), list_edges=("runs",))  # several seeds of one evaluate stage
+summary = Kind(version=2, required=("runs",), list_edges=("runs",))  # several seeds of one evaluate stage
 theory = Kind(
     version=1, required=("setting",), optional=("representation", "tasks", "rows", "dims")
 )  # a synthetic experiment

@@ -28,7 +28,12 @@ def _fits(config: dict[str, Any]) -> bool:
     if config["pairs"] == "all":
         return True
     weak, strong = (_size(config[role], role, config["pairs"]) for role in ("weak", "strong"))
-    return weak < strong if config["pairs"] == "strict" else weak <= strong
+    return fits(config["pairs"], weak, strong)
+
+
+def fits(rule: str, weak: float, strong: float) -> bool:
+    """Whether a pair of models of these sizes is run under the rule all | upper | strict."""
+    return {"all": True, "upper": weak <= strong, "strict": weak < strong}[rule]
 
 
 def _size(model: dict[str, Any], role: str, rule: str) -> float:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.config import Config
 from w2s_cli.graph import Graph, Job
 from w2s_cli.plan import Planned
 from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
@@ -126,11 +127,16 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def setting(entry: dict[str, Any]) -> str:
-    """'ensemble 4 dawid_skene, xent, control random_labels': method, its rule and lists, loss, and what is not the default."""
+    """'ensemble 4 dawid_skene, xent, control random_labels': method, its lists and rule, loss, and what is not the default.
+
+    Rounds are named where they are not the configuration's default: 'co_supervised 3 rounds 4, xent'.
+    """
     said = defaultdict(lambda: None, entry)  # a record of an older version says less
     ladder = ">".join(said["ladder"]) if said["ladder"] else None
     members = said["ensemble"] if isinstance(said["ensemble"], int | None) else "+".join(said["ensemble"])
     numbers = [str(value) for value in (ladder, members, said["combine"], said["select"]) if value is not None]
+    if said["rounds"] not in (None, Config.rounds):
+        numbers.append(f"rounds {said['rounds']}")
     words = [" ".join([str(said["method"]), *numbers]), str(said["loss"])]
     if said["train"] not in (None, "full"):
         words.append(said["train"])

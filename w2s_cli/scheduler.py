@@ -24,6 +24,7 @@ from typing import Any
 
 from w2s_cli.graph import Graph, Stage
 from w2s_cli.plan import Planned
+from w2s_cli.pruning import Pruning
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
@@ -68,12 +69,15 @@ class Scheduler:
         plans: dict[str, Planned],
         launcher: dict[str, Any],
         view: Callable[[Stage, dict[str, Any]], None],
+        *,
+        keep_weights: bool = True,
     ) -> None:
         self.graph = graph
         self.store = store
         self.plans = plans
         self.launcher = launcher
         self.view = view
+        self.pruning = None if keep_weights else Pruning(graph, plans, store)
         self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
         self.not_before: dict[str, float] = {}
         self.workers: list[_Process] = []
@@ -188,6 +192,8 @@ class Scheduler:
         else:
             (self.outcome.ran if kind == "done" else self.outcome.cached).append(key)
             self._outdate_readers(key)
+            if self.pruning:
+                self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
         if self.launcher["isolate"]:
             self._end(worker)
@@ -203,6 +209,8 @@ class Scheduler:
                 plan.to_run, plan.why = True, f"its input {self.folders[key].name} was made again with another result"
                 self._prepare(stage.key)
                 self.pending.append(stage.key)
+                if self.pruning:
+                    self.pruning.reopened(stage.key)
                 self.outcome.cached.remove(stage.key)
 
     def _died(self, worker: _Process) -> None:

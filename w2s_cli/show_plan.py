@@ -11,7 +11,8 @@ def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     """Print the table of stages, what the rows can show, and warnings."""
     rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
     to_run = sum(plan.to_run for plan in plans.values())
-    total = f"{len(plans)} stages ({graph.asked} asked for, {len(graph.stages)} distinct), {to_run} to run, {len(plans) - to_run} cached"
+    shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
+    total = f"{len(plans)} stages{shared}, {to_run} to run, {len(plans) - to_run} cached"
     print_table(rows, notes=[total, *notes(graph, plans)])
     print(flush=True)
 
@@ -53,12 +54,12 @@ def what(stage: Stage) -> str:
         guess = " (a guess)" if about.get("lr_source") == "guess" else ""
         words.append(f"lr {about['lr']:g}{guess}")
     if "loss" in about:
-        words.append(f"labels={about['labels']} {about['loss']}")
+        words.append(f"{about['loss']} on {about['labels']}")  # the truth, or a stage
     if about.get("mode") not in (None, "full"):
         words.append(str(about["mode"]))
     if "rule" in about:
-        of = f"{about['supervisors']} supervisors" if "supervisors" in about else f"labels={about['labels']}"
-        words.append(f"{about['rule']} {of}")
+        of = f"{about['supervisors']} supervisors" if "supervisors" in about else about["labels"]
+        words.append(f"{about['rule']} of {of}")
     if "shots" in about:
         words.append(f"{about['shots']} shots")
     return " ".join(words)
@@ -103,5 +104,5 @@ def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     plural = f"{seeds} seeds" if seeds > 1 else "one seed"
     return [
         f"{rows:,} test rows and {plural} can show a difference of {shown['accuracy_difference']:.3f} in accuracy "
-        f"(80 % power, 95 % confidence, {shown['noise']})"
+        f"(80 % power, 95 % confidence, noise of {shown['noise']})"
     ]

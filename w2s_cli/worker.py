@@ -129,6 +129,11 @@ class Worker:
                             f"the input {edge} ({above or key}) cannot be used: {'; '.join(problems)}. Run w2s train again."
                         )
                     locks.enter_context(reading(above))
+                    if read_json(above / "record.json").get("pruned"):  # no longer, once it is being read
+                        raise UserError(
+                            f"the input {edge} ({above}) has lost its weights to another command (keep_weights=false). "
+                            "Run w2s train again: it makes them again."
+                        )
                     record["inputs"][key] = keys_digest(above)
                     found.append(above / "result")
                 results[edge] = found if isinstance(named, list) else found[0]

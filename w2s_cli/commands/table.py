@@ -7,7 +7,6 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from w2s_cli.tabulate.comparisons import Comparison
 
 COMMANDS_SHOWN = 12
+RICH_MARGIN = 2  # what rich adds to the width of a column
 EXAMPLES = """\
 examples:
   w2s table                                     every setting that was run, a row each
@@ -76,7 +76,9 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
     commands: list[tuple[Values, Values, str | None]] = []
     if grid.missing():
         from w2s_cli.tabulate.missing import commands as fill
+        from w2s_cli.tabulate.missing import left_out
 
+        grid.left_out = left_out(grid)
         commands = fill(grid, config_dir)
     numbers = {(row, column): place for place, (row, column, _) in enumerate(commands, start=1)}
     notes = [*standing(grid), *(notes_of(tests, ", ".join(grid.row_fields)) if tests else []), *filling(commands)]
@@ -85,20 +87,29 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
         path = locate(request.out)
         formats.save(formats.render(grid, title(grid), notes, numbers, tests, commands), path)
         print(os.path.relpath(path))
-    elif request.written_as == "text" and sys.stdout.isatty() and _fits(formats.table(grid, numbers)):
-        print_table(formats.table(grid, numbers), title(grid))
-        if tests:
-            from w2s_cli.tabulate.comparisons import table_of
-
-            print_table(table_of(tests), "paired tests")
-        print("\n".join(notes))
+    elif request.written_as == "text" and sys.stdout.isatty():
+        _print(grid, formats.table(grid, numbers), tests, notes)
     else:
         print(formats.render(grid, title(grid), notes, numbers, tests, commands).decode(), end="")
 
 
-def _fits(rows: Rows) -> bool:
-    """Whether a table can be shown without cutting its figures; a wider one is printed as plain text, which the terminal wraps."""
-    return max(map(len, plain(rows).splitlines())) + 2 * len(rows[0]) <= shutil.get_terminal_size().columns
+def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[str]) -> None:
+    """The table by rich, and as plain text, which the terminal wraps, where rich would cut its figures."""
+    from w2s_cli.tabulate.comparisons import table_of
+    from w2s_cli.tabulate.fitting import wide
+    from w2s_cli.tabulate.formats import page_width, pages
+
+    width = page_width()
+    titles = [title(grid)]
+    for page in pages(grid, rows, width, RICH_MARGIN):
+        heading = titles.pop() if titles else None
+        if wide(page, RICH_MARGIN) <= width:
+            print_table(page, heading)
+        else:
+            print(f"{heading}\n{plain(page)}")
+    if tests:
+        print_table(table_of(tests), "paired tests")
+    print("\n".join(notes))
 
 
 def title(grid: Grid) -> str:
@@ -131,7 +142,9 @@ def standing(grid: Grid) -> list[str]:
     figures = grid.figures.values()
     if any(figure.interval for figure in figures):
         fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
-        notes.append(f"[ , ]: {_range(confidence)} % intervals over {noise} (paired bootstrap){fixed}.")
+        notes.append(
+            f"[ , ]: {_range(confidence)} % intervals over {noise} (bootstrap, paired where roles are compared){fixed}."
+        )
     if grid.request.baselines == "mean" and any(is_pgr(metric) for metric in grid.request.metric):
         notes.append("Weak supervisor and ceiling of PGR are means over all their stored seeds (baselines=mean).")
     if any(metric.startswith("pgr_auroc") for metric in grid.request.metric):
@@ -152,6 +165,9 @@ def standing(grid: Grid) -> list[str]:
     for flag in dict.fromkeys(figure.flag for figure in figures if figure.flag):
         count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
         notes.append(f"{flag}: {FLAGS[flag]} ({count} cell{'s' if count > 1 else ''}).")
+    for rule in dict.fromkeys(grid.left_out.values()):
+        count = sum(one == rule for one in grid.left_out.values())
+        notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")
     notes += grid.notes
     return notes + [f"Caution: {text}." for text in grid.cautions]
 
@@ -163,7 +179,9 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
         cell = ", ".join([*row, *column])
         notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has such a configuration'}")
     if len(commands) > COMMANDS_SHOWN:
-        notes.append(f"{len(commands) - COMMANDS_SHOWN} more cells are missing; format=json lists all commands.")
+        more = len(commands) - COMMANDS_SHOWN
+        said = f"{more} more cells are" if more > 1 else "1 more cell is"
+        notes.append(f"{said} missing; format=json lists all commands.")
     return notes
 
 

@@ -17,11 +17,11 @@ from w2s_cli.folders import locate
 from w2s_cli.graph import Graph, Stage
 from w2s_cli.pipeline import build
 from w2s_cli.plan import Planned, survey
+from w2s_cli.pruning import prune, trained
 from w2s_cli.resolve import Resolver
 from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
 from w2s_cli.stand_in import StandIn
 from w2s_cli.store.files import write_json
-from w2s_cli.store.publish import prune_weights
 from w2s_cli.store.store import Store
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def execute(
     write_run(folder, graph, plans, store)
     again = "w2s " + " ".join([command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as shown:
-        outcome = Scheduler(graph, store, plans, config["launcher"], shown.event).run()
+        keep = config["keep_weights"]
+        outcome = Scheduler(graph, store, plans, config["launcher"], shown.event, keep_weights=keep).run()
     if outcome.failed:
         _tell_failures(outcome, graph, store)
     if len(graph.jobs) > 1:
@@ -162,10 +163,7 @@ def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, 
     from w2s_cli.show_results import show_results
 
     if not config["keep_weights"]:
-        for key in plans:
-            found = store.folder(key)
-            if found is not None and graph.stages[key].kind == "finetune":
-                prune_weights(found)
+        prune(store, trained(graph, plans))
     folder = run_folder(graph, store, command)
     if not (folder / "plan.json").exists():
         write_run(folder, graph, plans, store)

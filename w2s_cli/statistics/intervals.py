@@ -22,9 +22,14 @@ in tests/test_intervals.py:
   "unbounded" (None).
 
 With one seed the draws hold test-row noise only.
+
+A role's own accuracy is a share of its own rows and no comparison (`share_interval`): its interval depends on this role's
+column alone, so the same predictions have the same interval in every result. With one seed it is exact, as if there were
+infinitely many draws; over seeds it comes from draws of that column.
 """
 
 import numpy as np
+from scipy.special import bdtr
 
 from w2s_cli.statistics.figures import Floats
 
@@ -91,6 +96,28 @@ def interval(draws: Floats, confidence: float) -> tuple[float, float]:
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def share_interval(right: Floats, confidence: float, draws: int) -> tuple[float, float]:
+    """The percentile interval of one role's accuracy, within [0, 1].
+
+    One seed: rows resampled with replacement have Binomial(rows, accuracy) right ones, so the bounds are quantiles of that
+    distribution (the smallest share whose cumulative probability reaches the tail) and nothing is drawn. Several seeds:
+    quantiles of `bootstrap_means` of this column alone.
+
+    Args:
+        right: [seeds, rows] of 0 and 1.
+        confidence: 0.95 for 95 %.
+        draws: of the bootstrap over seeds.
+    """
+    seeds, rows = right.shape
+    if seeds > 1:
+        low, high = interval(bootstrap_means(right[..., None], draws)[:, 0], confidence)
+        return max(low, 0.0), min(high, 1.0)  # a normal seed term knows no bounds
+    tail = (1 - confidence) / 2
+    reached = bdtr(np.arange(rows + 1.0), rows, right.mean())  # [rows + 1], P(at most k rows right)
+    below, above = np.searchsorted(reached, [tail, 1 - tail])
+    return float(below / rows), float(above / rows)
 
 
 def ratio_interval(numerator: Floats, denominator: Floats, confidence: float) -> tuple[float, float] | None:

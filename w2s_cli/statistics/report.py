@@ -1,7 +1,8 @@
 """The metrics of a run, or of several seeds of it: one function, since one run is a table with one seed.
 
 * A figure over seeds is the mean of the seeds' figures; accuracies, their differences, PGR and agreement
-  carry an interval.
+  carry an interval. What compares roles is drawn jointly for all of them (paired); the interval of a role's
+  accuracy depends on nothing but this role's predictions.
 * PGR is the ratio of the means. The mean of per-seed ratios, which a small gap in one seed can ruin, stands
   beside it.
 * Roles may be missing (no weak supervisor with imported labels, no ceiling in a method without one); then
@@ -28,7 +29,7 @@ from w2s_cli.statistics.figures import (
     predicted,
     recovered,
 )
-from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
 from w2s_cli.statistics.pseudolabels import pseudolabels
 
 ROLES = ("weak", "student", "ceiling")
@@ -73,7 +74,8 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
         "noise": "seeds and test rows" if seeds > 1 else "test rows only",
     }
     for role in said:
-        metrics[role] = _role(truth, said[role]) | {"interval": _share(interval(sample[role], confidence))}
+        own = share_interval(cells[role], confidence, draws)
+        metrics[role] = _role(truth, said[role]) | {"interval": list(own)}
     metrics["differences"] = {
         f"{more}_minus_{less}": {
             "value": mean[more] - mean[less],

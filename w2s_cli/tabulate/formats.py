@@ -1,13 +1,16 @@
 """A grid written out: text, Markdown and LaTeX for people, records (CSV, parquet, JSON) for programs.
 
-* People read rounded figures with their interval, a dash and the number of a note where a cell is missing, and a word where PGR has no
-  meaning. Programs read a record per cell: full precision, the flag, the counts, and the stage keys behind it.
+* People read rounded figures with their interval, a dash and the number of a note where a cell is missing, a dash alone where a rule for
+  pairs left it out, and a word where PGR has no meaning. Programs read a record per cell: full precision, the flag, the counts, and the
+  stage keys behind it.
+* Text is laid out for the width of the terminal (see `fitting`); the other formats have a column per column, however many.
 * Only what a format treats as a sign is escaped.
 """
 
 import csv
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.files import write_bytes
 from w2s_cli.tables import Rows, plain
 from w2s_cli.tabulate.comparisons import Comparison, table_of
+from w2s_cli.tabulate.fitting import fitted
 from w2s_cli.tabulate.grid import Grid, Values, is_pgr
 from w2s_cli.tabulate.measures import Figure
 
@@ -34,6 +38,7 @@ LATEX = {
     "±": r"$\pm$",
 }
 MISSING = "–"
+PAGE = 140  # characters of a line of text that no terminal bounds
 
 
 def table(grid: Grid, numbers: dict[tuple[Values, Values], int]) -> Rows:
@@ -47,6 +52,16 @@ def table(grid: Grid, numbers: dict[tuple[Values, Values], int]) -> Rows:
             cells.append(shown(grid, column[1], figure) if figure else MISSING + (f"[{note}]" if note else ""))
         rows.append([*row, *cells])
     return rows
+
+
+def pages(grid: Grid, rows: Rows, width: int, margin: int = 0) -> list[Rows]:
+    """The rows of `table` as text tables of at most `width` characters."""
+    return fitted(rows, len(grid.row_fields), " / ".join(grid.column_fields), width, margin)
+
+
+def page_width() -> int:
+    """Columns of the terminal; of a pipe, which has none of its own, those that COLUMNS says, or PAGE."""
+    return shutil.get_terminal_size((PAGE, 24)).columns
 
 
 def shown(grid: Grid, metric: str, figure: Figure) -> str:
@@ -126,7 +141,7 @@ def records(grid: Grid) -> list[dict[str, Any]]:
                     "value": figure.value if figure else None,
                     "low": low,
                     "high": high,
-                    "flag": figure.flag if figure else "missing",
+                    "flag": figure.flag if figure else "left out" if (row, values) in grid.left_out else "missing",
                     "settings": len(cell),
                     "counted": figure.counts.get("kept", len(cell)) if figure else 0,
                     "seeds": sorted({seed for setting in cell for seed in setting.seeds}),
@@ -197,7 +212,8 @@ def render(
             "notes": list(notes),
         }
         return (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
-    parts = [f"{title}\n{plain(rows)}", *(plain(one) for one in compared)]
+    parts = [plain(one) for one in [*pages(grid, rows, PAGE if grid.request.out else page_width()), *compared]]
+    parts[0] = f"{title}\n{parts[0]}"
     return ("\n\n".join(parts) + "\n" + "".join(f"{note}\n" for note in notes)).encode()
 
 

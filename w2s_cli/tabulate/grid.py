@@ -1,6 +1,7 @@
 """Settings laid out as rows × columns of figures, with everything that has to be said under the table.
 
 * Rows are the combinations that are there; columns likewise. A combination without a setting is a missing cell.
+* A pair of models that the sweep's rule leaves out (pairs=upper) is no missing cell (`missing.left_out` finds them).
 * A field that all cells share moves into the title; "others" stands for the further fields that tell settings apart (see `apart`).
 * Paired tests need two columns in a row: settings that only ever have one are left out of a table with tests, and counted.
 * Values stand in the order of a filter that lists them, else sorted, numbers by size.
@@ -36,6 +37,7 @@ class Grid:
     shared: dict[str, str]  # row and column fields that all cells share
     cautions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[tuple[Values, Values], str] = field(default_factory=dict)  # (row, column values) → rule for pairs
 
     def label(self, column: tuple[Values, str]) -> str:
         """'naive / xent', 'pgr', or 'xent: student' where a table has several metrics."""
@@ -46,9 +48,10 @@ class Grid:
         return f"{label}: {title_of(metric)}" if len(self.request.metric) > 1 else label
 
     def missing(self) -> list[tuple[Values, Values]]:
-        """The (row, column values) without a setting."""
-        wanted = list(dict.fromkeys(values for values, _ in self.columns))
-        return [(row, values) for row in self.rows for values in wanted if not self.cells.get((row, values))]
+        """The (row, column values) without a setting that could have one."""
+        wanted = dict.fromkeys(values for values, _ in self.columns)
+        empty = [(row, values) for row in self.rows for values in wanted if not self.cells.get((row, values))]
+        return [cell for cell in empty if cell not in self.left_out]
 
 
 def title_of(metric: str) -> str:
@@ -127,9 +130,9 @@ def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]
         for metric in request.metric:
             grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
     if alone:
-        grid.notes.append(
-            f"{alone} settings with one {' / '.join(fields[1]) or 'column'} only are left out; tests=none shows them."
-        )
+        only = f"with one {' / '.join(fields[1]) or 'column'} only"
+        said = f"{alone} settings {only} are left out; tests=none shows them."
+        grid.notes.append(said if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
     grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in found for text in setting.cautions)]
     return grid
 

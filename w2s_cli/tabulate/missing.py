@@ -4,6 +4,8 @@
   that has this value, block by block, so that a model's learning rate and path come with it.
 * What a run sets over a model's or data set's file (strong.max_length=64, data.limits.test=100) is the run's, not the model's: it stays the
   neighbour's. Of models and data without a file of their own (local) everything is the model's.
+* A pair of models that the rule of the row's sweep leaves out (pairs=upper, pairs=strict) is not missing. The sweep's configurations
+  say the rule and the sizes of its models, which is all that the sweep went by.
 * A block of a configuration becomes GROUP=NAME for the file of configs/GROUP that it differs least from, and FIELD=VALUE for the rest;
   what is the default anyway is not said.
 """
@@ -19,6 +21,7 @@ from typing import Any
 
 from w2s_cli.config import Config
 from w2s_cli.folders import configs_folder
+from w2s_cli.pairs import fits
 from w2s_cli.tabulate.apart import shown
 from w2s_cli.tabulate.entries import flatten, read_yaml, said, spelled
 from w2s_cli.tabulate.grid import Grid, Values
@@ -43,6 +46,39 @@ OF_THE_RUN["strong"] = OF_THE_RUN["weak"]
 Known = dict[str, list[tuple[str, str, dict[str, Any]]]]  # config group → its options: file, name, text and values
 UNSAID = ("launcher", "pretrain", "seed", "seeds")
 PLAIN = re.compile(r"[\w./@%+-]+( [\w./@%+-]+)*")
+
+
+def left_out(grid: Grid) -> dict[tuple[Values, Values], str]:
+    """(row, column values) → rule for pairs, of the empty cells whose pair of models does not fit the rule under which its row was run."""
+    ruled: dict[Values, list[Setting]] = {}
+    for (row, _), cell in grid.cells.items():
+        ruled.setdefault(row, []).extend(setting for setting in cell if _rule(setting) != "all")
+    if not any(ruled.values()):
+        return {}
+    size = _sizes(setting for cell in grid.cells.values() for setting in cell)
+    found = {}
+    for row, column in grid.missing():
+        wanted = dict(zip(grid.row_fields, row, strict=True)) | dict(zip(grid.column_fields, column, strict=True))
+        if ruled[row] and not any(_pair_fits(setting, wanted, size) for setting in ruled[row]):
+            found[row, column] = _rule(ruled[row][0])
+    return found
+
+
+def _pair_fits(setting: Setting, wanted: dict[str, str], size: dict[str, float | None]) -> bool:
+    """Whether a setting's models, or those that are wanted instead, fit its rule for pairs; those of unknown size do."""
+    weak, strong = (size.get(wanted.get(role, setting.entry.fields[role])) for role in ("weak", "strong"))
+    return weak is None or strong is None or fits(_rule(setting), weak, strong)
+
+
+def _sizes(settings: Iterable[Setting]) -> dict[str, float | None]:
+    """Model → millions of parameters, by the configuration of one setting that has it."""
+    having = {setting.entry.fields[role]: (setting, role) for setting in settings for role in ("weak", "strong")}
+    return {name: setting.entry.config.get(role, {}).get("parameters") for name, (setting, role) in having.items()}
+
+
+def _rule(setting: Setting) -> str:
+    """The rule for pairs under which it was run, read without parsing the rest of its configuration."""
+    return setting.entry.blocks.get("pairs", "").partition(":")[2].strip() or "all"
 
 
 def commands(grid: Grid, config_dir: str | None = None) -> list[tuple[Values, Values, str | None]]:
