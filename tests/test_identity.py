@@ -135,6 +135,7 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "launcher.eval_tokens": ("64", set()),
     "launcher.checkpoint_seconds": ("1", set()),
     "launcher.log_every": ("1", set()),
+    "launcher.compile": ("true", set()),
     "keep_weights": ("false", set()),
 }
 
