@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # read when torch loads: two test processes with two threads each wait for each other
+
 ROOT = Path(__file__).parents[1]
 ANIMALS = ["dog", "cat", "horse", "cow", "hen", "fox", "wolf", "bear", "lion", "seal"]
 TOOLS = ["saw", "axe", "drill", "hammer", "chisel", "plane", "vise", "clamp", "file", "rasp"]

@@ -51,6 +51,7 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<end>", unk_token="<unk>")
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("highest")  # whatever stages in this process have set
     width = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = LlamaForCausalLM(
         LlamaConfig(
