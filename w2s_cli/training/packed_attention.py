@@ -36,6 +36,7 @@ class Run(NamedTuple):
     own_queries: Tensor | slice  # [real ones] … and their places
     own_keys: Tensor | slice
     mask: Tensor  # [1 or rows, queries, keys] −inf where a key is not to be seen
+    more: bool = False  # whether an earlier run had these keys too
 
 
 def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]:
@@ -76,16 +77,19 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]
 
 
 def _blocks(start: int, length: int, keys: int, block: int, dtype: torch.dtype) -> list[Run]:
-    """One row, from token `start`, taken as `keys` tokens: `block` queries at a time, each with the keys up to the block's end."""
+    """One row, from token `start`, taken as `keys` tokens: `block` queries at a time, each with the keys up to the block's end.
+
+    The last block, which has all keys, comes first: what the others' keys get is added to what it gave.
+    """
     found = []
-    for first in range(0, keys, block):
+    for first in reversed(range(0, keys, block)):
         end = min(first + block, keys)
         seen = min(end, length)  # ≥ first + 1, for `keys` is less than a STEP above `length`
         queries, every = slice(start + first, start + end), slice(start, start + end)
         found.append(
             Run(
                 1, end - first, end, queries, every, slice(0, seen - first), slice(0, seen),
-                slice(start + first, start + seen), slice(start, start + seen), _causal(end, first, dtype),
+                slice(start + first, start + seen), slice(start, start + seen), _causal(end, first, dtype), end < keys,
             )
         )  # fmt: skip
     return found
@@ -147,10 +151,10 @@ class _Rows(torch.autograd.Function):
             q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
             g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
             g.view(len(query), -1, q.shape[-1])[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
-            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=True)
+            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
             _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
-            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=True)
+            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=run.more)
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 

@@ -39,7 +39,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         (finetune, "save_model", "save models"),
         (publish, "publish", "publish"),
         (worker, "provenance", "provenance"),
-        (checkpoint, "save", CHECKPOINT),
+        (checkpoint.Writer, "save", CHECKPOINT),
     ):
         watch.around(module, function, name)
     outputs, again = Path(job["outputs"]), Path(job["work"]) / "outputs"
