@@ -154,7 +154,9 @@ class _Rows(torch.autograd.Function):
             _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
             _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
-            _put(slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=run.more)
+            _put(
+                slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=run.more
+            )
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 
