@@ -34,7 +34,7 @@ def said(accuracy: float, seed: int, truth: np.ndarray = TRUTH, classes: int = 2
 
 
 def params(rule: str, *, abstain_below: float = 0.0, prior: list[float] | None = None, **args: Any) -> dict[str, Any]:
-    return {"rule": {"name": rule, "args": args, "code": ""}, "abstain_below": abstain_below, "prior": prior}
+    return {"rule": {"name": rule, "args": args}, "abstain_below": abstain_below, "prior": prior}
 
 
 def three(folder: Path, **options: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from w2s_cli.data.form import TRANSFORMS, find_grouping, find_transform
 from w2s_cli.errors import UserError
 from w2s_cli.named_code import find_code
 from w2s_cli.resolve import Resolver
+from w2s_cli.store.keys import ast_hash
 from w2s_cli.store.store import Store
 
 Load = Callable[[str, Sequence[Any]], Callable[..., Any]]
@@ -53,6 +54,24 @@ def test_an_unknown_name_is_refused_with_a_suggestion_of_the_package_or_of_the_u
         load(misspelt, [mine])
     with pytest.raises(UserError, match=r'Did you mean "my_own_one"'):
         load("my_own_on", [mine])
+
+
+@every_kind
+def test_code_that_was_edited_after_the_plan_is_not_run(tmp_path: Path, kind: str) -> None:
+    loads: dict[str, Callable[[str | None], Any]] = {
+        "losses": lambda code: losses.load_loss("mine", [tmp_path], code),
+        "combining": lambda code: combining.load_rule("mine", [tmp_path], code),
+        "selection": lambda code: selection.load_rule("mine", [tmp_path], code),
+        TRANSFORMS: lambda code: find_transform("mine", [str(tmp_path)], code),
+    }
+    write(tmp_path, kind, "mine", "def mine():\n    return 1\n")
+    planned = ast_hash(find_code(kind, "mine", [tmp_path]))
+    loads[kind](planned)
+    write(tmp_path, kind, "mine", "# a comment\ndef mine():\n    return 1\n")
+    loads[kind](planned)
+    write(tmp_path, kind, "mine", "def mine():\n    return 2\n")
+    with pytest.raises(UserError, match=r"mine\.py was edited after this run was planned"):
+        loads[kind](planned)
 
 
 @every_kind

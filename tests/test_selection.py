@@ -322,7 +322,7 @@ def write_inputs(folder, labels, truth, order=None, features=True, logits=True):
 
 def selected(folder, inputs, name, seed=0, folders=(), **args):
     ctx = context(folder, select_folders=[str(one) for one in folders])
-    metrics = select.run({"rule": {"name": name, "args": args, "code": "x"}, "seed": seed}, inputs, ctx)
+    metrics = select.run({"rule": {"name": name, "args": args}, "seed": seed}, inputs, ctx)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     return metrics, pq.read_table(ctx.result / "labels.parquet")
 
@@ -469,7 +469,7 @@ from w2s_cli.context import Context
 from w2s_cli.stages import select
 inputs = {{name: Path(path) for name, path in {inputs!r}.items()}}
 folder = Path(sys.argv[1])
-rule = {{"name": "topofilter", "args": {{}}, "code": "x"}}
+rule = {{"name": "topofilter", "args": {{}}}}
 select.run({{"rule": rule, "seed": 0}}, inputs, Context(folder, folder / "work", folder / "result"))
 assert not {{"torch", "transformers", "hydra", "omegaconf", "sklearn"}} & set(sys.modules)
 """

@@ -48,13 +48,14 @@ class Combined:
 Rule = Callable[..., Combined]
 
 
-def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
+def load_rule(name: str, folders: Sequence[Path | str] = (), planned: str | None = None) -> Rule:
     """The rule of `<folder>/combining/<name>.py`, else of the package.
 
     Raises:
-        UserError: there is none of that name, its file fails, or defines no function of its name.
+        UserError: there is none of that name, it is not the code that was `planned` with, its file fails, or it defines no function of
+            its name.
     """
-    return function_of(*load_code("combining", name, folders), "votes, *, …")
+    return function_of(*load_code("combining", name, folders, planned=planned), "votes, *, …")
 
 
 def hard(votes: Votes) -> Integers:

@@ -31,6 +31,7 @@ def run(argv: list[str]) -> int:
         print(f"{store.root}: nothing to remove.")
         return 0
     total = sum(files_size(path) for path, _ in found)
+    counted = f"{len(found)} folder{'s' if len(found) > 1 else ''}"
     print_table(
         [
             ["what", "size", "why"],
@@ -38,11 +39,11 @@ def run(argv: list[str]) -> int:
         ]
     )
     if not options.yes:
-        print(f"{size(total)} in {len(found)} folders. Nothing was removed; w2s gc --yes removes them.")
+        print(f"{size(total)} in {counted}. Nothing was removed; w2s gc --yes removes them.")
         return 0
     for path, _ in found:
         remove(path, store)
-    print(f"removed {size(total)} in {len(found)} folders")
+    print(f"removed {size(total)} in {counted}")
     return 0
 
 

@@ -38,12 +38,13 @@ class Loss(NamedTuple):
             raise UserError(f"loss {name} cannot be prepared with the arguments {args}: {error}") from error
 
 
-def load_loss(name: str, folders: Sequence[Path | str] = ()) -> Loss:
+def load_loss(name: str, folders: Sequence[Path | str] = (), planned: str | None = None) -> Loss:
     """The loss of `<folder>/losses/<name>.py`, else of the package.
 
     Raises:
-        UserError: there is none of that name, its file fails, or defines no function of its name.
+        UserError: there is none of that name, it is not the code that was `planned` with, its file fails, or it defines no function of
+            its name.
     """
-    module, path = load_code("losses", name, folders)
+    module, path = load_code("losses", name, folders, planned=planned)
     function = function_of(module, path, "logits, labels, *, progress")
     return Loss(function, bool(getattr(module, "PER_EXAMPLE", False)), getattr(module, "prepare", None))

@@ -60,13 +60,14 @@ class Rule(NamedTuple):
     needs_truth: bool
 
 
-def load_rule(name: str, folders: Sequence[Path | str] = ()) -> Rule:
+def load_rule(name: str, folders: Sequence[Path | str] = (), planned: str | None = None) -> Rule:
     """The rule of `<folder>/selection/<name>.py`, else of the package.
 
     Raises:
-        UserError: there is none of that name, its file fails, or defines no function of its name.
+        UserError: there is none of that name, it is not the code that was `planned` with, its file fails, or it defines no function of
+            its name.
     """
-    module, path = load_code("selection", name, folders)
+    module, path = load_code("selection", name, folders, planned=planned)
     function = function_of(module, path, "labels, *, …")
     return Rule(
         function, getattr(module, "NEEDS_FEATURES", False) is True, getattr(module, "NEEDS_TRUTH", False) is True

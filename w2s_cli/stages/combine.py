@@ -45,7 +45,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
     """
     fault("combine.start")
-    rule = load_rule(params["rule"]["name"], ctx.execution.get("combine_folders", ()))
+    rule = load_rule(params["rule"]["name"], ctx.execution.get("combine_folders", ()), params["rule"].get("code"))
     ids, truth = read_truth(cast(Path, inputs["rows"]))
     folders = _folders(inputs["labels"])
     if not ids or not folders:

@@ -99,7 +99,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     def batches(epoch: int) -> list[list[int]]:
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])
 
-    loss = load_loss(params["loss"]["name"], ctx.execution.get("loss_folders", ()))
+    loss = load_loss(params["loss"]["name"], ctx.execution.get("loss_folders", ()), params["loss"].get("code"))
     targets = torch.from_numpy(taught.targets).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)

@@ -41,7 +41,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
     """
     fault("select.start")
-    rule = load_rule(params["rule"]["name"], ctx.execution.get("select_folders", ()))
+    rule = load_rule(params["rule"]["name"], ctx.execution.get("select_folders", ()), params["rule"].get("code"))
     rows, folder = cast(Path, inputs["rows"]), cast(Path, inputs["labels"])
     ids, truth = read_truth(rows)
     if not ids:
