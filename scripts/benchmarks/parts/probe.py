@@ -17,7 +17,13 @@ PART = "probe"
 
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
-    what = job(settings, settings.strong, ("train", "test"), lr=settings.head_lr)
+    models = [settings.strong, "gpt2-4x256"] if settings.size == "full" else [settings.strong]
+    return [found for model in models for found in compare(settings, model, say)]
+
+
+def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[Record]:
+    """One model: one head and several."""
+    what = job(settings, model, ("train", "test"), lr=settings.head_lr)
     heads = settings.heads
 
     def run(kind: str, count: int, repeat: int) -> Took:
@@ -25,20 +31,21 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
 
     runs = comparing.in_turn(
         {
-            "w2s, one head": partial(run, "ours", 1),
-            "reference loop, one head": partial(run, "reference", 1),
-            f"w2s, {heads} heads": partial(run, "ours", heads),
+            f"{model} w2s, one head": partial(run, "ours", 1),
+            f"{model} reference loop, one head": partial(run, "reference", 1),
+            f"{model} w2s, {heads} heads": partial(run, "ours", heads),
         },
         settings.repeats,
         say,
     )
     one, loop, many = runs.values()
     apart = max(comparing.right_apart(a, b) for a, b in zip(one, loop, strict=True))
+    named = partial(record, PART)
     return [
-        record(PART, "one head, times less CPU than the reference loop", comparing.ratios(loop, one), "×", target=6.0,
-               detail=comparing.side_by_side(**runs)),
-        record(PART, f"{heads} heads, times less CPU than as many reference loops",
-               [heads * ratio for ratio in comparing.ratios(loop, many)], "×",
-               target=40.0 if heads == 10 else None),  # the target is one for ten heads
-        record(PART, "test rows that only one of both has right", [apart], "rows", better="less", target=1),
+        named(f"{model}, one head, times less CPU than the reference loop", comparing.ratios(loop, one), "×", target=6.0,
+              detail=comparing.side_by_side(**runs)),
+        named(f"{model}, {heads} heads, times less CPU than as many reference loops",
+              [heads * ratio for ratio in comparing.ratios(loop, many)], "×",
+              target=40.0 if heads == 10 else None),  # the target is one for ten heads
+        named(f"{model}, test rows that only one of both has right", [apart], "rows", better="less", target=1),
     ]  # fmt: skip
