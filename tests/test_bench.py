@@ -11,7 +11,7 @@ from scripts.benchmarks import __main__ as bench
 from scripts.benchmarks import comparing, document, material, settings, stored, texts
 from scripts.benchmarks.parts import store
 from scripts.benchmarks.processes import ProcessFailed, Took, run
-from scripts.benchmarks.programs import operations, ours, peak, reference
+from scripts.benchmarks.programs import operations, ours, own_forward, peak, reference
 from scripts.benchmarks.records import Record, paired_interval, record, regressions
 from tests.stored_results import run_w2s
 
@@ -52,6 +52,14 @@ def test_probes_have_the_same_test_rows_right(tmp_path: Path) -> None:
     one = ours.work({**job, "work": str(tmp_path / "a")})
     other = reference.work({**job, "work": str(tmp_path / "b")})
     assert one["right"] == other["right"]
+
+
+@pytest.mark.parametrize("model", ["wordnet-s", "gpt2-2x128"])
+def test_the_forward_written_by_hand_is_the_auto_class(tmp_path: Path, model: str) -> None:
+    said = own_forward.work(material.job(settings.tiny(tmp_path), model, ("train",)))
+    assert said["states_apart"] < 1e-5
+    assert said["gradients_apart"] < 1e-5
+    assert all(seconds > 0 for seconds in said["seconds"]["own"])
 
 
 def test_operations_are_counted_from_the_shapes(tmp_path: Path) -> None:
@@ -175,13 +183,13 @@ def test_a_planted_regression_is_found(tmp_path: Path, capsys: pytest.CaptureFix
     assert "### Linear probes" in (tmp_path / "benchmarks.md").read_text()
     path = tmp_path / "benchmarks.json"
     written = json.loads(path.read_text())
-    (ratio,) = (one for one in written["tiny"]["probe"]["records"] if one["name"].startswith("one head"))
+    (ratio,) = (one for one in written["tiny"]["probe"]["records"] if ", one head" in one["name"])
     ratio["value"] *= 5
     path.write_text(json.dumps(written))
     capsys.readouterr()
     assert bench.main([*words, "--check"]) == 1
     assert (
-        "probe: one head, times less CPU than the reference loop"
+        "probe: wordnet-s, one head, times less CPU than the reference loop"
         in capsys.readouterr().out.split("worse than stored")[1]
     )
     assert json.loads(path.read_text()) == written  # a check writes nothing

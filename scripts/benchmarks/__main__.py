@@ -22,6 +22,7 @@ ORDER = (
     "store",
     "memory",
     "options",
+    "own_forward",
     "scaling",
     "gpu",
 )  # of the page
