@@ -183,13 +183,13 @@ def test_a_planted_regression_is_found(tmp_path: Path, capsys: pytest.CaptureFix
     assert "### Linear probes" in (tmp_path / "benchmarks.md").read_text()
     path = tmp_path / "benchmarks.json"
     written = json.loads(path.read_text())
-    (ratio,) = (one for one in written["tiny"]["probe"]["records"] if ", one head" in one["name"])
+    (ratio,) = (one for one in written["tiny"]["probe"]["records"] if "fp32, one head" in one["name"])
     ratio["value"] *= 5
     path.write_text(json.dumps(written))
     capsys.readouterr()
     assert bench.main([*words, "--check"]) == 1
     assert (
-        "probe: wordnet-s, one head, times less CPU than the reference loop"
+        "probe: wordnet-s, fp32, one head, times less CPU than the reference loop"
         in capsys.readouterr().out.split("worse than stored")[1]
     )
     assert json.loads(path.read_text()) == written  # a check writes nothing

@@ -243,4 +243,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    gc.freeze()  # else the interpreter's last collections go through all of torch and transformers: a CPU second
+    sys.exit(code)

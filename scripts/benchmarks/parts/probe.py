@@ -1,7 +1,8 @@
 """Linear probes: one head and several on one frozen model, against the reference loop's probe.
 
-w2s computes the last-token features of a pool once, as an artifact, and trains heads on them. The reference loop runs the trunk for every
-epoch of every head. Its time for several heads is that of one head as many times over.
+w2s computes the last-token features of a pool once, as an artifact, and trains heads on them; in bf16 the frozen model is, the heads are in
+fp32 always. The reference loop runs the trunk, in fp32, for every epoch of every head. Its time for several heads is that of one head as
+many times over.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from functools import partial
 
 from scripts.benchmarks import comparing
 from scripts.benchmarks.material import job
+from scripts.benchmarks.parts.training import within_noise
 from scripts.benchmarks.processes import Took, program
 from scripts.benchmarks.records import Record, record
 from scripts.benchmarks.settings import Settings
@@ -22,30 +24,38 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
 
 
 def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[Record]:
-    """One model: one head and several."""
-    what = job(settings, model, ("train", "test"), lr=settings.head_lr)
+    """One model: one head and several, in both precisions."""
     heads = settings.heads
 
-    def run(kind: str, count: int, repeat: int) -> Took:
+    def run(kind: str, count: int, precision: str, repeat: int) -> Took:
+        what = job(settings, model, ("train", "test"), lr=settings.head_lr, precision=precision)
         return program(kind, {**what, "probe": count, "seed": repeat}, settings.work, settings.threads)
 
     runs = comparing.in_turn(
         {
-            f"{model} w2s, one head": partial(run, "ours", 1),
-            f"{model} reference loop, one head": partial(run, "reference", 1),
-            f"{model} w2s, {heads} heads": partial(run, "ours", heads),
+            f"{model} w2s fp32, one head": partial(run, "ours", 1, "fp32"),
+            f"{model} reference loop, one head": partial(run, "reference", 1, "fp32"),
+            f"{model} w2s bf16, one head": partial(run, "ours", 1, "bf16"),
+            f"{model} w2s fp32, {heads} heads": partial(run, "ours", heads, "fp32"),
+            f"{model} w2s bf16, {heads} heads": partial(run, "ours", heads, "bf16"),
         },
         settings.repeats,
         say,
     )
-    one, loop, many = runs.values()
+    one, loop, one_bf16, many, many_bf16 = runs.values()
     apart = max(comparing.right_apart(a, b) for a, b in zip(one, loop, strict=True))
     named = partial(record, PART)
-    return [
-        named(f"{model}, one head, times less CPU than the reference loop", comparing.ratios(loop, one), "×", target=6.0,
-              detail=comparing.side_by_side(**runs)),
-        named(f"{model}, {heads} heads, times less CPU than as many reference loops",
-              [heads * ratio for ratio in comparing.ratios(loop, many)], "×",
-              target=40.0 if heads == 10 else None),  # the target is one for ten heads
-        named(f"{model}, test rows that only one of both has right", [apart], "rows", better="less", target=1),
-    ]  # fmt: skip
+    found = []
+    for precision, single, several in (("fp32", one, many), ("bf16", one_bf16, many_bf16)):
+        found.append(
+            named(f"{model}, {precision}, one head, times less CPU than the reference loop", comparing.ratios(loop, single),
+                  "×", target=6.0, detail=comparing.side_by_side(**runs))
+        )  # fmt: skip
+        found.append(
+            named(f"{model}, {precision}, {heads} heads, times less CPU than as many reference loops",
+                  [heads * ratio for ratio in comparing.ratios(loop, several)], "×",
+                  target=40.0 if heads == 10 else None)  # the target is one for ten heads
+        )  # fmt: skip
+    rows = f"{model}, fp32: test rows that only one of both has right"
+    found.append(named(rows, [apart], "rows", better="less", target=1))
+    return [*found, within_noise(PART, f"{model}, bf16: accuracy minus the reference loop's, fp32", one_bf16, loop)]
