@@ -47,7 +47,7 @@ def test_little_is_padded() -> None:
 
 
 def test_padding_is_on_the_right_and_the_mask_says_where() -> None:
-    ids, mask = pad([[5, 0, 0], [7]], 9, torch.device("cpu"))
+    ids, mask = pad([[5, 0, 0], [7]], 9)
     assert ids.tolist() == [[5, 0, 0], [7, 9, 9]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_models import CPU
 from tests.test_packed import opened
 from w2s_cli.losses import load_loss
 from w2s_cli.training import classifier
@@ -34,10 +33,10 @@ def most_kept(model: Any, batch: int, loss: str) -> int:
     tokens = TokenRows(list(ids), np.full(batch, 30), 0)
 
     def forward(piece: list[int]) -> torch.Tensor:
-        return classifier.on_rows(model, tokens, piece, 0, CPU, "fp32")
+        return classifier.on_rows(model, tokens, piece, 0, "fp32")
 
     p = torch.rand(batch, generator=torch.Generator().manual_seed(0))
-    targets, layout = torch.stack([1 - p, p], 1), classifier.layout_for(model)
+    targets, layout = torch.stack([1 - p, p], 1), classifier.layout_for(model, "fp32")
     objective = classifier.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
     Kept.now = Kept.most = 0
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):

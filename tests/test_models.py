@@ -91,7 +91,7 @@ def test_a_causal_head_starts_at_zero_and_reads_the_last_real_token(tmp_path: Pa
     model = classifier.open_base(folder, tokenizer, ["a", "b", "c"], 0, CPU, {}, 48).eval()
     rows = encode(tokenizer, ["!", "!!!!!!", "no!", END, "longer than the others"], 48)
     assert rows.ids[1].tolist()[-6:] == [0] * 6  # id 0 is "!"
-    ids, mask = pad(rows.ids, tokenizer.pad_token_id, CPU)
+    ids, mask = pad(rows.ids, tokenizer.pad_token_id)
     assert not (ids[mask.bool()] == tokenizer.pad_token_id).any()
     with torch.inference_mode():
         assert not classifier.logits(model, ids, mask, "fp32").any()

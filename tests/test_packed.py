@@ -12,7 +12,7 @@ from tests.tiny_models import ENCODERS, FAMILIES, make_model
 from w2s_cli.training import classifier, packed
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.device import autocast
-from w2s_cli.training.packed_attention import LONG, attention, runs
+from w2s_cli.training.packed_attention import LAYOUT, LONG, attention, runs
 from w2s_cli.training.tokens import open_tokenizer
 
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ def gradients(model: Any, value: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODERS])
 def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: str, last: bool) -> None:
     model = opened(tmp_path, family).train()
-    assert packed.usable(model)
+    assert packed.usable(model, "fp32")
     model.double()  # so that what differs is not rounding
     ids, mask = some_rows()
     states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -63,7 +63,7 @@ def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: s
 @pytest.mark.parametrize("lengths", [[300, 70, 70, 65, 3, 1], [600, 257, 256], [LONG + 30, 500, 20, 20]])
 def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) -> None:
     random = np.random.default_rng(0)
-    total = Layout(packed=True).room(np.array(lengths))
+    total = LAYOUT.room(np.array(lengths))
     queries = len(lengths) if last else total
     q, k, v = random.normal(size=(4, queries, 8)), *random.normal(size=(2, 2, total, 8))  # two heads of q to one of k
     tensors = [torch.from_numpy(x[None].astype(np.float32)).requires_grad_() for x in (q, k, v)]
@@ -91,7 +91,7 @@ def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) ->
 
 def test_gradients_of_long_rows_that_go_through_in_blocks_are_those_of_softmax_attention() -> None:
     lengths = [600, 257, 256, 70, 3]
-    total = Layout(packed=True).room(np.array(lengths))
+    total = LAYOUT.room(np.array(lengths))
     generator = torch.Generator().manual_seed(0)
     q, k, v, slope = torch.randn(4, 1, 2, total, 8, dtype=torch.float64, generator=generator)
     slope = slope.transpose(1, 2)[:, : sum(lengths)]  # [1, tokens, heads, dim]
@@ -116,7 +116,7 @@ def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path:
     ids, mask = some_rows()
     with torch.no_grad():
         with autocast(CPU, "bf16"):
-            assert packed.usable(model)  # whoever asks first: it is tried in fp32
+            assert packed.usable(model, "fp32")  # whoever asks first: it is tried in fp32
             found = packed.last_states(model, ids, mask).float()
             model._w2s_packed = False
             padded = classifier.last_token_features(model, ids, mask, "bf16")
@@ -126,7 +126,7 @@ def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path:
 
 @pytest.mark.parametrize("family", ENCODERS)
 def test_encoders_are_padded(tmp_path: Path, family: str) -> None:
-    assert not packed.usable(opened(tmp_path, family))
+    assert not packed.usable(opened(tmp_path, family), "fp32")
 
 
 def test_a_sliding_window_and_attention_outside_the_interface_are_padded() -> None:
@@ -134,22 +134,22 @@ def test_a_sliding_window_and_attention_outside_the_interface_are_padded() -> No
     window = {"intermediate_size": 64, "num_key_value_heads": 2, "sliding_window": 8}
     for family, fields in (("mistral", window), ("bloom", {}), ("gptj", {"rotary_dim": 8})):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **small, **fields)).eval()
-        assert not packed.usable(model), family
+        assert not packed.usable(model, "fp32"), family
 
 
 def test_gradient_checkpointing_is_padded_and_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     model = opened(tmp_path, "gpt2")
     before = model.config._attn_implementation
-    assert packed.usable(model)
+    assert packed.usable(model, "fp32")
     assert (model.config._attn_implementation, "forward" in vars(model.transformer.h[-1])) == (before, False)
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert not packed.usable(model)
+    assert not packed.usable(model, "fp32")
 
 
 def test_pieces_are_full_and_padding_is_below_a_twentieth() -> None:
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(5.27, 0.6, 480), 20, 512).astype(int)
-    layouts = {"packed": packed.LAYOUT, "padded": Layout()}
+    layouts = {"packed": LAYOUT, "padded": Layout()}
     for name, layout in layouts.items():
         pieces = [p for at in range(0, 480, 32) for p in micro_batches(range(at, at + 32), lengths, 8192, layout)]
         assert sorted(row for piece in pieces for row in piece) == list(range(480))

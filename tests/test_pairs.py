@@ -135,7 +135,7 @@ def test_a_pair_takes_twice_its_longer_text_and_micro_batches_stay_within_the_bu
     assert [len(row) for row in part.second] == [min(50, len(text)) for text in second[3:5]]
     for piece in micro_batches(range(40), tokens.lengths, 300):
         assert tokens.second is not None
-        ids, _ = pad([tokens.ids[r] for r in piece] + [tokens.second[r] for r in piece], 0, CPU)
+        ids, _ = pad([tokens.ids[r] for r in piece] + [tokens.second[r] for r in piece], 0)
         assert ids.numel() <= 300 or len(piece) == 1
 
 
@@ -148,7 +148,7 @@ def test_both_texts_of_a_pair_go_through_in_one_pass(tmp_path: Path) -> None:
         seen.append(len(ids))
         return mask.sum(1, keepdim=True).float()  # a "reward"
 
-    assert class_logits(on_rows(None, tokens, [1, 0], 0, CPU, "fp32", length)).tolist() == [[3, 1], [1, 2]]
+    assert class_logits(on_rows(None, tokens, [1, 0], 0, "fp32", length)).tolist() == [[3, 1], [1, 2]]
     assert seen == [4]
 
 

@@ -53,7 +53,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     budget = int(ctx.execution.get("eval_tokens", 32768))
 
     def compute(start: int, end: int) -> np.ndarray:
-        return predict(model, tokens.part(start, end), device, params["precision"], budget, last_token_features)
+        return predict(model, tokens.part(start, end), params["precision"], budget, last_token_features)
 
     found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
     save_file({"features": found}, ctx.result / "features.safetensors")

@@ -201,7 +201,7 @@ def _last_hidden(
     """Hidden state of each query's last token after the examples, [rows, width] fp32."""
     before = np.array(head, dtype=np.int32)
     rows = queries if known is not None else [np.concatenate([before, query]) for query in queries]
-    ids, mask = pad(rows, 0, device)
+    ids, mask = (part.to(device) for part in pad(rows, 0))
     last = mask.sum(1) - 1
     options: dict[str, Any] = {"use_cache": False}
     if known is not None:

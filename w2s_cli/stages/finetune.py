@@ -86,7 +86,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     def feed(rows: Rows, features: str) -> Fed:
         if trained is model:
             tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-            return _from_tokens(model, tokens, tokenizer.pad_token_id, device, params["precision"])
+            return _from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
         if features not in given:
             raise UserError(f"train=probe needs the input {features}, the features of {rows.path}")
         return _from_features(trained, given[features], rows, device)
@@ -139,13 +139,13 @@ def _head(model: Any, device: torch.device) -> nn.Linear:
     return probe.new_head(model.score.in_features, model.config.num_labels).to(device)
 
 
-def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, device: torch.device, precision: str) -> Fed:
+def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> Fed:
     """The whole model on texts."""
 
     def forward(piece: list[int]) -> Tensor:
-        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, device, precision))
+        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, precision))
 
-    layout = classifier.layout_for(model)
+    layout = classifier.layout_for(model, precision)
     return Fed(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
 
 

@@ -53,7 +53,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     rows = [ids for ids in tokens.ids if len(ids) > 1]  # one token has no next one
     if not rows:
         raise UserError(f"no text of {inputs['rows']} has two tokens, so there is no next token to learn")
-    next_token.check_output_layer(model, rows[0], device)
+    next_token.check_output_layer(model, rows[0])
     if ctx.execution.get("gradient_checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})
     lengths = np.array([len(ids) for ids in rows])
@@ -66,9 +66,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if first is None:
         budget = int(ctx.execution.get("eval_tokens", 32768))
         chosen = [rows[row] for row in batches(0)[0]]
-        first = next_token.mean_loss(model, chosen, device, params["precision"], budget)
+        first = next_token.mean_loss(model, chosen, params["precision"], budget)
         write_json(ctx.work / _FIRST, first)
-    objective = next_token.objective(model, rows, device, params["precision"])
+    objective = next_token.objective(model, rows, params["precision"])
     sums = train(model, objective, batches, Recipe.of(params), ctx, "generative")
     metrics = {
         "first_loss": first,  # of the first batch, before training

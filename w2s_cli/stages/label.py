@@ -54,7 +54,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         budget = int(ctx.execution.get("eval_tokens", 32768))
 
         def compute(start: int, end: int) -> np.ndarray:
-            part = predict(model, tokens.part(start, end), device, params["precision"], budget, logits)
+            part = predict(model, tokens.part(start, end), params["precision"], budget, logits)
             return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
         found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)

@@ -42,7 +42,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     )
     rows = token_rows(tokenizer, train_texts, params["sequence"], max_length, seed)
     model = fresh_language_model(params["architecture"], tokenizer, max_length, seed, device)
-    next_token.check_output_layer(model, rows[0], device)
+    next_token.check_output_layer(model, rows[0])
     parameters = sum(p.numel() for p in model.parameters())
     lengths = np.array([len(row) for row in rows])
     ctx.log(f"{len(entries)} entries, {len(rows)} rows, {int(lengths.sum())} tokens per epoch, {parameters} parameters")
@@ -53,7 +53,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             return batches_of_tokens(order, lengths, int(params["batch_tokens"]))
         return batches_of_rows(order, int(params["batch_entries"]))
 
-    objective = next_token.objective(model, rows, device, params["precision"])
+    objective = next_token.objective(model, rows, params["precision"])
     sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain")
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch
@@ -70,7 +70,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         model.eval()
         held = token_rows(tokenizer, held_texts, "entries", max_length, seed)
         budget = int(ctx.execution.get("eval_tokens", 32768))
-        loss = next_token.mean_loss(model, held, device, params["precision"], budget)
+        loss = next_token.mean_loss(model, held, params["precision"], budget)
         metrics |= {"validation_loss": loss, "perplexity": math.exp(loss)}
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if params["save_dtype"] not in dtypes:

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 
-STEP = 16  # tokens: packed rows are read up to a multiple of this, which may be beyond the last one's end
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -26,11 +24,13 @@ class Layout:
     packed: bool = False  # end to end; else side by side, padded to the longest
     waste: int = 56  # padding tokens that a micro-batch may have: what its fixed cost is worth
     most: int | None = None  # tokens that a micro-batch has at most, whatever its budget
+    unit: int = 1  # packed rows, with `spare` tokens after them, are filled up to a multiple of this
+    spare: int = 0
 
     def room(self, lengths: np.ndarray) -> int:
-        """Tokens that rows of these lengths take together; packed ones a round number, for there are fewer shapes then."""
+        """Tokens that rows of these lengths take together."""
         if self.packed:
-            return -(-(int(lengths.sum()) + STEP - 1) // (2 * STEP)) * 2 * STEP
+            return -(-(int(lengths.sum()) + self.spare) // self.unit) * self.unit
         return int(lengths.max()) * len(lengths)
 
 
@@ -90,15 +90,15 @@ def micro_batches(
     return pieces
 
 
-def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids [rows, longest] padded on the right, and their mask [rows, longest] (1 = real token), on `device`."""
+def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids [rows, longest] padded on the right, and their mask [rows, longest] (1 = real token), on the CPU."""
     longest = max(len(sequence) for sequence in sequences)
     ids = np.full((len(sequences), longest), pad_id, dtype=np.int64)
     mask = np.zeros((len(sequences), longest), dtype=np.int64)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = sequence
         mask[row, : len(sequence)] = 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+    return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def gather(

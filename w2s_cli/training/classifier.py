@@ -106,21 +106,23 @@ def _new_head(model: Any, fresh: set[str]) -> None:
 
 
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
-    """Hidden state of the last real token, [rows, width] fp32, of a causal model; ids and mask are [rows, tokens]."""
-    with autocast(ids.device, precision):
-        if packed.usable(model):
+    """Hidden state of the last real token, [rows, width] fp32, of a causal model; ids and mask are [rows, tokens] on the CPU."""
+    with autocast(model.device, precision):
+        if packed.usable(model, precision):
             return packed.last_states(model, ids, mask).float()
-        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    last = mask.sum(1) - 1  # padding is on the right
-    return hidden[torch.arange(len(ids), device=ids.device), last].float()  # type: ignore[no-any-return]
+        there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        hidden = model.base_model(**there, use_cache=False).last_hidden_state
+    last = (mask.sum(1) - 1).to(model.device)  # padding is on the right
+    return hidden[torch.arange(len(ids), device=model.device), last].float()  # type: ignore[no-any-return]
 
 
 def logits(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
     """Class logits [rows, classes] in fp32; the head of a causal model is computed in fp32 too."""
     if is_causal(model):
         return model.score(last_token_features(model, ids, mask, precision))  # type: ignore[no-any-return]
-    with autocast(ids.device, precision):
-        return model(input_ids=ids, attention_mask=mask).logits.float()  # type: ignore[no-any-return]
+    with autocast(model.device, precision):
+        there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+        return model(**there).logits.float()  # type: ignore[no-any-return]
 
 
 def on_rows(
@@ -128,7 +130,6 @@ def on_rows(
     tokens: TokenRows,
     rows: Sequence[int],
     pad_id: int,
-    device: torch.device,
     precision: str,
     read: Callable[..., Tensor] = logits,
 ) -> Tensor:
@@ -136,15 +137,15 @@ def on_rows(
     sequences = [tokens.ids[row] for row in rows]
     if tokens.second is not None:
         sequences += [tokens.second[row] for row in rows]
-    ids, mask = pad(sequences, pad_id, device)
+    ids, mask = pad(sequences, pad_id)
     found = read(model, ids, mask, precision)
     return found if tokens.second is None else found.reshape(2, len(rows), -1).transpose(0, 1)
 
 
-def layout_for(model: Any) -> Layout:
+def layout_for(model: Any, precision: str) -> Layout:
     """How this classifier's rows lie in a micro-batch."""
-    if is_causal(model) and packed.usable(model):
-        return packed.LAYOUT
+    if is_causal(model) and packed.usable(model, precision):
+        return packed.layout(model)
     return PADDED if model.device.type == "cpu" else LAUNCHED
 
 
@@ -218,14 +219,10 @@ def objective(
 
 
 @torch.inference_mode()
-def predict(
-    model: Any, tokens: TokenRows, device: torch.device, precision: str, budget: int, read: Callable[..., Tensor]
-) -> np.ndarray:
+def predict(model: Any, tokens: TokenRows, precision: str, budget: int, read: Callable[..., Tensor]) -> np.ndarray:
     """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], or of pairs [rows, 2, width], float32.
 
     Length-sorted batches of at most `budget` tokens, without gradients.
     """
-    layout = layout_for(model)
-    return gather(
-        lambda rows: on_rows(model, tokens, rows, 0, device, precision, read), tokens.taken(layout), budget, layout
-    )
+    layout = layout_for(model, precision)
+    return gather(lambda rows: on_rows(model, tokens, rows, 0, precision, read), tokens.taken(layout), budget, layout)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training import packed
-from w2s_cli.training.batching import PADDED, micro_batches, pad
+from w2s_cli.training.batching import PADDED, Layout, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 
@@ -53,26 +53,32 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
-    """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens]."""
-    targets, real = ids[:, 1:], mask[:, 1:].bool()
-    with autocast(ids.device, precision):
-        if packed.usable(model):
+    """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens] on the CPU."""
+    real = mask[:, 1:].bool()
+    targets = ids[:, 1:][real].to(model.device)
+    with autocast(model.device, precision):
+        if packed.usable(model, precision):
             hidden = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [targets, width]
         else:
-            hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real]
+            there = ids[:, :-1].to(model.device)
+            hidden = model.base_model(input_ids=there, use_cache=False).last_hidden_state[real.to(model.device)]
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
-    return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets[real], dtype)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def objective(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device, precision: str) -> Objective:
+def _layout(model: Any, precision: str) -> Layout:
+    return packed.layout(model) if packed.usable(model, precision) else PADDED
+
+
+def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> Objective:
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
     lengths = np.array([len(row) for row in rows])
 
     def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
         targets = int(lengths[list(chosen)].sum()) - len(chosen)
-        layout = packed.LAYOUT if packed.usable(model) else PADDED
+        layout = _layout(model, precision)
         for piece in micro_batches(chosen, lengths, micro_tokens, layout):
-            ids, mask = pad([rows[row] for row in piece], 0, device)
+            ids, mask = pad([rows[row] for row in piece], 0)
             loss = summed_loss(model, ids, mask, precision) / targets
             yield Contribution(
                 loss,
@@ -83,22 +89,23 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device
 
 
 @torch.inference_mode()
-def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], device: torch.device, precision: str, budget: int) -> float:
+def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: int) -> float:
     """Mean loss per target over `rows`, in nats, without gradients; `budget` is in padded tokens per piece."""
     lengths = np.array([len(row) for row in rows])
     total = 0.0
-    for piece in micro_batches(range(len(rows)), lengths, budget, packed.LAYOUT if packed.usable(model) else PADDED):
-        ids, mask = pad([rows[row] for row in piece], 0, device)
+    for piece in micro_batches(range(len(rows)), lengths, budget, _layout(model, precision)):
+        ids, mask = pad([rows[row] for row in piece], 0)
         total += float(summed_loss(model, ids, mask, precision))
     return total / int(lengths.sum() - len(rows))
 
 
 @torch.inference_mode()
-def check_output_layer(model: Any, row: np.ndarray, device: torch.device) -> None:
+def check_output_layer(model: Any, row: np.ndarray) -> None:
     """Refuse an architecture whose logits are not output-layer @ last hidden state (soft caps, scales, biases)."""
-    ids, mask = pad([row], 0, device)
-    logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]
-    expected = nn.functional.cross_entropy(logits[0], ids[0, 1:], reduction="sum")
+    ids, mask = pad([row], 0)
+    there = ids.to(model.device)
+    logits = model(input_ids=there[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]
+    expected = nn.functional.cross_entropy(logits[0], there[0, 1:], reduction="sum")
     found = summed_loss(model, ids, mask, "fp32")
     if not torch.allclose(expected, found, rtol=1e-3):
         raise UserError(

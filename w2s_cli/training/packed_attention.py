@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from w2s_cli.training.batching import STEP
+from w2s_cli.training.batching import Layout
 
+STEP = 16  # tokens: a row is read up to a multiple of this, which may be beyond the last one's end
+# A round number of tokens, for there are fewer shapes then; with more than 2,048, activations leave the cache and nothing is gained.
+LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
 LONG = 1024  # tokens of a row
 _SHORT = 64
 BLOCK = 256  # queries of a long row that are taken together

@@ -16,10 +16,10 @@ import torch.nn.functional as F  # noqa: N812 - as torch's own documentation
 from torch import Tensor
 
 from scripts.benchmarks.programs.answer import cpu_seconds, main
-from w2s_cli.training import batching, classifier, packed
+from w2s_cli.training import batching, classifier
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import quiet
-from w2s_cli.training.packed_attention import Run, attention, runs
+from w2s_cli.training.packed_attention import LAYOUT, Run, attention, runs
 
 ROUNDS = 3
 Forward = Callable[[Any, Tensor, Tensor], Tensor]  # model, ids [rows, tokens], mask → last tokens' states [rows, width]
@@ -38,7 +38,7 @@ class Packed(NamedTuple):
 def end_to_end(ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Packed:
     lengths = mask.sum(1).tolist()
     real = mask.bool()
-    more = (0, packed.LAYOUT.room(np.asarray(lengths)) - sum(lengths))
+    more = (0, LAYOUT.room(np.asarray(lengths)) - sum(lengths))
     positions = F.pad((mask.cumsum(1) - 1)[real], more)
     last = torch.tensor(list(accumulate(lengths))) - 1
     every, only_last = (runs(lengths, dtype, last=which) for which in (False, True))
@@ -181,9 +181,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     model = classifier.open_base(Path(job["base"]), tokenizer, ["no", "yes"], 0, device, {}, job["max_length"]).train()
     order = batching.epoch_order(len(rows), job["seed"], 0)
     pieces = [
-        batching.pad([rows[row] for row in piece], 0, device)
+        batching.pad([rows[row] for row in piece], 0)
         for batch in batching.batches_of_rows(order, job["batch"])
-        for piece in batching.micro_batches(batch, lengths, 4096, packed.LAYOUT)
+        for piece in batching.micro_batches(batch, lengths, 4096, LAYOUT)
     ]
     by_hand = HAND_WRITTEN[model.config.model_type]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
