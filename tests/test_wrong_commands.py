@@ -68,6 +68,19 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["plan", "method=selection", "select.args.budgt=1"],
         ["this select has no argument budgt", "configs/select/"],
     ),
+    "label tokens on pairs": (
+        ["plan", "train=token_head", "data=hh_harmless_small"],
+        ["single texts", "train=finetune"],
+    ),
+    "a prompt with pairs": (["plan", "method=few_shot", "data=hh_harmless_small"], ["single texts", "has pairs"]),
+    "too many label tokens": (
+        ["plan", "method=few_shot", "few_shot.tokens=[a,b,c]"],
+        ["3 label tokens", "2 classes", "few_shot.tokens"],
+    ),
+    "a probe with label tokens": (
+        ["plan", "train=probe", "train.head.tokens=[' a',' b']"],
+        ["probe has a linear head", "train.mode=full"],
+    ),
     "unknown control": (["plan", "control=randm_labels"], ['unknown control "randm_labels"', "random_labels"]),
     "stopping never": (["plan", "stopping=weak_labels", "stopping.every=0"], ["stopping.every=0", "greater than 0"]),
     "unknown role to stop": (["plan", "stopping=weak_labels", "stopping.roles=[teacher]"], ["'teacher' is no role"]),

@@ -33,6 +33,12 @@ def finetune(
     settings = b.model_settings(name, role, model, how)
     if how["head"]["tokens"]:
         need_causal(b, name, role, settings, "starts from the label tokens of a language model", "use train=finetune")
+        _check_tokens(b, name, how["head"]["tokens"], "use train=finetune")
+        if how["mode"] == "probe":
+            raise UserError(
+                f'stage "{name}": a probe has a linear head on stored features, so it cannot start from label tokens; '
+                "use train.mode=full or lora, or no train.head.tokens."
+            )
     elif how["mode"] == "probe":
         need_causal(b, name, role, settings, "probes the last token's state", "train all weights", probed=True)
     inputs = {"rows": b.pool(rows, asked_by=name)}
@@ -125,6 +131,7 @@ def few_shot(
     prompt = b.config["few_shot"]
     settings = b.model_settings(name, role, model, b.config["train"])
     need_causal(b, name, role, settings, "prompts a language model", "use a method that trains the student")
+    _check_tokens(b, name, prompt["tokens"], "use a method that trains the student")
     inputs = {"rows": b.pool(rows, asked_by=name), "examples": b.pool(examples, asked_by=name)}
     if labels != TRUTH:
         inputs["labels"] = b.stage(labels, asked_by=name)
@@ -147,6 +154,20 @@ def few_shot(
     about = {"role": role, "model": settings["name"], "rows": rows, "seed": params["seed"], "shots": prompt["shots"]}
     slug = f"{role}-{settings['name']}-{b.config['data']['name']}-{rows}-{prompt['shots']}-shot-s{params['seed']}"
     return b.graph.add(name, "few_shot", params, inputs, slug, execution, about)
+
+
+def _check_tokens(b: "Builder", stage: str, tokens: list[str], instead: str) -> None:
+    """Refuse what label tokens cannot ask, as far as the configuration tells."""
+    data = b.config["data"]
+    if data["second"]:
+        raise UserError(
+            f'stage "{stage}": label tokens classify single texts, and data={data["name"]} has pairs; {instead}.'
+        )
+    if data["classes"] and len(tokens) != len(data["classes"]):
+        raise UserError(
+            f'stage "{stage}": {list(tokens)} are {len(tokens)} label tokens, but data={data["name"]} has '
+            f"{len(data['classes'])} classes, {list(data['classes'])}: give one for each (few_shot.tokens or train.head.tokens)."
+        )
 
 
 def generative(b: "Builder", name: str, *, model: Any, rows: str, role: str = "student") -> str:
