@@ -145,7 +145,7 @@ def setting(entry: dict[str, Any]) -> str:
     if said["head"]:
         words.append("token head")
     words += [f"{name} {said[name]}" for name in ("control", "stopping") if said[name]]
-    return ", ".join([*words, said["evaluates"]] if said["evaluates"] not in (None, "pgr") else words)
+    return ", ".join([*words, said["evaluates"]] if said["evaluates"] not in (None, "pgr", said["method"]) else words)
 
 
 def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:
