@@ -1,31 +1,50 @@
 """How long one waits: commands that have nothing to compute, and from the start of a command to its first update of weights.
 
 Wall seconds of the bundled default experiment. The first update is timed by the kill point `finetune.step`, which writes a file there.
+Then what a worker's imports take, one after another, with garbage collected as rarely as a worker does: through the Auto classes, and with
+nothing but torch, tokenizers and safetensors.
 """
 
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks.processes import Took, w2s
+from scripts.benchmarks.material import model
+from scripts.benchmarks.processes import Took, run, w2s
 from scripts.benchmarks.records import Record, record
 from scripts.benchmarks.settings import Settings
 
 PART = "startup"
+RARELY = "import gc; from w2s_cli.worker import RARELY; gc.set_threshold(*RARELY)\n"
+IMPORTS = {  # name → statements; FOLDER is a model's
+    "import torch": "import torch",
+    "and a tokenizer through AutoTokenizer": "from transformers import AutoTokenizer as A; A.from_pretrained(FOLDER)",
+    "and a model through AutoModelForSequenceClassification": (
+        "from transformers import AutoModelForSequenceClassification as A; A.from_pretrained(FOLDER)"
+    ),
+}
+WITHOUT_AUTO = (
+    "torch, the tokenizer and the weights without transformers",
+    (
+        "import torch, tokenizers, safetensors.torch as s\n"
+        "tokenizers.Tokenizer.from_file(FOLDER + '/tokenizer.json'); s.load_file(FOLDER + '/model.safetensors')"
+    ),
+)
 
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
     folder = settings.work / "startup"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    run = ["train", "debug=tiny", "strong=wordnet-s"]
+    words_of_run = ["train", "debug=tiny", "strong=wordnet-s"]
     say("  the experiment whose commands are timed")
-    w2s(run, settings.threads, folder)
+    w2s(words_of_run, settings.threads, folder)
     key = next((folder / "outputs" / "stages" / "evaluate").glob("*-*")).name[-12:]
     timed: dict[str, tuple[list[str], float]] = {
-        "train, all cached": (run, 0.5),
-        "plan, all cached": (["plan", *run[1:]], 0.5),
+        "train, all cached": (words_of_run, 0.5),
+        "plan, all cached": (["plan", *words_of_run[1:]], 0.5),
         "--help": (["--help"], 0.1),
         "ls": (["ls"], 0.1),
         "show KEY": (["show", key], 0.1),
@@ -47,6 +66,26 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
     return [
         *found,
         record(PART, "start of a command to its first update", waits, "s", better="less", target=6.0, note=note),
+        *_imports(settings),
+    ]
+
+
+def _imports(settings: Settings) -> list[Record]:
+    """CPU seconds of a process that imports and opens more and more of what a worker needs."""
+    folder = f"FOLDER = {model(settings, settings.strong)!r}\n"
+    programs, before = {}, ""
+    for name, statements in IMPORTS.items():
+        before += statements + "\n"
+        programs[name] = before
+    programs |= dict([WITHOUT_AUTO])
+
+    def seconds(statements: str) -> float:
+        words = [sys.executable, "-W", "ignore", "-c", f"{RARELY}{folder}{statements}\ngc.freeze()"]
+        return run(words, settings.threads, settings.work).cpu_s
+
+    return [
+        record(PART, name, [seconds(statements) for _ in range(settings.starts)], "CPU s", better="less")
+        for name, statements in programs.items()
     ]
 
 
