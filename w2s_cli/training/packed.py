@@ -159,16 +159,17 @@ def _agrees(model: Any, precision: str) -> bool:
     ids = torch.arange(14).remainder(words).reshape(2, 7)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    off = torch.autocast(model.device.type, enabled=False)
+    kind = model.device.type
     try:
-        with autocast(model.device, precision) if precision == "bf16" else off:
+        with autocast(model.device, precision) if precision == "bf16" else torch.autocast(kind, enabled=False):
             with torch.no_grad():
                 there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
                 states = trunk(**there, use_cache=False).last_hidden_state.float()
             packed, last = all_states(model, ids, mask).float(), last_states(model, ids, mask).float()
         if last.requires_grad:
             weights = [weight for weight in model.parameters() if weight.requires_grad]
-            torch.autograd.grad(last.sum() + packed.sum(), weights, allow_unused=True)
+            with torch.autocast(kind, enabled=False):  # as backward passes are
+                torch.autograd.grad(last.sum() + packed.sum(), weights, allow_unused=True)
     except Exception:  # an architecture or a kernel may fail in any way at what it does not know; then it is padded
         return False
     expected = torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
