@@ -222,7 +222,7 @@ class LauncherConfig:
     micro_tokens: int = 8192  # padded tokens in a training micro-batch
     eval_tokens: int = 32768  # … and in an inference batch
     checkpoint_seconds: float = 30.0  # between two checkpoints: what a kill -9 loses at most
-    compile: bool = False  # layers through torch.compile; see docs/benchmarks.md for what it is worth
+    compile: bool = False  # layers through torch.compile; docs/speed.md says what it is worth
     log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
 
 

@@ -75,7 +75,9 @@ def programs(found: Iterable[Record]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, and thousands apart."""
+    """Three digits, and thousands apart; what is only rounding is 0."""
+    if abs(value) < 1e-9:
+        return "0"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

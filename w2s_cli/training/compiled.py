@@ -2,7 +2,7 @@
 
 * Layer by layer, with lengths as symbols: one compilation serves all layers and all micro-batches.
 * It is off by default: packed rows, which a CPU and short rows gain more from, are not compiled, and the first steps of every worker
-  wait for the compiler. `docs/benchmarks.md` has what it was worth.
+  wait for the compiler. `docs/speed.md` has what it was worth.
 * It does not change what is computed, up to rounding, and is no part of a stage's key.
 """
 
