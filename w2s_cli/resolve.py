@@ -101,7 +101,7 @@ class Resolver:
         """The commit that `revision` of a hub repository means in this outputs folder."""
         if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
             return revision
-        record = self.store.root / ".cache" / "revisions.json"
+        record = self.store.cache / "revisions.json"
         name = f"{repo_type}:{repo}@{revision}"
         known = read_json(record) or {}
         if name not in known:

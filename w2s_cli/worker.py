@@ -113,7 +113,7 @@ class Worker:
             "kind": job["kind"],
             "name": job["name"],
             "started": started,
-            "code": fingerprints({job["kind"]}, store.root / ".cache" / "code.json")[job["kind"]],
+            "code": fingerprints({job["kind"]}, store.cache / "code.json")[job["kind"]],
             "provenance": provenance(),
         }
         with ExitStack() as locks:
@@ -151,7 +151,7 @@ class Worker:
                 execution=job["execution"],
                 emit=emit,
                 stop_requested=lambda: self.stopping,
-                cache=store.root / ".cache",
+                cache=store.cache,
             )
             if self.stopping:
                 raise Stopped

@@ -68,7 +68,7 @@ def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
 
 def tokens_folder(store: Store) -> Path:
     """Where stages share token rows (`training.token_cache`)."""
-    return store.root / ".cache" / "tokens"
+    return store.cache / "tokens"
 
 
 def remove(path: Path, store: Store) -> None:

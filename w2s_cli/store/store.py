@@ -58,9 +58,14 @@ class Store:
         return self.root / "stages"
 
     @property
+    def cache(self) -> Path:
+        """What can be made again: digests, code hashes, commits of hub branches, token rows, joined tables."""
+        return self.root / ".cache"
+
+    @property
     def digests(self) -> Path:
         """The cache of file digests."""
-        return self.root / ".cache" / "digests.json"
+        return self.cache / "digests.json"
 
     def folders(self, *, refresh: bool = False) -> dict[str, Path]:
         """key → folder of every stage there is."""

@@ -54,7 +54,7 @@ def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -
     apart = sum(
         len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups.values()
     )
-    if apart > MANY and not (store.root / ".cache" / "tables").exists():
+    if apart > MANY and not (store.cache / "tables").exists():
         print(
             f"joining the seeds of {apart} settings from their predictions, once; the next table is fast",
             file=sys.stderr,
@@ -108,7 +108,7 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
         gone = [entry.seeds[0] for entry in runs if entry not in kept]
         cautions = [f"the predictions of seeds {gone} are no longer stored; they are left out"]
     results = [folder / "result" for entry in kept if (folder := folders[entry.key])]
-    metrics = joined(kept, results, store.root / ".cache" / "tables") if len(kept) > 1 else kept[0].metrics
+    metrics = joined(kept, results, store.cache / "tables") if len(kept) > 1 else kept[0].metrics
     return Setting(kept[0], [e.seeds[0] for e in kept], [e.key for e in kept], kept, metrics, cautions)
 
 
