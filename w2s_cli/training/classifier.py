@@ -22,7 +22,7 @@ from w2s_cli.training import packed, token_head
 from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, gather, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
-from w2s_cli.training.models import attention_for, zero_dropout
+from w2s_cli.training.models import attention_for, inputs, zero_dropout
 from w2s_cli.training.pretrained import open_part, open_weights
 from w2s_cli.training.tokens import TokenRows
 
@@ -110,8 +110,7 @@ def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -
     with autocast(model.device, precision):
         if packed.usable(model, precision):
             return packed.last_states(model, ids, mask).float()
-        there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        hidden = model.base_model(**there, use_cache=False).last_hidden_state
+        hidden = model.base_model(**inputs(model, ids, mask), use_cache=False).last_hidden_state
     last = (mask.sum(1) - 1).to(model.device)  # padding is on the right
     return hidden[torch.arange(len(ids), device=model.device), last].float()  # type: ignore[no-any-return]
 
@@ -121,8 +120,7 @@ def logits(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
     if is_causal(model):
         return model.score(last_token_features(model, ids, mask, precision))  # type: ignore[no-any-return]
     with autocast(model.device, precision):
-        there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-        return model(**there).logits.float()  # type: ignore[no-any-return]
+        return model(**inputs(model, ids, mask)).logits.float()  # type: ignore[no-any-return]
 
 
 def on_rows(

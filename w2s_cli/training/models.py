@@ -76,6 +76,11 @@ def layers(trunk: nn.Module) -> nn.ModuleList:
     return next(part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
 
 
+def inputs(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Padded rows, [rows, tokens] both, as the arguments of `model`, on its device."""
+    return {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
+
+
 def save_model(model: Any, tokenizer: Any, folder: Path, card: str) -> None:
     """Write a plain save_pretrained folder with tokenizer and model card."""
     model.save_pretrained(folder)

@@ -22,7 +22,7 @@ from w2s_cli.training import packed_attention, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.compiled import is_compiled
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models import layers
+from w2s_cli.training.models import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
 _CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
@@ -84,6 +84,13 @@ def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     return _forward(model, ids, mask, _within(model, lengths, last=False))[0, : sum(lengths)]
 
 
+def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The token ids of rows one after another and their positions, from 0 in each row; [tokens] both, as many as the layout has room."""
+    real, count = mask.bool(), mask.sum(1)
+    more = (0, layout.room(count.numpy()) - int(count.sum()))
+    return pad(ids[real], more), pad((mask.cumsum(1) - 1)[real], more)
+
+
 def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
     """Attention within rows of `lengths` on the model's device, for the queries of all tokens or of the rows' last ones."""
     if model.device.type == "cuda":
@@ -104,12 +111,8 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, _interface)
-    real = mask.bool()
-    count = mask.sum(1)
-    more = (0, layout(model).room(count.numpy()) - int(count.sum()))
-    tokens = pad(ids[real], more).unsqueeze(0).to(model.device, non_blocking=True)  # [1, tokens]
-    positions = pad((mask.cumsum(1) - 1)[real], more).unsqueeze(0)  # [1, tokens] from 0 in each row
-    positions = positions.to(model.device, non_blocking=True)
+    laid = end_to_end(ids, mask, layout(model))
+    tokens, positions = (part.unsqueeze(0).to(model.device, non_blocking=True) for part in laid)  # [1, tokens]
     config = model.base_model.config
     before, config._attn_implementation = config._attn_implementation, NAME
     try:
@@ -163,8 +166,7 @@ def _agrees(model: Any, precision: str) -> bool:
     try:
         with autocast(model.device, precision) if precision == "bf16" else torch.autocast(kind, enabled=False):
             with torch.no_grad():
-                there = {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}
-                states = trunk(**there, use_cache=False).last_hidden_state.float()
+                states = trunk(**inputs(model, ids, mask), use_cache=False).last_hidden_state.float()
             packed, last = all_states(model, ids, mask).float(), last_states(model, ids, mask).float()
         if last.requires_grad:
             weights = [weight for weight in model.parameters() if weight.requires_grad]
