@@ -26,11 +26,8 @@ IMPORTS = {  # name → statements; FOLDER is a model's
     ),
 }
 WITHOUT_AUTO = (
-    "torch, the tokenizer and the weights without transformers",
-    (
-        "import torch, tokenizers, safetensors.torch as s\n"
-        "tokenizers.Tokenizer.from_file(FOLDER + '/tokenizer.json'); s.load_file(FOLDER + '/model.safetensors')"
-    ),
+    "import torch, tokenizers, safetensors.torch as s\n"
+    "tokenizers.Tokenizer.from_file(FOLDER + '/tokenizer.json'); s.load_file(FOLDER + '/model.safetensors')"
 )
 
 
@@ -77,7 +74,7 @@ def _imports(settings: Settings) -> list[Record]:
     for name, statements in IMPORTS.items():
         before += statements + "\n"
         programs[name] = before
-    programs |= dict([WITHOUT_AUTO])
+    programs["torch, the tokenizer and the weights without transformers"] = WITHOUT_AUTO
 
     def seconds(statements: str) -> float:
         words = [sys.executable, "-W", "ignore", "-c", f"{RARELY}{folder}{statements}\ngc.freeze()"]

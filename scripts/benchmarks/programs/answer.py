@@ -1,5 +1,6 @@
 """What programs share: reading a job, stopwatches, and writing the answer."""
 
+import gc
 import json
 import resource
 import sys
@@ -52,3 +53,12 @@ def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     path = Path(sys.argv[1])
     answer = work(json.loads(path.read_text(encoding="utf-8")))
     (path.parent / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def main_as_worker(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """The same in a process that collects garbage as a worker of w2s does."""
+    from w2s_cli.worker import RARELY  # the other programs do not pay for this import
+
+    gc.set_threshold(*RARELY)
+    main(work)
+    gc.freeze()

@@ -3,14 +3,12 @@
 `probe: N` trains N linear probes (seeds 0 … N-1) on features that are computed once.
 """
 
-import gc
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.programs.answer import Stopwatch, main
+from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 from w2s_cli.config import LauncherConfig
 from w2s_cli.context import Context
-from w2s_cli.worker import RARELY
 
 TOLD = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every")
 
@@ -90,6 +88,4 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(*RARELY)
-    main(work)
-    gc.freeze()
+    main_as_worker(work)

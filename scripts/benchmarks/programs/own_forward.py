@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - as torch's own documentation
 from torch import Tensor
 
 from scripts.benchmarks.programs.answer import cpu_seconds, main
-from w2s_cli.training import batching, classifier
+from w2s_cli.training import batching, classifier, packed
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import quiet
 from w2s_cli.training.packed_attention import LAYOUT, Run, attention, runs
@@ -35,14 +35,11 @@ class Packed(NamedTuple):
     only_last: list[Run]  # … and of the last ones
 
 
-def end_to_end(ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Packed:
+def pack(ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Packed:
     lengths = mask.sum(1).tolist()
-    real = mask.bool()
-    more = (0, LAYOUT.room(np.asarray(lengths)) - sum(lengths))
-    positions = F.pad((mask.cumsum(1) - 1)[real], more)
     last = torch.tensor(list(accumulate(lengths))) - 1
     every, only_last = (runs(lengths, dtype, last=which) for which in (False, True))
-    return Packed(F.pad(ids[real], more), positions, last, every, only_last)
+    return Packed(*packed.end_to_end(ids, mask, LAYOUT), last, every, only_last)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, layout: list[Run]) -> Tensor:
@@ -96,7 +93,7 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
 
 def llama(model: Any, ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
     config, trunk = model.config, model.model
-    rows = end_to_end(ids, mask, dtype)
+    rows = pack(ids, mask, dtype)
     angles = rows.positions[:, None].float() * trunk.rotary_emb.inv_freq
     cos, sin = angles.cos().to(dtype).unsqueeze(1), angles.sin().to(dtype).unsqueeze(1)
     x, eps = F.embedding(rows.ids, trunk.embed_tokens.weight), config.rms_norm_eps
@@ -126,7 +123,7 @@ def llama(model: Any, ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def gpt2(model: Any, ids: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
     config, trunk = model.config, model.transformer
-    rows = end_to_end(ids, mask, dtype)
+    rows = pack(ids, mask, dtype)
     x = F.embedding(rows.ids, trunk.wte.weight) + F.embedding(rows.positions, trunk.wpe.weight)
 
     def norm(part: Any, x: Tensor) -> Tensor:

@@ -3,14 +3,12 @@
 Each stage.json of the run is copied to an empty outputs folder and given to the worker's own code. Only the stopwatches differ.
 """
 
-import gc
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.programs.answer import Stopwatch, main
-from w2s_cli.worker import RARELY
+from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 
 CHECKPOINT = "checkpoint"
 
@@ -63,6 +61,4 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(*RARELY)
-    main(work)
-    gc.freeze()
+    main_as_worker(work)
