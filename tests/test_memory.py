@@ -1,5 +1,11 @@
-"""What a training keeps for its backward pass is that of one micro-batch, whatever the effective batch and the loss."""
+"""What a training keeps for its backward pass is that of one micro-batch, whatever the effective batch and the loss.
 
+And a worker keeps what it has freed for the next micro-batch.
+"""
+
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import environment
 from tests.test_packed import opened
 from w2s_cli.losses import load_loss
 from w2s_cli.training import classifier
@@ -52,3 +59,27 @@ def test_what_is_kept_does_not_grow_with_the_effective_batch(tmp_path: Path, fam
     model = opened(tmp_path, family).train()
     small, large = most_kept(model, 8, loss), most_kept(model, 256, loss)
     assert large <= 1.05 * small
+
+
+FREED_AND_ASKED_FOR = """
+import resource, sys
+import numpy as np
+from w2s_cli.worker import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+for round in range(21):
+    activations = [np.ones(1 << 20, dtype=np.float32) for _ in range(16)]  # 4 MiB each
+    del activations
+    if round == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_worker_keeps_freed_memory_for_the_next_micro_batch() -> None:
+    def pages_asked_for(how: str) -> int:
+        words = [sys.executable, "-c", FREED_AND_ASKED_FOR, how]
+        return int(subprocess.run(words, env=environment(), capture_output=True, text=True, check=True).stdout)
+
+    assert pages_asked_for("kept") < 1000 < pages_asked_for("given back")

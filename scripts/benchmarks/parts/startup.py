@@ -17,7 +17,7 @@ from scripts.benchmarks.records import Record, record
 from scripts.benchmarks.settings import Settings
 
 PART = "startup"
-RARELY = "import gc; from w2s_cli.worker import RARELY; gc.set_threshold(*RARELY)\n"
+AS_A_WORKER = "import gc; from w2s_cli.worker import keep_memory; keep_memory()\n"
 IMPORTS = {  # name → statements; FOLDER is a model's
     "import torch": "import torch",
     "and a tokenizer through AutoTokenizer": "from transformers import AutoTokenizer as A; A.from_pretrained(FOLDER)",
@@ -77,7 +77,7 @@ def _imports(settings: Settings) -> list[Record]:
     programs["torch, the tokenizer and the weights without transformers"] = WITHOUT_AUTO
 
     def seconds(statements: str) -> float:
-        words = [sys.executable, "-W", "ignore", "-c", f"{RARELY}{folder}{statements}\ngc.freeze()"]
+        words = [sys.executable, "-W", "ignore", "-c", f"{AS_A_WORKER}{folder}{statements}\ngc.freeze()"]
         return run(words, settings.threads, settings.work).cpu_s
 
     return [

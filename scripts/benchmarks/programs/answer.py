@@ -56,9 +56,9 @@ def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 
 
 def main_as_worker(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """The same in a process that collects garbage as a worker of w2s does."""
-    from w2s_cli.worker import RARELY  # the other programs do not pay for this import
+    """The same in a process that uses memory as a worker of w2s does."""
+    from w2s_cli.worker import keep_memory  # the other programs do not pay for this import
 
-    gc.set_threshold(*RARELY)
+    keep_memory()
     main(work)
     gc.freeze()
