@@ -134,26 +134,30 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
-        out = _zeros(query)
-        shares = []
+        out = _room(query.new_empty((query.shape[1], len(query), query.shape[2])), [run.own_queries for run in layout])
+        kept: list[Tensor] = []
         for run in layout:
             q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
             mask = run.mask if len(run.mask) == 1 else run.mask.repeat(len(query), 1, 1)
             scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)  # [heads·rows, queries, keys]
-            shares.append(scores.softmax(-1))
-            _put(out, run.own_queries, run.real_queries, torch.bmm(shares[-1], v))
-        ctx.save_for_backward(query, key, value, *shares)
-        ctx.scale, ctx.layout = scale, layout
+            share = scores.softmax(-1)
+            _put(out, run.own_queries, run.real_queries, torch.bmm(share, v))
+            kept += [q, k, v, share]
+        ctx.save_for_backward(*kept)
+        ctx.scale, ctx.layout, ctx.keys = scale, layout, key.shape[1]
         return out
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
-        query, key, value, *shares = ctx.saved_tensors
-        slope_q, slope_k, slope_v = _zeros(query), _zeros(key), _zeros(value)
-        for run, share in zip(ctx.layout, shares, strict=True):
-            q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
+        heads, dim = slope.shape[1:]
+        slope_q = _room(torch.empty_like(slope), [run.own_queries for run in ctx.layout])
+        first = [run.own_keys for run in ctx.layout if not run.more]
+        slope_k, slope_v = (_room(slope.new_empty((ctx.keys, heads, dim)), first) for _ in "kv")
+        kept = iter(ctx.saved_tensors)
+        for run in ctx.layout:
+            q, k, v, share = (next(kept) for _ in range(4))
             g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
-            g.view(len(query), -1, q.shape[-1])[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
+            g.view(heads, -1, dim)[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
             _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
             _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
@@ -163,14 +167,15 @@ class _Rows(torch.autograd.Function):
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 
-def _zeros(like: Tensor) -> Tensor:
-    """[tokens, heads, dim] for [heads, tokens, dim]: the order that linear layers read and write."""
-    return like.new_zeros((like.shape[1], like.shape[0], like.shape[2]))
+def _room(empty: Tensor, places: list[Tensor | slice]) -> Tensor:
+    """[tokens, heads, dim], the order that linear layers read and write, with zeros after the `places` that will be written."""
+    empty[sum(at.stop - at.start if isinstance(at, slice) else len(at) for at in places) :] = 0
+    return empty
 
 
 def _take(tensor: Tensor, at: Tensor | slice, run: Run) -> Tensor:
-    """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows."""
-    return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1])
+    """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows, contiguous as matmuls want it."""
+    return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1]).contiguous()
 
 
 def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, found: Tensor, *, add: bool = False) -> None:
