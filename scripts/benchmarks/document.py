@@ -17,7 +17,8 @@ HEAD = """# Benchmarks
 
 Made by `scripts/bench` (what each program does: `scripts/benchmarks/`); do not edit. Programs run in turn (A B A B), each in a
 process of its own with the same number of threads; a ratio is the median of the ratios of the pairs, with their range. CPU seconds are
-those of a program and its children. `scripts/bench --check` measures again and fails if a ratio is more than 20 % worse than here.
+those of a program and its children. `scripts/bench --check` measures again and fails if a ratio is more than 20 % worse than here;
+with `--quick` it takes minutes and compares with the quick size below, which has no targets: start-up weighs more in less work.
 """
 
 
