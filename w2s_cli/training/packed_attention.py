@@ -134,7 +134,7 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
-        out = _room(query.new_empty((query.shape[1], len(query), query.shape[2])), [run.own_queries for run in layout])
+        out = _room(query, (query.shape[1], len(query), query.shape[2]), [run.own_queries for run in layout])
         kept: list[Tensor] = []
         for run in layout:
             q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
@@ -150,12 +150,11 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
         heads, dim = slope.shape[1:]
-        slope_q = _room(torch.empty_like(slope), [run.own_queries for run in ctx.layout])
+        slope_q = _room(slope, slope.shape, [run.own_queries for run in ctx.layout])
         first = [run.own_keys for run in ctx.layout if not run.more]
-        slope_k, slope_v = (_room(slope.new_empty((ctx.keys, heads, dim)), first) for _ in "kv")
-        kept = iter(ctx.saved_tensors)
-        for run in ctx.layout:
-            q, k, v, share = (next(kept) for _ in range(4))
+        slope_k, slope_v = (_room(slope, (ctx.keys, heads, dim), first) for _ in "kv")
+        kept = ctx.saved_tensors
+        for run, q, k, v, share in zip(ctx.layout, kept[0::4], kept[1::4], kept[2::4], kept[3::4], strict=True):
             g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
             g.view(heads, -1, dim)[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
             _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
@@ -167,8 +166,9 @@ class _Rows(torch.autograd.Function):
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 
-def _room(empty: Tensor, places: list[Tensor | slice]) -> Tensor:
-    """[tokens, heads, dim], the order that linear layers read and write, with zeros after the `places` that will be written."""
+def _room(like: Tensor, shape: tuple[int, ...], places: list[Tensor | slice]) -> Tensor:
+    """Empty [tokens, heads, dim], the order that linear layers read and write; zeros after the `places`, which are all that is written."""
+    empty = like.new_empty(shape)
     empty[sum(at.stop - at.start if isinstance(at, slice) else len(at) for at in places) :] = 0
     return empty
 
