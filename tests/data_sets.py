@@ -16,8 +16,8 @@ from w2s_cli.context import Context
 from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
-from w2s_cli.folders import configs_folder, locate
-from w2s_cli.named_code import find_code
+from w2s_cli.paths import configs_folder, locate
+from w2s_cli.plugins import find_code
 from w2s_cli.stages.rows import run
 
 REAL = Path(__file__).parents[2] / "shared" / "data"

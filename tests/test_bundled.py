@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from w2s_cli.data.bag_of_words import Features, fit, matrix, vocabulary
-from w2s_cli.folders import locate
+from w2s_cli.paths import locate
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NAMES = ("wordnet-xs", "wordnet-s", "wordnet-m", "wordnet-l")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.data_sets import recipe
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 
 DOC = Path(__file__).parents[1] / "docs" / "data.md"
 NAMES = sorted(path.stem for path in (configs_folder() / "data").glob("*.yaml"))

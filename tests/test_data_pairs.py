@@ -20,7 +20,7 @@ from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
 from w2s_cli.data.transforms.pair import group, pair
 from w2s_cli.errors import UserError
-from w2s_cli.folders import PACKAGE
+from w2s_cli.paths import PACKAGE
 
 POOLS = ("test", "weak_train", "strong_train")
 MARKER = "\n\nAssistant:"

@@ -14,7 +14,7 @@ from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipe import drift
 from w2s_cli.data.transforms.choice import choice
 from w2s_cli.errors import UserError
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 
 ROWS = 120
 OWN = ("local", "lichess")  # tested by themselves

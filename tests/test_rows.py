@@ -17,8 +17,8 @@ from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.recipe import rows_params
 from w2s_cli.data.source import fingerprint
 from w2s_cli.errors import UserError
-from w2s_cli.folders import configs_folder
-from w2s_cli.named_code import find_code
+from w2s_cli.paths import configs_folder
+from w2s_cli.plugins import find_code
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 

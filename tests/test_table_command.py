@@ -25,7 +25,7 @@ from tests.conftest import environment
 from tests.stored_results import real_runs, right, run_w2s, store_run  # noqa: F401 - real_runs is a fixture
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 from w2s_cli.tabulate.missing import overrides, written
 from w2s_cli.tabulate.request import read_request
 

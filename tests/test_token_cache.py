@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from w2s_cli.context import Context
-from w2s_cli.folders import locate
+from w2s_cli.paths import locate
 from w2s_cli.training.supervision import Rows
 from w2s_cli.training.token_cache import shared
 from w2s_cli.training.tokens import TokenRows, encode, open_tokenizer

@@ -18,7 +18,7 @@ from typing import Any
 from w2s_cli.check_config import check
 from w2s_cli.config import Config, ModelConfig
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import PACKAGE, configs_folder
+from w2s_cli.paths import PACKAGE, configs_folder
 from w2s_cli.unused import refuse_unused
 
 Task = Callable[[list[dict[str, Any]], list[Path]], int]

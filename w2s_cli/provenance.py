@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli import __version__
-from w2s_cli.folders import PACKAGE
+from w2s_cli.paths import PACKAGE
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.keys import ast_hash
 

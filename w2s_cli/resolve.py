@@ -15,9 +15,9 @@ from typing import Any
 from w2s_cli.architectures import Tables, tables
 from w2s_cli.check_rules import check_arguments
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import PACKAGE, corpus_files, locate
 from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
-from w2s_cli.named_code import find_code
+from w2s_cli.paths import PACKAGE, corpus_files, locate
+from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.store import Store, StoreError, unwritable

@@ -11,7 +11,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 
 GLOBAL_GROUPS = ("debug",)  # their files reach into other groups
 

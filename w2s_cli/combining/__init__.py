@@ -18,7 +18,7 @@ import numpy as np
 
 from w2s_cli.errors import UserError
 from w2s_cli.errors import need_one_of as need_one_of  # for the rules
-from w2s_cli.named_code import function_of, load_code
+from w2s_cli.plugins import function_of, load_code
 from w2s_cli.statistics.figures import SMALLEST as SMALLEST  # for the rules
 from w2s_cli.statistics.figures import Booleans, Floats, Integers, predicted
 

@@ -16,7 +16,7 @@ from w2s_cli.data.check import Count, check
 from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipe import drift, rows_params
 from w2s_cli.errors import UserError
-from w2s_cli.folders import locate
+from w2s_cli.paths import locate
 from w2s_cli.resolve import Resolver
 from w2s_cli.store.store import Store
 from w2s_cli.tables import plain

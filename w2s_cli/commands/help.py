@@ -5,7 +5,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 
 EXAMPLES = """\
 examples:

@@ -13,7 +13,7 @@ from w2s_cli.errors import UserError, did_you_mean
 
 def run(argv: list[str]) -> int:
     """Draw the latest finished run, or the named one."""
-    from w2s_cli.folders import locate
+    from w2s_cli.paths import locate
     from w2s_cli.plots import MAIN, WIDTHS, NoDataError, check_suffix, draw_kind, kinds, save
     from w2s_cli.plots.material import find_run, read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.folders import locate
+from w2s_cli.paths import locate
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 

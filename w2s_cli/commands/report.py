@@ -19,7 +19,7 @@ def run(argv: list[str]) -> int:
     )
     made.add_argument("--out", metavar="FILE", help="an .html file (default: report.html in the run's folder)")
     options = parse(made, [f"--{word}" if word.startswith("out=") else word for word in argv])
-    from w2s_cli.folders import locate
+    from w2s_cli.paths import locate
     from w2s_cli.plots.material import find_run, read
     from w2s_cli.report_page import page
     from w2s_cli.store.files import write_bytes

@@ -12,8 +12,8 @@ from typing import Any
 from w2s_cli.commands import train
 from w2s_cli.commands.records import parser
 from w2s_cli.errors import UserError
-from w2s_cli.folders import locate
 from w2s_cli.graph import Graph
+from w2s_cli.paths import locate
 from w2s_cli.pipeline import build
 from w2s_cli.plan import Planned, survey
 from w2s_cli.reproduction import comparison, cost, records

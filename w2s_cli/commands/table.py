@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from w2s_cli.commands.records import parser, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.folders import locate
+from w2s_cli.paths import locate
 from w2s_cli.tables import Rows, plain, print_table
 from w2s_cli.tabulate.entries import find_folders, read_entries
 from w2s_cli.tabulate.grid import Grid, Values, is_pgr, lay_out, select

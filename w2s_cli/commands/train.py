@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import locate
 from w2s_cli.graph import Graph, Stage
+from w2s_cli.paths import locate
 from w2s_cli.pipeline import build
 from w2s_cli.plan import Planned, survey
 from w2s_cli.pruning import prune, trained

@@ -13,7 +13,7 @@ from w2s_cli.data.draw import fingerprint, uniform
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.named_code import function_of, load_code
+from w2s_cli.plugins import function_of, load_code
 
 Transform = Callable[..., dict[str, Any] | None]
 Grouping = Callable[..., Sequence[Any]]  # (row, **options) → what rows of one group agree in

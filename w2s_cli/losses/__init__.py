@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from w2s_cli.errors import UserError
-from w2s_cli.named_code import function_of, load_code
+from w2s_cli.plugins import function_of, load_code
 
 
 class Loss(NamedTuple):

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.folders import configs_folder
 from w2s_cli.graph import Graph, Stage
+from w2s_cli.paths import configs_folder
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 from w2s_cli.tabulate.entries import read_yaml

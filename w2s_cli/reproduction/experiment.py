@@ -13,7 +13,7 @@ from typing import Any
 
 from w2s_cli import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 from w2s_cli.tabulate.entries import read_yaml
 
 SCALES = ("paper", "small", "demo")

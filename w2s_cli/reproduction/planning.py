@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from w2s_cli.folders import BUNDLED, locate
+from w2s_cli.paths import BUNDLED, locate
 from w2s_cli.stand_in import StandIn
 from w2s_cli.store.store import Store
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
 from w2s_cli.errors import need_one_of as need_one_of  # for the rules
-from w2s_cli.named_code import function_of, load_code
+from w2s_cli.plugins import function_of, load_code
 from w2s_cli.statistics.figures import Booleans, Floats, Integers
 
 ACTIONS = ("filter", "relabel")

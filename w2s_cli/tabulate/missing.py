@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config import Config
-from w2s_cli.folders import configs_folder
 from w2s_cli.pairs import fits
+from w2s_cli.paths import configs_folder
 from w2s_cli.tabulate.apart import shown
 from w2s_cli.tabulate.entries import flatten, read_yaml, said, spelled
 from w2s_cli.tabulate.grid import Grid, Values

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import configs_folder
+from w2s_cli.paths import configs_folder
 from w2s_cli.tabulate.entries import read_yaml
 from w2s_cli.tabulate.measures import BASELINES, RULES
 

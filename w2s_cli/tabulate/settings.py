@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.folders import PACKAGE
+from w2s_cli.paths import PACKAGE
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 from w2s_cli.tabulate.apart import NOT_SETTINGS, effective, unused

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.errors import UserError
-from w2s_cli.folders import corpus_files
+from w2s_cli.paths import corpus_files
 from w2s_cli.training.batching import epoch_order
 
 END, PAD = "<|endoftext|>", "<|pad|>"

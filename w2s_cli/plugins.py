@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.folders import PACKAGE
+from w2s_cli.paths import PACKAGE
 from w2s_cli.store.keys import ast_hash
 
 
