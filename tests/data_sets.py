@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from w2s_cli.config import DataConfig
+from w2s_cli.config.schema import DataConfig
 from w2s_cli.context import Context
 from w2s_cli.data.form import TRANSFORMS
-from w2s_cli.data.recipe import rows_params
-from w2s_cli.data.source import fingerprint
+from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.sources import fingerprint
 from w2s_cli.paths import configs_folder, locate
 from w2s_cli.plugins import find_code
 from w2s_cli.stages.rows import run

@@ -15,9 +15,9 @@ from tests.test_startup import loaded
 from tests.test_wrong_commands import assert_refused
 from tests.tiny_hub import COMMIT, tiny_hub
 from tests.tiny_models import ENCODERS, FAMILIES, make_model
-from w2s_cli.architectures import encoder, has_next_token, tables
 from w2s_cli.errors import UserError
-from w2s_cli.training.language_model import open_language_model
+from w2s_cli.training.models.architectures import encoder, has_next_token, tables
+from w2s_cli.training.models.language_model import open_language_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

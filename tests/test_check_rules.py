@@ -12,10 +12,10 @@ import torch
 
 from tests.conftest import ROOT
 from tests.test_wrong_commands import assert_refused
-from w2s_cli.check_rules import ARGUMENTS, EITHER, check_arguments
 from w2s_cli.combining import Votes
 from w2s_cli.errors import UserError
-from w2s_cli.resolve import bind
+from w2s_cli.pipeline.check_rules import ARGUMENTS, EITHER, check_arguments
+from w2s_cli.pipeline.resolve import bind
 from w2s_cli.selection import Labels
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -189,7 +189,11 @@ def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(w2s: Run, ran: l
     shutil.rmtree(test / "result")
     w2s("rm", "--weights", model.name[-12:])
     done = subprocess.run(
-        [sys.executable, "-m", "w2s_cli.worker", str(test)], cwd=ROOT, env=environment(), capture_output=True, text=True
+        [sys.executable, "-m", "w2s_cli.run.worker", str(test)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "has lost its weights to another command (keep_weights=false)" in (test / "log.txt").read_text()

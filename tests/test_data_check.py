@@ -15,7 +15,7 @@ from tests.test_data_leaks import COSMOS_QA, OPENBOOKQA, leaky
 from w2s_cli.commands.data_check import show
 from w2s_cli.data import bag_of_words
 from w2s_cli.data.check import check
-from w2s_cli.data.recipe import rows_params
+from w2s_cli.data.recipes import rows_params
 
 HALVES = ("weak_train", "strong_train", "test")
 ONE_SPLIT = {

@@ -12,8 +12,8 @@ import pytest
 
 from tests.data_sets import make, real, recipe, run_stage
 from w2s_cli.data.check import check
-from w2s_cli.data.recipe import rows_params
-from w2s_cli.data.source import fingerprint
+from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.sources import fingerprint
 
 POOLS = ("weak_train", "strong_train", "test")
 

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
-from w2s_cli import kinds
 from w2s_cli.data import bag_of_words
 from w2s_cli.data.check import check
-from w2s_cli.data.recipe import rows_params
-from w2s_cli.data.source import fingerprint
+from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.sources import fingerprint
 from w2s_cli.data.transforms.pair import group, pair
 from w2s_cli.errors import UserError
 from w2s_cli.paths import PACKAGE
+from w2s_cli.pipeline import kinds
 
 POOLS = ("test", "weak_train", "strong_train")
 MARKER = "\n\nAssistant:"

@@ -11,7 +11,7 @@ import pytest
 from tests.data_schemas import SCHEMAS, Row
 from tests.data_sets import Result, make, read_gz, real, recipe
 from w2s_cli.data.pools import POOLS
-from w2s_cli.data.recipe import drift
+from w2s_cli.data.recipes import drift
 from w2s_cli.data.transforms.choice import choice
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder

@@ -20,7 +20,7 @@ import pytest
 
 from w2s_cli.data.hub import hub_files
 from w2s_cli.data.read import read
-from w2s_cli.data.source import SplitFiles, fingerprint, local_files, split_names
+from w2s_cli.data.sources import SplitFiles, fingerprint, local_files, split_names
 from w2s_cli.errors import UserError
 
 ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "é 2020-01-01", "label": 0}]

@@ -16,10 +16,10 @@ from safetensors.numpy import save_file
 from tests.small_sweep import small_sweep, sweep_folder
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
-from w2s_cli.plots import NoDataError, draw_kind, kinds, save, settings
-from w2s_cli.plots.figures.calibration import reliability
-from w2s_cli.plots.material import Material, count_parameters, flops, parameters, read
-from w2s_cli.plots.pgr import median_pgr, window
+from w2s_cli.results.drawing.material import Material, count_parameters, flops, parameters, read
+from w2s_cli.results.drawing.pgr import median_pgr, window
+from w2s_cli.results.figures import NoDataError, draw_kind, kinds, save, settings
+from w2s_cli.results.figures.calibration import reliability
 from w2s_cli.statistics.figures import calibration_error
 from w2s_cli.store.store import Store
 

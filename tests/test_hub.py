@@ -23,7 +23,7 @@ REFUSED = {  # what is asked for → what is said of it, whoever asks
     ("a/b/c", "main"): '"a/b/c" is no id of a {} on the hub',
 }
 LOADERS = {
-    "model": "from w2s_cli.training.pretrained import hub_folder; "
+    "model": "from w2s_cli.training.models.opening import hub_folder; "
     "ctx = Context(folder=Path('.'), work=Path('.'), result=Path('.')); hub_folder(repo, revision, ctx)",
     "dataset": "from w2s_cli.data.hub import hub_files; "
     "hub_files({'hub': repo, 'config': None, 'revision': revision}, {'train': 'train'})",

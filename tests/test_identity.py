@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, sentences, write_jsonl
-from w2s_cli import compose, config
-from w2s_cli.graph import Graph
-from w2s_cli.pipeline import build
-from w2s_cli.resolve import Resolver
+from w2s_cli.config import compose
+from w2s_cli.config import schema as config
+from w2s_cli.pipeline.build import build
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.store.store import Store
 
 

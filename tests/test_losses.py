@@ -11,7 +11,7 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
-from w2s_cli.training import classifier
+from w2s_cli.training.models import classifier
 
 ROOT = Path(__file__).parents[1]
 

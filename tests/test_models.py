@@ -23,9 +23,9 @@ from tests.tiny_models import ENCODERS, END, FAMILIES, config_value, make_hub_ca
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
-from w2s_cli.training import classifier
 from w2s_cli.training.batching import pad
-from w2s_cli.training.pretrained import base_folder, hub_folder
+from w2s_cli.training.models import classifier
+from w2s_cli.training.models.opening import base_folder, hub_folder
 from w2s_cli.training.tokens import encode, open_tokenizer
 
 CPU = torch.device("cpu")
@@ -331,7 +331,7 @@ def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str, revision: s
     """What hub_folder does in a fresh process against a hub on localhost."""
     script = (
         "import json, sys; from pathlib import Path; from w2s_cli.context import Context; "
-        "from w2s_cli.errors import UserError; from w2s_cli.training.pretrained import hub_folder; "
+        "from w2s_cli.errors import UserError; from w2s_cli.training.models.opening import hub_folder; "
         "folder, repo, revision = sys.argv[1:]; events = []; "
         "ctx = Context(folder=Path(folder), work=Path(folder), result=Path(folder), emit=events.append)\n"
         "try: said = {'files': sorted(p.name for p in hub_folder(repo, revision, ctx).iterdir())}\n"

@@ -9,8 +9,8 @@ import pytest
 from w2s_cli import combining, losses, selection
 from w2s_cli.data.form import TRANSFORMS, find_grouping, find_transform
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.plugins import find_code
-from w2s_cli.resolve import Resolver
 from w2s_cli.store.keys import ast_hash
 from w2s_cli.store.store import Store
 

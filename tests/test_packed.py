@@ -9,10 +9,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.tiny_models import ENCODERS, FAMILIES, make_model
-from w2s_cli.training import classifier, packed
+from w2s_cli.training.attention import packed
+from w2s_cli.training.attention.rows import LAYOUT, LONG, attention, runs
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.device import autocast
-from w2s_cli.training.packed_attention import LAYOUT, LONG, attention, runs
+from w2s_cli.training.models import classifier
 from w2s_cli.training.tokens import open_tokenizer
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import matplotlib
 import pytest
 
 from w2s_cli.errors import UserError
-from w2s_cli.plots import STYLE, draw, plot_run
-from w2s_cli.plots.material import group_names, heading
+from w2s_cli.results.drawing.material import group_names, heading
+from w2s_cli.results.figures import STYLE, draw, plot_run
 
 
 def metrics(pgr=0.29, interval=(0.06, 0.52), roles=("weak", "student", "ceiling")):

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from w2s_cli.graph import Graph
-from w2s_cli.plan import Planned
-from w2s_cli.pruning import Pruning
-from w2s_cli.store.locks import reading
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.run.pruning import Pruning
+from w2s_cli.store.claims import reading
 from w2s_cli.store.store import State, Store
 
 

@@ -14,12 +14,12 @@ import yaml
 
 from tests.small_sweep import small_sweep, sweep_folder
 from w2s_cli.cli import dispatch
-from w2s_cli.plots.material import Material, read
-from w2s_cli.report_page import page
-from w2s_cli.report_page.graph import BOX, TALL, layered, placed
-from w2s_cli.report_page.markup import Html, escape, tag
+from w2s_cli.results.drawing.material import Material, read
+from w2s_cli.results.page import page
+from w2s_cli.results.page.graph import BOX, TALL, layered, placed
+from w2s_cli.results.page.markup import Html, escape, tag
+from w2s_cli.results.text_table import results_table
 from w2s_cli.store.store import Store
-from w2s_cli.tables import results_table
 
 ATTACK = "<script>document.title='owned'</script><img src=http://page.invalid/x onerror=alert(1)>"
 VOID = {"meta", "img", "br"}

@@ -14,12 +14,13 @@ import yaml
 
 from tests.paper_settings import PAPER
 from tests.test_wrong_commands import assert_refused
-from w2s_cli.graph import Graph
-from w2s_cli.pipeline import build
-from w2s_cli.reproduction import comparison, cost
+from w2s_cli.pipeline import cost
+from w2s_cli.pipeline.build import build
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.sharing import Standing
+from w2s_cli.reproduction import comparison
 from w2s_cli.reproduction.experiment import Experiment, configurations, files, load, runs_at
-from w2s_cli.reproduction.planning import Standing
-from w2s_cli.runs import settings, shown
+from w2s_cli.results.runs import settings, shown
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

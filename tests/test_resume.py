@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import command, environment, sentences, write_jsonl
-from w2s_cli import kinds
+from w2s_cli.pipeline import kinds
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

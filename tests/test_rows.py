@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
-from w2s_cli.config import DataConfig
+from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.draw import drawer, uniform
 from w2s_cli.data.form import TRANSFORMS
-from w2s_cli.data.recipe import rows_params
-from w2s_cli.data.source import fingerprint
+from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
 from w2s_cli.plugins import find_code

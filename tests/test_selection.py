@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
 from tests.stage_files import context
-from w2s_cli.config import ControlConfig, SelectConfig
+from w2s_cli.config.schema import ControlConfig, SelectConfig
 from w2s_cli.errors import UserError
-from w2s_cli.resolve import bind, flag
+from w2s_cli.pipeline.resolve import bind, flag
 from w2s_cli.selection import Labels, load_rule
 from w2s_cli.stages import select
 from w2s_cli.statistics import neighbours

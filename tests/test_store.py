@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, environment
-from w2s_cli.store import keys, publish
+from w2s_cli.store import keys
+from w2s_cli.store import publishing as publish
+from w2s_cli.store.claims import claim, is_claimed, locks_work
 from w2s_cli.store.files import read_json, sha256_file, write_json
-from w2s_cli.store.locks import claim, is_claimed, locks_work
 from w2s_cli.store.store import Store, StoreError, folder_state
 
 PUBLISH_POINTS = [
@@ -129,7 +130,7 @@ def test_removed_weights_are_a_state_and_no_damage(tmp_path: Path) -> None:
 
 def test_a_claim_is_exclusive_and_ends_with_the_process(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom w2s_cli.store.locks import claim\n"
+        "import sys, time\nfrom pathlib import Path\nfrom w2s_cli.store.claims import claim\n"
         "with claim(Path(sys.argv[1])) as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen(

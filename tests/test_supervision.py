@@ -15,8 +15,8 @@ from tests.tiny_models import make_model
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import finetune
-from w2s_cli.training import classifier
-from w2s_cli.training.supervision import lesson, read_rows, sharpened
+from w2s_cli.training.models import classifier
+from w2s_cli.training.targets import lesson, read_rows, sharpened
 
 P = np.array([0.9, 0.2, 0.6, 0.55, 0.3, 0.8, 0.45, 0.1, 0.7, 0.35])  # of class 1
 

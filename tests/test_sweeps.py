@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from w2s_cli import compose, pairs
+from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.method import stages_of
 

@@ -26,8 +26,8 @@ from tests.stored_results import real_runs, right, run_w2s, store_run  # noqa: F
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
-from w2s_cli.tabulate.missing import overrides, written
-from w2s_cli.tabulate.request import read_request
+from w2s_cli.results.table.missing import overrides, written
+from w2s_cli.results.table.request import read_request
 
 GOOD = (0.6, 0.75, 0.9)
 
@@ -595,7 +595,7 @@ def test_values_are_written_as_hydra_reads_them(value: object, words: str) -> No
     ],
 )
 def test_a_configuration_is_said_by_the_words_that_made_it_and_no_more(words: list[str]) -> None:
-    from w2s_cli import compose
+    from w2s_cli.config import compose
 
     configs: list[dict[str, Any]] = []
     compose.run(words, lambda made, folders: configs.extend(made) or 0)
@@ -603,7 +603,7 @@ def test_a_configuration_is_said_by_the_words_that_made_it_and_no_more(words: li
 
 
 def test_the_command_of_a_missing_cell_keeps_what_the_run_set_over_its_models(outputs: Path, capsys: Any) -> None:
-    from w2s_cli import compose
+    from w2s_cli.config import compose
 
     shared = ["data.limits.strong_train=300", "student.epochs=1.0", "train.epochs=4.0"]
     runs = [

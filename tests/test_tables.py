@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from w2s_cli.results.text_table import plain, print_table, results_notes, results_table, rich_table
 from w2s_cli.statistics.report import ROLES, Predictions, report
-from w2s_cli.tables import plain, print_table, results_notes, results_table, rich_table
 
 
 def metrics(accuracies=(0.6, 0.75, 0.9), seeds=1, rows=400, roles=ROLES):
@@ -80,7 +80,9 @@ def test_output_that_is_no_terminal_is_plain(capsys):
     assert capsys.readouterr().out == "title\na  b\nx  1\na note\n"
 
 
-@pytest.mark.parametrize("module", ["w2s_cli.tables", "w2s_cli.plots", "w2s_cli.statistics.planning"])
+@pytest.mark.parametrize(
+    "module", ["w2s_cli.results.text_table", "w2s_cli.results.figures", "w2s_cli.statistics.planning"]
+)
 def test_what_fast_commands_import_brings_no_heavy_package(module):
     code = f"import sys, {module}; print([m for m in ('numpy', 'rich', 'pyarrow', 'matplotlib') if m in sys.modules])"
     done = subprocess.run(

@@ -14,7 +14,7 @@ import pytest
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import theory
-from w2s_cli.theory.misfit_gain import Experiment, point, representations, squared_error_gradient
+from w2s_cli.statistics.misfit_gain import Experiment, point, representations, squared_error_gradient
 
 SMALL = {"tasks": 30, "rows": 4000, "seed": 3}
 

@@ -12,7 +12,7 @@ from tests.test_models import LABELS, TEXTS, context, labelled, params, write_ro
 from tests.tiny_models import config_value, make_model
 from w2s_cli.errors import UserError
 from w2s_cli.stages import finetune, label
-from w2s_cli.training import classifier, language_model, token_head
+from w2s_cli.training.models import classifier, language_model, token_head
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.tokens import open_tokenizer
 

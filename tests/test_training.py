@@ -23,8 +23,9 @@ from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import features, finetune, label
-from w2s_cli.training import checkpoint, classifier
+from w2s_cli.training import checkpoint
 from w2s_cli.training.loop import Contribution, Recipe, learning_rate, make_optimizer, train
+from w2s_cli.training.models import classifier
 
 ROOT = Path(__file__).parents[1]
 CHANGES: dict[str, dict[str, Any]] = {

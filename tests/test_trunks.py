@@ -17,7 +17,7 @@ from tests.test_pairs import planted
 from tests.test_stopping import write_labels
 from tests.tiny_models import END, make_model
 from w2s_cli.stages import features, finetune, label
-from w2s_cli.training.probe import HEAD
+from w2s_cli.training.models.probe import HEAD
 
 
 @pytest.mark.parametrize(("mode", "pairs"), [("full", False), ("lora", False), ("full", True)])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import varlen as kernels
 
 from tests.test_packed import LENGTHS, opened, some_rows
-from w2s_cli.training import packed, varlen
+from w2s_cli.training.attention import packed, varlen
 from w2s_cli.training.device import autocast
 
 CPU = torch.device("cpu")

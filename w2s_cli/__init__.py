@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from w2s_cli.tabulate.entries import Entry
+    from w2s_cli.results.table.entries import Entry
 
 __version__ = "0.1.0"
 
@@ -24,8 +24,8 @@ def load(run: str | Path) -> list[dict[str, Any]]:
         w2s_cli.errors.UserError: a folder that is not there, or without results.
     """
     from w2s_cli.errors import UserError
-    from w2s_cli.tabulate.apart import varying
-    from w2s_cli.tabulate.entries import find_folders, read_entries, value_of
+    from w2s_cli.results.table.apart import varying
+    from w2s_cli.results.table.entries import find_folders, read_entries, value_of
 
     folder = Path(run).expanduser()
     if not folder.is_dir():
@@ -46,7 +46,7 @@ def load(run: str | Path) -> list[dict[str, Any]]:
 
 def _flat(entry: "Entry") -> dict[str, Any]:
     """One entry of results.json as one row."""
-    from w2s_cli.runs import setting
+    from w2s_cli.results.runs import setting
 
     metrics = entry.metrics
     row = {"setting": setting(entry.fields), **entry.fields}

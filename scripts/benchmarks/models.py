@@ -51,7 +51,7 @@ def _random(shape: dict[str, Any], target: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
-    from w2s_cli.training.models import fresh_language_model, quiet
+    from w2s_cli.training.models.building import fresh_language_model, quiet
 
     quiet()
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED / "models" / "wordnet-l")

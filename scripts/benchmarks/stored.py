@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.records import Record
-from w2s_cli.provenance import git_state
+from w2s_cli.pipeline.provenance import git_state
 from w2s_cli.store.files import read_json, write_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pyarrow")

@@ -1,7 +1,7 @@
 """`w2s completion bash|zsh|fish`: a script that asks `w2s completion words` for what fits; no Hydra, so a Tab takes a tenth of a second."""
 
 from w2s_cli.commands.help import groups
-from w2s_cli.config import Config, ModelConfig, RoleConfig, TrainConfig, field_names
+from w2s_cli.config.schema import Config, ModelConfig, RoleConfig, TrainConfig, field_names
 from w2s_cli.errors import UserError
 
 BASH = """\
@@ -39,7 +39,7 @@ def words(line: str) -> list[str]:
     known = groups()
     tables = known.pop("table", [])
     if typed[1] == "table":
-        from w2s_cli.tabulate.request import OPTIONS
+        from w2s_cli.results.table.request import OPTIONS
 
         return [word for word in (*tables, *(f"{option}=" for option in OPTIONS)) if word.startswith(last)]
     experiments = known.pop("experiment", [])

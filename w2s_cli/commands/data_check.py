@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli import compose
+from w2s_cli.config import compose
 from w2s_cli.data.check import Count, check
 from w2s_cli.data.pools import POOLS
-from w2s_cli.data.recipe import drift, rows_params
+from w2s_cli.data.recipes import drift, rows_params
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.resolve import Resolver
+from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.results.text_table import plain
 from w2s_cli.store.store import Store
-from w2s_cli.tables import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,8 +146,8 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from transformers import AutoConfig
 
     from w2s_cli.context import Context
-    from w2s_cli.training.models import quiet
-    from w2s_cli.training.pretrained import base_folder
+    from w2s_cli.training.models.building import quiet
+    from w2s_cli.training.models.opening import base_folder
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()

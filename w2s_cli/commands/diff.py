@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.commands.records import job_of, parse, parser, stage_of, store_of
-from w2s_cli.differences import (
+from w2s_cli.errors import UserError
+from w2s_cli.results.diff import (
     ABSENT,
     Change,
     Side,
@@ -26,11 +26,11 @@ from w2s_cli.differences import (
     stored,
     upstream,
 )
-from w2s_cli.errors import UserError
+from w2s_cli.results.records import job_of, parse, parser, stage_of, store_of
+from w2s_cli.results.table.entries import Entry, Run, find_folders, read_entries
+from w2s_cli.results.text_table import bounds, number, print_table
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
-from w2s_cli.tables import bounds, number, print_table
-from w2s_cli.tabulate.entries import Entry, Run, find_folders, read_entries
 
 SHOWN = 40  # lines of a section
 FIGURES = ("weak_accuracy", "student_accuracy", "ceiling_accuracy", "pgr")

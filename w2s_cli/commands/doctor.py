@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from w2s_cli import __version__
-from w2s_cli.commands.records import parse, parser, size
 from w2s_cli.hub import hub_cache
 from w2s_cli.paths import PACKAGE, configs_folder, locate
-from w2s_cli.provenance import LIBRARIES
-from w2s_cli.store.locks import locks_work
+from w2s_cli.pipeline.provenance import LIBRARIES
+from w2s_cli.results.records import parse, parser, size
+from w2s_cli.store.claims import locks_work
 from w2s_cli.store.store import Store, folder_state
 
 Line = tuple[str, str]  # (ok | note | PROBLEM, text)

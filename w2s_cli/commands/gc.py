@@ -9,10 +9,10 @@ import shutil
 import time
 from pathlib import Path
 
-from w2s_cli.commands.records import files_size, parse, parser, planned_keys, size, store_of
-from w2s_cli.store.locks import claim
+from w2s_cli.results.records import files_size, parse, parser, planned_keys, size, store_of
+from w2s_cli.results.text_table import print_table
+from w2s_cli.store.claims import claim
 from w2s_cli.store.store import Store
-from w2s_cli.tables import print_table
 
 
 def run(argv: list[str]) -> int:

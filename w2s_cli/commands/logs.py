@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from w2s_cli.commands.records import parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.store.locks import is_claimed
+from w2s_cli.results.records import parse, parser, stage_of, store_of
+from w2s_cli.store.claims import is_claimed
 
 
 def run(argv: list[str]) -> int:

@@ -2,10 +2,10 @@
 
 import time
 
-from w2s_cli.commands.records import parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.results.records import parse, parser, store_of
+from w2s_cli.results.text_table import print_table
 from w2s_cli.store.store import folder_state
-from w2s_cli.tables import print_table
 
 
 def run(argv: list[str]) -> int:

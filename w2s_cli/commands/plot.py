@@ -7,15 +7,15 @@
 import os
 from pathlib import Path
 
-from w2s_cli.commands.records import parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.results.records import parse, parser, store_of
 
 
 def run(argv: list[str]) -> int:
     """Draw the latest finished run, or the named one."""
     from w2s_cli.paths import locate
-    from w2s_cli.plots import MAIN, WIDTHS, NoDataError, check_suffix, draw_kind, kinds, save
-    from w2s_cli.plots.material import find_run, read
+    from w2s_cli.results.drawing.material import find_run, read
+    from w2s_cli.results.figures import MAIN, WIDTHS, NoDataError, check_suffix, draw_kind, kinds, save
 
     made = parser(
         "plot",

@@ -2,8 +2,8 @@
 
 import os
 
-from w2s_cli.commands.records import parse, parser, store_of
 from w2s_cli.errors import UserError
+from w2s_cli.results.records import parse, parser, store_of
 
 
 def run(argv: list[str]) -> int:
@@ -20,8 +20,8 @@ def run(argv: list[str]) -> int:
     made.add_argument("--out", metavar="FILE", help="an .html file (default: report.html in the run's folder)")
     options = parse(made, [f"--{word}" if word.startswith("out=") else word for word in argv])
     from w2s_cli.paths import locate
-    from w2s_cli.plots.material import find_run, read
-    from w2s_cli.report_page import page
+    from w2s_cli.results.drawing.material import find_run, read
+    from w2s_cli.results.page import page
     from w2s_cli.store.files import write_bytes
 
     out = locate(options.out) if options.out else None

@@ -10,20 +10,21 @@ import time
 from typing import Any
 
 from w2s_cli.commands import train
-from w2s_cli.commands.records import parser
+from w2s_cli.commands.show_plan import show_plan
 from w2s_cli.errors import UserError
-from w2s_cli.graph import Graph
 from w2s_cli.paths import locate
-from w2s_cli.pipeline import build
-from w2s_cli.plan import Planned, survey
-from w2s_cli.reproduction import comparison, cost, records
+from w2s_cli.pipeline import cost
+from w2s_cli.pipeline.build import build
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.pipeline.sharing import Standing
+from w2s_cli.pipeline.states import Planned, survey
+from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
-from w2s_cli.reproduction.planning import Standing
-from w2s_cli.resolve import Resolver
-from w2s_cli.runs import run_folder
-from w2s_cli.show_plan import show_plan
+from w2s_cli.results.records import parser
+from w2s_cli.results.runs import run_folder
+from w2s_cli.results.text_table import print_table
 from w2s_cli.store.store import Store
-from w2s_cli.tables import print_table
 
 EXAMPLES = """\
 examples:

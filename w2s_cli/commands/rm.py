@@ -2,9 +2,9 @@
 
 import shutil
 
-from w2s_cli.commands.records import files_size, parse, parser, planned_keys, size, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.store.locks import claim, owner
+from w2s_cli.results.records import files_size, parse, parser, planned_keys, size, stage_of, store_of
+from w2s_cli.store.claims import claim, owner
 
 
 def run(argv: list[str]) -> int:
@@ -21,7 +21,7 @@ def run(argv: list[str]) -> int:
             if not mine:
                 raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that first.")
             if options.weights:
-                from w2s_cli.store.publish import prune_weights
+                from w2s_cli.store.publishing import prune_weights
 
                 freed = prune_weights(folder)
             else:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.commands.records import files_size, input_keys, job_of, parse, parser, runs_of, size, stage_of, store_of
 from w2s_cli.errors import UserError
+from w2s_cli.results.records import files_size, input_keys, job_of, parse, parser, runs_of, size, stage_of, store_of
 from w2s_cli.store.store import Store, folder_state
 
 

@@ -2,11 +2,11 @@
 
 import os
 
-from w2s_cli.commands.records import parse, parser, store_of
 from w2s_cli.errors import UserError
+from w2s_cli.results.records import parse, parser, store_of
+from w2s_cli.results.text_table import print_table
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import folder_state
-from w2s_cli.tables import print_table
 
 
 def run(argv: list[str]) -> int:

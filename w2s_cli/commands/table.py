@@ -11,18 +11,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from w2s_cli.commands.records import parser, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.tables import Rows, plain, print_table
-from w2s_cli.tabulate.entries import find_folders, read_entries
-from w2s_cli.tabulate.grid import Grid, Values, is_pgr, lay_out, select
-from w2s_cli.tabulate.measures import FLAGS
-from w2s_cli.tabulate.request import read_request
-from w2s_cli.tabulate.settings import settings
+from w2s_cli.results.records import parser, store_of
+from w2s_cli.results.table.entries import find_folders, read_entries
+from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, select
+from w2s_cli.results.table.measures import FLAGS
+from w2s_cli.results.table.request import read_request
+from w2s_cli.results.table.settings import settings
+from w2s_cli.results.text_table import Rows, plain, print_table
 
 if TYPE_CHECKING:
-    from w2s_cli.tabulate.comparisons import Comparison
+    from w2s_cli.results.table.comparisons import Comparison
 
 COMMANDS_SHOWN = 12
 RICH_MARGIN = 2  # what rich adds to the width of a column
@@ -63,20 +63,20 @@ def run(argv: list[str]) -> int:
 
 
 def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
-    from w2s_cli.tabulate import formats
+    from w2s_cli.results.table import formats
 
     request = grid.request
     if request.written_as == "parquet" and not request.out:
         raise UserError("format=parquet writes bytes: name a file with out=FILE.parquet")
     tests: list[Comparison] = []
     if request.tests:
-        from w2s_cli.tabulate.comparisons import compare, notes_of
+        from w2s_cli.results.table.comparisons import compare, notes_of
 
         tests = compare(grid)
     commands: list[tuple[Values, Values, str | None]] = []
     if grid.missing():
-        from w2s_cli.tabulate.missing import commands as fill
-        from w2s_cli.tabulate.missing import left_out
+        from w2s_cli.results.table.missing import commands as fill
+        from w2s_cli.results.table.missing import left_out
 
         grid.left_out = left_out(grid)
         commands = fill(grid, config_dir)
@@ -95,9 +95,9 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
 
 def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[str]) -> None:
     """The table by rich, and as plain text, which the terminal wraps, where rich would cut its figures."""
-    from w2s_cli.tabulate.comparisons import table_of
-    from w2s_cli.tabulate.fitting import wide
-    from w2s_cli.tabulate.formats import page_width, pages
+    from w2s_cli.results.table.comparisons import table_of
+    from w2s_cli.results.table.fitting import wide
+    from w2s_cli.results.table.formats import page_width, pages
 
     width = page_width()
     titles = [title(grid)]

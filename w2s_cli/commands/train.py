@@ -11,21 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli import compose, pairs
+from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.graph import Graph, Stage
 from w2s_cli.paths import locate
-from w2s_cli.pipeline import build
-from w2s_cli.plan import Planned, survey
-from w2s_cli.pruning import prune, trained
-from w2s_cli.resolve import Resolver
-from w2s_cli.runs import link_stages, results, run_folder, wall_times, write_run
-from w2s_cli.stand_in import StandIn
+from w2s_cli.pipeline.build import build
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.pipeline.stand_in import StandIn
+from w2s_cli.pipeline.states import Planned, survey
+from w2s_cli.results.runs import link_stages, results, run_folder, wall_times, write_run
+from w2s_cli.run.pruning import prune, trained
 from w2s_cli.store.files import write_json
 from w2s_cli.store.store import Store
 
 if TYPE_CHECKING:
-    from w2s_cli.scheduler import Outcome
+    from w2s_cli.run.scheduler import Outcome
 
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
@@ -89,7 +89,7 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
     if command == "plan":
-        from w2s_cli.show_plan import show_plan
+        from w2s_cli.commands.show_plan import show_plan
 
         show_plan(graph, plans, whole=True)
         if isinstance(resolver, StandIn) and resolver.assumed:
@@ -111,9 +111,9 @@ def execute(
     command: str, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage], argv: list[str]
 ) -> int:
     """Run the missing stages under a view, then show the results or what went wrong."""
-    from w2s_cli.display import view
-    from w2s_cli.scheduler import Scheduler
-    from w2s_cli.show_plan import show_plan
+    from w2s_cli.commands.show_plan import show_plan
+    from w2s_cli.run.progress import view
+    from w2s_cli.run.scheduler import Scheduler
 
     _check_writable(store)
     config = graph.jobs[0].config
@@ -160,7 +160,7 @@ def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
 
 def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
     """Write the run's record and print the table."""
-    from w2s_cli.show_results import show_results
+    from w2s_cli.results.summary_table import show_results
 
     if not config["keep_weights"]:
         prune(store, trained(graph, plans))

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from w2s_cli.commands.records import input_keys, job_of, parse, parser, runs_of, stage_of, store_of
+from w2s_cli.results.records import input_keys, job_of, parse, parser, runs_of, stage_of, store_of
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store, folder_state
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.data.source import SplitFiles, format_of, split_names
+from w2s_cli.data.sources import SplitFiles, format_of, split_names
 from w2s_cli.errors import UserError
 from w2s_cli.hub import ANSWER_SECONDS, refusal, trouble
 

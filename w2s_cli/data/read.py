@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from w2s_cli.data.rows import Rows
-from w2s_cli.data.source import SplitFiles
+from w2s_cli.data.sources import SplitFiles
 from w2s_cli.errors import UserError
 
 FILE = "file"  # the field that says which of several text files a row stood in

@@ -10,15 +10,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from w2s_cli import kinds
-from w2s_cli.config import with_role
+from w2s_cli.config.schema import with_role
 from w2s_cli.data.pools import POOLS
-from w2s_cli.data.recipe import rows_params
+from w2s_cli.data.recipes import rows_params
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.graph import Graph, Job
-from w2s_cli.pipeline import labelled, trained
+from w2s_cli.pipeline import kinds, labelled, trained
+from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.method import stages_of
-from w2s_cli.resolve import Resolver, bind
+from w2s_cli.pipeline.resolve import Resolver, bind
 from w2s_cli.store.keys import canonical_json
 
 

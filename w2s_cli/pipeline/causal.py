@@ -7,8 +7,8 @@ network), the answer is left to it.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.architectures import encoder, has_next_token
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.training.models.architectures import encoder, has_next_token
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Builder

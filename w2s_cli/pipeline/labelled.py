@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.causal import need_causal
-from w2s_cli.resolve import flag
+from w2s_cli.pipeline.resolve import flag
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Builder

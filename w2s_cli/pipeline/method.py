@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.kinds import TRUTH
+from w2s_cli.pipeline.kinds import TRUTH
 
 Fields = dict[str, Any]
 LISTS = {

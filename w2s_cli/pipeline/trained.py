@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.kinds import TRUTH
 from w2s_cli.pipeline.causal import check_recipe, need_causal
+from w2s_cli.pipeline.kinds import TRUTH
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Builder

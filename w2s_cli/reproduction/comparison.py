@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.reproduction.experiment import Experiment
+from w2s_cli.results.table.entries import read_entries, said
+from w2s_cli.results.table.measures import FLAGS, Baselines, figure
+from w2s_cli.results.table.settings import Setting, settings
+from w2s_cli.results.text_table import bounds, number
 from w2s_cli.store.store import Store
-from w2s_cli.tables import bounds, number
-from w2s_cli.tabulate.entries import read_entries, said
-from w2s_cli.tabulate.measures import FLAGS, Baselines, figure
-from w2s_cli.tabulate.settings import Setting, settings
 
 JOIN = {"dataset": "data", "weak_model": "weak", "strong_model": "strong"}  # column of the figures → field of a result
 AT_MOST = "<="

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli import compose, pairs
+from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
-from w2s_cli.tabulate.entries import read_yaml
+from w2s_cli.results.table.entries import read_yaml
 
 SCALES = ("paper", "small", "demo")
 FIELDS = ("name", "title", "source", "runs", "scales", "names", "compare", "bands")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.graph import Graph
-from w2s_cli.plan import Planned
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.states import Planned
 from w2s_cli.reproduction.comparison import Row
 from w2s_cli.reproduction.experiment import Experiment
 from w2s_cli.store.files import read_json, write_json

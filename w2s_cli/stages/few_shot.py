@@ -26,12 +26,12 @@ from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.device import autocast, pick_device
-from w2s_cli.training.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
-from w2s_cli.training.models import quiet
-from w2s_cli.training.pretrained import base_folder, weights_format
+from w2s_cli.training.models.building import quiet
+from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
+from w2s_cli.training.models.opening import base_folder, weights_format
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.shards import in_shards
-from w2s_cli.training.supervision import Rows, probabilities, read_rows
+from w2s_cli.training.targets import Rows, probabilities, read_rows
 from w2s_cli.training.tokens import context_limit
 
 Heads = dict[int, list[int]]  # shots → token ids of that many examples

@@ -17,16 +17,16 @@ from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
-from w2s_cli.training import classifier, lora, probe, token_head
 from w2s_cli.training.batching import PADDED, Layout, batches_of_rows, epoch_order
-from w2s_cli.training.compiled import compile_layers
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models import quiet, save_model
-from w2s_cli.training.pretrained import base_folder, weights_format
+from w2s_cli.training.models import classifier, lora, probe, token_head
+from w2s_cli.training.models.building import quiet, save_model
+from w2s_cli.training.models.compiled import compile_layers
+from w2s_cli.training.models.opening import base_folder, weights_format
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.stopping import Keeper, keeper
-from w2s_cli.training.supervision import Rows, lesson, probabilities, read_rows
+from w2s_cli.training.targets import Rows, lesson, probabilities, read_rows
 from w2s_cli.training.tokens import TokenRows, context_limit, open_tokenizer
 
 

@@ -19,7 +19,7 @@ from w2s_cli.context import Context
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.read import read
 from w2s_cli.data.rows import Rows
-from w2s_cli.data.source import SplitFiles, format_of
+from w2s_cli.data.sources import SplitFiles, format_of
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import TOLERANCE, Floats
 from w2s_cli.statistics.predictions import write_labels

@@ -15,12 +15,12 @@ import torch
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
-from w2s_cli.training import next_token
 from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order
 from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models import fresh_language_model, quiet, save_model
+from w2s_cli.training.models.building import fresh_language_model, quiet, save_model
+from w2s_cli.training.objectives import next_token
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, fi
 from w2s_cli.data.labels import FEWEST, distinct_classes
 from w2s_cli.data.pools import pool_order, row_groups, row_ids
 from w2s_cli.data.read import read
-from w2s_cli.data.recipe import drift
+from w2s_cli.data.recipes import drift
 from w2s_cli.data.rows import Rows
-from w2s_cli.data.source import SplitFiles, fingerprint, local_files
+from w2s_cli.data.sources import SplitFiles, fingerprint, local_files
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
 

@@ -1,4 +1,4 @@
-"""theory: gain against misfit on synthetic tasks (Charikar et al. 2024; see w2s_cli.theory.misfit_gain), run for real.
+"""theory: gain against misfit on synthetic tasks (Charikar et al. 2024; see w2s_cli.statistics.misfit_gain), run for real.
 
 One line of the table per task, and metrics that say how far the tasks lie from the diagonal. Seconds on a CPU; NumPy alone.
 """
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.statistics.misfit_gain import Experiment, Point, point, representations
 from w2s_cli.store.faults import fault
-from w2s_cli.theory.misfit_gain import Experiment, Point, point, representations
 
 TOLERANCE = 0.01  # of the task's mean square
 ROUNDING = 1e-9  # of the exact equality

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.store import keys, publish
+from w2s_cli.store import keys
+from w2s_cli.store import publishing as publish
+from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, write_json
-from w2s_cli.store.locks import is_claimed
 
 
 class StoreError(Exception):

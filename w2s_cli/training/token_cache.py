@@ -21,7 +21,7 @@ import numpy as np
 
 from w2s_cli.context import Context
 from w2s_cli.store.files import digest, read_json, write_json
-from w2s_cli.training.supervision import Rows
+from w2s_cli.training.targets import Rows
 from w2s_cli.training.tokens import TokenRows, joined
 
 FOLDER = "tokens"  # of the outputs folder's .cache

@@ -15,7 +15,7 @@ import numpy as np
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.batching import Layout
-from w2s_cli.training.pretrained import open_part
+from w2s_cli.training.models.opening import open_part
 
 PAD = "<|pad|>"
 

@@ -16,10 +16,12 @@ import torch.nn.functional as F  # noqa: N812 - as torch's own documentation
 from torch import Tensor
 
 from scripts.benchmarks.programs.answer import cpu_seconds, main
-from w2s_cli.training import batching, classifier, packed
+from w2s_cli.training import batching
+from w2s_cli.training.attention import packed
+from w2s_cli.training.attention.rows import LAYOUT, Run, attention, runs
 from w2s_cli.training.device import pick_device
-from w2s_cli.training.models import quiet
-from w2s_cli.training.packed_attention import LAYOUT, Run, attention, runs
+from w2s_cli.training.models import classifier
+from w2s_cli.training.models.building import quiet
 
 ROUNDS = 3
 Forward = Callable[[Any, Tensor, Tensor], Tensor]  # model, ids [rows, tokens], mask → last tokens' states [rows, width]

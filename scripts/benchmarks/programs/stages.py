@@ -19,10 +19,11 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         import transformers  # noqa: F401
         from transformers import AutoModelForSequenceClassification  # noqa: F401 - what loading a model would import
 
-        from w2s_cli import worker
+        from w2s_cli.run import worker
         from w2s_cli.stages import evaluate, finetune, label, rows
-        from w2s_cli.store import publish
-        from w2s_cli.training import checkpoint, classifier
+        from w2s_cli.store import publishing as publish
+        from w2s_cli.training import checkpoint
+        from w2s_cli.training.models import classifier
     events: list[dict[str, Any]] = []
     run = worker.Worker(events.append)
     for module, function, name in (

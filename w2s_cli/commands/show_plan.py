@@ -1,0 +1,108 @@
+"""The plan as people see it: every stage with what it got, its key, and whether it has to run."""
+
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.results.text_table import print_table
+
+SHORT = 40  # more stages than this are counted before a run, and listed only by `w2s plan`
+
+
+def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
+    """Print the table of stages, what the rows can show, and warnings."""
+    rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
+    to_run = sum(plan.to_run for plan in plans.values())
+    shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
+    total = f"{len(plans)} stages{shared}, {to_run} to run, {len(plans) - to_run} cached"
+    print_table(rows, notes=[total, *notes(graph, plans)])
+    print(flush=True)
+
+
+def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
+    """A row for every stage."""
+    several = len(graph.jobs) > 1
+    rows = [["stage", "kind", "what", "key", "state", "why"]]
+    for key, stage in graph.stages.items():
+        if key in plans:
+            plan = plans[key]
+            word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
+            seed = f" s{stage.about['seed']}" if several and "seed" in stage.about else ""
+            rows.append([stage.name + seed, stage.kind, what(stage), key, word, plan.why])
+    return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
+
+
+def counts(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
+    """A row for every stage name: how many there are, and how many have to run."""
+    found: dict[tuple[str, str], list[bool]] = {}
+    for key, plan in plans.items():
+        stage = graph.stages[key]
+        found.setdefault((stage.name, stage.kind), []).append(plan.to_run)
+    return [
+        ["stage", "kind", "stages", "to run"],
+        *([*name, str(len(run)), str(sum(run))] for name, run in found.items()),
+    ]
+
+
+def what(stage: Stage) -> str:
+    """One stage's settings in a line."""
+    about = stage.about
+    words = [str(about[name]) for name in ("model", "data", "rows") if about.get(name) is not None]
+    if about.get("revision"):
+        words[0] += f"@{about['revision'][:7]}"
+    if about.get("limit"):
+        words.append(f"≤ {about['limit']}")
+    if "lr" in about:
+        guess = " (a guess)" if about.get("lr_source") == "guess" else ""
+        words.append(f"lr {about['lr']:g}{guess}")
+    if "loss" in about:
+        words.append(f"{about['loss']} on {about['labels']}")  # the truth, or a stage
+    if about.get("mode") not in (None, "full"):
+        words.append(str(about["mode"]))
+    if "rule" in about:
+        of = f"{about['supervisors']} supervisors" if "supervisors" in about else about["labels"]
+        words.append(f"{about['rule']} of {of}")
+    if "shots" in about:
+        words.append(f"{about['shots']} shots")
+    return " ".join(words)
+
+
+def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
+    """Warnings of the data sets, and of edited code."""
+    found = []
+    for job in graph.jobs:
+        warning = job.config["data"]["warning"]
+        if warning:
+            found.append(f"Caution: data set {job.config['data']['name']}: {' '.join(warning.split())}")
+    found += power(graph, plans)
+    drifted = sorted({graph.stages[key].kind for key, plan in plans.items() if plan.word == "drift"})
+    if drifted:
+        found.append(
+            f"Caution: the code of {', '.join(drifted)} has changed since these results were made (drift); --force STAGE redoes one."
+        )
+    return list(dict.fromkeys(found))
+
+
+def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
+    """The smallest difference in accuracy that the planned test rows and seeds can show."""
+    from w2s_cli.statistics.planning import minimum_detectable
+
+    if not any(stage.kind == "evaluate" for stage in graph.stages.values()):
+        return []
+    seeds = max((len(jobs) for jobs, _, _ in graph.summaries), default=1)
+    sizes: list[int] = []
+    for key, plan in plans.items():
+        about = graph.stages[key].about
+        if graph.stages[key].kind == "rows" and about["rows"] == "test":
+            counted = plan.state.metrics.get("rows")
+            known = [counted] if counted else [size for size in (about["limit"], about["expected"]) if size]
+            if not known:
+                return []
+            sizes.append(min(known))
+    if not sizes:
+        return []
+    rows = min(sizes)
+    shown = minimum_detectable(rows, seeds)
+    plural = f"{seeds} seeds" if seeds > 1 else "one seed"
+    return [
+        f"{rows:,} test rows and {plural} can show a difference of {shown['accuracy_difference']:.3f} in accuracy "
+        f"(80 % power, 95 % confidence, noise of {shown['noise']})"
+    ]

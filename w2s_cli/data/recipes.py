@@ -1,0 +1,173 @@
+"""What determines the rows of a pool: the identity of a `rows` stage, made from a data set's YAML at planning time.
+
+* Only what determines this pool's rows is in its params. Another pool's limit is not; of the fractions, only the interval that
+  they leave to this pool. The side on which long texts are cut belongs to the models that read them.
+* Everything that can be refused without opening the data is refused here, before anything runs.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.data.form import template_fields
+from w2s_cli.data.labels import FEWEST, MOST
+from w2s_cli.data.pools import POOLS, shares
+from w2s_cli.data.sources import FORMATS
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.store.keys import ast_hash
+
+SPLITS = ("train", "test")
+DRIFT = 0.02  # by which a base rate may differ from the recipe's …
+CHANCE_ERRORS = 3  # … beyond so many standard errors
+DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "id", "classes", "balanced")
+
+
+def rows_params(
+    data: Mapping[str, Any], *, pool: str, source: Mapping[str, Any], transform_file: Path | None = None
+) -> dict[str, Any]:
+    """The params of the `rows` stage of one pool.
+
+    Args:
+        data: the data set's configuration.
+        pool: one of POOLS.
+        source: {hub, config, revision} or {sha256}.
+        transform_file: the Python file of `data.transform`.
+
+    Raises:
+        UserError: a configuration that cannot be meant.
+    """
+    check_recipe(data)
+    if pool not in POOLS:
+        raise UserError(f'data: unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
+    own_test = bool(data["splits"].get("test"))
+    from_test = own_test and pool == "test"
+    share = None if from_test else shares(data["pools"], own_test=own_test)[pool]
+    if share is not None and share[0] == share[1]:
+        listed = ", ".join(f"{name}={value:g}" for name, value in data["pools"].items() if value)
+        raise UserError(
+            f'data set "{data["name"]}": the pool {pool} gets no rows (data.pools: {listed or "nothing"}). Give it a share of the '
+            f"training split, for example data.pools.{pool}=0.1, and the others no more than the rest."
+        )
+    return {
+        "dataset": {
+            **{field: data[field] for field in DATASET_FIELDS},
+            "options": dict(data["options"]),
+            "group": list(data["group"]),
+        },
+        "source": dict(source),
+        "splits": {role: data["splits"].get(role) for role in SPLITS},
+        "second": data["second"],
+        "pool": pool,
+        "split": "test" if from_test else "train",
+        "share": list(share) if share is not None else None,
+        "limit": data["limits"].get(pool),
+        "seed": data["seed"],
+        "code": ast_hash(transform_file) if transform_file else None,
+    }
+
+
+def check_recipe(data: Mapping[str, Any]) -> None:
+    """Refuse what no source could make good.
+
+    Raises:
+        UserError: says which field, and what it may be.
+    """
+    where = f'data set "{data["name"]}"'
+    if bool(data["text"]) == bool(data["template"]):
+        raise UserError(f"{where}: give either data.text=COLUMN or data.template, a format string over the columns.")
+    if data["template"] and not template_fields(data["template"]):
+        raise UserError(f'{where}: data.template "{data["template"]}" names no column; write it as {{column}}.')
+    if data["second"] is not None and not template_fields(data["second"], "data.second"):
+        raise UserError(f'{where}: data.second "{data["second"]}" names no column; write it as {{column}}.')
+    if not data["label"] and not data["transform"]:
+        raise UserError(f"{where}: which column is the label? data.label=COLUMN")
+    if data["format"] is not None and data["format"] not in FORMATS:
+        raise UserError(f"{where}: data.format={data['format']}.{did_you_mean(data['format'], FORMATS)}")
+    _check_names(where, "data.splits", data["splits"], SPLITS)
+    if not data["splits"].get("train"):
+        raise UserError(f"{where}: data.splits.train is missing; name the split that the training rows are in.")
+    if data["splits"]["train"] == data["splits"].get("test"):
+        raise UserError(
+            f"{where}: train and test are the same split; data.splits.test=null takes the test rows out of it, apart from the others."
+        )
+    _check_classes(where, data["classes"], data["transform"], data["label"])
+    if data["second"] and data["classes"] and len(data["classes"]) != FEWEST:
+        raise UserError(
+            f"{where}: pairs (data.second) have two classes, the first or the second is better; data.classes={list(data['classes'])}."
+        )
+    _check_pools(where, data["pools"], own_test=bool(data["splits"].get("test")))
+    _check_limits(where, data)
+
+
+def _check_classes(where: str, classes: Any, transform: str | None, label: str | None) -> None:
+    if classes is None:
+        if transform and not label:
+            raise UserError(
+                f"{where}: the transform {transform} draws the labels; name the classes with data.classes=[…,…]."
+            )
+        return
+    if not FEWEST <= len(classes) <= MOST or len(set(classes)) < len(classes):
+        raise UserError(
+            f"{where}: data.classes={list(classes)}: w2s classifies into {FEWEST} to {MOST} classes of different names."
+        )
+
+
+def _check_pools(where: str, pools: Mapping[str, float], *, own_test: bool) -> None:
+    _check_names(where, "data.pools", pools, POOLS)
+    used = {name: value for name, value in pools.items() if not (own_test and name == "test")}
+    if any(value < 0 for value in used.values()) or sum(used.values()) > 1 + 1e-9:
+        listed = ", ".join(f"{name}={value:g}" for name, value in used.items())
+        raise UserError(f"{where}: data.pools are shares of the training split and must add up to at most 1: {listed}.")
+
+
+def _check_limits(where: str, data: Mapping[str, Any]) -> None:
+    _check_names(where, "data.limits", data["limits"], POOLS)
+    fewest = len(data["classes"] or ()) if data["balanced"] else 1
+    for pool, limit in data["limits"].items():
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < max(fewest, 1)):
+            raise UserError(
+                f"{where}: data.limits.{pool}={limit}: a number of rows from {max(fewest, 1)} up, or null for all."
+            )
+
+
+def _check_names(where: str, field: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            raise UserError(f'{where}: {field} has no "{name}".{did_you_mean(name, known)}')
+
+
+def drift(
+    expected: Mapping[str, Any] | None,
+    *,
+    split: str,
+    found_rows: int,
+    base_rate: float | None = None,
+    looked_at: int = 0,
+) -> list[str]:
+    """What differs from the data set as it was when its recipe was written, in words.
+
+    Args:
+        expected: {train, test: rows of the splits; base_rate: share of class 1, one number or {train, test}}; what is missing is not known.
+        split: train or test.
+        found_rows: rows of the split.
+        base_rate: share of class 1 among the rows that were looked at, before balancing; null: not looked at.
+        looked_at: how many these are: few rows may differ by chance.
+    """
+    known = expected or {}
+    found = []
+    if known.get(split) not in (None, found_rows):
+        found.append(
+            f"the {split} split has {found_rows:,} rows; the recipe was written for {known[split]:,}: "
+            "is it another version of the data?"
+        )
+    rate = known.get("base_rate")
+    wanted = rate.get(split) if isinstance(rate, Mapping) else rate
+    if wanted is not None and base_rate is not None and looked_at:
+        chance = CHANCE_ERRORS * math.sqrt(wanted * (1 - wanted) / looked_at)
+        if abs(base_rate - wanted) > DRIFT + chance:
+            found.append(
+                f"{base_rate:.1%} of the usable {split} rows are of class 1; the recipe was written for {wanted:.1%}: "
+                "is it another version of the data, or another label column?"
+            )
+    return found

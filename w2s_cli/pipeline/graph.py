@@ -1,0 +1,84 @@
+"""Stages and what depends on what, as data: the same for one run, several seeds, and a sweep.
+
+A stage that several configurations share has one key, and is in the graph once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from w2s_cli.pipeline import kinds
+from w2s_cli.store import keys
+from w2s_cli.store.files import safe_name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the graph."""
+
+    name: str
+    identity: dict[str, Any]
+    key: str
+    slug: str
+    execution: dict[str, Any]  # what the worker needs beside the identity; not hashed
+    about: dict[str, Any]  # what the plan shows: model, rows, lr, …
+
+    @property
+    def kind(self) -> str:
+        return str(self.identity["kind"])
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Edge → key, or list of keys."""
+        return dict(self.identity["inputs"])
+
+    def upstream(self) -> list[str]:
+        """Keys of all inputs."""
+        return [key for value in self.inputs.values() for key in (value if isinstance(value, list) else [value])]
+
+
+@dataclass
+class Job:
+    """One configuration and the keys of its stages."""
+
+    config: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)  # stage name → key
+
+
+@dataclass
+class Graph:
+    """The union graph of one command."""
+
+    stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before what reads them
+    jobs: list[Job] = field(default_factory=list)
+    summaries: list[tuple[list[Job], str, str]] = field(default_factory=list)  # jobs of all seeds, evaluate stage, key
+    asked: int = 0  # stages before sharing
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        slug: str,
+        execution: dict[str, Any],
+        about: dict[str, Any],
+    ) -> str:
+        """Add a stage unless it is there already; returns its key."""
+        ident = keys.identity(kind, kinds.find(kind, name).version, kinds.identity_params(kind, params), inputs)
+        key = keys.stage_key(ident)
+        self.asked += 1
+        if key not in self.stages:
+            self.stages[key] = Stage(name, ident, key, safe_name(slug), execution, about)
+        return key
+
+    def upstream_closure(self, targets: Sequence[str]) -> set[str]:
+        """The targets and everything they depend on."""
+        found: set[str] = set()
+        waiting = list(targets)
+        while waiting:
+            key = waiting.pop()
+            if key not in found:
+                found.add(key)
+                waiting.extend(self.stages[key].upstream())
+        return found

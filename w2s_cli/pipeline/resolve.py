@@ -1,0 +1,197 @@
+"""From names to bytes: which commit of a hub repository, which content of a local folder, which code of a loss.
+
+* A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
+  a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
+* A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
+* Losses, rules and transforms are known by their code's syntax tree (see `named_code.py` for where they are found).
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
+from w2s_cli.paths import PACKAGE, corpus_files, locate
+from w2s_cli.pipeline.check_rules import check_arguments
+from w2s_cli.plugins import find_code
+from w2s_cli.store.files import read_json, sha256_file, write_json
+from w2s_cli.store.keys import ast_hash, canonical_json
+from w2s_cli.store.store import Store, StoreError, unwritable
+from w2s_cli.training.models.architectures import Tables, tables
+
+MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
+
+
+class Resolver:
+    """Identities of models, data and code, each looked up once per command."""
+
+    def __init__(self, store: Store, folders: Sequence[Path] = ()) -> None:
+        self.store = store
+        self.folders = list(folders)
+        self._known: dict[str, Any] = {}
+
+    def model(self, model: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """(identity, local path or None) of a model's configuration."""
+        if model.get("path"):
+            path = locate(model["path"])
+            return self._once(f"folder:{path}", lambda: {"sha256": self._folder_hash(path, model["name"])}), str(path)
+        if not model.get("id"):
+            raise UserError(
+                f'model "{model["name"]}" has neither id (a hub repository) nor path (a local folder): '
+                "give the folder, weak.path=DIR or strong.path=DIR."
+            )
+        return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
+
+    def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A model's config.json, for what must be known of it before it is loaded; None where the hub cannot be asked for it."""
+        identity, path = self.model(model)
+        if path is not None:
+            return _config_json(Path(path) / "config.json")
+        repo, commit = identity["id"], identity["revision"]
+        try:
+            found = self._once(
+                f"config:{repo}@{commit}",
+                lambda: cached_config(repo, commit) or self.ask(lambda: hub_config(repo, commit)),
+            )
+        except UnreachableError:
+            return None
+        return _config_json(Path(found))
+
+    def causal_tables(self) -> Tables | None:
+        """Which architectures are causal, as far as it can be known without importing transformers."""
+        known: Tables | None = self._once("tables", tables)
+        return known
+
+    def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """(identity of the source, local path or None) of a data configuration."""
+        if data.get("path"):
+            from w2s_cli.data.sources import fingerprint
+
+            path = locate(data["path"])
+            known = f"data:{path}:{canonical_json(data['splits'])}"
+            return self._once(
+                known, lambda: {"sha256": fingerprint(path, data["splits"], cache=self.store.digests)}
+            ), str(path)
+        if not data.get("hub"):
+            raise UserError(
+                f'data set "{data["name"]}" has neither hub (a hub id) nor path (a local file or folder): data.path=FILE'
+            )
+        commit = self.commit("dataset", data["hub"], data["revision"])
+        return {"hub": data["hub"], "config": data["hub_config"], "revision": commit}, None
+
+    def file(self, path: str, what: str) -> tuple[str, str]:
+        """(sha256, absolute path) of one file."""
+        found = locate(path)
+        if not found.is_file():
+            raise UserError(f"{what}: there is no file {found}.")
+        return self._once(f"file:{found}", lambda: sha256_file(found, self.store.digests)), str(found)
+
+    def corpus(self, path: str) -> tuple[str, str]:
+        """(sha256, absolute path) of a corpus: one file, or the text files of a folder in the order of their names."""
+        found = locate(path)
+        if not found.is_dir():
+            return self.file(path, "pretrain.corpus.path")
+        digests = [sha256_file(p, self.store.digests) for p in corpus_files(found)]
+        return hashlib.sha256(canonical_json(digests).encode()).hexdigest(), str(found)
+
+    def commit(self, repo_type: str, repo: str, revision: str) -> str:
+        """The commit that `revision` of a hub repository means in this outputs folder."""
+        if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
+            return revision
+        record = self.store.cache / "revisions.json"
+        name = f"{repo_type}:{repo}@{revision}"
+        known = read_json(record) or {}
+        if name not in known:
+            known[name] = cached_commit(repo_type, repo, revision) or self.ask(
+                lambda: hub_commit(repo_type, repo, revision)
+            )
+            try:
+                record.parent.mkdir(parents=True, exist_ok=True)
+                write_json(record, known)
+            except OSError as error:
+                raise StoreError(unwritable(self.store.root, error)) from error
+        return str(known[name])
+
+    def ask(self, question: Callable[[], str]) -> str:
+        """What the hub answers; every question goes through here, so that a plan can do without."""
+        return question()
+
+    def code(self, folder: str, name: str) -> Path:
+        """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""
+        return find_code(folder, name, self.folders)
+
+    def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
+        path = self.code(folder, str(rule["name"]))
+        args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
+        if path.is_relative_to(PACKAGE):
+            check_arguments(folder, rule["name"], args)
+        return {"name": rule["name"], "args": args, "code": ast_hash(path)}
+
+    def _once(self, name: str, find: Any) -> Any:
+        if name not in self._known:
+            self._known[name] = find()
+        return self._known[name]
+
+    def _folder_hash(self, path: Path, name: str) -> str:
+        if not path.is_dir():
+            raise UserError(f'model "{name}": there is no folder {path}.')
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f'model "{name}": {path} has no config.json; it must be a folder written by save_pretrained.'
+            )
+        files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
+        listed = {p.name: sha256_file(p, self.store.digests) for p in files}
+        return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
+
+
+def _config_json(path: Path) -> dict[str, Any]:
+    """The fields of a config.json; of a damaged one none, which the stage that loads it will refuse."""
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}
+
+
+def flag(path: Path, name: str) -> bool:
+    """Whether a Python file says `NAME = True` at its top level; read from the syntax tree, so that planning imports nothing."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return any(
+        isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is True
+        for node in tree.body
+    )
+
+
+def bind(path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str]) -> dict[str, Any]:
+    """All keyword arguments of function `name` in a Python file with their values: `args` over its defaults.
+
+    Read from the syntax tree, so that planning does not import torch. `given` are filled in by the caller at run time.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from error
+    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+    if found is None:
+        raise UserError(f"{path} defines no function {name}(…).")
+    bound: dict[str, Any] = {}
+    for argument, default in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True):
+        if argument.arg in given:
+            continue
+        if argument.arg in args:
+            value = args[argument.arg]
+        elif default is None:
+            raise UserError(f"{name}: the argument {argument.arg} has no value; give it in the YAML under args.")
+        else:
+            value = ast.literal_eval(default)
+        annotation = ast.unparse(argument.annotation) if argument.annotation else ""
+        as_float = annotation.startswith("float") and isinstance(value, int) and not isinstance(value, bool)
+        bound[argument.arg] = float(value) if as_float else value
+    for argument_name in args:
+        if argument_name not in bound:
+            raise UserError(f'{name} has no argument "{argument_name}".{did_you_mean(argument_name, bound)}')
+    return bound

@@ -1,0 +1,76 @@
+"""What a command has to do: the state of every stage of its graph, and why.
+
+* A stage is made if it is asked for and not done, if a stage that is to be made reads it, or if what is there is damaged or outdated.
+* A finished stage that nobody is about to read is left alone, even if its inputs are gone.
+* `outdated`: an input has another digest than the one this result was made from. `drift`: the code was edited without raising the
+  version; said, not redone. `pruned` weights are made again only for a stage that needs them.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.provenance import fingerprints
+from w2s_cli.store.claims import owner
+from w2s_cli.store.store import State, Store
+
+
+@dataclass
+class Planned:
+    """One stage of a plan."""
+
+    state: State
+    word: str  # the state's word, or outdated | drift
+    why: str
+    to_run: bool = False
+
+
+def survey(graph: Graph, store: Store, targets: Collection[str], *, force: Collection[str] = ()) -> dict[str, Planned]:
+    """key → what is there and whether it has to be made, for the targets and all they depend on."""
+    wanted = graph.upstream_closure(list(targets))
+    order = [stage for key, stage in graph.stages.items() if key in wanted]
+    code = fingerprints({stage.kind for stage in order}, store.cache / "code.json")
+    plans: dict[str, Planned] = {}
+    for stage in order:
+        plans[stage.key] = look(stage, store, plans, code)
+    for key in force:
+        plans[key].to_run, plans[key].why = True, "forced"
+    for stage in reversed(order):
+        plan = plans[stage.key]
+        if plan.word in ("damaged", "outdated") or (stage.key in targets and not plan.state.digest):
+            plan.to_run = True
+        if plan.to_run:
+            for key in stage.upstream():
+                above = plans[key]
+                if not above.state.digest:
+                    above.to_run = True
+                elif above.state.pruned and not above.to_run:
+                    above.to_run, above.why = True, f"its weights were removed and {stage.name} needs them"
+    return plans
+
+
+def look(stage: Stage, store: Store, above: dict[str, Planned], code: dict[str, str]) -> Planned:
+    """One stage's state, compared with its inputs and with the code."""
+    folder = store.folder(stage.key)
+    if folder is None:
+        return Planned(State("missing"), "missing", "")
+    store.compare(folder, stage.identity)
+    state = store.state(stage.key)
+    if state.word == "running":
+        return Planned(state, "running", f"{owner(folder)} works on it")
+    if state.word != "done":
+        return Planned(state, state.word, state.detail)
+    recorded = state.record.get("inputs", {})
+    for key in stage.upstream():
+        now = above[key].state.digest if key in above else None
+        if now is not None and recorded.get(key) not in (None, now):
+            return Planned(state, "outdated", f"its input {above_name(key, store)} was made again with another result")
+    if state.record.get("code") not in (None, code[stage.kind]):
+        return Planned(state, "drift", "the code of this stage kind has changed since; w2s train --force redoes it")
+    return Planned(state, "done", "weights removed" if state.pruned else "")
+
+
+def above_name(key: str, store: Store) -> str:
+    """The folder name of a stage, for messages."""
+    folder = store.folder(key)
+    return folder.name if folder else key

@@ -1,0 +1,190 @@
+"""Bars of weak supervisor, student and ceiling, a few settings side by side, with PGR.
+
+* The share of the largest class, what a model without knowledge gets, is a dashed line, and its label stands beside the axes, where
+  it covers nothing. Bars stand on the floor of the axis, which is below that line and below every interval: a value under the line
+  is a short bar, never one that hangs.
+* A PGR without an interval is shown as a dash, as in the tables: its gap may be nothing.
+"""
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
+from w2s_cli.results.text_table import number, pgr_bounds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GROUPS_IN_A_COLUMN = 3
+LEAST_MARGIN = 0.01  # of accuracy, below and above what is drawn
+
+
+def bars(runs: Mapping[str, Mapping[str, Any]], title: str = "", inches: float | None = None) -> "Figure":
+    """The figure, in matplotlib's present settings; without `inches` it is as wide as the groups need."""
+    inches = inches or (COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES)
+    figure = new_figure(inches, 2.3)
+    axes = figure.add_subplot()
+    _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
+    if len(runs) == 1:
+        _single(axes, next(iter(runs.values())), inches)
+    else:
+        _groups(axes, runs, int((inches - 0.8) / len(runs) * LETTERS_PER_INCH))
+    return figure
+
+
+def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """Title, accuracy axis and its limits."""
+    levels = [
+        level
+        for metrics in runs.values()
+        for role in COLOURS
+        if role in metrics
+        for level in (metrics["majority"], *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
+    ]
+    low, high = min(levels), max(levels)
+    margin = max(0.12 * (high - low), LEAST_MARGIN)
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_ylabel("test accuracy")
+    axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend there
+
+
+def _chance(axes: "Axes", left: float, right: float, level: float) -> None:
+    """The line of what a model without knowledge gets, between `left` and `right`."""
+    axes.plot([left, right], [level, level], color="0.35", linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
+
+
+def _chance_label(axes: "Axes", level: float) -> None:
+    """The name of that line, right of the axes."""
+    axes.annotate(
+        f"largest\nclass\n{level:.2f}",
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 0),
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        color="0.35",
+        fontsize=7,
+    )
+
+
+def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any]) -> None:
+    """One bar from the floor of the axis, its interval, and a dot for each seed."""
+    block, floor = metrics[role], axes.get_ylim()[0]
+    level, (low, high) = block["accuracy"], block["interval"]
+    axes.bar(x, level - floor, width, bottom=floor, color=COLOURS[role], label=role, linewidth=0)
+    axes.errorbar(
+        x,
+        level,
+        yerr=[[max(level - low, 0)], [max(high - level, 0)]],
+        color="0.1",
+        linewidth=0.9,
+        capsize=2,
+        zorder=4,
+    )
+    seeds = block["per_seed"]["accuracy"]
+    if len(seeds) > 1:
+        spread = [x - width * (0.4 - 0.3 * i / (len(seeds) - 1)) for i in range(len(seeds))]  # left of the interval
+        axes.scatter(spread, seeds, s=4, color="white", edgecolor="0.1", linewidth=0.4, zorder=5)
+
+
+def _single(axes: "Axes", metrics: Mapping[str, Any], inches: float) -> None:
+    """One run: a bar per role with its figure, and the gap beside them with the recovered part filled."""
+    roles = [role for role in COLOURS if role in metrics]
+    for x, role in enumerate(roles):
+        _bar(axes, x, 0.62, role, metrics)
+    names = {"weak": "weak\nsupervisor", "student": "strong\nstudent", "ceiling": "strong\nceiling"}
+    axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
+    right = len(roles) - 0.5
+    if "pgr" in metrics:
+        right = _room(len(roles) - 0.3, max(map(len, _pgr(metrics["pgr"]))), inches)
+        _gap(axes, len(roles) - 0.3, metrics)
+    axes.set_xlim(-0.5, right)
+    _chance(axes, -0.5, right, metrics["majority"])
+    _chance_label(axes, metrics["majority"])
+
+
+def _room(x: float, letters: int, inches: float) -> float:
+    """Where the axis ends, so that so many letters beside `x` end before it: the largest class is named there."""
+    text, width = 0.058 * letters + 0.12, inches - 0.95  # inches, without the labels left and right of the axes
+    return max(x + 1.15, (0.5 * text + x * width) / (width - text))
+
+
+def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
+    """The gap from weak to ceiling as a vertical scale, the student's level on it, and PGR."""
+    weak, student, ceiling = (metrics[role]["accuracy"] for role in COLOURS)
+    for position, (role, level) in enumerate(zip(COLOURS, (weak, student, ceiling), strict=True)):
+        axes.plot([position + 0.31, x], [level, level], color=COLOURS[role], linewidth=0.7, linestyle=":", zorder=0)
+    axes.plot([x, x], [weak, ceiling], color="0.8", linewidth=3, solid_capstyle="butt")
+    pgr = metrics["pgr"]
+    if pgr["interval"]:
+        axes.plot([x, x], [weak, student], color=COLOURS["student"], linewidth=3, solid_capstyle="butt")
+    value, interval = _pgr(pgr)
+    paper = {"facecolor": "white", "linewidth": 0, "pad": 0.6}  # the dashed line ends at the text
+    axes.annotate(
+        value,
+        (x, (weak + ceiling) / 2),
+        xytext=(5, 1),
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        fontweight="bold",
+        bbox=paper,
+        zorder=4,
+    )
+    axes.annotate(
+        interval,
+        (x, (weak + ceiling) / 2),
+        xytext=(5, -1),
+        textcoords="offset points",
+        ha="left",
+        va="top",
+        fontsize=7,
+        bbox=paper,
+        zorder=4,
+    )
+
+
+def _pgr(pgr: Mapping[str, Any]) -> tuple[str, str]:
+    """PGR and its interval, as they are written in a figure."""
+    if not pgr["interval"]:
+        return "PGR –", "(unbounded)"
+    return f"PGR {number(pgr['value'], 2)}", pgr_bounds(pgr)
+
+
+def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -> None:
+    """Several runs: a group of bars each, PGR under its name, which is broken after so many letters."""
+    names = []
+    levels = {round(metrics["majority"], 2) for metrics in runs.values()}
+    for group, (name, metrics) in enumerate(runs.items()):
+        for place, role in enumerate(COLOURS):
+            if role in metrics:
+                _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
+        said = [textwrap.fill(name, letters), *(_pgr(metrics["pgr"]) if "pgr" in metrics else ())]
+        if len(levels) > 1:
+            said.append(f"largest class {metrics['majority']:.2f}")
+            _chance(axes, group - 0.5, group + 0.5, metrics["majority"])
+        names.append("\n".join(said))
+    if len(levels) == 1:
+        level = next(iter(runs.values()))["majority"]
+        _chance(axes, -0.5, len(runs) - 0.5, level)
+        _chance_label(axes, level)
+    axes.set_xticks(range(len(runs)), names)
+    axes.set_xlim(-0.5, len(runs) - 0.5)
+    handles, labels = axes.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        shown.values(),
+        shown,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=3,
+        frameon=False,
+        handlelength=0.9,
+        handleheight=0.9,
+        columnspacing=1,
+        borderaxespad=0.2,
+        fontsize=7,
+    )

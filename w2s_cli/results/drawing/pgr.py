@@ -1,0 +1,81 @@
+"""PGR in figures: the value that the tables have, the median over several evaluations, and the axis.
+
+* None where the gap may be nothing. Medians follow the rule of the paper's notebook (openai/weak-to-strong): pairs whose ceiling is not
+  above the weak supervisor, and a model paired with itself, are dropped.
+* The axis spans 0 to 1 and what lies around; a PGR of −40, over a gap of almost nothing, must not press the others flat. What the axis
+  leaves out has an arrow at its edge (a small one for the end of an interval) and is counted in words by the figure.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.results.drawing.material import Entry
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEAST, MOST = (-0.1, 1.1), (-1.0, 2.0)
+Shown = tuple[float | None, Sequence[float] | None]  # PGR and its interval
+
+
+def shown_pgr(entries: Sequence[Entry]) -> Shown:
+    """PGR of one evaluation with its interval, or the median of several, without."""
+    if len(entries) != 1:
+        return median_pgr(entries), None
+    pgr: dict[str, Any] | None = entries[0]["metrics"].get("pgr")
+    return (pgr["value"], pgr["interval"]) if pgr and pgr["interval"] else (None, None)
+
+
+def median_pgr(entries: Sequence[Entry]) -> float | None:
+    """Median PGR of several evaluations; None where nothing is left."""
+    from w2s_cli.statistics.figures import median_recovered
+
+    roles = ("weak", "student", "ceiling")
+    pairs = [
+        {"weak_model": e["weak"], "strong_model": e["strong"], **{r: e["metrics"][r]["accuracy"] for r in roles}}
+        for e in entries
+        if all(role in e["metrics"] for role in roles)
+    ]
+    value: float | None = median_recovered(pairs)["median"]
+    return value
+
+
+def window(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of the axis; intervals are cut there."""
+    low, high = min([0.0, *values]), max([1.0, *values])
+    margin = 0.08 * (min(high, MOST[1]) - max(low, MOST[0]))
+    return max(min(LEAST[0], low - margin), MOST[0]), min(max(LEAST[1], high + margin), MOST[1])
+
+
+def left_out(absent: int, shown: Sequence[Shown]) -> str:
+    """What the axis does not show, in words; '' where it shows everything."""
+    values = [value for value, _ in shown if value is not None]
+    low, high = window(values)
+    beyond = sum(not low <= value <= high for value in values)
+    cut = sum(
+        value is not None and low <= value <= high and bool(beyond_of(bounds, low, high)) for value, bounds in shown
+    )
+    words = [f"{absent} of {absent + len(values)} have no gap beyond its noise"] if absent else []
+    words += [f"{beyond} beyond the axis (arrows)"] if beyond else []
+    words += [f"{cut} interval{'s' if cut > 1 else ''} cut (small arrows)"] if cut else []
+    return ", ".join(words)
+
+
+def beyond_of(bounds: Sequence[float] | None, low: float, high: float) -> list[float]:
+    """The edges of the axis that an interval passes."""
+    if bounds is None:
+        return []
+    return [*([low] if bounds[0] < low else []), *([high] if bounds[1] > high else [])]
+
+
+def arrows(axes: "Axes", place: float, shown: Shown, colour: str, *, across: bool = False) -> None:
+    """Arrows at the edges of the axis (`across`: the x axis) where a value or the end of its interval lies beyond it."""
+    value, bounds = shown
+    if value is None:
+        return
+    low, high = axes.get_xlim() if across else axes.get_ylim()
+    outside = beyond_of((value, value), low, high)
+    for edge in outside or beyond_of(bounds, low, high):
+        marker = ("<" if across else "v") if edge == low else (">" if across else "^")
+        x, y = (edge, place) if across else (place, edge)
+        axes.plot([x], [y], marker=marker, markersize=5 if outside else 3, color=colour, clip_on=False, zorder=6)

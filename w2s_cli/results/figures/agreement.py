@@ -1,0 +1,50 @@
+"""agreement: how often the student says what its supervisor says, where that is right and where it is wrong (Burns et al. 2023, fig. 8).
+
+A student that agrees as often with wrong labels as with right ones imitates; one that disagrees with the wrong ones generalises. On
+test rows, with the intervals of the metrics.
+"""
+
+from typing import TYPE_CHECKING
+
+from w2s_cli.results.drawing.material import Material, NoDataError, group_names, heading
+from w2s_cli.results.drawing.rows import Series, dots, fitting, height
+from w2s_cli.results.drawing.style import COLUMN_INCHES, legend_above, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PARTS = {
+    "when_weak_right": ("where it is right", "#0072B2", "o"),
+    "when_weak_wrong": ("where it is wrong", "#D55E00", "D"),
+}
+
+
+def agreement(material: Material, inches: float | None = None) -> "Figure":
+    """The figure; NoDataError without a supervisor's own predictions of the test rows."""
+    entries = [e for e in material.entries if "agreement" in e["metrics"]]
+    if not entries:
+        raise NoDataError(
+            "the run has no predictions of both supervisor and student on the test rows: no agreement to draw"
+        )
+    inches = inches or COLUMN_INCHES
+    names = group_names(entries) if len(entries) > 1 else ["student"]
+    shown = entries[: fitting(names, len(PARTS), inches)]
+    names = names[: len(shown)]
+    figure = new_figure(inches, height(names, len(PARTS), inches) + 1.0)
+    axes = figure.add_subplot()
+    series = [
+        Series(
+            label,
+            colour,
+            marker,
+            [e["metrics"]["agreement"][part]["value"] for e in shown],
+            [e["metrics"]["agreement"][part]["interval"] for e in shown],
+            hollow=part == "when_weak_wrong",
+        )
+        for part, (label, colour, marker) in PARTS.items()
+    ]
+    handles = dots(axes, names, series, inches)
+    axes.set_xlabel("agreement with the supervisor")
+    cut = f"; the first {len(shown)} of {len(entries)} settings" if len(shown) < len(entries) else ""
+    legend_above(figure, handles, 2, heading(entries) + cut)
+    return figure

@@ -1,0 +1,166 @@
+"""calibration: reliability of each role's predictions on the test rows, with the number of rows in each bin, and ECE.
+
+* The bins are those of the metrics' ECE (15 of equal width, of the predicted class's probability), and so is the ECE in the legend.
+* The seeds of a setting are pooled. At most six settings, a pair of axes each.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.results.drawing.material import Entry, Material, NoDataError, group_names, heading
+from w2s_cli.results.drawing.style import (
+    COLOURS,
+    COLUMN_INCHES,
+    MARKERS,
+    NAMES,
+    PAGE_INCHES,
+    ROLES,
+    fit,
+    new_figure,
+    quiet_grid,
+)
+from w2s_cli.results.text_table import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SETTINGS_SHOWN = 6
+ACROSS = 3  # settings beside each other on a page
+LINES = {"weak": (0, (1, 1)), "student": "-", "ceiling": (0, (4, 1.5))}
+
+
+def calibration(material: Material, inches: float | None = None) -> "Figure":
+    """The figure; NoDataError without the predictions of a finished evaluation."""
+    said = [(entry, predictions(material, entry)) for entry in material.entries[:SETTINGS_SHOWN]]
+    said = [(entry, tables) for entry, tables in said if tables]
+    if not said:
+        raise NoDataError(
+            "the evaluations of this run have no rows.parquet: no calibration to draw; w2s train makes them again"
+        )
+    inches = inches or (COLUMN_INCHES if len(said) == 1 else PAGE_INCHES)
+    across = min(len(said), ACROSS if inches > 4 else 1)
+    down = -(-len(said) // across)
+    side = inches / across
+    figure = new_figure(inches, down * (min(side, 2.2) + 1.1) + 0.35)
+    names = group_names([entry for entry, _ in said])
+    grid = figure.add_gridspec(2 * down, across, height_ratios=[3, 1] * down)
+    classes = max(len(tables[role][0][0]) for _, tables in said for role in tables)
+    for place, ((entry, tables), name) in enumerate(zip(said, names, strict=True)):
+        row, column = divmod(place, across)
+        upper = figure.add_subplot(grid[2 * row, column])
+        lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper)
+        _reliability(upper, entry, tables, fit(name, side - 0.7))
+        _counts(lower, tables)
+        upper.set_xlim(1 / classes, 1.0)
+        upper.tick_params(axis="x", labelbottom=False, length=2.5)
+        lower.tick_params(axis="x", length=2.5)
+        if column == 0:
+            upper.set_ylabel("accuracy in the bin")
+            lower.set_ylabel("rows")
+        if row == down - 1 or place + across >= len(said):
+            lower.set_xlabel("probability of the predicted class")
+    there = len(material.entries)
+    cut = f"; the first {len(said)} of {there} settings" if there > len(said) else ""
+    figure.suptitle(fit(heading([entry for entry, _ in said]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
+    return figure
+
+
+def predictions(material: Material, entry: Entry) -> dict[str, tuple[Any, Any]]:
+    """Role → probabilities [rows, classes] and classes [rows] of an entry's evaluations, seeds below each other."""
+    import numpy as np
+
+    from w2s_cli.errors import UserError
+    from w2s_cli.statistics.predictions import read_runs
+
+    folders = [result for key in material.evaluations(entry) if (result := material.result(key))]
+    folders = [folder for folder in folders if (Path(folder) / "rows.parquet").is_file()]
+    if not folders:
+        return {}
+    try:
+        _, truth, said = read_runs(folders)
+    except UserError:  # a table that was cut short
+        return {}
+    return {
+        role: (found.p.reshape(-1, found.p.shape[-1]), np.tile(truth, len(found.p))) for role, found in said.items()
+    }
+
+
+def reliability(p: Any, truth: Any) -> tuple[Any, Any, Any]:
+    """Mean probability of the predicted class, accuracy and number of rows of each bin, [bins]; NaN in an empty bin.
+
+    Args:
+        p: [rows, classes].
+        truth: [rows].
+    """
+    import numpy as np
+
+    from w2s_cli.statistics.figures import ECE_BINS, predicted
+
+    confidence = p.max(axis=1)
+    place = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    rows = np.bincount(place, minlength=ECE_BINS)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place, weights=confidence, minlength=ECE_BINS) / rows
+        right = np.bincount(place, weights=predicted(p) == truth, minlength=ECE_BINS) / rows
+    return mean, right, rows
+
+
+def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]], title: str) -> None:
+    """The diagram of one setting."""
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, zorder=1)
+    levels: list[float] = []
+    for role in ROLES:
+        if role not in tables:
+            continue
+        mean, right, rows = reliability(*tables[role])
+        some = rows > 0
+        levels += right[some].tolist()
+        ece = number(entry["metrics"].get(role, {}).get("ece"))
+        axes.plot(mean[some], right[some], color=COLOURS[role], linestyle=LINES[role], linewidth=0.9, zorder=2)
+        sizes = 4 + 26 * rows[some] / rows.max()  # points²: an outlier of two rows looks like one
+        label = f"{role}: ECE {ece}"
+        axes.scatter(
+            mean[some],
+            right[some],
+            s=sizes,
+            color=COLOURS[role],
+            marker=MARKERS[role],
+            linewidth=0,
+            label=label,
+            zorder=3,
+        )
+    classes = next(iter(tables.values()))[0].shape[1]
+    axes.set_ylim(max(min([0.96 / classes, *(level - 0.08 for level in levels)]), -0.02), 1.03)
+    quiet_grid(axes, "both")
+    legend = axes.legend(
+        title=title,
+        title_fontsize=7,
+        alignment="left",
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        handletextpad=0.2,
+        borderaxespad=0.1,
+        labelspacing=0.25,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_sizes([16])  # type: ignore[attr-defined]
+
+
+def _counts(axes: "Axes", tables: dict[str, tuple[Any, Any]]) -> None:
+    """How many rows each bin has."""
+    import numpy as np
+
+    for role in ROLES:
+        if role in tables:
+            _, _, rows = reliability(*tables[role])
+            axes.stairs(
+                rows,
+                np.linspace(0, 1, len(rows) + 1),
+                color=COLOURS[role],
+                linestyle=LINES[role],
+                linewidth=1,
+                label=NAMES[role],
+            )
+    axes.set_ylim(0, None)

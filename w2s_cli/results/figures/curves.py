@@ -1,0 +1,107 @@
+"""curves: what the training stages wrote to metrics.jsonl: the loss, and what else was measured on the way (validation, agreement).
+
+A row for each quantity and a column for each stage name (weak, student, ceiling, …); the runs of a sweep are thin lines in one
+colour, with their median over them.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.results.drawing.material import Material, NoDataError, heading
+from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, PAGE_INCHES, fit, new_figure, quiet_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Curve = dict[str, list[tuple[float, float]]]  # quantity → (step, value)
+NOT_SHOWN = {"step", "lr"}  # the learning rate is the configuration's
+NAMES_SHOWN = 4
+QUANTITIES_SHOWN = 4
+
+
+def curves(material: Material, inches: float | None = None) -> "Figure":
+    """The figure; NoDataError where no stage has written a metric."""
+    found: dict[str, list[Curve]] = {}
+    for planned in material.plan:
+        folder = material.store.folder(planned["key"])
+        curve = read_curve(folder / "metrics.jsonl") if folder else {}
+        if curve:
+            found.setdefault(str(planned.get("name", planned["key"])), []).append(curve)
+    if not found:
+        raise NoDataError("no stage of this run has written metrics.jsonl: no training curves to draw")
+    names = list(found)[:NAMES_SHOWN]
+    every = dict.fromkeys(q for name in names for curve in found[name] for q in curve)
+    quantities = sorted(every, key=lambda q: (q != "loss", q))[:QUANTITIES_SHOWN]
+    inches = inches or (COLUMN_INCHES if len(names) < 3 else PAGE_INCHES)
+    figure = new_figure(inches, 0.6 + 1.5 * len(quantities))
+    grid = figure.subplots(len(quantities), len(names), squeeze=False, sharey="row", sharex="col")
+    for row, quantity in enumerate(quantities):
+        for column, name in enumerate(names):
+            axes = grid[row][column]
+            lines = [curve[quantity] for curve in found[name] if quantity in curve]
+            _draw(axes, lines, COLOURS.get(name, "#CC79A7"))
+            if column == 0:
+                axes.set_ylabel(quantity.replace("_", " "))
+            if row == 0:
+                count = f" ({len(lines)} runs)" if len(lines) > 1 else ""
+                axes.set_title(fit(name + count, inches / len(names) - 0.3), fontsize=7)
+            if row == len(quantities) - 1:
+                axes.set_xlabel("step")
+            if not lines:
+                axes.text(0.5, 0.5, "–", transform=axes.transAxes, ha="center", color="0.5")
+    if material.entries:
+        cut = f"; the first {len(names)} of {len(found)} stages" if len(found) > len(names) else ""
+        figure.suptitle(fit(heading(material.entries) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
+    return figure
+
+
+def _draw(axes: "Axes", lines: list[list[tuple[float, float]]], colour: str) -> None:
+    """The runs of one stage name."""
+    for line in lines:
+        single = len(lines) == 1
+        mark = "o" if len(line) < 8 else ""
+        axes.plot(
+            [step for step, _ in line],
+            [value for _, value in line],
+            color=colour,
+            linewidth=1.1 if single else 0.5,
+            alpha=1 if single else 0.5,
+            marker=mark,
+            markersize=2.5 if single else 1.5,
+        )
+    steps = [tuple(step for step, _ in line) for line in lines]
+    if len(lines) > 2 and len(set(steps)) == 1:  # only where they were measured at the same steps
+        from statistics import median
+
+        levels = [median(line[i][1] for line in lines) for i in range(len(steps[0]))]
+        axes.plot(steps[0], levels, color="0.1", linewidth=1.2, linestyle=(0, (4, 1.5)))
+    quiet_grid(axes, "y")
+    axes.tick_params(axis="x", length=2.5)
+
+
+def read_curve(path: Path) -> Curve:
+    """What a metrics.jsonl holds; lines that were cut short are left out."""
+    found: Curve = {}
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    for line in text.splitlines():
+        try:
+            entry: Any = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(entry, dict) or not _number(entry.get("step")):
+            continue
+        for name, value in entry.items():
+            if name not in NOT_SHOWN and _number(value):
+                found.setdefault(name, []).append((float(entry["step"]), float(value)))
+    return found
+
+
+def _number(value: Any) -> bool:
+    from math import isfinite
+
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -1,0 +1,119 @@
+"""datasets: bars of each data set with their intervals, and PGR beside them.
+
+* A data set has one bar for the weak supervisor, one for the ceiling, and one for the student of each method and loss.
+* Several pairs of models on a data set: the median over the pairs, without an interval, since theirs are not that of a median.
+* PGR and what of it is not shown: `w2s_cli.results.drawing.pgr`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.results.drawing.material import Entry, Material, NoDataError, heading, setting
+from w2s_cli.results.drawing.pgr import arrows, left_out, shown_pgr, window
+from w2s_cli.results.drawing.rows import Series, bars, dots, height
+from w2s_cli.results.drawing.style import (
+    COLOURS,
+    COLUMN_INCHES,
+    PALETTE,
+    ROLES,
+    ROWS_SHOWN,
+    SHAPES,
+    legend_above,
+    new_figure,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HATCHES = ("", "////", "....", "xxxx", "||||", "\\\\\\\\")
+STUDENTS = (COLOURS["student"], "#56B4E9", *(c for c in PALETTE[1:3]), "#999999", "#000000")
+
+
+def datasets(material: Material, inches: float | None = None) -> "Figure":
+    """The figure; NoDataError for fewer than two data sets."""
+    entries = [e for e in material.entries if "student" in e["metrics"]]
+    there = list(dict.fromkeys(e["data"] for e in entries))
+    names = there[:ROWS_SHOWN]
+    if len(names) < 2:
+        raise NoDataError(
+            f"the run has {'one data set' if names else 'no results'}, this figure compares several: w2s train -m data=A,B"
+        )
+    inches = inches or COLUMN_INCHES
+    every = list(dict.fromkeys(setting(e, entries) for e in entries))
+    settings = every[: len(HATCHES)]
+    found = {
+        (d, s): [e for e in entries if e["data"] == d and setting(e, entries) == s] for d in names for s in settings
+    }
+    levels = _levels(names, settings, entries, found)
+    shown = [
+        bound
+        for one in levels
+        for bound in (*one.values, *(b for i in one.intervals if i for b in i))
+        if bound is not None
+    ]
+    chance = [e["metrics"]["majority"] for e in entries]
+    floor = max(0.0, min(*shown, *chance) - 0.03)
+
+    figure = new_figure(inches, height(names, len(levels), inches) * 1.1 + 0.95 + 0.12 * ((len(levels) + 1) // 2))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
+    handles = bars(left, names, levels, inches, floor)
+    for row, name in enumerate(names):
+        level = next(e["metrics"]["majority"] for e in entries if e["data"] == name)
+        (line,) = left.plot(
+            [level, level], [row - 0.46, row + 0.46], color="0.35", linestyle=(0, (3, 1.5)), linewidth=0.8
+        )
+    line.set_label("largest class")
+    left.set_xlim(floor, max(shown) + 0.02)
+    left.set_xlabel("test accuracy")
+    pgr = [[shown_pgr(found[name, one]) for name in names] for one in settings]
+    ratios = [
+        Series(one, STUDENTS[i], SHAPES[i], [v for v, _ in pgr[i]], [b for _, b in pgr[i]])
+        for i, one in enumerate(settings)
+    ]
+    dots(right, names, ratios, inches)
+    right.tick_params(axis="y", labelleft=False)
+    right.axvline(0, color="0.6", linewidth=0.6)
+    right.axvline(1, color="0.6", linewidth=0.6)
+    values = [value for one in ratios for value in one.values if value is not None]
+    right.set_xlim(*window(values))
+    step = 1 / (len(ratios) + 0.9)
+    for i, series in enumerate(pgr):
+        for row, one in enumerate(series):
+            arrows(right, row + (i - (len(pgr) - 1) / 2) * step, one, STUDENTS[i], across=True)
+    right.set_xlabel("PGR")
+    absent = sum(len(group) > 0 for group in found.values()) - len(values)
+    several = any(len(group) > 1 for group in found.values())
+    title = heading(entries) + ("; median over pairs of models" if several else "")
+    title += f"; the first {len(names)} of {len(there)} data sets" if len(there) > len(names) else ""
+    title += f"; the first {len(settings)} of {len(every)} students" if len(every) > len(settings) else ""
+    note = left_out(absent, [one for series in pgr for one in series])
+    title += f"; PGR: {note}" if note else ""
+    legend_above(figure, [*handles, line], 2 if inches < 4 else 4, title)
+    return figure
+
+
+def _levels(names: list[str], settings: list[str], entries: list[Entry], found: dict[Any, list[Entry]]) -> list[Series]:
+    """The bars: weak supervisor, students, ceiling."""
+    every = [[e for e in entries if e["data"] == name] for name in names]
+    made = []
+    for role in ROLES:
+        if role == "student":
+            for i, one in enumerate(settings):
+                label = "strong student" if len(settings) == 1 else f"student, {one}"
+                made.append(Series(label, STUDENTS[i], HATCHES[i], *_accuracies([found[d, one] for d in names], role)))
+        elif any(role in e["metrics"] for e in entries):
+            label = "weak supervisor" if role == "weak" else "strong ceiling"
+            made.append(Series(label, COLOURS[role], "", *_accuracies(every, role)))
+    return made
+
+
+def _accuracies(groups: list[list[Entry]], role: str) -> tuple[list[float | None], list[Any]]:
+    """Median accuracy of each group, and its interval where the group is one pair of models."""
+    from statistics import median
+
+    values: list[float | None] = []
+    intervals = []
+    for group in groups:
+        blocks = {(e["weak"], e["strong"]): e["metrics"][role] for e in group if role in e["metrics"]}
+        values.append(median(block["accuracy"] for block in blocks.values()) if blocks else None)
+        intervals.append(next(iter(blocks.values()))["interval"] if len(blocks) == 1 else None)
+    return values, intervals

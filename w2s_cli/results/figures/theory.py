@@ -1,0 +1,95 @@
+"""theory: what the student gained over its supervisor against how far it is from it (Charikar et al. 2024, fig. 2).
+
+* Where the student is the best fit of a convex class, the gain is at least the misfit: points on or above the diagonal.
+* Points come from the `points.parquet` of a theory stage (error_weak, error_student, misfit, gain); without one, each setting's squared
+  misfit and gain in Brier score on the test rows is a point.
+"""
+
+from typing import TYPE_CHECKING
+
+from w2s_cli.results.drawing.material import Material, NoDataError, group_names, heading
+from w2s_cli.results.drawing.style import COLUMN_INCHES, PALETTE, SHAPES, legend_above, new_figure, quiet_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Points = list[tuple[float, float]]  # misfit, gain
+SHOWN = 6  # groups with a colour of their own
+
+
+def theory(material: Material, inches: float | None = None) -> "Figure":
+    """The figure; NoDataError with fewer than two points."""
+    groups = stage_points(material) or result_points(material)
+    if sum(map(len, groups.values())) < 2:
+        raise NoDataError(
+            "fewer than two points of misfit and gain: this figure needs a theory stage (points.parquet) or several settings "
+            "(w2s train -m loss=xent,logconf seed=0,1)"
+        )
+    inches = inches or COLUMN_INCHES
+    figure = new_figure(inches, min(inches, 3.0) + 0.1 * len(groups))
+    axes = figure.add_subplot()
+    handles = []
+    for i, (name, points) in enumerate(groups.items()):
+        size = 14 if len(points) < 50 else 6
+        handles.append(
+            axes.scatter(
+                [x for x, _ in points],
+                [y for _, y in points],
+                s=size,
+                marker=SHAPES[i % len(SHAPES)],
+                facecolor=PALETTE[i % len(PALETTE)],
+                edgecolor="white",
+                linewidth=0.3,
+                label=name,
+                zorder=3,
+            )
+        )
+    low = min(0.0, *(min(x, y) for points in groups.values() for x, y in points))
+    high = max(x for points in groups.values() for x, _ in points) * 1.08
+    (line,) = axes.plot([0, high], [0, high], color="0.3", linewidth=0.8, linestyle=(0, (4, 2)), label="gain = misfit")
+    axes.axhline(0, color="0.6", linewidth=0.6)
+    axes.set_xlim(min(low, 0) if low == 0 else min(0.0, *(x for p in groups.values() for x, _ in p)), high)
+    quiet_grid(axes, "both")
+    axes.tick_params(axis="x", length=2.5)
+    axes.locator_params(axis="x", nbins=max(2, int((inches - 0.8) / 0.55)))  # labels as long as 0.0025 stay apart
+    axes.set_xlabel("misfit: squared distance to the supervisor")
+    axes.set_ylabel("gain: supervisor's error minus student's")
+    title = heading(material.entries) if material.entries else "misfit and gain"
+    legend_above(figure, [*handles, line], 1 if inches < 4 and max(map(len, groups)) > 18 else 2, title)
+    return figure
+
+
+def stage_points(material: Material) -> dict[str, Points]:
+    """Stage name → its points, of every finished stage that has a points.parquet."""
+    found: dict[str, Points] = {}
+    for planned in material.plan:
+        result = material.result(planned["key"])
+        path = result / "points.parquet" if result else None
+        if path is None or not path.is_file():
+            continue
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path, columns=["misfit", "gain"]).to_pydict()
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise NoDataError(f"{path} has no columns misfit and gain that can be read ({error})") from error
+        points = [
+            (x, y) for x, y in zip(table["misfit"], table["gain"], strict=True) if x is not None and y is not None
+        ]
+        found.setdefault(str(planned.get("name", "theory")), []).extend(points)
+    return found
+
+
+def result_points(material: Material) -> dict[str, Points]:
+    """Method, loss and data set → a point for each evaluation, by single runs."""
+    entries = [e for e in material.results if e["stage"] != "summary" and "misfit" in e["metrics"]]
+    names = group_names([{**e, "seeds": [0], "stage": "", "weak": "", "strong": "", "key": ""} for e in entries])
+    found: dict[str, Points] = {}
+    for name, entry in zip(names, entries, strict=True):
+        misfit = entry["metrics"]["misfit"]
+        if misfit["squared"] is not None and misfit["gain"] is not None:
+            found.setdefault(name.strip() or "runs", []).append((misfit["squared"], misfit["gain"]))
+    if len(found) > SHOWN:
+        return {"runs": [point for points in found.values() for point in points]}
+    return found

@@ -1,0 +1,105 @@
+"""`w2s report`: a run or sweep as one HTML page that needs nothing else: no network, no script, no second file.
+
+* Everything that comes from data, logs, configurations and names is text: `markup.tag` escapes whatever is not markup of ours, and the page
+  forbids itself every script and every address by its Content-Security-Policy.
+* The stages are the truth: states, figures and logs are read where they lie. A run that is broken or goes on gives a page that says
+  what is missing.
+* The same files give the same page: it does not say when it was made.
+"""
+
+import base64
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+from w2s_cli.results.drawing.material import Material, heading
+from w2s_cli.results.drawing.style import PAGE_INCHES, SUFFIXES, settings
+from w2s_cli.results.figures import MAIN, NoDataError, draw_kind, kinds
+from w2s_cli.results.page.graph import plan_graph
+from w2s_cli.results.page.markup import Html, join, tag
+from w2s_cli.results.page.results import missing, result, table
+from w2s_cli.results.page.run import configuration, provenance
+from w2s_cli.results.page.stages import StageFiles, read_stages, stage_list
+
+CAPTIONS = {
+    "accuracy": "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR.",
+    "agreement": "How often the student says what its supervisor says, where that is right and where it is wrong.",
+    "calibration": "Accuracy against the probability of the predicted class; the smaller axes count the rows in each bin.",
+    "curves": "What the training stages measured on the way; several runs are thin lines, their median is dashed.",
+    "datasets": "Accuracy on each data set, and PGR beside it.",
+    "scaling": "Accuracy and PGR against the strong model's size; black is the ceiling, dotted lines are the weak supervisors.",
+    "theory": "Gain of the student over its supervisor against their misfit; on or above the diagonal the theory holds.",
+}
+
+
+def page(material: Material) -> str:
+    """The whole page."""
+    files = read_stages(material)
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    title = heading(material.entries) if material.entries else material.folder.name
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"w2s: {title}"),
+        tag("style", Html(style)),
+    )
+    parts = [
+        ("result", "Result", join(result(material), table(material))),
+        ("figures", "Figures", figures(material)),
+        ("plan", "Plan", plan_graph(files)),
+        ("stages", "Stages", stage_list(files)),
+        ("config", "Configuration", configuration(material)),
+        ("provenance", "Provenance", provenance(material, files)),
+    ]
+    body = tag(
+        "body",
+        tag(
+            "header",
+            tag("h1", title),
+            tag("p", f"{'/'.join(material.folder.parts[-3:])}: {progress(files)}", class_="run"),
+            missing(material, files),
+            tag("nav", *(tag("a", name, href=f"#{anchor}") for anchor, name, _ in parts)),
+        ),
+        tag(
+            "main",
+            *(tag("section", tag("h2", name), content, id=anchor) for anchor, name, content in parts),
+        ),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def progress(files: list[StageFiles]) -> str:
+    """'11 stages, 10 done, 1 failed'"""
+    words = [stage.state.word for stage in files]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    return f"{len(files)} stages, {counts}" if files else "no stages are known"
+
+
+def figures(material: Material) -> Html:
+    """Every figure that the run has data for, and why the others are not there."""
+    shown, lacking = [], []
+    for kind in sorted(kinds(), key=lambda name: name != MAIN):
+        try:
+            figure = draw_kind(kind, material, inches=PAGE_INCHES if kind in ("scaling", "datasets") else None)
+        except NoDataError as error:
+            lacking.append(tag("li", f"{kind}: {error}"))
+            continue
+        buffer = BytesIO()
+        with settings():
+            figure.savefig(buffer, format="svg", metadata=SUFFIXES[".svg"])
+        source = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+        width = round(figure.get_figwidth() * 115)
+        wide = "page" if figure.get_figwidth() == PAGE_INCHES else None
+        picture = tag(
+            "div", tag("img", src=source, alt=CAPTIONS.get(kind, kind), width=str(width), class_=wide), class_="wide"
+        )
+        shown.append(
+            tag("figure", picture, tag("figcaption", tag("b", kind), ". ", CAPTIONS.get(kind, "")), id=f"figure-{kind}")
+        )
+    absent = tag("details", tag("summary", "Figures that this run has no data for"), tag("ul", *lacking))
+    return join(*shown, absent if lacking else "")

@@ -1,0 +1,191 @@
+"""The plan as a drawing: stages in layers, inputs above what reads them; a small layout of our own, as inline SVG.
+
+* A stage stands just above the first that reads it, so that most edges are short; a long edge goes through an empty place in each layer
+  that it crosses, and so never behind a stage.
+* The order in a layer is that of the neighbours above and below, a few sweeps of barycentres.
+* A sweep is drawn by names: one box for all its students. A box is a link to its stages.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+from w2s_cli.results.page.markup import Html, join, tag
+from w2s_cli.results.page.stages import StageFiles
+
+STAGES_DRAWN = 24  # more are grouped by name
+BOX, TALL, GAP, DROP = 148, 46, 18, 40  # pixels: a box, its height, between boxes, between layers
+EMPTY = 10  # width of the place of an edge that passes
+LETTERS = 21
+SWEEPS = 6
+WORST_FIRST = ("failed", "damaged", "running", "resumable", "missing", "done")
+
+
+@dataclass(frozen=True)
+class Box:
+    """One node of the drawing."""
+
+    name: str
+    line: str
+    state: str
+    said: str
+    link: str
+
+
+def plan_graph(files: list[StageFiles]) -> Html:
+    """The drawing in a frame that scrolls where the window is narrow."""
+    if not files:
+        return tag("p", "The plan is not known.")
+    boxes, edges = nodes(files)
+    layers = layered(list(boxes), edges)
+    places, size = placed(layers)
+    lines = [tag("path", d=path(chain, places, layers), class_="edge") for chain in layers.chains]
+    drawn = [_box(boxes[node], *places[node]) for node in boxes]
+    svg = tag(
+        "svg",
+        *lines,
+        *drawn,
+        viewBox=f"0 0 {size[0]} {size[1]}",
+        width=str(size[0]),
+        height=str(size[1]),
+        role="img",
+        aria_label=f"{len(files)} stages and what they read",
+        class_="plan",
+    )
+    note = tag("p", f"{len(files)} stages, drawn by name.", class_="note") if len(boxes) < len(files) else ""
+    return join(tag("div", svg, class_="wide"), note)
+
+
+def nodes(files: list[StageFiles]) -> tuple[dict[str, Box], set[tuple[str, str]]]:
+    """Boxes by id (key, or name where stages are grouped), and the edges between them."""
+    names = list(dict.fromkeys(stage.name for stage in files))
+    if len(files) <= STAGES_DRAWN:
+        belongs = {stage.key: stage.key for stage in files}
+        boxes = {
+            s.key: Box(
+                s.name, f"{s.kind} {s.key}", s.state.word, s.said if s.state.word == "done" else "", f"#stage-{s.key}"
+            )
+            for s in files
+        }
+    else:
+        belongs = {stage.key: stage.name for stage in files}
+        boxes = {}
+        for number, name in enumerate(names):
+            group = [stage for stage in files if stage.name == name]
+            words = [stage.state.word for stage in group]
+            worst = next(word for word in WORST_FIRST if word in words)
+            said = f"{words.count(worst)} of {len(group)}" if words.count(worst) < len(group) else ""
+            boxes[name] = Box(name, f"{group[0].kind} × {len(group)}", worst, said, f"#name-{number}")
+    edges = {
+        (belongs[key], belongs[stage.key])
+        for stage in files
+        for _, key in stage.upstream()
+        if key in belongs and belongs[key] != belongs[stage.key]
+    }
+    return boxes, edges
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Nodes by layer in their order, with the empty places of long edges; and each edge as the chain of nodes it visits."""
+
+    rows: list[list[str]]
+    chains: list[list[str]]
+    empty: set[str]
+
+
+def layered(names: list[str], edges: set[tuple[str, str]]) -> Layers:
+    """Layers of a graph; edges that would close a circle (names of a sweep can) are drawn, but count for nothing."""
+    below: dict[str, list[str]] = {name: [] for name in names}
+    for source, target in sorted(edges, key=lambda edge: (names.index(edge[0]), names.index(edge[1]))):
+        if not _reaches(below, target, source):
+            below[source].append(target)
+    height: dict[str, int] = {}
+
+    def climb(name: str) -> int:
+        if name not in height:
+            height[name] = 1 + max((climb(target) for target in below[name]), default=-1)
+        return height[name]
+
+    top = max(climb(name) for name in names)
+    layer = {name: top - height[name] for name in names}
+    rows: list[list[str]] = [[name for name in names if layer[name] == n] for n in range(top + 1)]
+    chains, empty = [], set()
+    for source, targets in below.items():
+        for target in targets:
+            chain = [source]
+            for n in range(layer[source] + 1, layer[target]):
+                place = f"{source}\n{target}\n{n}"
+                rows[n].append(place)
+                empty.add(place)
+                chain.append(place)
+            chains.append([*chain, target])
+    return Layers(_ordered(rows, chains), chains, empty)
+
+
+def _reaches(below: dict[str, list[str]], start: str, goal: str) -> bool:
+    """Whether `goal` is below `start`."""
+    seen, waiting = set(), [start]
+    while waiting:
+        name = waiting.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            waiting += below[name]
+    return False
+
+
+def _ordered(rows: list[list[str]], chains: list[list[str]]) -> list[list[str]]:
+    """The rows with each node near the middle of its neighbours."""
+    neighbours: dict[str, list[str]] = {}
+    for chain in chains:
+        for one, other in itertools.pairwise(chain):
+            neighbours.setdefault(one, []).append(other)
+            neighbours.setdefault(other, []).append(one)
+    for _ in range(SWEEPS):
+        where = {name: (i + 0.5) / len(row) for row in rows for i, name in enumerate(row)}
+        for n, row in enumerate(rows):
+            middle = {
+                name: sum(near) / len(near) if (near := [where[x] for x in neighbours.get(name, [])]) else where[name]
+                for name in row
+            }
+            rows[n] = sorted(row, key=lambda name, middle=middle: middle[name])  # type: ignore[misc]
+            where |= {name: (i + 0.5) / len(row) for i, name in enumerate(rows[n])}
+    return rows
+
+
+def placed(layers: Layers) -> tuple[dict[str, tuple[float, float]], tuple[int, int]]:
+    """Left upper corner of every node, and the size of the drawing; every layer is centred."""
+    widths = [sum(EMPTY if name in layers.empty else BOX for name in row) + GAP * (len(row) - 1) for row in layers.rows]
+    whole = max(widths)
+    places = {}
+    for n, row in enumerate(layers.rows):
+        x = 2 + (whole - widths[n]) / 2
+        for name in row:
+            places[name] = (x, 2.0 + n * (TALL + DROP))
+            x += (EMPTY if name in layers.empty else BOX) + GAP
+    return places, (round(whole) + 4, len(layers.rows) * (TALL + DROP) - DROP + 4)
+
+
+def path(chain: list[str], places: dict[str, tuple[float, float]], layers: Layers) -> str:
+    """An edge from the foot of its first node to the head of its last, through its empty places."""
+    words: list[str] = []
+    for one, other in itertools.pairwise(chain):
+        x0, y0 = places[one][0] + (EMPTY if one in layers.empty else BOX) / 2, places[one][1] + TALL
+        x1, y1 = places[other][0] + (EMPTY if other in layers.empty else BOX) / 2, places[other][1]
+        start = f"M{x0:.1f} {y0:.1f}" if not words else f"L{x0:.1f} {y0:.1f}"
+        words.append(f"{start}C{x0:.1f} {y0 + DROP / 2:.1f} {x1:.1f} {y1 - DROP / 2:.1f} {x1:.1f} {y1:.1f}")
+    return "".join(words)
+
+
+def _box(box: Box, x: float, y: float) -> Html:
+    """A box with its name, kind and state."""
+    short = box.name if len(box.name) <= LETTERS else box.name[: LETTERS - 1] + "…"
+    inside = [
+        tag("title", f"{box.name}, {box.line}, {box.state} {box.said}"),
+        tag("rect", x=f"{x:.1f}", y=f"{y:.1f}", width=str(BOX), height=str(TALL), rx="5", class_=f"box {box.state}"),
+        tag("text", short, x=f"{x + 8:.1f}", y=f"{y + 15:.1f}", class_="name"),
+        tag("text", box.line, x=f"{x + 8:.1f}", y=f"{y + 28:.1f}"),
+        tag("text", f"{box.state} {box.said}", x=f"{x + 8:.1f}", y=f"{y + 40:.1f}"),
+    ]
+    return tag("a", *inside, href=box.link)

@@ -1,0 +1,64 @@
+"""The top of the page: what came out, as the terminal shows it, and what is missing."""
+
+from typing import Any
+
+from w2s_cli.results.drawing.material import Material
+from w2s_cli.results.page.markup import Html, join, rows, tag
+from w2s_cli.results.page.stages import StageFiles
+from w2s_cli.results.summary_table import TABLES_SHOWN, medians, overview, title
+from w2s_cli.results.text_table import bounds, number, pgr_bounds, pgr_value, results_notes, results_table
+
+NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}
+STAGES_NAMED = 20
+
+
+def missing(material: Material, files: list[StageFiles]) -> Html:
+    """A box with what the run lacks; nothing for a finished run."""
+    lines = list(material.missing)
+    undone = [stage for stage in files if stage.state.word != "done"]
+    for stage in undone[:STAGES_NAMED]:
+        lines.append(f"{stage.name} {stage.key} is {stage.state.word}: {stage.said}")
+    if len(undone) > STAGES_NAMED:
+        lines.append(f"{len(undone) - STAGES_NAMED} more stages are not done")
+    if not lines:
+        return Html("")
+    return tag(
+        "div", tag("b", "Not complete."), tag("ul", *(tag("li", line) for line in lines)), class_="missing", role="note"
+    )
+
+
+def result(material: Material) -> Html:
+    """One setting: its figures in large; several: the medians over pairs of models."""
+    entries = material.entries
+    if not entries:
+        return tag("p", "No result yet.")
+    if len(entries) > 1:
+        said = [f"{len(entries)} settings.", *medians(entries)]
+        return join(*(tag("p", line) for line in said))
+    metrics: dict[str, Any] = entries[0]["metrics"]
+    cards = [
+        _card(NAMES[role], number(metrics[role]["accuracy"]), bounds(metrics[role]["interval"]), role)
+        for role in NAMES
+        if role in metrics
+    ]
+    if "pgr" in metrics:
+        cards.append(_card("performance gap recovered", pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"]), "pgr"))
+    return tag("div", *cards, class_="cards")
+
+
+def _card(name: str, value: str, interval: str, kind: str) -> Html:
+    return tag("div", tag("span", name), tag("strong", value), tag("span", interval), class_=f"card {kind}")
+
+
+def table(material: Material) -> Html:
+    """The tables of the terminal."""
+    entries = material.entries
+    if len(entries) > TABLES_SHOWN:
+        return rows(overview(entries))
+    parts: list[Html] = []
+    for entry in entries:
+        parts.append(tag("h3", title(entry)) if len(entries) > 1 else Html(""))
+        parts.append(rows(results_table(entry["metrics"])))
+        parts += [tag("p", note, class_="note") for note in results_notes(entry["metrics"])]
+        parts.append(tag("p", "stage ", tag("a", entry["key"], href=f"#stage-{entry['key']}"), class_="note"))
+    return join(*parts)

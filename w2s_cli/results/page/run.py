@@ -1,0 +1,89 @@
+"""What the run was asked for and what it ran on: configuration, and provenance of all its stages."""
+
+from typing import Any
+
+from w2s_cli.results.drawing.material import Material
+from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, rows, tag
+from w2s_cli.results.page.stages import StageFiles
+
+JOBS_SHOWN = 200
+VALUES_SHOWN = 8
+
+
+def configuration(material: Material) -> Html:
+    """The first job's configuration in full, and of the others what differs."""
+    if not material.configs:
+        return tag("p", "config.yaml cannot be read.")
+    import yaml
+
+    text = yaml.safe_dump(material.configs[0], sort_keys=False, allow_unicode=True)
+    which = f" of the first of {len(material.configs)} jobs" if len(material.configs) > 1 else ""
+    full = tag("details", tag("summary", f"config.yaml{which}"), tag("pre", text))
+    if len(material.configs) == 1:
+        return full
+    jobs = [dict(flat(config)) for config in material.configs]
+    names = list(dict.fromkeys(name for job in jobs for name in job if not name.startswith("method.stages.")))
+    differing = [name for name in names if len({job.get(name) for job in jobs}) > 1]
+    table = [
+        ["job", *differing],
+        *([str(i), *(job.get(name, "–") for name in differing)] for i, job in enumerate(jobs)),
+    ]
+    cut = tag("p", f"The first {JOBS_SHOWN} of {len(jobs)} jobs.", class_="note") if len(jobs) > JOBS_SHOWN else ""
+    return join(tag("h3", "What differs between the jobs"), rows(table[: JOBS_SHOWN + 1], figures=False), cut, full)
+
+
+def provenance(material: Material, files: list[StageFiles]) -> Html:
+    """Code, versions, machine, seeds and data; every value that occurs, with the number of stages it is of."""
+    found: dict[str, list[str]] = {}
+    for stage in files:
+        record = stage.state.record.get("provenance")
+        if isinstance(record, dict):
+            for name, value in _facts(record):
+                found.setdefault(name, []).append(value)
+    values = [(name, _counted(said)) for name, said in found.items()]
+    seeds = list(dict.fromkeys(plain(config.get("seed")) for config in material.configs))
+    values += [("seeds", ", ".join(seeds))] if seeds else []
+    data: dict[str, list[tuple[str, str]]] = {}
+    for config in material.configs:
+        block: Any = config.get("data")
+        if isinstance(block, dict):
+            wanted = ("hub", "hub_config", "revision", "path", "seed", "source", "licence")
+            data.setdefault(
+                plain(block.get("name")), [(name, plain(block[name])) for name in wanted if block.get(name) is not None]
+            )
+    read = [
+        (
+            f"{stage.name} {stage.key}",
+            ", ".join(f"{name} {value}" for name, value in flat(stage.params["source"]) if value != "–"),
+        )
+        for stage in files
+        if isinstance(stage.params.get("source"), dict)
+    ]
+    return join(
+        pairs(values) if values else tag("p", "No stage has a record yet."),
+        *(join(tag("h3", f"Data: {name}"), pairs(facts)) for name, facts in data.items()),
+        join(tag("h3", "Rows that were read"), pairs(read)) if read else "",
+    )
+
+
+def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """One stage's provenance in words."""
+    git = record.get("git")
+    commit = f"{git.get('commit')}" if isinstance(git, dict) else "no git checkout"
+    changed = (git.get("dirty") if isinstance(git, dict) else None) or "none"
+    facts = [("commit", commit), ("local changes", str(changed))]
+    facts += [(name, str(record[name])) for name in ("w2s", "python", "host", "platform", "command") if name in record]
+    libraries = record.get("libraries")
+    if isinstance(libraries, dict):
+        facts.append(("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items() if version)))
+    return facts
+
+
+def _counted(said: list[str]) -> str:
+    """'a' where all agree; else 'a (10 stages); b (1 stage)'."""
+    distinct = list(dict.fromkeys(said))
+    if len(distinct) == 1:
+        return distinct[0]
+    counted = [f"{value} ({said.count(value)} stage{'s' if said.count(value) > 1 else ''})" for value in distinct]
+    more = f"; {len(counted) - VALUES_SHOWN} more" if len(counted) > VALUES_SHOWN else ""
+    return "; ".join(counted[:VALUES_SHOWN]) + more

@@ -1,0 +1,220 @@
+"""Settings laid out as rows × columns of figures, with everything that has to be said under the table.
+
+* Rows are the combinations that are there; columns likewise. A combination without a setting is a missing cell.
+* A pair of models that the sweep's rule leaves out (pairs=upper) is no missing cell (`missing.left_out` finds them).
+* A field that all cells share moves into the title; "others" stands for the further fields that tell settings apart (see `apart`).
+* Paired tests need two columns in a row: settings that only ever have one are left out of a table with tests, and counted.
+* Values stand in the order of a filter that lists them, else sorted, numbers by size.
+* A cell that pools settings which differ in something else than models and data is said loudly: it mixes what should be told apart.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.results.table.apart import OTHERS, POOLED, effective, others, shown
+from w2s_cli.results.table.entries import Entry, check_field, said, spelled, value_of
+from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric, figure
+from w2s_cli.results.table.request import Request
+from w2s_cli.results.table.settings import Setting
+
+Values = tuple[str, ...]
+
+
+@dataclass
+class Grid:
+    """A table before it is written."""
+
+    request: Request
+    row_fields: list[str]
+    column_fields: list[str]
+    rows: list[Values]
+    columns: list[tuple[Values, str]]  # values of the column fields, metric
+    cells: dict[tuple[Values, Values], list[Setting]]
+    figures: dict[tuple[Values, tuple[Values, str]], Figure]
+    shared: dict[str, str]  # row and column fields that all cells share
+    cautions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_out: dict[tuple[Values, Values], str] = field(default_factory=dict)  # (row, column values) → rule for pairs
+
+    def label(self, column: tuple[Values, str]) -> str:
+        """'naive / xent', 'pgr', or 'xent: student' where a table has several metrics."""
+        values, metric = column
+        if not values:
+            return title_of(metric)
+        label = " / ".join(value for value in values if value != "-") or "-"
+        return f"{label}: {title_of(metric)}" if len(self.request.metric) > 1 else label
+
+    def missing(self) -> list[tuple[Values, Values]]:
+        """The (row, column values) without a setting that could have one."""
+        wanted = dict.fromkeys(values for values, _ in self.columns)
+        empty = [(row, values) for row in self.rows for values in wanted if not self.cells.get((row, values))]
+        return [cell for cell in empty if cell not in self.left_out]
+
+
+def title_of(metric: str) -> str:
+    """How a metric is headed: PGR is an abbreviation."""
+    name = metric.replace("pgr_auroc", "PGR (AUROC)").replace("pgr.interval", "interval")
+    return "PGR" if name == "pgr" else name.replace("auroc", "AUROC").replace("ece", "ECE")
+
+
+def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]:
+    """The entries that a filter lets through.
+
+    Raises:
+        UserError: a field that none has, or a value that none of them has.
+    """
+    for name, wanted in where.items():
+        if name == "seed":  # a summary over several has none of its own
+            entries = [entry for entry in entries if entry.stage != "summary"]
+        check_field(entries, name)
+        values = {one for entry in entries for one in _names(value_of(entry, name))}
+        spellings = {one for value in wanted for one in (value, spelled(value))}
+        unknown = [value for value in wanted if not values & {value, spelled(value)}]
+        if unknown:
+            listed = ", ".join(sorted(values)[:12])
+            raise UserError(f'no result has {name} "{unknown[0]}"; there is {listed}.')
+        entries = [entry for entry in entries if _names(value_of(entry, name)) & spellings]
+    if not entries:
+        raise UserError("no result is left by these filters.")
+    return list(entries)
+
+
+def _names(value: Any) -> set[str]:
+    """What a filter may say for a value: the value, or one item of a list."""
+    return {said(value), *(said(item) for item in value)} if isinstance(value, list) else {said(value)}
+
+
+def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]) -> Grid:
+    """The table of `found`; `every` setting there is makes the baselines of `baselines=mean`.
+
+    Raises:
+        UserError: a row or column field, or a metric, that no result has.
+    """
+    entries = [setting.entry for setting in found]
+    more = others(entries, [*request.rows, *request.columns]) if OTHERS in (*request.rows, *request.columns) else []
+    asked = [
+        [one for name in names for one in (more if name == OTHERS else [name])]
+        for names in (request.rows, request.columns)
+    ]
+    for name in [*asked[0], *asked[1]]:
+        if name not in more:
+            check_field(entries, name)
+    for metric in request.metric:
+        check_metric(metric, found)
+    named = [*asked[0], *asked[1]]
+    placed: list[tuple[list[Values], Setting]] = []  # values of the row and of the column fields
+    for setting in found:
+        placed.append(([tuple(shown(setting.entry, name, named) for name in names) for names in asked], setting))
+    placed, alone = _compared(placed, *asked) if request.tests and request.tests != ["none"] else (placed, 0)
+    shared: dict[str, str] = {}
+    kept: list[list[int]] = []  # positions of the fields that are shown
+    for side, names in enumerate(asked):
+        seen = [values[side] for values, _ in placed]
+        varying = [i for i in range(len(names)) if len({one[i] for one in seen}) > 1] or [*range(len(names))][:1]
+        shared |= {name: seen[0][i] for i, name in enumerate(names) if i not in varying}
+        kept.append(varying)
+    fields = [[names[i] for i in places] for names, places in zip(asked, kept, strict=True)]
+    cells: dict[tuple[Values, Values], list[Setting]] = {}
+    for (row, column), setting in placed:
+        at = tuple(row[i] for i in kept[0]), tuple(column[i] for i in kept[1])
+        cells.setdefault(at, []).append(setting)
+    rows = _ordered({row for row, _ in cells}, fields[0], request.where)
+    values = _ordered({column for _, column in cells}, fields[1], request.where)
+    columns = [(value, metric) for value in values for metric in request.metric]
+    grid = Grid(request, fields[0], fields[1], rows, columns, cells, {}, shared)
+    baselines = Baselines(every) if request.baselines == "mean" else None
+    for (row, column), cell in cells.items():
+        for metric in request.metric:
+            grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
+    if alone:
+        only = f"with one {' / '.join(fields[1]) or 'column'} only"
+        said = f"{alone} settings {only} are left out; tests=none shows them."
+        grid.notes.append(said if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
+    grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in found for text in setting.cautions)]
+    return grid
+
+
+def _compared(
+    placed: list[tuple[list[Values], Setting]], rows: Sequence[str], columns: Sequence[str]
+) -> tuple[list[tuple[list[Values], Setting]], int]:
+    """(the settings whose row is compared, how many are not): models and data aside, their row has several columns somewhere."""
+    if not columns:
+        return placed, 0
+
+    def what(values: list[Values]) -> Values:
+        return tuple(value for name, value in zip(rows, values[0], strict=True) if name not in POOLED)
+
+    seen: dict[Values, set[Values]] = {}
+    for values, _ in placed:
+        seen.setdefault(what(values), set()).add(values[1])
+    kept = [one for one in placed if len(seen[what(one[0])]) > 1]
+    return (kept, len(placed) - len(kept)) if kept else (placed, 0)
+
+
+def _ordered(values: Iterable[Values], names: Sequence[str], where: dict[str, list[str]]) -> list[Values]:
+    """Sorted by the order of the filters, else by number and name."""
+
+    def place(value: Values) -> list[tuple[Any, ...]]:
+        return [
+            (where[name].index(one),) if name in where and one in where[name] else natural(one)
+            for name, one in zip(names, value, strict=True)
+        ]
+
+    return sorted(values, key=place)
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """A sort key: numbers by size, also inside names ("pythia-70m" before "pythia-160m"); what is not set last."""
+    try:
+        return (0, float(text))
+    except ValueError:
+        parts = re.split(r"(\d+\.?\d*)", text)
+        return (
+            2 if text == "-" else 1,
+            tuple((0, float(p), "") if i % 2 else (1, 0.0, p) for i, p in enumerate(parts)),
+        )
+
+
+def pooled(cells: Iterable[Sequence[Setting]]) -> list[str]:
+    """What settings in one cell differ in, if it is not models and data."""
+    differing: dict[str, set[str]] = {}
+    for cell in cells:
+        if len(cell) < 2:
+            continue
+        groups: dict[tuple[str, ...], list[Setting]] = {}
+        for setting in cell:
+            groups.setdefault(tuple(said(setting.value(name)) for name in POOLED), []).append(setting)
+        for group in groups.values():
+            for name, values in differences([setting.entry for setting in group]).items():
+                differing.setdefault(name, set()).update(values)
+        names = {name for setting in cell for name in setting.entry.fields if name not in POOLED}
+        for name in names:
+            values = {said(setting.value(name)) for setting in cell}
+            if len(values) > 1:
+                differing.setdefault(name, set()).update(values)
+    shown = [f"{name} ({', '.join(sorted(values, key=natural)[:4])})" for name, values in sorted(differing.items())]
+    if not shown:
+        return []
+    first = sorted(differing)[0]
+    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+    value = sorted(differing[first], key=natural)[0]
+    return [
+        f"some cells pool settings that differ in {', '.join(shown[:4])}{more}: add rows=…,{first}, or choose one with {first}={value}"
+    ]
+
+
+def differences(entries: Sequence[Entry]) -> dict[str, set[str]]:
+    """Dotted field → its values, for entries whose configurations differ though models and data agree."""
+    if len(entries) < 2:
+        return {}
+    flat = [effective(entry) for entry in entries]
+    names = dict.fromkeys(name for one in flat for name in one if not name.startswith("method."))
+    found = {name: {one.get(name, "-") for one in flat} for name in names}
+    return {name: values for name, values in found.items() if len(values) > 1 and name != "train.mode"}
+
+
+def is_pgr(metric: str) -> bool:
+    return metric.removesuffix(".interval") in PGR

@@ -1,0 +1,191 @@
+"""From a setting's metrics to the figure of a cell: accuracies, PGR (also on AUROC, also over fixed baselines), gap, agreement, any path.
+
+* A metric is a short name or a dotted path into the metrics of an evaluate stage: pgr, student, weak.auroc, agreement.when_weak_wrong,
+  misfit.squared. `.interval` after a name is the interval alone, for a column of its own.
+* PGR over a gap that may be nothing is not a number: the cell says why, and results.json still has the ratio.
+* `baselines=mean` takes weak supervisor and ceiling as the means over all seeds that the outputs folder has of them (the W2SG notebook
+  does), told apart by their label stages; the interval then is the student's alone, the gap held fixed.
+* Several settings in one cell (pairs of models) are one figure: the median, for PGR with the paper's exclusion rule, or the mean.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.results.table.settings import Setting
+
+ROLES = ("weak", "student", "ceiling")
+SHORT = {
+    "accuracy": "student",
+    "auroc": "student.auroc",
+    "ece": "student.ece",
+    "gap": "differences.ceiling_minus_weak",
+    "gain": "differences.student_minus_weak",
+    "agreement": "agreement.overall",
+}
+PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure that it is the ratio of
+NOISE, BELOW = "noise", "below"
+FLAGS = {
+    NOISE: "the ceiling does not beat the weak supervisor by more than noise, so PGR is unbounded",
+    BELOW: "the ceiling is below the weak supervisor, so PGR has no meaning",
+}
+RULES = ("median", "median_runs", "mean")
+BASELINES = ("per_seed", "mean")
+WHAT = {
+    "weak": ("data", "train", "weak", "labels"),
+    "ceiling": ("data", "train", "strong", "ceiling"),
+}  # what a baseline is made by
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a table, or why there is none."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    flag: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)  # of an aggregate: kept, same_model, ceiling_not_above_weak
+    interval_only: bool = False
+
+
+class Baselines:
+    """Mean accuracy and AUROC of every weak supervisor and ceiling over all seeds there are."""
+
+    def __init__(self, every: Iterable[Setting]) -> None:
+        self._seen: dict[tuple[str, str], dict[str, tuple[int, str, dict[str, float]]]] = {}
+        for setting in every:
+            for run in setting.runs:
+                for role in WHAT:
+                    if role in run.metrics and role in run.inputs:
+                        figures = {name: run.metrics[role][name] for name in ("accuracy", "auroc")}
+                        known = self._seen.setdefault((role, _what(setting, role)), {})
+                        known[str(run.inputs[role])] = (run.seeds[0], str(run.fields.get("method")), figures)
+
+    def figures(self, setting: Setting, role: str) -> list[dict[str, float]]:
+        """One per seed; where methods train this role differently, those of the setting's own method."""
+        found = list(self._seen.get((role, _what(setting, role)), {}).values())
+        if len({seed for seed, _, _ in found}) < len(found):
+            found = [one for one in found if one[1] == str(setting.entry.fields.get("method"))]
+        return [figures for _, _, figures in found]
+
+    def mean(self, setting: Setting, role: str, kind: str) -> float | None:
+        """Mean over seeds of `kind` (accuracy or auroc) for the role of this setting."""
+        values = [one[kind] for one in self.figures(setting, role) if one[kind] is not None]
+        return fmean(values) if values else None
+
+
+def _what(setting: Setting, role: str) -> str:
+    """Configuration that a baseline has in common over its seeds: the student and its loss play no part."""
+    blocks, named = setting.entry.blocks, setting.entry.fields
+    return "".join(blocks.get(name, "") for name in WHAT[role]) or f"{named.get('data')} {named.get(role)}"
+
+
+def check_metric(metric: str, found: Sequence[Setting]) -> None:
+    """UserError for a metric that no result has."""
+    name = metric.removesuffix(".interval")
+    if name in PGR or any(_at(setting.metrics, SHORT.get(name, name)) is not None for setting in found):
+        return
+    known = {*PGR, *SHORT, *(role for s in found[:1] for role in ROLES if role in s.metrics)}
+    known |= {f"{role}.{kind}" for role in ROLES for kind in ("auroc", "ece")} | {
+        "agreement.when_weak_wrong",
+        "misfit.squared",
+    }
+    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, known, shown=20)}')
+
+
+def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines | None) -> Figure:
+    """The figure of the settings in one cell."""
+    name, only = metric.removesuffix(".interval"), metric.endswith(".interval")
+    if len(cell) == 1 and (name not in PGR or rule != "median_runs"):
+        made = ratio(cell[0], PGR[name], baselines) if name in PGR else plain(cell[0].metrics, name)
+        return Figure(made.value, made.interval, made.flag, made.counts, only)
+    if name in PGR:
+        return over_pairs(cell, PGR[name], rule, baselines)
+    values = [f.value for f in (plain(setting.metrics, name) for setting in cell) if f.value is not None]
+    if not values:
+        return Figure(None, interval_only=only)
+    return Figure(fmean(values) if rule == "mean" else median(values), counts={"kept": len(values)}, interval_only=only)
+
+
+def plain(metrics: Mapping[str, Any], name: str) -> Figure:
+    """A figure as it is stored; a block of several has its accuracy or its value, and its interval."""
+    found = _at(metrics, SHORT.get(name, name))
+    if isinstance(found, dict):
+        value = found.get("accuracy", found.get("value"))
+        bounds = found.get("interval")
+        return Figure(value, tuple(bounds) if bounds else None)
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    return Figure(float(found) if number and found is not None else None)
+
+
+def _at(metrics: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(metrics, dict) or part not in metrics:
+            return None
+        metrics = metrics[part]
+    return metrics
+
+
+def ratio(setting: Setting, kind: str, baselines: Baselines | None) -> Figure:
+    """PGR of one setting on `kind` (accuracy or auroc), from the means over seeds."""
+    metrics = setting.metrics
+    if baselines is None and kind == "accuracy":
+        pgr = metrics.get("pgr")
+        if pgr is None:
+            return Figure(None)
+        flag = {"gap_is_noise": NOISE, "ceiling_below_weak": BELOW}.get((pgr["flags"] or [None])[0])
+        bounds = pgr["interval"]
+        return Figure(pgr["value"], tuple(bounds) if bounds else None, flag)
+    levels = three(setting, kind, baselines)
+    if levels is None:
+        return Figure(None)
+    weak, student, ceiling = levels
+    gap = ceiling - weak
+    if gap < 1e-9:
+        return Figure(None, flag=BELOW if gap < -1e-9 else NOISE)
+    value = (student - weak) / gap
+    if kind != "accuracy" or baselines is None:
+        return Figure(value)
+    own = metrics.get("differences", {}).get("ceiling_minus_weak")
+    if own and gap - (own["value"] - own["interval"][0]) <= 0:  # the noise of the gap, as this setting measured it
+        return Figure(value, flag=NOISE)
+    low, high = metrics["student"]["interval"]
+    return Figure(value, ((low - weak) / gap, (high - weak) / gap))
+
+
+def three(setting: Setting, kind: str, baselines: Baselines | None) -> tuple[float, float, float] | None:
+    """Weak, student and ceiling of one setting; None if one of them is missing."""
+    found = [setting.metrics.get(role, {}).get(kind) for role in ROLES]
+    if baselines is not None:
+        found[0], found[2] = (baselines.mean(setting, role, kind) for role in ("weak", "ceiling"))
+    if any(value is None for value in found):
+        return None
+    weak, student, ceiling = found
+    return weak, student, ceiling
+
+
+def over_pairs(cell: Sequence[Setting], kind: str, rule: str, baselines: Baselines | None) -> Figure:
+    """PGR over several settings, without a model paired with itself and without pairs whose ceiling does not beat the weak supervisor.
+
+    `median` has one ratio per setting (its student's mean over seeds), `median_runs` one per run, as the paper's notebook.
+    """
+    from w2s_cli.statistics.figures import median_recovered, recovered
+
+    pairs = []
+    for setting in cell:
+        levels = three(setting, kind, baselines)
+        if levels is None:
+            continue
+        weak, student, ceiling = levels
+        each = setting.metrics["student"]["per_seed"][kind] if rule == "median_runs" else [student]
+        names = {"weak_model": setting.value("weak"), "strong_model": setting.value("strong")}
+        pairs += [{**names, "weak": weak, "student": one, "ceiling": ceiling} for one in each if one is not None]
+    found = median_recovered(pairs)
+    counts = {name: found[name] for name in ("kept", "same_model", "ceiling_not_above_weak")}
+    if rule != "mean":
+        return Figure(found["median"], counts=counts)
+    kept = [p for p in pairs if p["weak_model"] != p["strong_model"] and p["ceiling"] > p["weak"]]
+    ratios = [r for p in kept if (r := recovered(p["weak"], p["student"], p["ceiling"])) is not None]
+    return Figure(fmean(ratios) if ratios else None, counts=counts)

@@ -1,0 +1,175 @@
+"""What a table is asked to be: configs/table/NAME.yaml with NAME=VALUE words over it. Plain YAML, no Hydra: a table is there at once.
+
+* A word whose name is no option is a filter: `w2s table pgr data=sciq loss=xent,logconf`.
+* A word without "=" is a table's name, a YAML file, or a run or sweep to read instead of all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.paths import configs_folder
+from w2s_cli.results.table.entries import read_yaml
+from w2s_cli.results.table.measures import BASELINES, RULES
+
+FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json")
+SUFFIXES = {".txt": "text", ".md": "markdown", ".csv": "csv", ".tex": "latex", ".parquet": "parquet", ".json": "json"}
+LISTS = ("rows", "columns", "metric", "tests")
+SWITCHES = {"true": True, "false": False, "yes": True, "no": False}
+
+
+@dataclass
+class Request:
+    """The fields of configs/table/*.yaml."""
+
+    about: str = "results"
+    rows: list[str] = field(default_factory=lambda: ["data", "weak", "strong", "setting", "others"])
+    columns: list[str] = field(default_factory=list)
+    metric: list[str] = field(default_factory=lambda: ["pgr"])
+    where: dict[str, list[str]] = field(default_factory=dict)  # field → values that are shown
+    aggregate: str = "median"  # of several settings in a cell: median | median_runs | mean
+    baselines: str = "per_seed"  # of PGR: per_seed | mean (over all seeds that are stored)
+    intervals: bool = True
+    digits: int | None = None  # null: 2 for PGR, 3 for the rest
+    tests: list[str] = field(default_factory=list)  # all | first | COLUMN:COLUMN, paired over the rows
+    format: str | None = None  # null: by the suffix of out, else text
+    out: str | None = None
+    runs: list[str] = field(default_factory=list)  # run and sweep folders; none: all
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether each seed is shown by itself."""
+        return "seed" in (*self.rows, *self.columns)
+
+    @property
+    def written_as(self) -> str:
+        return self.format or (SUFFIXES.get(Path(self.out).suffix.lower(), "text") if self.out else "text")
+
+
+OPTIONS = tuple(option.name for option in fields(Request) if option.name != "runs")
+
+
+def read_request(words: Sequence[str], config_dir: str | None = None) -> Request:
+    """The table that the command line asks for.
+
+    Raises:
+        UserError: an option, table or value that is not known.
+    """
+    folders = [Path(config_dir).expanduser() / "table"] if config_dir else []
+    folders.append(configs_folder() / "table")
+    loose = [word for word in words if "=" not in word]
+    name, runs = _table_name(
+        loose, folders, asked=any(w.partition("=")[0] in ("rows", "columns", "metric") for w in words)
+    )
+    made = Request(runs=runs)
+    if name:
+        _take(made, _read(name), f"{name.name}")
+    given: dict[str, Any] = {}
+    for word in words:
+        option, sign, value = word.partition("=")
+        if not sign:
+            continue
+        if option == "where":
+            given.setdefault("where", {}).update(_clauses(value))
+        elif option in OPTIONS:
+            given[option] = value
+        else:
+            given.setdefault("where", {})[option] = _split(value)
+    given["where"] = {**made.where, **given.get("where", {})}
+    _take(made, given, "w2s table")
+    return made
+
+
+def tables(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name → file of every table; the user's folder comes first."""
+    return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _table_name(loose: Sequence[str], folders: Sequence[Path], *, asked: bool) -> tuple[Path | None, list[str]]:
+    """(file of the table, run folders) of the words without "="."""
+    known = tables(folders)
+    if loose and loose[0] in known:
+        return known[loose[0]], list(loose[1:])
+    if loose and loose[0].endswith((".yaml", ".yml")):
+        if not Path(loose[0]).is_file():
+            raise UserError(
+                f"{loose[0]} is not there; w2s table NAME takes configs/table/NAME.yaml or a file of yours."
+            )
+        return Path(loose[0]), list(loose[1:])
+    if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run folder is called so
+        raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], known)}')
+    return (None if asked else known.get("settings")), list(loose)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is no mapping of options; known: {', '.join(OPTIONS)}.")
+    return found
+
+
+def _take(request: Request, given: dict[str, Any], where: str) -> None:
+    """Set the options, checked."""
+    for name, value in given.items():
+        if name not in OPTIONS:
+            raise UserError(f'{where}: unknown option "{name}".{did_you_mean(name, OPTIONS, shown=20)}')
+        if name in LISTS:
+            value = _split(value) if isinstance(value, str) else [str(item) for item in value or []]
+        elif name == "where":
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: `where` is a mapping of field to value or list of values.")
+            value = {k: [_text(item) for item in (v if isinstance(v, list) else [v])] for k, v in value.items()}
+        elif name == "intervals":
+            value = SWITCHES.get(str(value).lower())
+        elif name == "digits" and value is not None:
+            value = int(value) if str(value).isdigit() and int(value) <= 10 else None
+        else:
+            _check_choice(name, value, where)
+        if value is None and name in ("intervals", "digits") and given[name] is not None:
+            raise UserError(
+                f"{where}: {name}={given[name]}: {'true or false' if name == 'intervals' else 'a number up to 10'}."
+            )
+        setattr(request, name, value)
+    if not request.metric:
+        raise UserError(f"{where}: metric is empty; for example metric=pgr or metric=weak,student,ceiling.")
+    if not request.rows and not request.columns:
+        raise UserError(f"{where}: a table needs rows or columns, for example rows=data columns=method,loss.")
+
+
+def _check_choice(name: str, value: Any, where: str) -> None:
+    choices = {"aggregate": RULES, "baselines": BASELINES, "format": FORMATS}.get(name)
+    if choices and value is not None and value not in choices:
+        raise UserError(f"{where}: {name}={value}: choose one of {', '.join(choices)}.")
+    if name == "out" and value is not None and Path(str(value)).suffix.lower() not in SUFFIXES:
+        raise UserError(f"out={value}: the suffix says the format; use one of {', '.join(SUFFIXES)}.")
+
+
+def _split(value: str) -> list[str]:
+    """The values of "a,b" or "[a,b]"."""
+    return [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+
+
+def _clauses(value: str) -> dict[str, list[str]]:
+    """`loss=xent,logconf,data=sciq` as field → values: a part with "=" begins a new field."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for part in value.split(","):
+        field_name, sign, first = part.partition("=")
+        if sign:
+            name = field_name.strip()
+        elif not name:
+            raise UserError(f"where={value}: write FIELD=VALUE, for example where=loss=xent,logconf")
+        found.setdefault(name, []).append((first if sign else part).strip())
+    return found
+
+
+def _text(value: Any) -> str:
+    """A value of YAML as the command line would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

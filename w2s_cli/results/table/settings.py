@@ -1,0 +1,143 @@
+"""Results that differ in their seed only are one setting, with the figures over its seeds.
+
+* Two entries belong together when their fields and their configurations agree in all that can change a result (`apart.effective`). The
+  configurations are compared as text, block by block, which is fast; they are parsed only where the text differs and the fields do not.
+* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their rows.parquet are read
+  and the figures computed by the code that `summary` uses; intervals are never averaged. The outcome is kept in outputs/.cache/tables.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.paths import PACKAGE
+from w2s_cli.results.table.apart import NOT_SETTINGS, effective, unused
+from w2s_cli.results.table.entries import Entry, value_of
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.store import Store
+
+MANY = 50  # settings whose seeds were run apart; so many take seconds the first time
+CODE = ("report", "intervals", "figures", "predictions")  # what joined figures are computed by
+
+
+@dataclass
+class Setting:
+    """All seeds of one configuration."""
+
+    entry: Entry  # whose fields and configuration stand for all
+    seeds: list[int]
+    keys: list[str]  # of the stages behind the figures: a summary, or evaluate stages
+    runs: list[Entry]  # the evaluate stages, one per seed
+    metrics: dict[str, Any]
+    cautions: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> Any:
+        return value_of(self.entry, name)
+
+
+def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -> list[Setting]:
+    """The entries as settings, in the order in which they first came; `by_seed` keeps the seeds apart."""
+    singles = [entry for entry in entries if entry.stage != "summary"]
+    summaries = [entry for entry in entries if entry.stage == "summary"]
+    if by_seed:
+        return [_setting([entry], None, store) for entry in singles]
+    groups: dict[str, dict[int, Entry]] = {}
+    for entry, one in zip(singles, families(singles), strict=True):
+        groups.setdefault(one, {})[entry.seeds[0] if entry.seeds else 0] = entry  # of one seed the latest
+    by_runs = {frozenset(entry.inputs.get("runs", ())): entry for entry in summaries}
+    seen = {entry.key for group in groups.values() for entry in group.values()}
+    found = []
+    apart = sum(
+        len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups.values()
+    )
+    if apart > MANY and not (store.cache / "tables").exists():
+        print(
+            f"joining the seeds of {apart} settings from their predictions, once; the next table is fast",
+            file=sys.stderr,
+        )
+    for group in groups.values():
+        runs = [group[seed] for seed in sorted(group)]
+        found.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
+    for entry in summaries:  # of a results.json that lists no runs
+        if not seen & set(entry.inputs.get("runs", ())):
+            found.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
+    return found
+
+
+def families(entries: Sequence[Entry]) -> list[str]:
+    """For each entry, what it shares with the other seeds of its setting and with nothing else."""
+    texts = [_text(entry) for entry in entries]
+    alike: dict[str, dict[str, Entry]] = {}  # fields → text of the configuration → an entry that has it
+    for entry, (fields, blocks) in zip(entries, texts, strict=True):
+        alike.setdefault(fields, {}).setdefault(blocks, entry)
+    named: dict[tuple[str, str], str] = {}
+    for fields, by_text in alike.items():
+        for blocks, entry in by_text.items():
+            identity = blocks if len(by_text) == 1 else json.dumps(effective(entry), sort_keys=True)
+            named[fields, blocks] = hashlib.sha256(f"{fields}\n{identity}".encode()).hexdigest()
+    return [named[text] for text in texts]
+
+
+def _text(entry: Entry) -> tuple[str, str]:
+    """(fields, configuration) of an entry as text, without what is no setting or has no effect."""
+    left = {*NOT_SETTINGS, *unused(entry)}
+    blocks = "".join(text for name, text in entry.blocks.items() if name not in left)
+    return f"{entry.stage}\n{json.dumps(entry.fields, sort_keys=True, default=str)}", blocks
+
+
+def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
+    seeds = [entry.seeds[0] if entry.seeds else 0 for entry in runs]
+    if summary is not None:
+        return Setting(runs[0], seeds, [summary.key], runs, summary.metrics)
+    if len(runs) == 1:
+        return Setting(runs[0], seeds, [runs[0].key], runs, runs[0].metrics)
+    folders = {entry.key: store.folder(entry.key) for entry in runs}
+    kept = [
+        entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / "rows.parquet").is_file()
+    ]
+    if not kept:
+        last = runs[-1]
+        lost = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
+        return Setting(last, seeds[-1:], [last.key], [last], last.metrics, [lost])
+    cautions = []
+    if len(kept) < len(runs):
+        gone = [entry.seeds[0] for entry in runs if entry not in kept]
+        cautions = [f"the predictions of seeds {gone} are no longer stored; they are left out"]
+    results = [folder / "result" for entry in kept if (folder := folders[entry.key])]
+    metrics = joined(kept, results, store.cache / "tables") if len(kept) > 1 else kept[0].metrics
+    return Setting(kept[0], [e.seeds[0] for e in kept], [e.key for e in kept], kept, metrics, cautions)
+
+
+def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -> dict[str, Any]:
+    """The metrics of several evaluate stages as one `summary` stage would have them."""
+    confidence = runs[0].metrics["confidence"]
+    draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
+    files = [folder / "rows.parquet" for folder in folders]
+    code = [PACKAGE / "statistics" / f"{name}.py" for name in CODE]
+    stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
+    name = hashlib.sha256(json.dumps([stamp, confidence, draws]).encode()).hexdigest()[:24]
+    known = read_json(cache / f"{name}.json") if cache else None
+    if isinstance(known, dict):
+        return known
+    from w2s_cli.statistics.predictions import read_runs
+    from w2s_cli.statistics.report import report
+
+    _, truth, spoken = read_runs(folders)
+    metrics = report(truth, spoken, draws=draws, confidence=confidence)
+    if cache:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            write_json(cache / f"{name}.json", metrics)
+        except OSError:  # a store that cannot be written costs time, not correctness
+            pass
+    return metrics
+
+
+def _top_level(entry: Entry, name: str, default: float) -> float:
+    """A number at the top of a configuration, without parsing the rest."""
+    written = entry.blocks.get(name, "").partition(":")[2].strip()
+    return float(written) if written.replace(".", "", 1).isdigit() else default

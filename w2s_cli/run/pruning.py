@@ -1,0 +1,73 @@
+"""keep_weights=false: the weights of finetuned models go as soon as nothing in the command can read them any more.
+
+* A long sweep then holds the models of a few jobs, not of all, also when it is interrupted.
+* What may still read a model are the stages that take it as an input, and what these depend on: a stage that is made again with another
+  result makes finished readers run again. Stages that failed, or wait for one that did, run in the next command: they keep their models.
+* Weights that another process reads, or that cannot be removed, stay. No result depends on their going.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterable
+
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.store.claims import claim
+from w2s_cli.store.publishing import prune_weights
+from w2s_cli.store.store import Store
+
+
+class Pruning:
+    """Which stages each model of a command still waits for."""
+
+    def __init__(self, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+        self.store = store
+        self.models: dict[str, list[str]] = {}  # stage → models that wait for it if it has to run
+        self.open: dict[str, set[str]] = {}  # model → stages that have to run before it goes
+        readers: dict[str, list[str]] = {}
+        for key in plans:
+            for above in graph.stages[key].upstream():
+                readers.setdefault(above, []).append(key)
+        for model in trained(graph, plans):
+            before = graph.upstream_closure([model, *readers.get(model, [])])
+            self.open[model] = {key for key in before if plans[key].to_run}
+            for key in before:
+                self.models.setdefault(key, []).append(model)
+        for model in [model for model, left in self.open.items() if not left]:
+            self._go(model)
+
+    def reopened(self, key: str) -> None:
+        """A finished stage has to run again."""
+        for model in self.models.get(key, []):
+            if model in self.open:
+                self.open[model].add(key)
+
+    def finished(self, key: str) -> None:
+        """A stage is done."""
+        for model in self.models.get(key, []):
+            if model in self.open:
+                self.open[model].discard(key)
+                if not self.open[model]:
+                    self._go(model)
+
+    def _go(self, model: str) -> None:
+        del self.open[model]
+        prune(self.store, [model])
+
+
+def trained(graph: Graph, plans: Collection[str]) -> list[str]:
+    """Keys of the finetuned models of a plan."""
+    return [key for key in plans if graph.stages[key].kind == "finetune"]
+
+
+def prune(store: Store, models: Iterable[str]) -> None:
+    """Remove the weights of finished models that nobody reads now."""
+    for key in models:
+        folder = store.folder(key)
+        if folder is None:
+            continue
+        with (
+            contextlib.suppress(OSError),
+            claim(folder) as mine,
+        ):  # a full disk; another user's stage of a shared folder
+            if mine:
+                prune_weights(folder)

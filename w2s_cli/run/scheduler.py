@@ -1,0 +1,278 @@
+"""Runs the stages of a graph: inputs first, N at a time, each once.
+
+* The scheduler decides the order and nothing else; the claim, the work and the record are the worker's.
+* A worker process serves many stages (one import); `isolate` gives each stage its own. It is started with the thread count and the
+  wait policy already in its environment, because both are read when torch loads.
+* A stage that another command works on is put back and looked at again; meanwhile others run.
+* A failed stage fails only what depends on it and is not retried in this command. A worker that dies is a failure of its stage.
+* First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: they are killed.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.run.pruning import Pruning
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.store import Store
+
+BUSY_WAIT_S = 0.5
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+
+@dataclass
+class Outcome:
+    """What a command's stages came to."""
+
+    ran: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)  # done before, or meanwhile by another command
+    failed: dict[str, str] = field(default_factory=dict)  # key → message
+    blocked: list[str] = field(default_factory=list)  # need a failed stage
+    user_error: bool = False  # every failure is one the user can act on
+    stopped: bool = False
+
+
+@dataclass
+class _Process:
+    """A worker and the stage it has now."""
+
+    popen: subprocess.Popen[bytes]
+    key: str | None = None
+    buffer: bytes = b""
+
+    def give(self, key: str, folder: Path, redo: str | None) -> None:
+        assert self.popen.stdin is not None
+        self.key = key
+        self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
+        self.popen.stdin.flush()
+
+
+class Scheduler:
+    """State of one run over a graph."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        plans: dict[str, Planned],
+        launcher: dict[str, Any],
+        view: Callable[[Stage, dict[str, Any]], None],
+        *,
+        keep_weights: bool = True,
+    ) -> None:
+        self.graph = graph
+        self.store = store
+        self.plans = plans
+        self.launcher = launcher
+        self.view = view
+        self.pruning = None if keep_weights else Pruning(graph, plans, store)
+        self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
+        self.not_before: dict[str, float] = {}
+        self.workers: list[_Process] = []
+        self.selector = selectors.DefaultSelector()
+        self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
+        self.folders: dict[str, Path] = {}
+        self.signals = 0
+
+    def run(self) -> Outcome:
+        """Run everything that is to be made; returns when it is done, failed, or stopped."""
+        for key in self.pending:
+            self._prepare(key)
+        with self._signals():
+            try:
+                while (self.pending and not self.signals) or any(w.key for w in self.workers):
+                    self._dispatch()
+                    self._listen(timeout=0.1)
+                self.outcome.stopped = self.outcome.stopped or (bool(self.signals) and bool(self.pending))
+            finally:
+                for worker in self.workers:
+                    self._end(worker)
+        return self.outcome
+
+    def _prepare(self, key: str) -> None:
+        stage = self.graph.stages[key]
+        execution = {**self._execution(), **stage.execution}
+        self.folders[key] = self.store.prepare(stage.identity, name=stage.name, slug=stage.slug, execution=execution)
+
+    def _execution(self) -> dict[str, Any]:
+        """Settings of the launcher that a stage is told."""
+        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
+        return {name: self.launcher[name] for name in names} | {"threads": self._threads()}
+
+    def _threads(self) -> int:
+        return int(self.launcher["threads"] or max(1, len(os.sched_getaffinity(0)) // self.launcher["jobs"]))
+
+    def _dispatch(self) -> None:
+        """Give ready stages to free workers."""
+        if self.signals:
+            return
+        for key in list(self.pending):
+            worker = next((w for w in self.workers if w.key is None), None)
+            if worker is None and len(self.workers) >= self.launcher["jobs"]:
+                return
+            if not self._ready(key):
+                continue
+            worker = worker or self._start()
+            self.pending.remove(key)
+            plan = self.plans[key]
+            worker.give(key, self.folders[key], plan.state.record.get("run") if plan.state.digest else None)
+
+    def _ready(self, key: str) -> bool:
+        running = {w.key for w in self.workers}
+        open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
+        return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
+
+    def _start(self) -> _Process:
+        threads = str(self._threads())
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine; read when torch loads
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": os.pathsep.join(
+                p for p in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")) if p
+            ),
+        }
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        assert popen.stdout is not None
+        worker = _Process(popen)
+        self.workers.append(worker)
+        self.selector.register(popen.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def _listen(self, *, timeout: float) -> None:
+        """Handle what workers say, and their deaths."""
+        if not self.workers:
+            time.sleep(timeout)
+            return
+        for ready, _ in self.selector.select(timeout):
+            worker: _Process = ready.data
+            chunk = os.read(ready.fd, 65536)
+            if not chunk:
+                self._died(worker)
+                continue
+            *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
+            for line in lines:
+                self._event(worker, json.loads(line))
+
+    def _event(self, worker: _Process, event: dict[str, Any]) -> None:
+        key = worker.key
+        if key is None:
+            return
+        kind = event["event"]
+        if kind in ("started", "progress"):
+            self.view(self.graph.stages[key], event)
+            return
+        worker.key = None
+        if kind == "busy":
+            self.not_before[key] = time.monotonic() + BUSY_WAIT_S
+            self.pending.append(key)
+        elif kind == "failed":
+            self._failed(key, event["message"], user=event["user"])
+        elif kind == "stopped":
+            self.outcome.stopped = True
+        else:
+            (self.outcome.ran if kind == "done" else self.outcome.cached).append(key)
+            self._outdate_readers(key)
+            if self.pruning:
+                self.pruning.finished(key)
+        self.view(self.graph.stages[key], event)
+        if self.launcher["isolate"]:
+            self._end(worker)
+
+    def _outdate_readers(self, key: str) -> None:
+        """A stage was made again with another result: finished stages that were made from the old one have to follow."""
+        result = read_json(self.folders[key] / "record.json")["result"]
+        for stage in self.graph.stages.values():
+            plan = self.plans.get(stage.key)
+            if plan is None or plan.to_run or not plan.state.digest or key not in stage.upstream():
+                continue
+            if plan.state.record["inputs"].get(key) != result:
+                plan.to_run, plan.why = True, f"its input {self.folders[key].name} was made again with another result"
+                self._prepare(stage.key)
+                self.pending.append(stage.key)
+                if self.pruning:
+                    self.pruning.reopened(stage.key)
+                self.outcome.cached.remove(stage.key)
+
+    def _died(self, worker: _Process) -> None:
+        """A worker is gone: its stage failed, unless we ended it ourselves."""
+        self._forget(worker)
+        code = worker.popen.wait()
+        if worker.key is None:
+            return
+        if self.signals:
+            self.outcome.stopped = True
+            return
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        hint = " (out of memory? try launcher.micro_tokens=2048)" if code == -signal.SIGKILL else ""
+        message = f"its worker {cause}{hint}; the same command continues from the last checkpoint"
+        write_json(
+            self.folders[worker.key] / "failed.json",
+            {"event": "failed", "message": message, "user": False, "time": time.time()},
+        )
+        self._failed(worker.key, message, user=False)
+        self.view(self.graph.stages[worker.key], {"event": "failed", "message": message})
+
+    def _failed(self, key: str, message: str, *, user: bool) -> None:
+        """Record a failure and take out what depends on it."""
+        self.outcome.user_error = user and (self.outcome.user_error or not self.outcome.failed)
+        self.outcome.failed[key] = message
+        lost = {key}
+        for other in list(self.graph.stages.values()):
+            if lost.intersection(other.upstream()):
+                lost.add(other.key)
+                if other.key in self.pending:
+                    self.pending.remove(other.key)
+                    self.outcome.blocked.append(other.key)
+
+    def _end(self, worker: _Process) -> None:
+        """Let a worker go; closing its standard input ends it."""
+        self._forget(worker)
+        if worker.popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                worker.popen.stdin.close()
+        try:
+            worker.popen.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            worker.popen.kill()
+            worker.popen.wait()
+
+    def _forget(self, worker: _Process) -> None:
+        if worker in self.workers:
+            self.workers.remove(worker)
+            self.selector.unregister(worker.popen.stdout)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Forward the first stop signal politely, the second one not."""
+
+        def stop(*_: object) -> None:
+            self.signals += 1
+            for worker in self.workers:
+                worker.popen.send_signal(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
+
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,182 @@
+"""Rows laid end to end as one long row: nothing is padded, and each token attends only within its own row.
+
+* Any causal architecture that takes its attention from transformers' interface can do it. Whether a model does it right is tried
+  once, on two short rows against its padded forward; one that does not is padded. So is what is compiled, and training with
+  gradient checkpointing, which runs layers again when what is set here is gone.
+* The attention is `packed_attention` on a CPU, and on an NVIDIA GPU in bf16 `varlen`; elsewhere rows are padded.
+* Rows come on the CPU and leave it packed: their lengths are known there, so nothing waits for a GPU.
+* A classifier reads the last token's state only, so the last layer has one query for each row: it is called up to its attention,
+  for the keys and values of all tokens, and then again for the last tokens. Exact, and 3/4 of the layer's work is not done.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from w2s_cli.training.attention import rows as packed_attention
+from w2s_cli.training.attention import varlen
+from w2s_cli.training.batching import Layout
+from w2s_cli.training.device import autocast
+from w2s_cli.training.models.building import inputs, layers
+from w2s_cli.training.models.compiled import is_compiled
+
+NAME = "w2s_packed"  # in transformers' attention interface
+_CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
+BF16_ROUNDING = 0.03  # of the states, relative; another mask or another row's tokens give ten times as much
+_OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention that is more than a causal softmax
+
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
+    """Carries keys and values [1, heads, tokens, dim] out of a layer."""
+
+    def __init__(self, key: Tensor, value: Tensor) -> None:
+        super().__init__()
+        self.key, self.value = key, value
+
+
+def usable(model: Any, precision: str) -> bool:
+    """Whether `model`, a classifier or language model, is to be given packed rows now."""
+    device = model.device.type
+    if device != "cpu" and not (device == "cuda" and precision in varlen.PRECISIONS):
+        return False
+    if is_compiled(model) or any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        return False
+    if not hasattr(model, _CHECKED):
+        setattr(model, _CHECKED, _agrees(model, precision if device == "cuda" else "fp32"))
+    return bool(getattr(model, _CHECKED))
+
+
+def layout(model: Any) -> Layout:
+    """How packed rows of this model lie in a micro-batch."""
+    return packed_attention.LAYOUT if model.device.type == "cpu" else varlen.LAYOUT
+
+
+def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right, on the CPU."""
+    lengths = mask.sum(1).tolist()
+    last = (torch.tensor(list(accumulate(lengths))) - 1).to(model.device, non_blocking=True)  # [rows]
+    at_all, at_last = _within(model, lengths, last=False), _within(model, lengths, last=True)
+    layer = layers(model.base_model)[-1]
+
+    def shortened(forward: Callable[..., Any], hidden: Tensor, *args: Any, **named: Any) -> Any:
+        try:
+            forward(hidden, *args, **{**named, "attend": _catch})
+        except _Caught as caught:
+            key, value = caught.key, caught.value
+        short = {name: _only(part, last, hidden.shape[1]) for name, part in named.items()}
+        short["attend"] = lambda query, _, __, scale: at_last(query, key, value, scale)
+        found: Tensor = forward(hidden[:, last], *args, **short)
+        return found.new_zeros(hidden.shape).index_copy(1, last, found)  # trunks want as many tokens as they gave
+
+    with _replaced(layer, shortened):
+        return _forward(model, ids, mask, at_all)[0, last]
+
+
+def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden state of every real token, row after row: [tokens, width]."""
+    lengths = mask.sum(1).tolist()
+    return _forward(model, ids, mask, _within(model, lengths, last=False))[0, : sum(lengths)]
+
+
+def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """The token ids of rows one after another and their positions, from 0 in each row; [tokens] both, as many as the layout has room."""
+    real, count = mask.bool(), mask.sum(1)
+    more = (0, layout.room(count.numpy()) - int(count.sum()))
+    return pad(ids[real], more), pad((mask.cumsum(1) - 1)[real], more)
+
+
+def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
+    """Attention within rows of `lengths` on the model's device, for the queries of all tokens or of the rows' last ones."""
+    if model.device.type == "cuda":
+        where = varlen.spans(lengths, model.device, last=last)
+        return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
+    runs = packed_attention.runs(lengths, _matmul_dtype(model), last=last)
+    return lambda query, key, value, scale: packed_attention.attention(query, key, value, scale, runs)
+
+
+def _matmul_dtype(model: Any) -> torch.dtype:
+    if torch.is_autocast_enabled(model.device.type):
+        return torch.get_autocast_dtype(model.device.type)
+    return model.dtype  # type: ignore[no-any-return]
+
+
+def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
+    """The trunk's output for the packed rows, [1, tokens, width], with some more tokens after them."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _interface)
+    laid = end_to_end(ids, mask, layout(model))
+    tokens, positions = (part.unsqueeze(0).to(model.device, non_blocking=True) for part in laid)  # [1, tokens]
+    config = model.base_model.config
+    before, config._attn_implementation = config._attn_implementation, NAME
+    try:
+        found = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
+    finally:
+        config._attn_implementation = before
+    return found.last_hidden_state  # type: ignore[no-any-return]
+
+
+def _interface(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, *, attend: Attend, **named: Any
+) -> tuple[Tensor, None]:
+    """What the architecture calls for attention."""
+    if mask is not None or any(named.get(rule) is not None for rule in _OTHER_RULES):
+        raise NotImplementedError("attention that is more than a causal softmax")
+    scale = named.get("scaling")
+    return attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale), None
+
+
+def _catch(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    raise _Caught(key, value)
+
+
+@contextmanager
+def _replaced(layer: nn.Module, other: Callable[..., Any]) -> Iterator[None]:
+    """Within the block calling `layer` calls `other(its forward, …)`."""
+    forward = layer.forward
+    layer.forward = lambda *args, **named: other(forward, *args, **named)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del layer.forward
+
+
+def _only(part: Any, rows: Tensor, tokens: int) -> Any:
+    """What a layer is told about all tokens ([1, tokens, …]: positions and their rotations), for the tokens `rows` only."""
+    if isinstance(part, tuple):
+        return tuple(_only(one, rows, tokens) for one in part)
+    return part[:, rows] if isinstance(part, Tensor) and part.ndim > 1 and part.shape[1] == tokens else part
+
+
+def _agrees(model: Any, precision: str) -> bool:
+    """Whether two short packed rows give what they give padded; where gradients are on, these must come through too."""
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    trunk, words = model.base_model, min(7, model.get_input_embeddings().num_embeddings)
+    ids = torch.arange(14).remainder(words).reshape(2, 7)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    kind = model.device.type
+    try:
+        with autocast(model.device, precision) if precision == "bf16" else torch.autocast(kind, enabled=False):
+            with torch.no_grad():
+                states = trunk(**inputs(model, ids, mask), use_cache=False).last_hidden_state.float()
+            packed, last = all_states(model, ids, mask).float(), last_states(model, ids, mask).float()
+        if last.requires_grad:
+            weights = [weight for weight in model.parameters() if weight.requires_grad]
+            with torch.autocast(kind, enabled=False):  # as backward passes are
+                torch.autograd.grad(last.sum() + packed.sum(), weights, allow_unused=True)
+    except Exception:  # an architecture or a kernel may fail in any way at what it does not know; then it is padded
+        return False
+    expected = torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
+    found = torch.cat([packed, last]).detach()
+    if precision == "bf16":
+        return bool((found - expected).norm() < BF16_ROUNDING * expected.norm())
+    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,106 @@
+"""A pretrained model used as the language model it is: opened with its output layer, and what its label tokens are worth.
+
+* Only causal models: an encoder (BERT, DeBERTa) has no next token, and an encoder-decoder reads its texts another way.
+* The logits of a few tokens are the last hidden state times those rows of the output layer. That is checked against the model's own
+  logits, because some architectures scale or cap them afterwards.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from w2s_cli.errors import UserError
+from w2s_cli.training.models.architectures import Tables, has_next_token
+from w2s_cli.training.models.building import attention_for, zero_dropout
+from w2s_cli.training.models.opening import open_part, open_weights
+
+
+def open_language_model(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
+    """The causal language model in `folder`, in fp32 on `device`, without dropout.
+
+    Raises:
+        UserError: it is not a causal model, or its checkpoint is incomplete.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    _check_causal(config, folder)
+    zero_dropout(config)
+    attention = attention_for(device, max_length)
+    model, _ = open_weights(AutoModelForCausalLM, folder, config, attention, new_head=False)
+    return model.to(device)
+
+
+def _check_causal(config: Any, folder: Path) -> None:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    known = Tables(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    if not has_next_token(config.to_dict(), known):
+        raise UserError(
+            f"the model in {folder} ({config.model_type}) is not a causal language model, so it has no next token; "
+            "use one like gpt2, qwen or llama"
+        )
+
+
+def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) -> Any:
+    """The model's tokenizer without an added pad token: every id it gives is in the model's embedding."""
+    from transformers import AutoTokenizer
+
+    if truncation not in ("left", "right"):
+        raise UserError(f'truncation={truncation} is unknown; use "left" or "right"')
+    tokenizer = open_part(AutoTokenizer, folder, trust_remote_code=trust_remote_code)
+    tokenizer.padding_side, tokenizer.truncation_side = "right", truncation
+    return tokenizer
+
+
+def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The ids of the label tokens, one for each class in their order.
+
+    Raises:
+        UserError: not one for each class, one that is several tokens, or two that are the same.
+    """
+    if len(tokens) != len(classes):
+        raise UserError(
+            f"{list(tokens)} are {len(tokens)} label tokens, but there are {len(classes)} classes, {list(classes)}: give one for each "
+            "(few_shot.tokens or train.head.tokens)"
+        )
+    found: list[int] = []
+    for text in tokens:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            pieces = tokenizer.convert_ids_to_tokens(ids)
+            raise UserError(
+                f'the label token "{text}" must be one token of this model, but it is {len(ids)}: {pieces}; '
+                "choose another word, mind its leading space (few_shot.tokens or train.head.tokens; the bundled models know "
+                '" object", " living", " animal", " person")'
+            )
+        if ids[0] in found:
+            raise UserError(f'the label token "{text}" is the same token as "{tokens[found.index(ids[0])]}"')
+        found.append(ids[0])
+    return found
+
+
+@torch.inference_mode()
+def label_rows(model: Any, ids: Sequence[int]) -> Tensor:
+    """Rows of the output layer for the label tokens, [classes, width] fp32.
+
+    Raises:
+        UserError: the model's logits are not these rows times its last hidden state (a bias, a scale or a cap).
+    """
+    chosen = torch.tensor(list(ids), device=model.device)
+    rows: Tensor = model.get_output_embeddings().weight[chosen].float().clone()  # [classes, width]
+    row = chosen.unsqueeze(0)  # any text will do
+    logits = model(input_ids=row, use_cache=False).logits[0, :, chosen].float()  # [tokens, classes]
+    hidden = model.base_model(input_ids=row, use_cache=False).last_hidden_state[0].float()  # [tokens, width]
+    if hidden.shape[-1] != rows.shape[-1] or not torch.allclose(hidden @ rows.T, logits, rtol=1e-3, atol=1e-3):
+        raise UserError(
+            f"architecture {model.config.model_type} changes its logits after the output layer, which label tokens do not "
+            "support; use gpt2, llama, qwen2, qwen3, opt or gpt_neox"
+        )
+    return rows

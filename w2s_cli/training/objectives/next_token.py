@@ -1,0 +1,114 @@
+"""Next-token prediction on real tokens only, and without keeping the logits.
+
+* Rows are padded on the right and models are causal, so no real token sees padding and no mask is needed; padded
+  positions are dropped before the output layer, which is the most expensive one of a small model.
+* The output layer and its loss go through in chunks that fit the cache. The gradient of a chunk is computed with its
+  loss (softmax − one-hot), so logits [tokens, vocabulary] never exist as a whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from w2s_cli.errors import UserError
+from w2s_cli.training.attention import packed
+from w2s_cli.training.batching import PADDED, Layout, micro_batches, pad
+from w2s_cli.training.device import autocast
+from w2s_cli.training.loop import Contribution, Objective
+
+_CHUNK = 512  # tokens
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Sum of cross-entropies of `hidden @ weight.T` against `targets`."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """hidden [tokens, width], weight [vocabulary, width], targets [tokens] → scalar; matmuls in `dtype`."""
+        features, matrix = hidden.to(dtype), weight.to(dtype)
+        total = torch.zeros((), device=hidden.device)
+        hidden_gradient = torch.empty_like(features)
+        weight_gradient = torch.zeros_like(weight)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = (features[part] @ matrix.T).float()  # [chunk, vocabulary]
+            norm = logits.logsumexp(-1, keepdim=True)  # [chunk, 1]
+            right = targets[part].unsqueeze(1)  # [chunk, 1]
+            total += (norm - logits.gather(1, right)).sum()
+            slope = logits.sub_(norm).exp_()
+            slope.scatter_add_(1, right, torch.full_like(norm, -1.0))
+            slope = slope.to(dtype)
+            hidden_gradient[part] = slope @ matrix
+            weight_gradient += slope.T @ features[part]
+        ctx.save_for_backward(hidden_gradient.to(hidden.dtype), weight_gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        return hidden_gradient * slope, weight_gradient * slope, None, None
+
+
+def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
+    """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens] on the CPU."""
+    real = mask[:, 1:].bool()
+    targets = ids[:, 1:][real].to(model.device)
+    with autocast(model.device, precision):
+        if packed.usable(model, precision):
+            hidden = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [targets, width]
+        else:
+            there = ids[:, :-1].to(model.device)
+            hidden = model.base_model(input_ids=there, use_cache=False).last_hidden_state[real.to(model.device)]
+    dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
+    return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _layout(model: Any, precision: str) -> Layout:
+    return packed.layout(model) if packed.usable(model, precision) else PADDED
+
+
+def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> Objective:
+    """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
+    lengths = np.array([len(row) for row in rows])
+
+    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
+        targets = int(lengths[list(chosen)].sum()) - len(chosen)
+        layout = _layout(model, precision)
+        for piece in micro_batches(chosen, lengths, micro_tokens, layout):
+            ids, mask = pad([rows[row] for row in piece], 0)
+            loss = summed_loss(model, ids, mask, precision) / targets
+            yield Contribution(
+                loss,
+                {"loss": loss.detach(), "tokens": int(lengths[piece].sum()), "padded": layout.room(lengths[piece])},
+            )
+
+    return contributions
+
+
+@torch.inference_mode()
+def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: int) -> float:
+    """Mean loss per target over `rows`, in nats, without gradients; `budget` is in padded tokens per piece."""
+    lengths = np.array([len(row) for row in rows])
+    total = 0.0
+    for piece in micro_batches(range(len(rows)), lengths, budget, _layout(model, precision)):
+        ids, mask = pad([rows[row] for row in piece], 0)
+        total += float(summed_loss(model, ids, mask, precision))
+    return total / int(lengths.sum() - len(rows))
+
+
+@torch.inference_mode()
+def check_output_layer(model: Any, row: np.ndarray) -> None:
+    """Refuse an architecture whose logits are not output-layer @ last hidden state (soft caps, scales, biases)."""
+    ids, mask = pad([row], 0)
+    there = ids.to(model.device)
+    logits = model(input_ids=there[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]
+    expected = nn.functional.cross_entropy(logits[0], there[0, 1:], reduction="sum")
+    found = summed_loss(model, ids, mask, "fp32")
+    if not torch.allclose(expected, found, rtol=1e-3):
+        raise UserError(
+            f"next-token training: architecture {model.config.model_type} changes its logits after the output layer, "
+            "which is not supported; use gpt2, llama, qwen2, qwen3, opt or gpt_neox"
+        )
