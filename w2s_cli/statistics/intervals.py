@@ -3,7 +3,7 @@
 Accuracy of a role is the mean of a seeds × rows table of right and wrong, and both factors are samples:
 other seeds and other test rows would give another mean. One draw moves all columns (roles) together, rows
 and seeds alike, so differences and ratios of columns are paired. Four decisions, each checked by simulation
-in tests/test_intervals.py:
+in tests/unit/statistics/test_intervals.py:
 
 * Rows are resampled with replacement, one draw for all seeds and roles. Rows with equal values in every
   column are exchangeable, so the draw is a multinomial over distinct patterns: the same distribution, much

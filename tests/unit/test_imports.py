@@ -1,0 +1,87 @@
+"""Who may import whom (design: cli → commands → …; worker → stages → …), read from the syntax trees."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "w2s_cli"
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+HEAVY = {"torch", "transformers", "datasets", "pandas", "accelerate", "peft", "matplotlib"}
+WORK = ("stages", "losses", "data", "training", "statistics", "combining", "selection")
+
+
+def imports(path: Path, *, top_level: bool) -> Iterator[str]:
+    """Dotted names that a file imports, in the whole file or at its top level only (type-checking blocks aside)."""
+    tree = ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path: Path, *, top_level: bool = False) -> set[str]:
+    """First component below w2s_cli of everything of ours that a file imports."""
+    found = {name.split(".")[1] for name in imports(path, top_level=top_level) if name.startswith("w2s_cli.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "store"], ids=str)
+def test_store_imports_nothing_of_ours_but_itself(path: Path) -> None:
+    assert ours(path) <= {"store"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] in WORK], ids=str)
+def test_work_knows_nothing_of_configuration_and_scheduling(path: Path) -> None:
+    forbidden = {"config", "pipeline", "run", "commands", "cli", "results", "reproduction"}
+    assert not ours(path) & forbidden
+    assert not {name.split(".")[0] for name in imports(path, top_level=False)} & {"hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_only_what_composes_and_the_launcher_know_hydra(path: Path) -> None:
+    if path.name not in ("compose.py", "sweeps.py", "w2s_launcher.py"):
+        assert not {name.split(".")[0] for name in imports(path, top_level=False)} & {"hydra", "omegaconf"}
+
+
+def reachable(start: str) -> set[Path]:
+    """Files that importing `start` imports, by top-level imports only."""
+    seen: set[Path] = set()
+    waiting = [Path(start)]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imports(path, top_level=True):
+            parts = name.split(".")[1:] if name.startswith("w2s_cli.") else []
+            for candidate in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")) if parts else ():
+                if (PACKAGE / candidate).is_file():
+                    waiting.append(candidate)
+    return seen
+
+
+@pytest.mark.parametrize("start", ["cli.py", *(f"commands/{p.name}" for p in FILES if p.parts[0] == "commands")])
+def test_commands_import_nothing_heavy_at_module_level(start: str) -> None:
+    for path in reachable(start):
+        heavy = {name.split(".")[0] for name in imports(path, top_level=True)} & HEAVY
+        assert not heavy, f"{path} imports {heavy}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_nothing_loads_pickles(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports(path, top_level=False)}
+    assert not names & {"pickle", "dill", "joblib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_file_has_a_docstring_and_at_most_350_lines(path: Path) -> None:
+    text = (PACKAGE / path).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 350
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), (
+        "a module opens with a docstring that states its decisions"
+    )
