@@ -1,6 +1,7 @@
 """`w2s gc`: what can go. Dry by default: it lists and adds up, and removes only with --yes.
 
-* What no run or sweep folder names, unfinished work that nobody holds and that is older than --days, and old results of redone stages.
+* What no run or sweep folder names, stages that an older w2s made, unfinished work that nobody holds and that is older than --days, and old
+  results of redone stages.
 * Token rows that no stage has used for as long; a stage that needs them makes them again.
 * A stage that any run names stays; remove the run's folder first, or use `w2s rm`.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from w2s_cli.results.records import files_size, parse, parser, planned_keys, size, store_of
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.claims import claim
-from w2s_cli.store.store import Store
+from w2s_cli.store.store import Store, is_older
 
 
 def run(argv: list[str]) -> int:
@@ -52,8 +53,8 @@ def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
     named = set().union(*planned_keys(store))
     found = []
     for key, folder in sorted(store.folders().items()):
-        if key not in named:
-            found.append((folder, "no run names it"))
+        if key not in named or is_older(folder):
+            found.append((folder, "made by an older w2s" if is_older(folder) else "no run names it"))
             continue
         work = folder / "work"
         if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:

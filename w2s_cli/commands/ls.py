@@ -12,7 +12,9 @@ def run(argv: list[str]) -> int:
     """List stages."""
     made = parser("ls", "List the stages in the outputs folder, oldest first.")
     made.add_argument("kind", nargs="?", help="only stages of this kind (finetune, label, …)")
-    made.add_argument("--state", help="only stages in this state (done, failed, resumable, running, damaged, missing)")
+    made.add_argument(
+        "--state", help="only stages in this state (done, failed, resumable, running, damaged, missing, older)"
+    )
     options = parse(made, argv)
     store = store_of(options)
     kinds = sorted(path.name for path in store.stages.iterdir() if path.is_dir())

@@ -2,13 +2,16 @@
 
 * The hash of a row's group (question, passage, pair; the row itself where there is none) decides the pool: rows of one group never
   cross pools, and a row stays where it is whatever happens to the others.
+* Two seeds draw: one sets the test rows apart, the other deals the rest to the training pools. So the pools can be drawn anew while the
+  test rows stay.
 * A pool's rows stand in the order of a second hash, of their ids. A limit takes the first of them, so a smaller pool is the
   beginning of a larger one, and a file that is sorted by label is no trap.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from w2s_cli.data.draw import drawer, fingerprint
 from w2s_cli.data.rows import Rows
@@ -56,14 +59,41 @@ def row_groups(rows: Rows, ids: Sequence[str], columns: Sequence[str]) -> Sequen
 
 
 def pool_order(
-    name: str, ids: Sequence[str], groups: Sequence[str], *, share: Sequence[float] | None, seed: int
+    name: str,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    *,
+    share: Sequence[float] | None,
+    seed: int,
+    test: Mapping[str, Any] | None = None,
 ) -> list[int]:
-    """Indices of a pool's rows in its fixed order; `share` null: all rows."""
+    """Indices of a pool's rows in its fixed order.
+
+    Args:
+        share: the pool's interval of [0, 1); null: all rows.
+        seed: of the draw of the pools and of the order.
+        test: {seed, share}: the draw that sets the test rows apart, and how many. Another seed draws the other pools anew and leaves the
+            test rows where they are. None: as `seed`.
+    """
     chosen: Sequence[int] = range(len(ids))
     if share is not None:
         low, high = share
-        draw = drawer(name, "pool", seed)
-        place = draw if groups is ids else cache(draw)  # a group's rows ask for the same number
+        place = _place(name, seed, test or {"seed": seed, "share": 0.0})
+        if groups is not ids:  # a group's rows ask for the same number
+            place = cache(place)
         chosen = [index for index, group in enumerate(groups) if low <= place(group) < high]
     turn = drawer(name, "order", seed)
     return sorted(chosen, key=lambda index: (turn(ids[index]), ids[index]))
+
+
+def _place(name: str, seed: int, test: Mapping[str, Any]) -> Callable[[str], float]:
+    """Group → its place in [0, 1): below test.share by the test draw, the others above it by the draw of `seed`."""
+    first, again, end = drawer(name, "pool", test["seed"]), drawer(name, "pool", seed), float(test["share"])
+    if seed == test["seed"]:
+        return first
+
+    def place(group: str) -> float:
+        drawn = first(group)
+        return drawn if drawn < end else end + (1 - end) * again(group)
+
+    return place

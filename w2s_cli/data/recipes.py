@@ -63,6 +63,7 @@ def rows_params(
         "share": list(share) if share is not None else None,
         "limit": data["limits"].get(pool),
         "seed": data["seed"],
+        "test": {"seed": data["seed"], "share": 0.0 if own_test else data["pools"].get("test", 0.0)},
         "code": ast_hash(transform_file) if transform_file else None,
     }
 

@@ -53,7 +53,8 @@ def look(stage: Stage, store: Store, above: dict[str, Planned], code: dict[str, 
     """One stage's state, compared with its inputs and with the code."""
     folder = store.folder(stage.key)
     if folder is None:
-        return Planned(State("missing"), "missing", "")
+        older = store.has_older(stage.kind, stage.slug)
+        return Planned(State("missing"), "missing", "the stage of an older w2s cannot be used" if older else "")
     store.compare(folder, stage.identity)
     state = store.state(stage.key)
     if state.word == "running":

@@ -34,7 +34,7 @@ from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
-from w2s_cli.store.store import Store
+from w2s_cli.store.store import OLDER, Store, is_older
 
 EXIT_STOPPED = 75
 RARELY = (100_000, 50, 100)  # collections of garbage took 0.5 of the 2.7 CPU s of importing torch and transformers
@@ -104,6 +104,8 @@ class Worker:
     def _make(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> None:
         if job is None:
             raise UserError(f"{folder}/stage.json is missing or cut short: run the command that made it again.")
+        if is_older(folder, job):
+            raise UserError(f"{folder} was {OLDER}.")
         ident = keys.identity(job["kind"], job["version"], job["params"], job["inputs"])
         if keys.stage_key(ident) != job["key"] or not folder.name.endswith(job["key"]):
             raise UserError(

@@ -67,7 +67,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(f"{rows.shown}: pairs (data.second) have two classes, and the labels are {', '.join(classes)}.")
     ids = row_ids(rows, split=split, column=dataset["id"])
     groups = _groups(params, rows, ids, ctx)
-    order = pool_order(dataset["name"], ids, groups, share=params["share"], seed=params["seed"])
+    draws = {"share": params["share"], "seed": params["seed"], "test": params["test"]}
+    order = pool_order(dataset["name"], ids, groups, **draws)
     pool = _take(params, rows, classes, ids, groups, order, ctx)
     _refuse_useless(pool, classes, params, rows)
     for warning in drift(

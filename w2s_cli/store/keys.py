@@ -5,8 +5,9 @@
 * Canonical JSON: sorted keys, no white space, no NaN; a type that JSON does not have is refused loudly. 1 and 1.0 differ here: values
   are cast to the type of their field before they come here.
 * The key is the first 12 hex digits of the sha256; a hit compares the whole identity, so 12 digits need only be handy.
-* Code that defines a result (a loss, a data transform) enters the params by the hash of its syntax tree: a comment or a docstring
-  changes no key, a changed constant does.
+* Code that defines a result (a loss, a data transform) enters the params by the hash of its syntax tree without docstrings, comments,
+  imports and annotations: a module that moves and a tidier type change no key, a changed constant does.
+* FORMAT is raised when the identity itself changes its form. Stages of an older format have other keys; they are recognised, never read.
 """
 
 import ast
@@ -17,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 KEY_DIGITS = 12
+NO_MEANING = ("annotation", "returns", "type_comment", "type_params", "ctx", "kind")  # fields of syntax nodes
 
 
 def canonical_json(value: Any) -> str:
@@ -56,15 +58,37 @@ def stage_key(ident: Mapping[str, Any]) -> str:
 
 
 def ast_hash(path: Path) -> str:
-    """12 hex digits of a Python file's meaning: its syntax tree without docstrings, comments and layout."""
+    """12 hex digits of what a Python file computes; the same under every Python version."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:KEY_DIGITS]
+    return hashlib.sha256(canonical_json(_meaning(tree)).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as JSON, without docstrings, imports and annotations; None for a statement of which nothing is left."""
+    if isinstance(node, list):
+        every = ["none" if item is None else _meaning(item) for item in node]  # kw_defaults says by None: no default
+        return [item for item in every if item is not None]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return None
+    if isinstance(node, ast.AnnAssign):
+        if node.value is None:
+            return None
+        node = ast.Assign([node.target], node.value)
+    fields = {
+        name: _meaning(_without_docstring(node) if name == "body" else value)
+        for name, value in ast.iter_fields(node)
+        if name not in NO_MEANING and value is not None and value != []
+    }
+    if isinstance(node, ast.Constant):
+        fields["value"] = repr(node.value)
+    if isinstance(node, ast.If) and not fields["body"] and not fields.get("orelse"):  # `if TYPE_CHECKING:`
+        return None
+    return [type(node).__name__, {name: value for name, value in fields.items() if value != []}]
+
+
+def _without_docstring(node: Any) -> Any:
+    """The body of a node, less its docstring."""
+    documented = isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    return node.body[1:] if documented and ast.get_docstring(node, clean=False) is not None else node.body

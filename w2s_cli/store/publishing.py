@@ -16,6 +16,7 @@ from typing import Any
 
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest, read_json, sha256_file, sync, write_json
+from w2s_cli.store.keys import FORMAT
 
 WEIGHTS = (".safetensors", ".bin")  # too large to hash at every use
 
@@ -50,7 +51,9 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     """record.json: the last file of a stage."""
     result = folder / "result"
     times = {name: (result / name).stat().st_mtime_ns for name in read_json(result / "manifest.json")["files"]}
-    write_json(folder / "record.json", {**record, "result": digest(result / "manifest.json"), "times": times})
+    write_json(
+        folder / "record.json", {**record, "format": FORMAT, "result": digest(result / "manifest.json"), "times": times}
+    )
 
 
 def retire(folder: Path) -> None:

@@ -22,6 +22,8 @@ from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, write_json
 
+OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
+
 
 class StoreError(Exception):
     """The outputs folder is not as it should be; the message says what to do."""
@@ -31,7 +33,7 @@ class StoreError(Exception):
 class State:
     """What a stage's folder says."""
 
-    word: str  # done | running | resumable | failed | missing | damaged
+    word: str  # done | running | resumable | failed | missing | damaged | older
     detail: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +86,12 @@ class Store:
         """The stage's folder, if it was ever made."""
         return self.folders().get(key)
 
+    def has_older(self, kind: str, slug: str) -> bool:
+        """Whether a stage of an older format lies here under this kind and slug: the job that its key no longer finds."""
+        place, name = self.stages / kind, re.compile(re.escape(slug) + rf"-[0-9a-f]{{{keys.KEY_DIGITS}}}")
+        same = [folder for folder in self.folders().values() if folder.parent == place and name.fullmatch(folder.name)]
+        return any(is_older(folder) for folder in same)
+
     def match(self, prefix: str) -> list[Path]:
         """Folders whose key begins with `prefix`."""
         return [path for key, path in sorted(self.folders(refresh=True).items()) if key.startswith(prefix.lower())]
@@ -135,6 +143,8 @@ class Store:
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
     """The state of one stage folder; without `verify` the result's bytes are trusted (listing thousands of stages)."""
     record = read_json(folder / "record.json")
+    if is_older(folder, record):
+        return State("older", OLDER, record or {})
     if record is not None:
         problems = publish.damage(folder, full=full, cache=cache) if verify else []
         if problems:
@@ -151,6 +161,12 @@ def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None,
     if (folder / "work").is_dir() and any((folder / "work").iterdir()):
         return State("resumable", _position(folder))
     return State("missing")
+
+
+def is_older(folder: Path, record: dict[str, Any] | None = None) -> bool:
+    """Whether a stage was made by a w2s whose keys have another format; of a finished stage its `record` says so."""
+    said = record or read_json(folder / "stage.json")
+    return bool(said) and said.get("format", 1) < keys.FORMAT
 
 
 def _position(folder: Path) -> str:

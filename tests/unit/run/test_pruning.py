@@ -7,6 +7,7 @@ from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.store.claims import reading
+from w2s_cli.store.keys import FORMAT
 from w2s_cli.store.store import State, Store
 
 
@@ -18,7 +19,7 @@ def finished_model(store: Store, graph: Graph, name: str, inputs: dict[str, str]
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
     (folder / "result" / "manifest.json").write_text(json.dumps({"files": {"model/model.safetensors": {}}}))
-    (folder / "record.json").write_text(json.dumps({"run": "1"}))
+    (folder / "record.json").write_text(json.dumps({"run": "1", "format": FORMAT}))
     return key, weights
 
 

@@ -14,6 +14,7 @@ from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_st
 from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.draw import drawer, uniform
 from w2s_cli.data.form import TRANSFORMS
+from w2s_cli.data.pools import pool_order
 from w2s_cli.data.recipes import rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
@@ -72,6 +73,28 @@ def test_data_seed_moves_the_split_and_the_labels(tmp_path: Path) -> None:
     data = local(write_rows(tmp_path / "a.jsonl", numbered(200)))
     zero, one = (make(tmp_path / str(seed), {**data, "seed": seed}, "test")[0] for seed in (0, 1))
     assert {row["id"] for row in zero} != {row["id"] for row in one}
+
+
+def test_another_seed_draws_the_training_pools_anew_and_leaves_the_test_rows() -> None:
+    names = [str(number) for number in range(4000)]
+    shares_of = {"test": (0.0, 0.2), "weak_train": (0.2, 0.6), "strong_train": (0.6, 1.0)}
+
+    def drawn(seed: int) -> dict[str, set[int]]:
+        test = {"seed": 0, "share": 0.2}
+        return {
+            pool: set(pool_order("mine", names, names, share=share, seed=seed, test=test))
+            for pool, share in shares_of.items()
+        }
+
+    first, second = drawn(0), drawn(1)
+    assert first["test"] == second["test"]
+    for pools in (first, second):
+        assert sorted(row for rows in pools.values() for row in rows) == list(range(4000))
+        assert len(pools["weak_train"]) == pytest.approx(1600, abs=100)
+    assert len(first["weak_train"] & second["weak_train"]) == pytest.approx(
+        800, abs=100
+    )  # independent draws share half
+    assert first["weak_train"] == set(pool_order("mine", names, names, share=(0.2, 0.6), seed=0))
 
 
 def test_a_coin_falls_on_both_sides_alike() -> None:

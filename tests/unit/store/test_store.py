@@ -28,7 +28,7 @@ PUBLISH_POINTS = [
 PUBLISH_ONE = """
 import sys
 from pathlib import Path
-from w2s_cli.store import publish
+from w2s_cli.store import publishing as publish
 folder = Path(sys.argv[1])
 run = sys.argv[2]
 if not (folder / "record.json").exists() or run == "redo":

@@ -1,0 +1,44 @@
+"""A store that an older w2s made is recognised: its stages are shown as what they are, never read, and can be removed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from w2s_cli.store import keys
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+def aged(outputs: Path) -> list[Path]:
+    """Make every stage one of the format before: other keys, and records that say nothing of a format."""
+    folders = []
+    for path in sorted(outputs.glob("stages/*/*/stage.json")):
+        job = json.loads(path.read_text()) | {"format": keys.FORMAT - 1}
+        ident = {name: job[name] for name in ("format", "kind", "version", "params", "inputs")}
+        job["key"] = keys.stage_key(ident)
+        path.write_text(json.dumps(job))
+        record = json.loads((path.parent / "record.json").read_text())
+        del record["format"]
+        (path.parent / "record.json").write_text(json.dumps(record))
+        old = path.parent.name[-keys.KEY_DIGITS :]
+        folders.append(path.parent.rename(path.parent.with_name(path.parent.name.replace(old, job["key"]))))
+    return folders
+
+
+def test_stages_of_an_older_format_are_made_again_and_said_to_be_older(
+    w2s: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    w2s("label", *tiny)
+    folders = aged(tmp_path / "outputs")
+    planned = w2s("plan", *tiny).stdout
+    assert planned.count("the stage of an older w2s cannot be used") == len(folders)
+    listed = w2s("ls", "--state", "older").stdout
+    assert all(folder.name[-keys.KEY_DIGITS :] in listed for folder in folders)
+    shown = w2s("show", folders[0].name[-keys.KEY_DIGITS :]).stdout
+    assert "made by an older w2s: run the command again, or remove it with w2s gc" in shown
+    w2s("label", *tiny)
+    assert w2s("gc").stdout.count("made by an older w2s") == len(folders)
+    w2s("gc", "--yes")
+    assert not any(folder.exists() for folder in folders)
+    assert f"{len(folders)} cached" in w2s("plan", *tiny).stdout
