@@ -1,7 +1,7 @@
 """Losses, rules and transforms by name: `<kind>/<name>.py`, in the user's folders first, then in the package.
 
 * `kind` is a folder of the package: losses, combining, selection, data/transforms. There is no list of what it holds.
-* A name is a plain Python name, so that it cannot lead out of the folder; `__init__` is the package's own file.
+* A name is a plain Python name, so that it cannot lead out of the folder. Files whose names begin with an underscore are not for users.
 * Finding a file does not import it: planning reads names, arguments and hashes from syntax trees, and needs no torch.
 """
 
@@ -22,15 +22,22 @@ def find_code(kind: str, name: str, folders: Sequence[Path | str] = ()) -> Path:
     Raises:
         UserError: there is none, or `name` is no plain name.
     """
-    places = [Path(folder) / kind for folder in (*folders, PACKAGE)]
-    if name.isidentifier() and name != "__init__":
-        for place in places:
+    if name.isidentifier() and not name.startswith("_"):
+        for place in _places(kind, folders):
             if (place / f"{name}.py").is_file():
                 return place / f"{name}.py"
-    known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
-    raise UserError(
-        f'there is no "{name}" in {kind}/ of the package or of a --config-dir folder.{did_you_mean(name, known)}'
-    )
+    hint = did_you_mean(name, code_names(kind, folders))
+    raise UserError(f'there is no "{name}" in {kind}/ of the package or of a --config-dir folder.{hint}')
+
+
+def code_names(kind: str, folders: Sequence[Path | str] = ()) -> list[str]:
+    """All names of a kind of code."""
+    files = [file for place in _places(kind, folders) for file in place.glob("*.py")]
+    return sorted({file.stem for file in files if not file.stem.startswith("_")})
+
+
+def _places(kind: str, folders: Sequence[Path | str]) -> list[Path]:
+    return [Path(folder) / kind for folder in (*folders, PACKAGE)]
 
 
 def load_code(

@@ -17,7 +17,7 @@ from tests.paper_settings import PAPER
 from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
-from w2s_cli.pipeline.sharing import Standing
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.reproduction import comparison
 from w2s_cli.reproduction.experiment import Experiment, configurations, files, load, runs_at
 from w2s_cli.results.runs import settings, shown
@@ -32,7 +32,7 @@ def planned(name: str, scale: str = "paper", **given: str) -> Graph:
     """The graph of an experiment, planned without a hub."""
     configs, _ = configurations(runs_at(load(name), scale, given))
     with tempfile.TemporaryDirectory() as folder:
-        return build(configs, Standing(Store(Path(folder))))
+        return build(configs, Resolver(Store(Path(folder)), hub="never"))
 
 
 def test_every_experiment_has_a_table_taken_from_its_card() -> None:

@@ -122,7 +122,7 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
 
     source, path = resolver.data(data)
     transform = resolver.code("data/transforms", data["transform"]) if data["transform"] else None
-    execution = {"data_path": path, "transform_folders": [str(folder) for folder in resolver.folders]}
+    execution = {"data_path": path, "folders": [str(folder) for folder in resolver.folders]}
     found: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
     for pool in POOLS:
         if data["pools"].get(pool) or (pool == "test" and data["splits"].get("test")):

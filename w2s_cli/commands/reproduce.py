@@ -17,7 +17,6 @@ from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.pipeline.sharing import Standing
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
@@ -99,7 +98,7 @@ def _reproduce(
     configs, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
     store = Store(locate(options.outputs))
     folders = [locate(options.config_dir)] if options.config_dir else []
-    resolver = Standing(store, folders) if options.plan else Resolver(store, folders)
+    resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(configs, resolver)
     targets = train.targets_of("train", graph)
     plans = survey(graph, store, targets)
@@ -107,7 +106,7 @@ def _reproduce(
     if options.plan or not any(plan.to_run for plan in plans.values()):
         show_plan(graph, plans, whole=False)
     _show_cost(graph, plans, store, rate)
-    if isinstance(resolver, Standing):
+    if options.plan:
         if resolver.assumed:
             print(
                 f"\nThe hub was not asked: {len(resolver.assumed)} models or data sets are planned by name "

@@ -48,21 +48,7 @@ def what(stage: Stage) -> str:
     words = [str(about[name]) for name in ("model", "data", "rows") if about.get(name) is not None]
     if about.get("revision"):
         words[0] += f"@{about['revision'][:7]}"
-    if about.get("limit"):
-        words.append(f"≤ {about['limit']}")
-    if "lr" in about:
-        guess = " (a guess)" if about.get("lr_source") == "guess" else ""
-        words.append(f"lr {about['lr']:g}{guess}")
-    if "loss" in about:
-        words.append(f"{about['loss']} on {about['labels']}")  # the truth, or a stage
-    if about.get("mode") not in (None, "full"):
-        words.append(str(about["mode"]))
-    if "rule" in about:
-        of = f"{about['supervisors']} supervisors" if "supervisors" in about else about["labels"]
-        words.append(f"{about['rule']} of {of}")
-    if "shots" in about:
-        words.append(f"{about['shots']} shots")
-    return " ".join(words)
+    return " ".join([*words, *about.get("words", [])])
 
 
 def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
@@ -85,13 +71,13 @@ def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     """The smallest difference in accuracy that the planned test rows and seeds can show."""
     from w2s_cli.statistics.planning import minimum_detectable
 
-    if not any(stage.kind == "evaluate" for stage in graph.stages.values()):
+    if not any(stage.of.traits.over_seeds for stage in graph.stages.values()):
         return []
     seeds = max((len(jobs) for jobs, _, _ in graph.summaries), default=1)
     sizes: list[int] = []
     for key, plan in plans.items():
         about = graph.stages[key].about
-        if graph.stages[key].kind == "rows" and about["rows"] == "test":
+        if graph.stages[key].of.traits.gives == "rows" and about["rows"] == "test":
             counted = plan.state.metrics.get("rows")
             known = [counted] if counted else [size for size in (about["limit"], about["expected"]) if size]
             if not known:

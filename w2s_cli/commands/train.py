@@ -17,10 +17,9 @@ from w2s_cli.paths import locate
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.pipeline.stand_in import StandIn
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.runs import link_stages, results, run_folder, wall_times, write_run
-from w2s_cli.run.pruning import prune, trained
+from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.store.files import write_json
 from w2s_cli.store.store import Store
 
@@ -83,7 +82,7 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
     configs, left_out = pairs.keep(configs)
     if left_out:
         print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
-    resolver = StandIn(store, folders) if command == "plan" else Resolver(store, folders)
+    resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(configs, resolver)
     targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
@@ -92,7 +91,7 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
         from w2s_cli.commands.show_plan import show_plan
 
         show_plan(graph, plans, whole=True)
-        if isinstance(resolver, StandIn) and resolver.assumed:
+        if resolver.assumed:
             print(
                 f"commit not known: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}); "
                 "keys are not those of a run, so what a run has made of them counts as missing (to run)."
@@ -163,7 +162,7 @@ def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, 
     from w2s_cli.results.summary_table import show_results
 
     if not config["keep_weights"]:
-        prune(store, trained(graph, plans))
+        prune(store, passing_models(graph, plans))
     folder = run_folder(graph, store, command)
     if not (folder / "plan.json").exists():
         write_run(folder, graph, plans, store)
@@ -179,7 +178,7 @@ def targets_of(command: str, graph: Graph) -> list[str]:
     read = {key for stage in graph.stages.values() for key in stage.upstream()}
     chosen: dict[str, Callable[[Stage], bool]] = {
         "label": lambda stage: stage.key in _teaching(graph),
-        "evaluate": lambda stage: stage.kind in ("evaluate", "summary"),
+        "evaluate": compares,
     }
     everything: Callable[[Stage], bool] = lambda stage: stage.key not in read  # noqa: E731 - one of three alike
     found = [key for key, stage in graph.stages.items() if chosen.get(command, everything)(stage)]
@@ -190,8 +189,13 @@ def targets_of(command: str, graph: Graph) -> list[str]:
 
 def _teaching(graph: Graph) -> set[str]:
     """Labels that some model is trained on."""
-    taught = (stage for stage in graph.stages.values() if stage.kind in ("finetune", "few_shot"))
+    taught = (stage for stage in graph.stages.values() if stage.of.traits.learns)
     return {str(stage.inputs["labels"]) for stage in taught if "labels" in stage.inputs}
+
+
+def compares(stage: Stage) -> bool:
+    """Whether a stage is arithmetic on the predictions of others."""
+    return stage.of.traits.gives == "comparison"
 
 
 def _forced(names: list[str], graph: Graph) -> set[str]:
@@ -205,7 +209,7 @@ def _forced(names: list[str], graph: Graph) -> set[str]:
 
 
 def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
-    missing = [stage for stage in to_run if stage.kind not in ("evaluate", "summary")]
+    missing = [stage for stage in to_run if not compares(stage)]
     if missing:
         names = ", ".join(dict.fromkeys(stage.name for stage in missing))
         raise UserError(

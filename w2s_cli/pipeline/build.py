@@ -1,48 +1,56 @@
 """From configurations to stages: a method's YAML becomes a graph of stages with keys.
 
-* `method.py` writes the method's stages out (loops, labels from a file, controls, early stopping): plain dictionaries.
-* `builder.py` walks them, inputs first; `trained.py` and `labelled.py` hold one function per kind, named as the kind, that says what
-  determines the stage's result. Stages that are implied (`rows` of a pool, `features` of a probe) are added where they are needed.
+* `method.py` writes the method's stages out (its base, loops, labels from a file, controls, early stopping): plain dictionaries.
+* `builder.py` walks them, inputs first, and asks each stage's kind (`stages/<kind>.py`) what determines its result. Implied stages (`rows`
+  of a pool, `features` of a probe) are added where another stage needs them.
 * Several configurations (seeds, a sweep) give one union graph: a stage that two of them share has one key and exists once.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from w2s_cli.pipeline.builder import Builder
-from w2s_cli.pipeline.graph import Graph, Job
+from w2s_cli.pipeline import kinds
+from w2s_cli.pipeline.builder import Builder, Planning
+from w2s_cli.pipeline.contract import Edge
+from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.store import keys
+
+NOT_OF_A_FAMILY = {"seed": None, "seeds": None, "launcher": None}
 
 
 def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
     """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1."""
     graph = Graph()
-    families: dict[str, list[Job]] = {}
+    families: dict[str, list[Builder]] = {}
     for config in configs:
         seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
-        family = keys.canonical_json({**config, "seed": None, "seeds": None, "launcher": None})
+        family = keys.canonical_json({**config, **NOT_OF_A_FAMILY})
         for seed in seeds:
-            job = Builder({**config, "seed": seed}, resolver, graph).build()
-            graph.jobs.append(job)
-            families.setdefault(family, []).append(job)
-    for jobs in families.values():
-        by_seed = {job.config["seed"]: job for job in jobs}
+            builder = Builder({**config, "seed": seed}, resolver, graph)
+            graph.jobs.append(builder.build())
+            families.setdefault(family, []).append(builder)
+    for builders in families.values():
+        by_seed = {builder.job.config["seed"]: builder for builder in builders}
         distinct = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 is the same summary as seeds=3
-        names = [name for name, key in distinct[0].names.items() if graph.stages[key].kind == "evaluate"]
-        for name in names if len(distinct) > 1 else []:
-            graph.summaries.append((distinct, name, _summary(graph, distinct, name, alone=len(names) == 1)))
+        if len(distinct) > 1:
+            _add_summaries(graph, distinct)
     return graph
 
 
-def _summary(graph: Graph, jobs: list[Job], name: str, *, alone: bool) -> str:
-    """The key of the summary of one evaluate stage over several seeds."""
-    config = jobs[0].config
-    params = {
-        "seeds": [job.config["seed"] for job in jobs],
-        "bootstrap": config["bootstrap"],
-        "confidence": config["confidence"],
+def _add_summaries(graph: Graph, builders: list[Builder]) -> None:
+    """For every comparison that one configuration makes, a stage that puts those of all seeds together."""
+    jobs = [builder.job for builder in builders]
+    compared = {
+        name: graph.stages[key] for name, key in jobs[0].names.items() if graph.stages[key].of.traits.over_seeds
     }
-    inputs = {"runs": [job.names[name] for job in jobs]}
-    slug = graph.stages[inputs["runs"][0]].slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds"
-    return graph.add("summary" if alone else f"summary:{name}", "summary", params, inputs, slug, {}, {})
+    for name, stage in compared.items():
+        kind = kinds.find(stage.of.traits.over_seeds, builders[0].resolver.folders)
+        runs = [Edge(name, job.names[name]) for job in jobs]
+        spec = kind.plan(Planning(builders[0], name), seeds=[job.config["seed"] for job in jobs], runs=runs)
+        slug = stage.slug.rsplit("-s", 1)[0] + f"-{len(jobs)}-seeds"
+        summary = "summary" if len(compared) == 1 else f"summary:{name}"
+        key = graph.add(
+            summary, kind, spec.params, {"runs": [run.key for run in runs]}, slug, {}, {"words": spec.words}
+        )
+        graph.summaries.append((jobs, name, key))

@@ -1,36 +1,40 @@
-"""One configuration's stages, built inputs first; what the functions of each kind share.
+"""One configuration's stages, built inputs first: a stage's fields become edges, its kind plans it, the graph gets it.
 
-* Weak settings never enter a student's params and the other way round: each param is taken by name from one role's settings.
-* A finetuned (or language-model-tuned) stage can be another stage's model: its settings go with it.
+* Fields are resolved by the types in the signature of the kind's `plan` (pipeline.contract), in the order of that signature.
+* Weak settings never enter a student's params and the other way round: a model's settings are those of one role.
+* `Planning` is what a kind's `plan` may ask. Whatever it reads of the configuration is noted (pipeline.reads).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from w2s_cli.config.schema import with_role
 from w2s_cli.data.pools import POOLS
-from w2s_cli.data.recipes import rows_params
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.pipeline import kinds, labelled, trained
+from w2s_cli.pipeline import causal, kinds
+from w2s_cli.pipeline.contract import NO_STAGE, TRUTH, Edge, Labels, Model, Pool, Spec
 from w2s_cli.pipeline.graph import Graph, Job
+from w2s_cli.pipeline.kinds import Field, Kind
 from w2s_cli.pipeline.method import stages_of
-from w2s_cli.pipeline.resolve import Resolver, bind
+from w2s_cli.pipeline.reads import Recorded
+from w2s_cli.pipeline.resolve import Resolver, bind, flag
 from w2s_cli.store.keys import canonical_json
+
+OWN_ROLES = ("student", "ceiling", "hop")  # roles with a group of settings over their model's
 
 
 class Builder:
     """Builds the stages of one configuration; remembers those already built."""
 
     def __init__(self, config: dict[str, Any], resolver: Resolver, graph: Graph) -> None:
-        self.config = config
+        self.config = Recorded(config)
         self.resolver = resolver
         self.graph = graph
-        self.job = Job(config)
-        self.written = stages_of(config)
-        self.settings: dict[str, dict[str, Any]] = {}  # stage that makes a model → that model's settings
+        self.job = Job(config, self.config.paths)
+        self.written = stages_of(self.config, resolver.folders)
+        self.models: dict[str, Mapping[str, Any]] = {}  # stage that makes a model → that model's settings
         self.building: list[str] = []
 
     def build(self) -> Job:
@@ -53,99 +57,168 @@ class Builder:
             )
         self.building.append(name)
         fields = {field: value for field, value in self.written[name].items() if field != "kind"}
-        kind = self.written[name]["kind"]
+        kind = kinds.find(self.written[name]["kind"], self.resolver.folders)
+        if kind.traits.implied:
+            raise UserError(
+                f'stage "{name}": a method cannot name a stage of kind "{kind.name}"; it is added where it is needed.'
+            )
         kinds.check_fields(name, kind, fields)
-        key: str = _function(kind, name)(self, name, **fields)
+        values = {
+            field.name: self._value(name, field, fields[field.name])
+            for field in kind.fields.values()
+            if fields.get(field.name) is not None
+        }
+        key = self._add(name, kind, kind.plan(Planning(self, name), **values))
         self.building.pop()
-        self.job.names[name] = key
         return key
 
-    def stages(self, names: list[str], *, asked_by: str) -> list[str]:
-        """The keys of several stages."""
-        return [self.stage(name, asked_by=asked_by) for name in names]
+    def _value(self, stage: str, field: Field, value: Any) -> Any:
+        """A field of the YAML as `plan` gets it."""
+        if field.type is None:
+            return value
+        if field.several:
+            return [self._edge(stage, field.type, one) for one in value]
+        return self.model(stage, value) if field.type is Model else self._edge(stage, field.type, value)
 
-    def pool(self, pool: str, *, asked_by: str) -> str:
+    def _edge(self, stage: str, edge: type, name: str) -> Edge:
+        if edge is Pool:
+            return self.pool(name, asked_by=stage)
+        if edge is Labels and name == NO_STAGE:
+            return TRUTH
+        made: Edge = edge(name, self.stage(name, asked_by=stage), self.models.get(name))
+        return made
+
+    def _add(self, name: str, kind: Kind, spec: Spec) -> str:
+        """Add a planned stage to the graph; returns its key."""
+        edges = {edge: stages for edge, stages in spec.inputs.items() if stages is not None and stages is not TRUTH}
+        inputs = {edge: [s.key for s in to] if isinstance(to, list) else to.key for edge, to in edges.items()}
+        execution = {"folders": [str(folder) for folder in self.resolver.folders], **spec.execution}
+        about = {**spec.about, "words": spec.words}
+        key = self.graph.add(name, kind, spec.params, inputs, spec.slug or name, execution, about)
+        self.job.names[name] = key
+        if spec.model is not None:
+            self.models[name] = spec.model
+        return key
+
+    def pool(self, pool: str, *, asked_by: str) -> Pool:
         """The rows stage of one pool of the data set."""
         if pool not in POOLS:
             raise UserError(f'stage "{asked_by}": unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
         name = f"rows:{pool}"
         if name not in self.job.names:
-            data = self.config["data"]
-            source, path = self.resolver.data(data)
-            params = rows_params(data, pool=pool, source=source, transform_file=self._transform_file(data))
-            execution = {
-                "data_path": path,
-                "transform_folders": [str(f) for f in self.resolver.folders],
-                "expected": data["expected"],
-            }
-            slug = f"{data['name']}-{pool}"
-            about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
-            about["expected"] = (data["expected"] or {}).get("test") if pool == "test" else None
-            self.job.names[name] = self.graph.add(name, "rows", params, {}, slug, execution, about)
-        return self.job.names[name]
+            kind = kinds.find("rows", self.resolver.folders)
+            self._add(name, kind, kind.plan(Planning(self, name), pool=pool))
+        return Pool(pool, self.job.names[name])
 
-    def _transform_file(self, data: Mapping[str, Any]) -> Path | None:
-        """The file of the data set's transform, whose options are checked here, before anything runs."""
-        if not data["transform"]:
-            return None
-        path = self.resolver.code("data/transforms", data["transform"])
-        bind(path, data["transform"], data["options"], given=("draw",))
-        return path
+    def features(self, asked_by: str, settings: Mapping[str, Any], rows: Pool) -> Edge:
+        """The frozen features of a model's trunk on a pool."""
+        name = f"features:{asked_by}:{rows.name}"
+        if name not in self.job.names:
+            kind = kinds.find("features", self.resolver.folders)
+            self._add(name, kind, kind.plan(Planning(self, name), settings=settings, rows=rows))
+        return Edge(name, self.job.names[name])
 
-    def model_settings(self, stage: str, role: str, model: Any, train: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's settings as this role has them: the role's own, then train.lr, then the model's.
-
-        `base` is the identity of a pretrained model and `path` its folder; of another stage's model, `trunk` is that stage's key.
-        `pretrained` is the configuration of the pretrained model that it all began with.
-        """
+    def model(self, stage: str, model: Any) -> Model:
+        """A model of the YAML: the settings of a pretrained one, or the name of the stage that makes it."""
         if isinstance(model, str):
             trunk = self.stage(model, asked_by=stage)
-            if model not in self.settings:
+            if model not in self.models:
                 raise UserError(f'stage "{stage}": "{model}" is no stage that makes a model.')
-            model = {**self.settings[model], "base": None, "path": None, "trunk": trunk}
-        overlay = self.config[role] if role in ("student", "ceiling", "hop") else None
-        settings = with_role({**model, "lr": train["lr"] if train["lr"] is not None else model["lr"]}, overlay)
-        settings["lr_given"] = train["lr"] is not None or bool(overlay and overlay["lr"] is not None)
-        if "base" not in settings:
-            base, path = self.resolver.model(settings)
-            settings |= {"base": base, "path": path, "trunk": None, "pretrained": model}
-        return settings
+            base = {**self.models[model], "base": None, "path": None, "trunk": Edge(model, trunk)}
+            return Model(lambda role, train=None: self._as_role(base, role, train))
+        return Model(lambda role, train=None: self._pretrained(model, role, train))
 
-    def seed(self, settings: Mapping[str, Any], role: str, member: int = 0) -> int:
+    def _pretrained(self, model: Mapping[str, Any], role: str, train: Mapping[str, Any] | None) -> dict[str, Any]:
+        base, path = self.resolver.model(model)
+        return self._as_role({**model, "base": base, "path": path, "trunk": None, "pretrained": model}, role, train)
+
+    def _as_role(self, model: Mapping[str, Any], role: str, train: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The model's settings as a role has them: the role's own, then train.lr, then the model's.
+
+        `base` is the identity of a pretrained model and `path` its folder; of another stage's model, `trunk` is that stage.
+        `pretrained` is the configuration of the pretrained model that it all began with.
+        """
+        overlay = self.config[role] if role in OWN_ROLES else {}
+        own = {name: value for name, value in overlay.items() if value is not None}
+        lr = (self.config["train"] if train is None else train)["lr"]
+        common = {} if lr is None else {"lr": lr}
+        return {**model, **common, **own, "lr_given": bool(common) or "lr" in own}
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What a kind's `plan` may ask while it plans one stage."""
+
+    builder: Builder
+    stage: str
+
+    @property
+    def config(self) -> Recorded:
+        """The configuration of the run; what is read of it is noted."""
+        return self.builder.config
+
+    @property
+    def resolver(self) -> Resolver:
+        """Names to bytes and commits."""
+        return self.builder.resolver
+
+    def training_seed(self, settings: Mapping[str, Any], role: str, member: int = 0) -> int:
         """The training seed of a role; member 0 of an ensemble has the role's own."""
         seed: int = settings["seed"] if settings["seed"] is not None else self.config["seed"]
         if not member:
             return seed
         return int(hashlib.sha256(canonical_json([seed, role, member]).encode()).hexdigest()[:8], 16)
 
-    def features(self, asked_by: str, settings: Mapping[str, Any], rows: str) -> str:
-        """The frozen features of a model's trunk on a pool."""
-        name = f"features:{asked_by}:{rows}"
-        if name not in self.job.names:
-            params = {
-                "model": settings["base"],
-                **{n: settings[n] for n in ("max_length", "precision")},
-                "truncation": self.config["data"]["truncation"],
-            }
-            execution = {"model_path": settings["path"], "trust_remote_code": settings["trust_remote_code"]}
-            inputs = {"rows": self.pool(rows, asked_by=asked_by)}
-            if settings["trunk"]:
-                inputs["model"] = settings["trunk"]
-            slug = f"{settings['name']}-{self.config['data']['name']}-{rows}"
-            about = {"model": settings["name"], "rows": rows, "revision": (settings["base"] or {}).get("revision")}
-            self.job.names[name] = self.graph.add(name, "features", params, inputs, slug, execution, about)
-        return self.job.names[name]
+    def features(self, settings: Mapping[str, Any], rows: Pool) -> Edge:
+        """The stage of the frozen features of a model on a pool."""
+        return self.builder.features(self.stage, settings, rows)
 
+    def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
+        """Identity of a loss or rule: name, all arguments, code."""
+        return self.resolver.rule(folder, rule)
 
-def _function(kind: str, stage: str) -> Callable[..., str]:
-    """The function of `trained.py` or `labelled.py` that builds a stage of this kind."""
-    for module in (trained, labelled):
-        if kind in _defined(module):
-            return getattr(module, kind)  # type: ignore[no-any-return]
-    raise UserError(f'stage "{stage}": a method cannot name a stage of kind "{kind}"; it is added where it is needed.')
+    def says(self, folder: str, name: str, word: str) -> bool:
+        """Whether the file of a loss or rule says `word = True`."""
+        return flag(self.resolver.code(folder, name), word)
 
+    def need_causal(
+        self, settings: Mapping[str, Any], role: str, why: str, instead: str, *, probed: bool = False
+    ) -> None:
+        """Refuse a model that is no causal language model (see pipeline.causal)."""
+        method = self.config["method"]["name"]
+        causal.need_causal(self.resolver, method, self.stage, role, settings, why, instead, probed=probed)
 
-def _defined(module: ModuleType) -> list[str]:
-    return [
-        name for name in kinds.kind_names() if getattr(getattr(module, name, None), "__module__", "") == module.__name__
-    ]
+    def check_label_tokens(self, tokens: list[str], instead: str) -> None:
+        """Refuse what label tokens cannot ask, as far as the configuration tells."""
+        data = self.config["data"]
+        if data["second"]:
+            raise UserError(
+                f'stage "{self.stage}": label tokens classify single texts, and data={data["name"]} has pairs; {instead}.'
+            )
+        classes = data["classes"]
+        if classes and len(tokens) != len(classes):
+            raise UserError(
+                f'stage "{self.stage}": {list(tokens)} are {len(tokens)} label tokens, but data={data["name"]} has {len(classes)} '
+                f"classes, {list(classes)}: give one for each (few_shot.tokens or train.head.tokens)."
+            )
+
+    def transform(self, data: Mapping[str, Any]) -> Path:
+        """The file of the data set's transform, whose options are checked here, before anything runs."""
+        path = self.resolver.code("data/transforms", data["transform"])
+        bind(path, data["transform"], data["options"], given=("draw",))
+        return path
+
+    def opens(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a worker needs to open a model, beside its identity."""
+        return {
+            "model_path": settings["path"],
+            "model_name": settings["name"],
+            "gradient_checkpointing": settings["gradient_checkpointing"],
+            "trust_remote_code": settings["trust_remote_code"],
+        }
+
+    def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
+        """What a plan shows of a stage that runs a model."""
+        revision = (settings["base"] or {}).get("revision")
+        shown = {"model": settings["name"], "rows": rows.name, "revision": revision}
+        return {"role": role, **shown} if role else shown

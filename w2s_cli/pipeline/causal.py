@@ -1,21 +1,27 @@
 """Stages that need a causal language model refuse another one while the run is planned: they come after other trainings.
 
 The stage itself asks the same question of the model that it opens. Where a plan cannot tell (a config.json that is on the hub only, and no
-network), the answer is left to it.
+network), the answer is left to the stage.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.training.models.architectures import encoder, has_next_token
-
-if TYPE_CHECKING:
-    from w2s_cli.pipeline.builder import Builder
 
 
 def need_causal(
-    b: "Builder", stage: str, role: str, settings: Mapping[str, Any], why: str, instead: str, *, probed: bool = False
+    resolver: Resolver,
+    method: str,
+    stage: str,
+    role: str,
+    settings: Mapping[str, Any],
+    why: str,
+    instead: str,
+    *,
+    probed: bool = False,
 ) -> None:
     """Refuse a model that is no causal language model.
 
@@ -24,26 +30,26 @@ def need_causal(
         instead: what would help beside another model.
         probed: only its last token's state is read, so any model without an encoder will do.
     """
-    config, known = b.resolver.architecture(settings["pretrained"]), b.resolver.causal_tables()
-    if known is None or not config or "model_type" not in config:
+    architecture, causal = resolver.architecture(settings["pretrained"]), resolver.causal_tables()
+    if causal is None or not architecture or "model_type" not in architecture:
         return
-    if not encoder(config, known) if probed else has_next_token(config, known):
+    if not encoder(architecture, causal) if probed else has_next_token(architecture, causal):
         return
     raise UserError(
-        f'stage "{stage}" of method={b.config["method"]["name"]} {why}, and its {role} model "{settings["name"]}" '
-        f"({config['model_type']}) is not a causal language model: choose one like gpt2, qwen or llama, or {instead}."
+        f'stage "{stage}" of method={method} {why}, and its {role} model "{settings["name"]}" '
+        f"({architecture['model_type']}) is not a causal language model: choose one like gpt2, qwen or llama, or {instead}."
     )
 
 
-def check_recipe(b: "Builder", recipe: Mapping[str, Any]) -> None:
+def check_recipe(resolver: Resolver, recipe: Mapping[str, Any]) -> None:
     """Refuse to pretrain what is no causal language model."""
-    known, model_type = b.resolver.causal_tables(), str(recipe["architecture"].get("model_type"))
-    if known is None or has_next_token(recipe["architecture"], known):
+    causal, model_type = resolver.causal_tables(), str(recipe["architecture"].get("model_type"))
+    if causal is None or has_next_token(recipe["architecture"], causal):
         return
     hint = (
         " Choose one like gpt2, qwen2 or llama."
-        if model_type in known.masked
-        else did_you_mean(model_type, known.causal)
+        if model_type in causal.masked
+        else did_you_mean(model_type, causal.causal)
     )
     raise UserError(
         f"pretrain={recipe['name']}: architecture.model_type={model_type} is not a causal language model.{hint}"

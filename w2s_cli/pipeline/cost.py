@@ -3,8 +3,7 @@
 * Rows: of a finished pool as counted, else its limit or its share of the data set's expected size.
 * Tokens a row: as a finished training on the same rows (or else the same data set) counted them, else what the data set's recipe expects
   (expected.tokens), else TOKENS_ASSUMED, which is said. Never more than the model reads (max_length).
-* FLOPs (N parameters, T tokens): 6·N·T to train all weights (Kaplan et al. 2020, section 2.1), 4·N·T to train adapters, whose backward
-  pass needs no gradients of the frozen weights, 2·N·T to run a model; a probe costs the features it stands on.
+* FLOPs: each kind says what its stages take (`cost` in stages/<kind>.py), from parameters and tokens that are measured or expected here.
 * Hours: FLOPs over the rate of finished trainings of the same model, or of one at most twice as large or small, on this machine; else over
   a rate that the user gives; else they are unknown. No rate of a device is ever made up.
 """
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.paths import configs_folder
+from w2s_cli.pipeline.contract import Work
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.kinds import Kind, find, kind_names
 from w2s_cli.results.table.entries import read_yaml
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200
-TRAINED = ("finetune", "generative")
-PER_TOKEN = {"full": 6, "generative": 6, "lora": 4, "probe": 0}
 CLOSE = 2.0  # a measured rate serves for models up to so many times larger or smaller
 TERA = 1e12
 
@@ -60,9 +59,9 @@ def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
     sizes = {n: m["parameters"] * 1e6 for job in graph.jobs for n, m in _models(job.config).items() if m["parameters"]}
     known = Facts(graph, sizes, {}, {}, _rates(store, sizes), rate * TERA if rate else None)
     for key, stage in graph.stages.items():
-        if stage.kind == "rows":
+        if stage.of.traits.gives == "rows":
             known.rows[key] = _count(key, stage, store, known)
-    for folder in _finished(store):
+    for folder, _ in _finished(store):
         counted, rows = _manifest(folder), (read_json(folder / "stage.json") or {}).get("inputs", {}).get("rows")
         if rows in known.rows and counted.get("tokens") and counted.get("rows"):
             for name in (rows, graph.stages[rows].about["data"]):
@@ -75,42 +74,46 @@ def estimate(known: Facts, keys: Collection[str]) -> Cost:
     total = Cost()
     for key in keys:
         stage = known.graph.stages[key]
-        flops, tokens = _work(stage, known)
-        total.flops += flops
-        if stage.kind in TRAINED:
-            total.trainings += 1
-            total.tokens += tokens
+        work = _work(stage, known)
+        total.flops += work.flops
+        total.tokens += work.tokens
+        total.trainings += stage.of.traits.trains
         speed = _speed(stage, known)
         if speed:
-            total.seconds += flops / speed
+            total.seconds += work.flops / speed
         else:
-            total.unrated += flops
+            total.unrated += work.flops
     return total
 
 
-def _work(stage: Stage, known: Facts) -> tuple[float, float]:
-    """(FLOPs, tokens trained on) of one stage."""
-    model = stage.about.get("model")
-    if model is None or "rows" not in stage.inputs:
-        return 0.0, 0.0
+@dataclass(frozen=True)
+class _Amounts:
+    """The sizes behind one stage, for its kind's `cost`."""
+
+    stage: Stage
+    known: Facts
+    parameters: float
+
+    def tokens(self, edge: str) -> float:
+        return _tokens(self.stage, edge, self.known)
+
+    def rows(self, edge: str) -> int:
+        return self.known.rows[str(self.stage.inputs[edge])]
+
+    def has(self, edge: str) -> bool:
+        return edge in self.stage.inputs
+
+
+def _work(stage: Stage, known: Facts) -> Work:
+    """What one stage takes."""
+    model, cost = stage.about.get("model"), stage.of.optional("cost")
+    if cost is None:
+        return Work()
     if model not in known.sizes:
         known.assumed.add(f"the size of {model} is not known (parameters: in its YAML); its work is not counted")
-        return 0.0, 0.0
-    size, params = known.sizes[model], stage.identity["params"]
-    passed = _tokens(stage, "rows", known)
-    if stage.kind in TRAINED:
-        trained = passed * params["epochs"]
-        mode = "generative" if stage.kind == "generative" else params["mode"]
-        flops = PER_TOKEN[mode] * size * trained
-        if params.get("stopping") and mode != "probe":
-            steps = math.ceil(known.rows[str(stage.inputs["rows"])] * params["epochs"] / params["batch_size"])
-            flops += 2 * size * (steps // params["stopping"]["every"]) * _tokens(stage, "validation_rows", known)
-        return flops, trained
-    if stage.kind == "few_shot":
-        return 2 * size * passed * (params["shots"] + 1), 0.0
-    if stage.kind == "features" or (stage.kind == "label" and "features" not in stage.inputs):
-        return 2 * size * passed, 0.0
-    return 0.0, 0.0
+        return Work()
+    work: Work = cost(stage.identity["params"], _Amounts(stage, known, known.sizes[model]))
+    return work
 
 
 def _tokens(stage: Stage, edge: str, known: Facts) -> float:
@@ -166,16 +169,16 @@ def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
     """Model → FLOP/s of its finished trainings on this machine: all their FLOPs over all their seconds."""
     flops: dict[str, float] = {}
     seconds: dict[str, float] = {}
-    for folder in _finished(store):
+    for folder, kind in _finished(store):
         record = read_json(folder / "record.json") or {}
         measured, model = record.get("measured", {}), record.get("execution", {}).get("model_name")
         if record.get("provenance", {}).get("host") != socket.gethostname() or not measured.get("tokens_per_second"):
             continue
-        mode = (read_json(folder / "stage.json") or {}).get("params", {}).get("mode", "generative")
-        size = sizes.get(model) or _size(str(model))
-        if size and PER_TOKEN.get(mode):
+        of_token, size = kind.optional("flops_per_token"), sizes.get(model) or _size(str(model))
+        each = of_token((read_json(folder / "stage.json") or {}).get("params", {})) if of_token and size else 0
+        if each:
             sizes[model] = size
-            flops[model] = flops.get(model, 0.0) + PER_TOKEN[mode] * size * measured["tokens"]
+            flops[model] = flops.get(model, 0.0) + each * size * measured["tokens"]
             seconds[model] = seconds.get(model, 0.0) + measured["train_seconds"]
     return {model: flops[model] / seconds[model] for model in flops if seconds[model] > 0}
 
@@ -191,11 +194,14 @@ def _models(config: Mapping[str, Any]) -> dict[str, Any]:
     return {model["name"]: model for model in (config["weak"], config["strong"], *config["ladder"], *members)}
 
 
-def _finished(store: Store) -> list[Path]:
+def _finished(store: Store) -> list[tuple[Path, Kind]]:
+    """(folder, kind) of every finished training of a kind that this package has."""
+    names = {folder.parent.name for folder in store.folders().values()} & set(kind_names())
+    trained = {name: kind for name in names if (kind := find(name)).traits.trains}
     return [
-        folder
+        (folder, trained[folder.parent.name])
         for folder in store.folders().values()
-        if folder.parent.name in TRAINED and (folder / "record.json").exists()
+        if folder.parent.name in trained and (folder / "record.json").exists()
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from w2s_cli.pipeline import kinds
+from w2s_cli.pipeline.kinds import Kind
 from w2s_cli.store import keys
 from w2s_cli.store.files import safe_name
 
@@ -17,6 +17,7 @@ class Stage:
     """One job of the graph."""
 
     name: str
+    of: Kind
     identity: dict[str, Any]
     key: str
     slug: str
@@ -25,7 +26,8 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        return str(self.identity["kind"])
+        """The kind's name."""
+        return self.of.name
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -39,9 +41,10 @@ class Stage:
 
 @dataclass
 class Job:
-    """One configuration and the keys of its stages."""
+    """One configuration, the keys of its stages, and the fields of the configuration that they read."""
 
     config: dict[str, Any]
+    reads: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
 
 
@@ -57,28 +60,28 @@ class Graph:
     def add(
         self,
         name: str,
-        kind: str,
+        kind: Kind,
         params: Mapping[str, Any],
         inputs: Mapping[str, Any],
         slug: str,
         execution: dict[str, Any],
         about: dict[str, Any],
     ) -> str:
-        """Add a stage unless it is there already; returns its key."""
-        ident = keys.identity(kind, kinds.find(kind, name).version, kinds.identity_params(kind, params), inputs)
+        """Add a stage unless the graph has it; returns its key."""
+        ident = keys.identity(kind.name, kind.version, kind.identity_params(params), inputs)
         key = keys.stage_key(ident)
         self.asked += 1
         if key not in self.stages:
-            self.stages[key] = Stage(name, ident, key, safe_name(slug), execution, about)
+            self.stages[key] = Stage(name, kind, ident, key, safe_name(slug), execution, about)
         return key
 
     def upstream_closure(self, targets: Sequence[str]) -> set[str]:
         """The targets and everything they depend on."""
-        found: set[str] = set()
+        closure: set[str] = set()
         waiting = list(targets)
         while waiting:
             key = waiting.pop()
-            if key not in found:
-                found.add(key)
+            if key not in closure:
+                closure.add(key)
                 waiting.extend(self.stages[key].upstream())
-        return found
+        return closure

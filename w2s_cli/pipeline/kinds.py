@@ -1,106 +1,136 @@
-"""The stage kinds: what a method's YAML may say about each, and which version of its meaning is in force.
+"""Stage kinds by name: `stages/<kind>.py` of the package or of a --config-dir folder (see pipeline.contract).
 
-* One `Kind` per kind, named as the kind; `stages/<kind>.py` holds the function that runs it. Nothing here imports it, so that planning
-  needs no torch.
-* `version` is raised by hand when the same params would give another result. A new identity field gets an entry in `neutral`: the value
-  that means "as before the field existed"; a param equal to it stays out of the key, so old artifacts keep their keys.
+* There is no list of kinds. A file of the folder is a kind, unless its name begins with an underscore.
+* The signature of a kind's `plan` says which fields a method's YAML may give; it is read here, once, for every check.
 """
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError, did_you_mean, of_user_code
+from w2s_cli.paths import PACKAGE
+from w2s_cli.pipeline.contract import Edge, Labels, Model, Pool, Spec, Traits
+from w2s_cli.plugins import code_names, find_code, load_code
 
-TRUTH = "truth"  # in place of a stage: the ground truth of the rows
+PARTS = ("VERSION", "TRAITS", "plan", "run")
+ROWS = "rows"  # the field that labels are about, unless their annotation names another
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a kind in a method's YAML."""
+
+    name: str
+    type: type | None  # Model, Pool, Labels or Edge; None: a plain value
+    several: bool  # a list of stages
+    required: bool
+    about: str = ROWS  # of labels: the field whose rows they label
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One stage kind as a method's YAML sees it."""
+    """A stage kind: the parts of its file."""
 
+    name: str
+    path: Path
     version: int
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    edges: tuple[str, ...] = ()  # those of the fields that name another stage
-    list_edges: tuple[str, ...] = ()  # … that name several, in order
-    neutral: Mapping[str, Any] = field(default_factory=dict)
+    neutral: Mapping[str, Any]
+    traits: Traits
+    plan: Callable[..., Spec]
+    run: Callable[..., dict[str, Any]]
+    module: Any
+    fields: Mapping[str, Field]
+
+    def optional(self, part: str) -> Callable[..., Any] | None:
+        """`cost` or `cautions`, if the kind has it."""
+        function: Callable[..., Any] | None = getattr(self.module, part, None)
+        return function
+
+    def identity_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """`params` without those that still have their neutral value."""
+        return {
+            name: value for name, value in params.items() if name not in self.neutral or value != self.neutral[name]
+        }
+
+    def labels(self) -> list[Field]:
+        """The fields that name labels."""
+        return [field for field in self.fields.values() if field.type is Labels]
 
 
-rows = Kind(version=1, required=("pool",), neutral={"second": None})  # one pool of a data set: text, label, id
-features = Kind(version=1, required=("model", "rows"))  # frozen trunk's last-token features of a pool
-pretrain = Kind(version=1, required=("recipe",))  # a language model from scratch
-generative = Kind(
-    version=1, required=("model", "rows"), optional=("role",)
-)  # a pretrained one, trained on a pool's texts
-finetune = Kind(
-    version=1,
-    required=("role", "model", "rows"),
-    optional=("labels", "loss", "member", "weights", "train", "validation_rows", "validation_labels"),
-    edges=("labels", "weights", "validation_labels"),
-    neutral={"sharpening": None, "head": None, "stopping": None},
-)
-label = Kind(version=1, required=("model", "rows"), edges=("model",))  # a classifier's probabilities for a pool
-few_shot = Kind(  # a prompted model's probabilities for a pool
-    version=1, required=("model", "rows", "examples"), optional=("labels", "role"), edges=("labels",)
-)
-import_labels = Kind(version=1, required=("path", "rows"))  # labels from a file, keyed by row id
-combine = Kind(  # the labels of several supervisors as one
-    version=1,
-    required=("labels", "rows", "rule"),
-    optional=("scores", "student"),
-    edges=("student",),
-    list_edges=("labels", "scores"),
-)
-select = Kind(
-    version=1, required=("labels", "rows", "rule"), optional=("model",), edges=("labels",)
-)  # labels filtered, changed
-boost = Kind(
-    version=1, required=("labels", "rows"), optional=("weights",), edges=("labels", "weights")
-)  # AdaBoost's row weights
-evaluate = Kind(
-    version=2, required=("rows",), optional=("weak", "student", "ceiling"), edges=("weak", "student", "ceiling")
-)
-summary = Kind(version=2, required=("runs",), list_edges=("runs",))  # several seeds of one evaluate stage
-theory = Kind(
-    version=1, required=("setting",), optional=("representation", "tasks", "rows", "dims")
-)  # a synthetic experiment
+def find(name: Any, folders: Sequence[Path | str] = (), *, stage: str | None = None) -> Kind:
+    """The kind of that name; `stage` is the stage that names it, for the message.
+
+    Raises:
+        UserError: there is none, or its file lacks a part.
+    """
+    kind = str(name)
+    if stage is not None and kind not in kind_names(folders):
+        raise UserError(f'stage "{stage}": unknown kind "{kind}".{did_you_mean(kind, kind_names(folders))}')
+    return _load(find_code("stages", kind, folders), kind)
 
 
-def kind_names() -> list[str]:
+def kind_names(folders: Sequence[Path | str] = ()) -> list[str]:
     """Every kind there is."""
-    return [name for name, value in vars(sys.modules[__name__]).items() if isinstance(value, Kind)]
+    return code_names("stages", folders)
 
 
-def find(kind: Any, stage: str) -> Kind:
-    """The kind that stage `stage` names; UserError for an unknown one."""
-    found = getattr(sys.modules[__name__], str(kind), None)
-    if not isinstance(found, Kind):
-        raise UserError(f'stage "{stage}": unknown kind "{kind}".{did_you_mean(str(kind), kind_names())}')
-    return found
+@cache
+def _load(path: Path, name: str) -> Kind:
+    if path.is_relative_to(PACKAGE):
+        module = importlib.import_module(f"w2s_cli.stages.{name}")
+    else:
+        module, _ = load_code("stages", name, [path.parents[1]])
+    for part in PARTS:
+        if not hasattr(module, part):
+            raise UserError(f"{path} has no {part}: a stage kind needs {', '.join(PARTS)} (docs/architecture.md).")
+    try:
+        fields = _fields(module.plan)
+    except Exception as error:  # whatever the user's annotations do
+        raise of_user_code(f"the signature of plan in {path}", error) from error
+    neutral = getattr(module, "NEUTRAL", {})
+    return Kind(name, path, module.VERSION, neutral, module.TRAITS, module.plan, module.run, module, fields)
 
 
-def check_fields(stage: str, kind_name: str, fields: Mapping[str, Any]) -> None:
-    """Refuse unknown and missing fields of a stage in a method's YAML."""
-    kind = find(kind_name, stage)
-    known = (*kind.required, *kind.optional)
-    for name in fields:
-        if name not in known:
-            raise UserError(f'stage "{stage}" ({kind_name}): unknown field "{name}".{did_you_mean(name, known)}')
-    for name in kind.required:
-        if fields.get(name) is None:
-            raise UserError(f'stage "{stage}" ({kind_name}): the field "{name}" is missing.')
-    for name in kind.edges:
-        if not isinstance(fields.get(name, ""), str):
-            raise UserError(f'stage "{stage}" ({kind_name}): "{name}" must be the name of another stage.')
-    for name in kind.list_edges:
-        given = fields.get(name, [])
-        if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-            raise UserError(f'stage "{stage}" ({kind_name}): "{name}" must be a list of stages, for example loop[*].')
+def _fields(plan: Callable[..., Spec]) -> dict[str, Field]:
+    """The keyword arguments of `plan` as fields."""
+    parameters = inspect.signature(plan).parameters.values()
+    fields = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    annotated = SimpleNamespace(__annotations__={p.name: p.annotation for p in fields})
+    hints = get_type_hints(annotated, plan.__globals__, include_extras=True)  # some may be written as strings
+    return {p.name: _field(p.name, hints[p.name], p.default is inspect.Parameter.empty) for p in fields}
 
 
-def identity_params(kind_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """`params` without those that still have their neutral value."""
-    neutral = find(kind_name, kind_name).neutral
-    return {name: value for name, value in params.items() if name not in neutral or value != neutral[name]}
+def _field(name: str, hint: Any, required: bool) -> Field:
+    if get_origin(hint) in (Union, UnionType):  # `Edge | None`
+        [hint] = [arm for arm in get_args(hint) if arm is not type(None)][:1]
+    about = ROWS
+    if get_origin(hint) is Annotated:
+        hint, about = get_args(hint)[:2]
+    several = get_origin(hint) is list
+    inner = get_args(hint)[0] if several else hint
+    stage = inner if inner in (Model, Pool, Labels, Edge) else None
+    return Field(name, stage, several and stage is not None, required, about)
+
+
+def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:
+    """Refuse unknown and missing fields of a stage in a method's YAML, and fields that name no stage where one is needed."""
+    where = f'stage "{stage}" ({kind.name})'
+    for name in values:
+        if name not in kind.fields:
+            raise UserError(f'{where}: unknown field "{name}".{did_you_mean(name, kind.fields)}')
+    for field in kind.fields.values():
+        value = values.get(field.name)
+        if value is None:
+            if field.required:
+                raise UserError(f'{where}: the field "{field.name}" is missing.')
+        elif field.type in (Pool, Labels, Edge):
+            if field.several and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+                raise UserError(f'{where}: "{field.name}" must be a list of stages, for example loop[*].')
+            if not field.several and not isinstance(value, str):
+                raise UserError(f'{where}: "{field.name}" must be the name of another stage.')

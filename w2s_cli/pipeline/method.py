@@ -3,18 +3,24 @@
 * Loops: `foreach: N` or `foreach: ladder` (a list of the configuration) makes `name[0]`, `name[1]`, …; in its fields `{item}` is the
   list's item, `{i}` the turn, `{prev}` the turn before and `{member}` how often this item came before. `first:` holds the fields of the
   first turn. `name[*]` means all of them, `name[last]` the last one. Nothing else is a language.
+* A method that differs from another in a few stages names it in its `defaults:`; Hydra merges the two, and `stage: null` takes one away.
 * `labels=file` puts a file in the weak supervisor's place; `control=` puts a stage before every student; `stopping=` gives
-  trainings a validation pool, whose weak labels are made as those of the training pool are.
+  trainings a validation pool, whose weak labels are made as those of the training pool are. Which stages these are, their kinds say.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.pipeline.kinds import TRUTH
+from w2s_cli.pipeline import kinds
+from w2s_cli.pipeline.contract import NO_STAGE
+from w2s_cli.pipeline.kinds import Kind
+from w2s_cli.pipeline.reads import Recorded, traced
 
 Fields = dict[str, Any]
+Folders = Sequence[Path | str]
 LISTS = {
     "ladder": "ladder=[MODEL,…], the models between weak and strong, smallest first",
     "ensemble": "ensemble=K for K seeds of the weak model, or ensemble=[MODEL,…]",
@@ -22,53 +28,57 @@ LISTS = {
 }
 
 
-def stages_of(config: Mapping[str, Any]) -> dict[str, Fields]:
+def stages_of(config: Recorded, folders: Folders = ()) -> dict[str, Fields]:
     """Name → fields (with `kind`) of all stages that the configuration's method names."""
     stages = written_out(config)
-    stages = with_file_labels(stages, config["labels"], config["method"]["name"])
-    stages = with_control(stages, config["control"])
-    return with_stopping(stages, config["stopping"])
+    for name, fields in stages.items():
+        kinds.find(fields["kind"], folders, stage=name)
+    stages = with_file_labels(stages, config, folders)
+    stages = with_control(stages, config, folders)
+    return with_stopping(stages, config, folders)
 
 
-def written_out(config: Mapping[str, Any]) -> dict[str, Fields]:
+def written_out(config: Recorded) -> dict[str, Fields]:
     """Loops unrolled and references to them resolved."""
-    method = config["method"]
+    method = config.plain["method"]
     turns: dict[str, int] = {}
-    found: dict[str, Fields] = {}
+    stages: dict[str, Fields] = {}
     for name, written in method["stages"].items():
-        fields = dict(written)
+        if written is None:
+            continue
+        fields = {field: traced(value, config) for field, value in written.items()}
         if "kind" not in fields:
             raise UserError(f'stage "{name}" of method "{method["name"]}" has no kind.')
         over, first = fields.pop("foreach", None), fields.pop("first", {})
         if over is None:
-            found[name] = fields
+            stages[name] = fields
             continue
         items = _items(over, config, name)
         turns[name] = len(items)
         for i, item in enumerate(items):
             turn = {**fields, **(first if i == 0 else {})}
-            found[f"{name}[{i}]"] = {field: _filled(value, item, i, items) for field, value in turn.items()}
+            stages[f"{name}[{i}]"] = {field: _of_turn(value, item, i, items) for field, value in turn.items()}
     return {
-        name: {field: _referred(value, turns, name) for field, value in fields.items() if value is not None}
-        for name, fields in found.items()
+        name: {field: _of_loop(value, turns, name) for field, value in fields.items() if value is not None}
+        for name, fields in stages.items()
     }
 
 
-def _items(over: Any, config: Mapping[str, Any], name: str) -> list[Any]:
+def _items(over: Any, config: Recorded, name: str) -> list[Any]:
     """What a loop goes over: a number, a list, or the name of a list of the configuration."""
     if isinstance(over, str):
         if over not in LISTS:
             raise UserError(f'stage "{name}": foreach: "{over}" is no list.{did_you_mean(over, LISTS)}')
-        given = config[over]
-        if over == "ensemble" and isinstance(given, int):
-            given = [config["weak"]] * given
-        if not given:
+        items = config[over]
+        if over == "ensemble" and isinstance(items, int):
+            items = [config["weak"]] * items
+        if not items:
             raise UserError(f'method "{config["method"]["name"]}" needs {LISTS[over]}.')
-        over = given
+        over = items
     return list(range(over)) if isinstance(over, int) else list(over)
 
 
-def _filled(value: Any, item: Any, i: int, items: list[Any]) -> Any:
+def _of_turn(value: Any, item: Any, i: int, items: list[Any]) -> Any:
     """One field of one turn."""
     if not isinstance(value, str):
         return value
@@ -78,14 +88,14 @@ def _filled(value: Any, item: Any, i: int, items: list[Any]) -> Any:
     return value.replace("{i}", str(i)).replace("{prev}", str(i - 1))
 
 
-def _referred(value: Any, turns: Mapping[str, int], name: str) -> Any:
+def _of_loop(value: Any, turns: Mapping[str, int], name: str) -> Any:
     """`loop[*]` as the list of its stages, `loop[last]` as the last one, also inside a list."""
     if isinstance(value, list):
-        return [one for each in value for one in _as_list(_referred(each, turns, name))]
-    found = re.fullmatch(r"(\w+)\[(\*|last)\]", value) if isinstance(value, str) else None
-    if not found:
+        return [one for each in value for one in _as_list(_of_loop(each, turns, name))]
+    reference = re.fullmatch(r"(\w+)\[(\*|last)\]", value) if isinstance(value, str) else None
+    if not reference:
         return value
-    loop, which = found.groups()
+    loop, which = reference.groups()
     if loop not in turns:
         raise UserError(
             f'stage "{name}": "{value}", but "{loop}" is no loop of this method.{did_you_mean(loop, turns)}'
@@ -97,20 +107,21 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def with_file_labels(stages: dict[str, Fields], labels: Mapping[str, Any], method: str) -> dict[str, Fields]:
+def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
     """Labels from a file in the weak supervisor's place, if the configuration says so."""
-    if labels["source"] == "weak":
+    if config.plain["labels"]["source"] == "weak":
         return stages
+    labels, method = config["labels"], config["method"]["name"]
     if not labels["path"]:
         raise UserError("labels=file needs the file: labels.path=FILE")
-    supervisors = {name for name, f in stages.items() if f["kind"] == "finetune" and f.get("role") == "weak"}
+    supervisors = {name for name, f in stages.items() if _gives(f, "model", folders) and f.get("role") == "weak"}
     if len(supervisors) != 1:
         raise UserError(
             f'labels=file takes the place of one weak supervisor, and method "{method}" has {len(supervisors)}.'
         )
     replaced, dropped = {}, set(supervisors)
     for name, fields in stages.items():
-        if fields["kind"] == "label" and fields.get("model") in supervisors:
+        if _gives(fields, "labels", folders) and fields.get("model") in supervisors:
             path = labels["test_path"] if fields["rows"] == "test" else labels["path"]
             if path:
                 replaced[name] = {"kind": "import_labels", "path": path, "rows": fields["rows"]}
@@ -128,71 +139,75 @@ def with_file_labels(stages: dict[str, Fields], labels: Mapping[str, Any], metho
     }
 
 
-def is_taught(fields: Fields) -> bool:
-    """Whether the stage is a student that learns from labels which are not the truth."""
-    return (
-        fields["kind"] in ("finetune", "few_shot")
-        and fields.get("role", "student") == "student"
-        and fields.get("labels", TRUTH) != TRUTH
-    )
-
-
-def with_control(stages: dict[str, Fields], control: Mapping[str, Any]) -> dict[str, Fields]:
+def with_control(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
     """A control stage between every student and its labels."""
-    if not control["rule"]:
+    if not config.plain["control"]["rule"]:
         return stages
-    found: dict[str, Fields] = {}
+    controlled: dict[str, Fields] = {}
     for name, fields in stages.items():
-        if is_taught(fields):
-            controlled = f"{control['name']}:{fields['labels']}"
-            pool = fields["examples"] if fields["kind"] == "few_shot" else fields["rows"]
+        if is_student(fields, folders):
+            control = config["control"]
+            before = f"{control['name']}:{fields['labels']}"
+            pool = fields[_kind(fields, folders).fields["labels"].about]
             rule = {"name": control["rule"], "args": control["args"]}
-            found[controlled] = {
+            controlled[before] = {
                 "kind": "select",
                 "labels": fields["labels"],
                 "rows": pool,
                 "rule": rule,
                 "model": fields["model"],
             }
-            fields = {**fields, "labels": controlled}
-        found[name] = fields
-    return found
+            fields = {**fields, "labels": before}
+        controlled[name] = fields
+    return controlled
 
 
-def with_stopping(stages: dict[str, Fields], stopping: Mapping[str, Any]) -> dict[str, Fields]:
+def with_stopping(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
     """A validation pool for every training of the chosen roles.
 
     A student's validation labels are its supervisor's, unless `by: truth` says that this is a diagnostic; a model that is trained on
     ground truth is validated on ground truth.
     """
-    if stopping["by"] is None:
+    if config.plain["stopping"]["by"] is None:
         return stages
-    found = dict(stages)
+    stopped = dict(stages)
     for name, fields in stages.items():
-        role = (
-            fields["role"] if fields.get("role") in ("weak", "ceiling") else "student"
-        )  # a hop learns as a student does
-        if fields["kind"] != "finetune" or role not in stopping["roles"]:
+        role = fields["role"] if fields.get("role") in ("weak", "ceiling") else "student"  # a hop learns as a student
+        if "validation_rows" not in _kind(fields, folders).fields or role not in config.plain["stopping"]["roles"]:
             continue
         pool = "weak_val" if fields["rows"] == "weak_train" else "strong_val"
         validated = {**fields, "validation_rows": pool}
-        labels = fields.get("labels", TRUTH)
-        if labels != TRUTH and stopping["by"] == "weak":
-            validated["validation_labels"] = _on_pool(labels, pool, stages, found)
-        found[name] = validated
-    return found
+        labels = fields.get("labels", NO_STAGE)
+        if labels != NO_STAGE and config["stopping"]["by"] == "weak":
+            validated["validation_labels"] = _on_pool(labels, pool, stages, stopped, folders)
+        stopped[name] = validated
+    return stopped
 
 
-def _on_pool(name: str, pool: str, stages: dict[str, Fields], found: dict[str, Fields]) -> str:
-    """The stage that labels `pool` as stage `name` labels its own rows; made from it, with all that it reads."""
+def is_student(fields: Fields, folders: Folders) -> bool:
+    """Whether the stage is a student that learns from labels which are not the truth."""
+    student = fields.get("role", "student") == "student" and fields.get("labels", NO_STAGE) != NO_STAGE
+    return student and _kind(fields, folders).traits.learns
+
+
+def _on_pool(name: str, pool: str, stages: dict[str, Fields], added: dict[str, Fields], folders: Folders) -> str:
+    """The stage that labels `pool` as stage `name` labels its own rows; made from it, with all labels of these rows that it reads."""
     fields = stages.get(name)
-    if fields is None or "rows" not in fields:
+    if fields is None or kinds.ROWS not in fields:
         raise UserError(f'stopping: "{name}" is no stage that labels rows.{did_you_mean(name, stages)}')
-    moved = {**fields, "rows": pool}
-    for edge in ("labels", "student"):
-        given = fields.get(edge)
-        if fields["kind"] in ("combine", "select") and given is not None:
-            there = [_on_pool(one, pool, stages, found) for one in _as_list(given)]
-            moved[edge] = there if isinstance(given, list) else there[0]
-    found[f"{name}@{pool}"] = moved
+    moved = {**fields, kinds.ROWS: pool}
+    for edge in _kind(fields, folders).labels():
+        labels = fields.get(edge.name)
+        if labels is not None and labels != NO_STAGE and edge.about == kinds.ROWS:
+            every = [_on_pool(one, pool, stages, added, folders) for one in _as_list(labels)]
+            moved[edge.name] = every if isinstance(labels, list) else every[0]
+    added[f"{name}@{pool}"] = moved
     return f"{name}@{pool}"
+
+
+def _kind(fields: Fields, folders: Folders) -> Kind:
+    return kinds.find(fields["kind"], folders)
+
+
+def _gives(fields: Fields, artifact: str, folders: Folders) -> bool:
+    return _kind(fields, folders).traits.gives == artifact

@@ -14,6 +14,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,22 +69,22 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-def fingerprints(kinds: set[str], cache: Path) -> dict[str, str]:
-    """Kind → fingerprint of the code that runs it; syntax trees are parsed again only for files that changed."""
+def fingerprints(kinds: Mapping[str, Path], cache: Path) -> dict[str, str]:
+    """Kind → fingerprint of the code that runs it, given its file; syntax trees are parsed again only for files that changed."""
     known: dict[str, list[Any]] = read_json(cache) or {}
     before = dict(known)
-    found = {kind: _fingerprint(kind, known) for kind in kinds}
+    found = {kind: _fingerprint(path, known) for kind, path in kinds.items()}
     if known != before and os.access(cache.parent, os.W_OK):
         write_json(cache, known)
     return found
 
 
-def _fingerprint(kind: str, known: dict[str, list[Any]]) -> str:
+def _fingerprint(kind: Path, known: dict[str, list[Any]]) -> str:
     seen: dict[str, str] = {}
-    waiting = [PACKAGE / "stages" / f"{kind}.py"]
+    waiting = [kind]
     while waiting:
         path = waiting.pop()
-        name = path.relative_to(PACKAGE).as_posix()
+        name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
         if name in seen or not path.is_file():
             continue
         stat = path.stat()

@@ -3,18 +3,20 @@
 * A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
   a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
 * A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
-* Losses, rules and transforms are known by their code's syntax tree (see `named_code.py` for where they are found).
+* Losses, rules and transforms are known by their code's syntax tree (see `plugins.py` for where they lie).
+* A run needs every commit. A plan can do without: `hub` says whom to ask, and a name stands for the commit that nobody tells. Stages are
+  then counted and their settings shown, but their keys are not those of a run; `assumed` lists such models and data sets.
 """
 
 import ast
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
-from w2s_cli.paths import PACKAGE, corpus_files, locate
+from w2s_cli.paths import BUNDLED, PACKAGE, corpus_files, locate
 from w2s_cli.pipeline.check_rules import check_arguments
 from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
@@ -25,12 +27,22 @@ from w2s_cli.training.models.architectures import Tables, tables
 MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
-class Resolver:
-    """Identities of models, data and code, each looked up once per command."""
+Hub = Literal["required", "if reachable", "never"]
 
-    def __init__(self, store: Store, folders: Sequence[Path] = ()) -> None:
+
+class Resolver:
+    """Identities of models, data and code, each looked up once per command.
+
+    `hub` "required": the hub is asked for what its cache lacks, and being out of reach is an error. "if reachable": once the hub is out of
+    reach it is not asked again, and names stand for commits. "never": so from the start, and local data need not be there.
+    """
+
+    def __init__(self, store: Store, folders: Sequence[Path] = (), hub: Hub = "required") -> None:
         self.store = store
         self.folders = list(folders)
+        self.hub = hub
+        self.assumed: set[str] = set()  # models and data sets whose name stands for their commit
+        self._silent = hub == "never"
         self._known: dict[str, Any] = {}
 
     def model(self, model: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -54,7 +66,7 @@ class Resolver:
         try:
             found = self._once(
                 f"config:{repo}@{commit}",
-                lambda: cached_config(repo, commit) or self.ask(lambda: hub_config(repo, commit)),
+                lambda: cached_config(repo, commit) or self._ask(lambda: hub_config(repo, commit)),
             )
         except UnreachableError:
             return None
@@ -71,6 +83,9 @@ class Resolver:
             from w2s_cli.data.sources import fingerprint
 
             path = locate(data["path"])
+            if self.hub == "never" and not data["path"].startswith(BUNDLED) and not path.exists():
+                self.assumed.add(f"data {data['path']} (not there)")
+                return {"sha256": f"unknown:{data['name']}"}, str(path)
             known = f"data:{path}:{canonical_json(data['splits'])}"
             return self._once(
                 known, lambda: {"sha256": fingerprint(path, data["splits"], cache=self.store.digests)}
@@ -105,9 +120,15 @@ class Resolver:
         name = f"{repo_type}:{repo}@{revision}"
         known = read_json(record) or {}
         if name not in known:
-            known[name] = cached_commit(repo_type, repo, revision) or self.ask(
-                lambda: hub_commit(repo_type, repo, revision)
-            )
+            try:
+                known[name] = cached_commit(repo_type, repo, revision) or self._ask(
+                    lambda: hub_commit(repo_type, repo, revision)
+                )
+            except UnreachableError:
+                if self.hub == "required":
+                    raise
+                self.assumed.add(f"{repo_type} {repo}")
+                return revision
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 write_json(record, known)
@@ -115,9 +136,15 @@ class Resolver:
                 raise StoreError(unwritable(self.store.root, error)) from error
         return str(known[name])
 
-    def ask(self, question: Callable[[], str]) -> str:
-        """What the hub answers; every question goes through here, so that a plan can do without."""
-        return question()
+    def _ask(self, question: Callable[[], str]) -> str:
+        """What the hub answers; UnreachableError where it is not to be asked, or does not answer."""
+        if self._silent:
+            raise UnreachableError("the hub is not asked")
+        try:
+            return question()
+        except UnreachableError:
+            self._silent = True
+            raise
 
     def code(self, folder: str, name: str) -> Path:
         """The Python file `<folder>/<name>.py` of the user's config folders or of the package."""

@@ -29,7 +29,7 @@ def survey(graph: Graph, store: Store, targets: Collection[str], *, force: Colle
     """key → what is there and whether it has to be made, for the targets and all they depend on."""
     wanted = graph.upstream_closure(list(targets))
     order = [stage for key, stage in graph.stages.items() if key in wanted]
-    code = fingerprints({stage.kind for stage in order}, store.cache / "code.json")
+    code = fingerprints({stage.kind: stage.of.path for stage in order}, store.cache / "code.json")
     plans: dict[str, Planned] = {}
     for stage in order:
         plans[stage.key] = look(stage, store, plans, code)

@@ -12,7 +12,6 @@ from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
-CUT_SAID = 0.01  # share of cut texts from which on it is said
 TABLES_SHOWN = 4  # more settings than this are shown in one table, a row each
 
 
@@ -96,20 +95,9 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     """What the tables do not show: texts that were cut, and why there is no PGR."""
     lines = []
     for key, stage in graph.stages.items():
-        if stage.kind not in ("finetune", "select"):
-            continue
-        metrics = found_metrics(store, key)
-        if metrics.get("uses_truth"):
-            lines.append(
-                f"The rule {stage.about['rule']} looks at the truth of the student's rows: a control or a budget, no supervisor."
-            )
-        cut = (metrics.get("truncated") or {}).get("share", 0.0)
-        if cut > CUT_SAID:
-            limit = stage.identity["params"]["max_length"]
-            lines.append(
-                f"Caution: {cut:.0%} of the texts were cut to what {stage.about['model']} reads, at most {limit} tokens "
-                f"({stage.about['role']}); w2s data check shows lengths."
-            )
+        of_kind = stage.of.optional("cautions")
+        if of_kind is not None:
+            lines += of_kind(found_metrics(store, key), stage.identity["params"], stage.about)
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":
             lines.append(

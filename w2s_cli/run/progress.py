@@ -82,7 +82,7 @@ class PlainView:
             print(f"{label}: started", flush=True)
         elif kind == "progress":
             clock = self.clocks.setdefault(stage.key, Clock())
-            if clock.first is None and event["step"] > 1 and stage.kind in ("finetune", "pretrain"):
+            if clock.first is None and event["step"] > 1 and stage.of.traits.trains:
                 print(f"{label}: continues at step {event['step'] - 1}/{event['total']}", flush=True)
             figures = clock.figures(event)
             if time.monotonic() - clock.shown >= LINE_EVERY_S:

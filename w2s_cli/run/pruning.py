@@ -1,4 +1,4 @@
-"""keep_weights=false: the weights of finetuned models go as soon as nothing in the command can read them any more.
+"""keep_weights=false: the weights of models go as soon as nothing in the command can read them any more.
 
 * A long sweep then holds the models of a few jobs, not of all, also when it is interrupted.
 * What may still read a model are the stages that take it as an input, and what these depend on: a stage that is made again with another
@@ -27,7 +27,7 @@ class Pruning:
         for key in plans:
             for above in graph.stages[key].upstream():
                 readers.setdefault(above, []).append(key)
-        for model in trained(graph, plans):
+        for model in passing_models(graph, plans):
             before = graph.upstream_closure([model, *readers.get(model, [])])
             self.open[model] = {key for key in before if plans[key].to_run}
             for key in before:
@@ -54,9 +54,10 @@ class Pruning:
         prune(self.store, [model])
 
 
-def trained(graph: Graph, plans: Collection[str]) -> list[str]:
-    """Keys of the finetuned models of a plan."""
-    return [key for key in plans if graph.stages[key].kind == "finetune"]
+def passing_models(graph: Graph, plans: Collection[str]) -> list[str]:
+    """Keys of the models that other stages of a plan read: a model that no stage reads is the command's result."""
+    read = {above for key in plans for above in graph.stages[key].upstream()}
+    return [key for key in plans if graph.stages[key].of.traits.gives == "model" and key in read]
 
 
 def prune(store: Store, models: Iterable[str]) -> None:

@@ -12,7 +12,6 @@
 import ctypes
 import errno
 import gc
-import importlib
 import json
 import os
 import resource
@@ -28,6 +27,7 @@ from typing import Any
 
 from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import fingerprints, provenance
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
@@ -112,6 +112,7 @@ class Worker:
                 f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: w2s rm {job['key']}"
             )
         store = Store(folder.parents[2])
+        kind = find(job["kind"], job["execution"].get("folders", ()))
         started, cpu = time.time(), _cpu_seconds()
         record: dict[str, Any] = {
             "run": f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{os.getpid()}",
@@ -119,7 +120,7 @@ class Worker:
             "kind": job["kind"],
             "name": job["name"],
             "started": started,
-            "code": fingerprints({job["kind"]}, store.cache / "code.json")[job["kind"]],
+            "code": fingerprints({kind.name: kind.path}, store.cache / "code.json")[kind.name],
             "provenance": provenance(),
         }
         with ExitStack() as locks:
@@ -162,8 +163,7 @@ class Worker:
             if self.stopping:
                 raise Stopped
             emit({"event": "started"})
-            stage = importlib.import_module(f"w2s_cli.stages.{job['kind']}")
-            metrics = stage.run(job["params"], results, ctx)
+            metrics = kind.run(job["params"], results, ctx)
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
             record |= {"execution": job["execution"], "measured": ctx.measured}

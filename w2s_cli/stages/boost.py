@@ -10,19 +10,27 @@
 """
 
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.figures import Floats, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth
+from w2s_cli.pipeline.contract import Edge, Labels, Pool, Spec, Traits
 from w2s_cli.store.faults import fault
 
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.statistics.figures import Booleans, Floats
+
+VERSION = 1
+TRAITS = Traits(gives="weights")
 EDGE = 1e-6  # ε and its distance to 1
+
+
+def plan(job: "Planning", *, labels: Labels, rows: Pool, weights: Edge | None = None) -> Spec:
+    """Row weights for the next weak supervisor, and this one's own weight; `weights` is the round before."""
+    data, seed = job.config["data"]["name"], job.config["seed"]
+    inputs = {"rows": rows, "labels": labels, "weights": weights}
+    return Spec({}, inputs, slug=f"{data}-{rows.name}-s{seed}", about={"rows": rows.name, "seed": seed})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -40,6 +48,13 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: other row ids than the rows', rows without a label, weights that are none.
     """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from w2s_cli.statistics.figures import predicted
+    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth
+
     fault("boost.start")
     rows, folder = cast(Path, inputs["rows"]), cast(Path, inputs["labels"])
     ids, truth = read_truth(rows)
@@ -68,7 +83,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     }
 
 
-def boosted(weights: Floats, wrong: np.ndarray[Any, np.dtype[np.bool_]], classes: int) -> tuple[Floats, float, float]:
+def boosted(weights: "Floats", wrong: "Booleans", classes: int) -> tuple["Floats", float, float]:
     """One round: the new weights [rows] (mean 1), ε, and a (SAMME); see the file's docstring.
 
     Args:
@@ -76,6 +91,8 @@ def boosted(weights: Floats, wrong: np.ndarray[Any, np.dtype[np.bool_]], classes
         wrong: [rows], what its supervisor has wrong.
         classes: K.
     """
+    import numpy as np
+
     error = float(np.clip(weights[wrong].sum() / weights.sum(), EDGE, 1 - EDGE))
     if error >= 1 - 1 / classes:
         return np.ones_like(weights), error, 0.0
@@ -84,8 +101,11 @@ def boosted(weights: Floats, wrong: np.ndarray[Any, np.dtype[np.bool_]], classes
     return np.asarray(grown / grown.mean()), error, weight
 
 
-def _read_weights(folder: Path, ids: list[str]) -> Floats:
+def _read_weights(folder: Path, ids: list[str]) -> "Floats":
     """Weights of `ids` by the round before, [rows]."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
     path = folder / "weights.parquet"
     if not path.is_file():
         raise UserError(f"{path} is missing; run the stage that makes it again")

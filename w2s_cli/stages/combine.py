@@ -7,25 +7,69 @@
 * Ground truth is read for the metrics alone (who is how accurate, and whether the rule has it right); rules never see it.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from w2s_cli.combining import ABSTAINED, Combined, Votes, hard, load_rule
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.stages.rules import apply_rule
-from w2s_cli.statistics.figures import TOLERANCE, Booleans, Floats, Integers, as_json, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
-from w2s_cli.statistics.report import Predictions
+from w2s_cli.pipeline.contract import Edge, Labels, Pool, Spec, Traits
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json
 
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="labels")
 ROUNDING = 1e-6  # labels are float32: 0.9 is read as 0.89999998
-SURE = 1e-6  # no supervisor is taken to be wrong, or right, less often
+
+
+def plan(
+    job: "Planning",
+    *,
+    rows: Pool,
+    labels: list[Labels],
+    rule: Mapping[str, Any],
+    scores: list[Edge] | None = None,
+    student: Labels | None = None,
+) -> Spec:
+    """Several supervisors' labels as one.
+
+    Args:
+        rule: {name, args, label, abstain_below, prior} of a file in combining/.
+        scores: stages that say how far to trust each supervisor, in the order of `labels`.
+        student: its labels guide a co-supervised rule.
+    """
+    _check(job, rule["name"], len(labels), scores, student)
+    name, data, seed = rule["name"], job.config["data"]["name"], job.config["seed"]
+    params = {
+        "rule": job.rule("combining", rule),
+        "abstain_below": rule.get("abstain_below", 0.0),
+        "prior": rule.get("prior"),
+    }
+    return Spec(
+        params,
+        {"rows": rows, "labels": list(labels), "scores": list(scores) if scores else None, "student": student},
+        slug=f"{name}-{len(labels)}-{data}-{rows.name}-s{seed}",
+        about={"rows": rows.name, "rule": rule.get("label") or name, "seed": seed},
+        words=[f"{rule.get('label') or name} of {len(labels)} supervisors"],
+    )
+
+
+def _check(job: "Planning", rule: str, labels: int, scores: list[Edge] | None, student: Labels | None) -> None:
+    """Refuse before anything runs what the rule would refuse after the supervisors are trained."""
+    method = job.config["method"]["name"]
+    if job.says("combining", rule, "NEEDS_SCORES") and not scores:
+        raise UserError(
+            f"combine={rule} must know how good the supervisors are, and method={method} does not measure it: "
+            "use method=weighted_ensemble or method=ensemw2s."
+        )
+    if job.says("combining", rule, "NEEDS_STUDENT") and not student:
+        raise UserError(
+            f"combine={rule} asks a student, and method={method} has none at that point: use method=co_supervised."
+        )
+    if job.says("combining", rule, "NEEDS_THREE") and labels < 3:
+        raise UserError(f"combine={rule} needs at least 3 supervisors, and there are {labels}: ensemble=3 or more.")
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -44,15 +88,23 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
     """
+    import numpy as np
+
+    from w2s_cli.combining import Combined, Votes, load_rule
+    from w2s_cli.combining._votes import class_balance, figures, log_odds, opinions
+    from w2s_cli.stages._rules import apply_rule
+    from w2s_cli.statistics.predictions import check_classes, read_truth, write_labels
+    from w2s_cli.statistics.report import Predictions
+
     fault("combine.start")
-    rule = load_rule(params["rule"]["name"], ctx.execution.get("combine_folders", ()), params["rule"].get("code"))
+    rule = load_rule(params["rule"]["name"], ctx.execution.get("folders", ()), params["rule"].get("code"))
     ids, truth = read_truth(cast(Path, inputs["rows"]))
     folders = _folders(inputs["labels"])
     if not ids or not folders:
         raise UserError(f"{inputs['rows']}: nothing to combine; give a pool with rows and the labels of supervisors")
     said, voted = [], []
     for step, folder in enumerate(folders, start=1):
-        p, covers = _said(folder, ids)
+        p, covers = opinions(folder, ids)
         said.append(p)
         voted.append(covers)
         ctx.progress(step, len(folders), examples=step * len(ids))
@@ -61,7 +113,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     student = cast(Path, inputs["student"]) if inputs.get("student") else None
     sources = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
     if student is not None:
-        p, _ = _said(student, ids)
+        p, _ = opinions(student, ids)
         named["student"], sources["student"] = Predictions(p[None], p[None]), student
     check_classes(truth, named, sources)
     p = np.stack(said)  # [supervisors, rows, classes]
@@ -71,97 +123,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     votes = Votes(
         p,
         np.stack(voted) & (p.max(axis=2) >= below - ROUNDING),
-        _weights(_folders(inputs.get("scores") or []), len(folders), p.shape[2]),
+        log_odds(_folders(inputs.get("scores") or []), len(folders), p.shape[2]),
         named["student"].p[0] if student is not None else None,
-        _prior(params.get("prior"), p.shape[2]),
+        class_balance(params.get("prior"), p.shape[2]),
     )
     called, args = f"combine={params['rule']['name']}", params["rule"].get("args") or {}
     advice = "lower abstain_below, or let the rule drop fewer"
     combined = Combined(*apply_rule(rule, votes, args, called=called, every_row=True, advice=advice))
     write_labels(ctx.result / "labels.parquet", ids, combined.p, covered=combined.covered)
-    return _metrics(votes, combined, truth)
+    return figures(votes, combined, truth)
 
 
 def _folders(given: Path | list[Path]) -> list[Path]:
     return [given] if isinstance(given, Path) else list(given)
-
-
-def _said(folder: Path, ids: Sequence[str]) -> tuple[Floats, Booleans]:
-    """A labels folder in the order of `ids`: p [rows, classes], summing to 1 in float64, and who has a label [rows]."""
-    found = read_labels(folder, ids)
-    p = found.p[0]
-    sums = p.sum(axis=1)
-    wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
-    if len(wrong):
-        raise UserError(
-            f"{folder / 'labels.parquet'}: the probabilities of row {ids[wrong[0]]} add up to {sums[wrong[0]]:.6g}, not to 1 "
-            f"({len(wrong)} such rows); make the labels again"
-        )
-    covered = np.ones(len(ids), dtype=np.bool_) if found.covered is None else found.covered[0]
-    return np.asarray(p / sums[:, None]), covered
-
-
-def _weights(folders: Sequence[Path], supervisors: int, classes: int) -> Floats | None:
-    """Log-odds of being right of each supervisor, [supervisors]: `weight`, else log((K−1) a / (1−a)) of `accuracy`."""
-    if not folders:
-        return None
-    if len(folders) != supervisors:
-        raise UserError(
-            f"combine: {len(folders)} scores for {supervisors} labels; give one score per supervisor, in the same order"
-        )
-    weights = []
-    for folder in folders:
-        metrics = (read_json(folder / "manifest.json") or {}).get("metrics", {})
-        if metrics.get("weight") is not None:
-            weights.append(float(metrics["weight"]))
-        elif metrics.get("accuracy") is not None:
-            right = min(max(float(metrics["accuracy"]), SURE), 1 - SURE)
-            weights.append(math.log((classes - 1) * right / (1 - right)))
-        else:
-            raise UserError(
-                f"{folder}: its metrics have neither weight nor accuracy; scores come from boost or label stages"
-            )
-    return np.array(weights)
-
-
-def _prior(given: Sequence[float] | None, classes: int) -> Floats | None:
-    if given is None:
-        return None
-    prior = np.asarray(given, dtype=np.float64)
-    if prior.shape != (classes,) or not (prior >= 0).all() or abs(prior.sum() - 1) > TOLERANCE:
-        raise UserError(f"combine.prior={list(given)} must be {classes} shares of the classes that add up to 1")
-    return np.asarray(prior / prior.sum())
-
-
-def _metrics(votes: Votes, combined: Combined, truth: Integers) -> dict[str, Any]:
-    chosen = hard(votes)  # [supervisors, rows]
-    diagnostics = dict(combined.diagnostics)
-    estimated = diagnostics.pop("estimated_accuracy", None) or [None] * len(chosen)
-    supervisors = [
-        {
-            "accuracy": _share(said == truth, said != ABSTAINED),
-            "coverage": float((said != ABSTAINED).mean()),
-            "estimated_accuracy": guess,
-            "weight": None if votes.weights is None else float(votes.weights[i]),
-        }
-        for i, (said, guess) in enumerate(zip(chosen, estimated, strict=True))
-    ]
-    agreements = [[_share(a == b, (a != ABSTAINED) & (b != ABSTAINED)) for b in chosen] for a in chosen]
-    pairs = [value for i, row in enumerate(agreements) for value in row[:i] if value is not None]
-    found: dict[str, Any] = {
-        "rows": len(truth),
-        "accuracy": _share(predicted(combined.p) == truth, combined.covered),
-        "mean_p": [float(mean) for mean in combined.p[combined.covered].mean(axis=0)],
-        "coverage": float(combined.covered.mean()),
-        "agreement": sum(pairs) / len(pairs) if pairs else None,
-        "agreements": agreements,
-        "supervisors": supervisors,
-        "diagnostics": diagnostics,
-    }
-    metrics: dict[str, Any] = as_json(found)
-    return metrics
-
-
-def _share(what: Any, among: Any) -> float | None:
-    """Share of the rows `among` that are `what`; None of no rows."""
-    return float(what[among].mean()) if among.any() else None

@@ -5,13 +5,34 @@ result is one table (for later questions, and for `summary`) and the metrics of 
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_rows
-from w2s_cli.statistics.report import ROLES, Predictions, report
+from w2s_cli.pipeline.contract import Labels, Pool, Spec, Traits
 from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 2
+TRAITS = Traits(gives="comparison", over_seeds="summary")
+
+
+def plan(
+    job: "Planning",
+    *,
+    weak: Labels | None = None,
+    student: Labels | None = None,
+    ceiling: Labels | None = None,
+    rows: Pool,
+) -> Spec:
+    """The roles' predictions against each other and the truth."""
+    config, seed = job.config, job.config["seed"]
+    params = {"bootstrap": config["bootstrap"], "confidence": config["confidence"]}
+    names = [config.plain[group]["name"] for group in ("weak", "strong", "data")]
+    inputs = {"weak": weak, "student": student, "ceiling": ceiling, "rows": rows}
+    return Spec(params, inputs, slug=f"{'-'.join(names)}-s{seed}", about={"rows": rows.name, "seed": seed})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -24,6 +45,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: inputs whose row ids differ, no rows, or different numbers of classes.
     """
+    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_rows
+    from w2s_cli.statistics.report import ROLES, Predictions, report
+
     fault("evaluate.start")
     sources = {role: cast(Path, inputs[role]) for role in ROLES if role in inputs}
     rows = cast(Path, inputs["rows"])

@@ -3,26 +3,44 @@
 The model is a pretrained one, or what a finetune or generative stage made of it; of that the trunk is used and no head.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from safetensors.numpy import save_file
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Amounts, Pool, Spec, Traits, Work
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
-from w2s_cli.training.device import pick_device
-from w2s_cli.training.models.building import quiet
-from w2s_cli.training.models.classifier import is_causal, last_token_features, open_base, predict
-from w2s_cli.training.models.opening import base_folder
-from w2s_cli.training.shards import in_shards
-from w2s_cli.training.targets import read_rows
-from w2s_cli.training.token_cache import shared
-from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="features", implied=True)
 SHARD_ROWS = 1024
+
+
+def plan(job: "Planning", *, settings: Mapping[str, Any], rows: Pool) -> Spec:
+    """The features of a model, by its settings in the role that reads them, on a pool."""
+    data = job.config["data"]
+    params = {
+        "model": settings["base"],
+        **{field: settings[field] for field in ("max_length", "precision")},
+        "truncation": data["truncation"],
+    }
+    return Spec(
+        params,
+        {"rows": rows, "model": settings["trunk"]},
+        slug=f"{settings['name']}-{data['name']}-{rows.name}",
+        execution=job.opens(settings),
+        about=job.about(settings, rows),
+    )
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """A forward pass."""
+    return Work(2 * amounts.parameters * amounts.tokens("rows"))
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -30,6 +48,18 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     `params`: model, max_length, truncation, precision; `inputs`: rows; model (instead of params.model).
     """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.models.building import quiet
+    from w2s_cli.training.models.classifier import is_causal, last_token_features, open_base, predict
+    from w2s_cli.training.models.opening import base_folder
+    from w2s_cli.training.shards import in_shards
+    from w2s_cli.training.targets import read_rows
+    from w2s_cli.training.token_cache import shared
+    from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
+
     fault("features.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])

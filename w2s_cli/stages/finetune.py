@@ -1,43 +1,133 @@
-"""Finetune a classifier: the weak supervisor, the student or the ceiling; all weights, adapters, or a linear probe.
+"""finetune: train a classifier, the weak supervisor, the student or the ceiling; all weights, adapters, or a linear probe.
 
 All three end as a plain `model/` folder that AutoModelForSequenceClassification loads. Rows that are pairs of texts train a reward
-model, which has one output; everything else is the same (`training.supervision`).
+model, which has one output; everything else is the same (`training.targets`).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.losses import load_loss
+from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Spec, Traits, Work
+from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json
-from w2s_cli.training.batching import PADDED, Layout, batches_of_rows, epoch_order
-from w2s_cli.training.device import pick_device
-from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models import classifier, lora, probe, token_head
-from w2s_cli.training.models.building import quiet, save_model
-from w2s_cli.training.models.compiled import compile_layers
-from w2s_cli.training.models.opening import base_folder, weights_format
-from w2s_cli.training.prompting import encode_for
-from w2s_cli.training.stopping import Keeper, keeper
-from w2s_cli.training.targets import Rows, lesson, probabilities, read_rows
-from w2s_cli.training.tokens import TokenRows, context_limit, open_tokenizer
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.targets import Rows
+
+VERSION = 1
+NEUTRAL = {"sharpening": None, "head": None, "stopping": None}
+TRAITS = Traits(gives="model", trains=True, learns=True)
+RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # of train.*, as they are
+FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe costs the features that it reads
 
 
-class Fed(NamedTuple):
-    """How some rows go through the model."""
+def plan(
+    job: "Planning",
+    *,
+    role: str,
+    model: Model,
+    rows: Pool,
+    labels: Labels = TRUTH,
+    loss: Mapping[str, Any] | None = None,
+    member: int = 0,
+    weights: Edge | None = None,
+    train: Mapping[str, Any] | None = None,
+    validation_rows: Pool | None = None,
+    validation_labels: Labels | None = None,
+) -> Spec:
+    """A classifier or reward model.
 
-    forward: Callable[[list[int]], Tensor]  # row numbers → logits [rows, classes]
-    lengths: np.ndarray  # [rows] what a row takes of a micro-batch, in tokens
-    layout: Layout
-    tokens: np.ndarray  # [rows] real ones
-    truncated: dict[str, Any] | None
+    Args:
+        loss: {name, args, label} of a file in losses/; None: cross-entropy.
+        member: number of the ensemble's member, for its seed.
+        weights: a stage that gives weights of the rows.
+        train: fields of train.* that this stage has its own of.
+        validation_rows, validation_labels: for early stopping; labels None: ground truth.
+    """
+    how = job.config["train"].over(train or {})
+    settings = model.settings(role, how)
+    _check_head(job, role, settings, how)
+    loss = loss or {"name": "xent", "args": {}}
+    named = loss.get("label") or loss["name"]
+    tokens = list(how["head"]["tokens"])
+    form = how["labels"] if labels is not TRUTH else "hard"  # ground truth is one-hot either way: one key
+    params = {
+        "model": settings["base"],
+        "loss": job.rule("losses", loss),
+        "mode": how["mode"],
+        "lora": {"r": how["lora_r"], "alpha": how["lora_alpha"]} if how["mode"] == "lora" else None,
+        "labels": form,
+        "sharpening": how["sharpening"] if form == "sharpened" else None,
+        "head": {"tokens": tokens, "suffix": how["head"]["suffix"]} if tokens else None,
+        "epochs": settings["epochs"] if settings["epochs"] is not None else how["epochs"],
+        "lr": settings["lr"],
+        "batch_size": settings["batch_size"],
+        **{field: how[field] for field in RECIPE},
+        "max_length": settings["max_length"],
+        "truncation": job.config["data"]["truncation"],
+        "precision": settings["precision"],
+        "seed": job.training_seed(settings, role, member),
+        "stopping": _stopping(job) if validation_rows else None,
+    }
+    inputs: dict[str, Any] = {"rows": rows, "labels": labels, "weights": weights, "model": settings["trunk"]}
+    inputs |= {"validation_rows": validation_rows, "validation_labels": validation_labels}
+    if how["mode"] == "probe":
+        inputs["features"] = job.features(settings, rows)
+        inputs["validation_features"] = job.features(settings, validation_rows) if validation_rows else None
+    guess = " (a guess)" if settings["lr_source"] == "guess" and not settings["lr_given"] else ""
+    words = [f"lr {params['lr']:g}{guess}", f"{named} on {labels.name}"]
+    return Spec(
+        params,
+        inputs,
+        slug=f"{role}-{settings['name']}-{job.config['data']['name']}-{named}-s{params['seed']}",
+        execution=job.opens(settings),
+        about={**job.about(settings, rows, role), "seed": params["seed"], "loss": named, "labels": labels.name},
+        words=words + ([how["mode"]] if how["mode"] != "full" else []),
+        model={**settings, "mode": how["mode"], "role": role},
+    )
+
+
+def _check_head(job: "Planning", role: str, settings: Mapping[str, Any], how: Mapping[str, Any]) -> None:
+    """Refuse heads that the model or the data cannot have."""
+    tokens = how["head"]["tokens"]
+    if tokens:
+        job.need_causal(settings, role, "starts from the label tokens of a language model", "use train=finetune")
+        job.check_label_tokens(tokens, "use train=finetune")
+        if how["mode"] == "probe":
+            raise UserError(
+                f'stage "{job.stage}": a probe has a linear head on stored features, so it cannot start from label tokens; '
+                "use train.mode=full or lora, or no train.head.tokens."
+            )
+    elif how["mode"] == "probe":
+        job.need_causal(settings, role, "probes the last token's state", "train all weights", probed=True)
+
+
+def _stopping(job: "Planning") -> dict[str, Any]:
+    return {field: job.config["stopping"][field] for field in ("metric", "every", "patience")}
+
+
+def flops_per_token(params: Mapping[str, Any]) -> int:
+    """FLOPs of a trained token, in parameters of the model: 6 for all weights (Kaplan et al. 2020, section 2.1), 4 for adapters."""
+    return FLOPS_PER_TOKEN[params["mode"]]
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """The training, and forward passes over the validation rows."""
+    tokens = amounts.tokens("rows") * params["epochs"]
+    flops = flops_per_token(params) * amounts.parameters * tokens
+    if params.get("stopping") and params["mode"] != "probe":
+        steps = math.ceil(amounts.rows("rows") * params["epochs"] / params["batch_size"])
+        evaluations = steps // params["stopping"]["every"]
+        flops += 2 * amounts.parameters * evaluations * amounts.tokens("validation_rows")
+    return Work(flops, tokens)
+
+
+cautions = cut_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -49,18 +139,34 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `inputs`: rows; labels (absent: ground truth); weights (of rows: factors of their cross-entropy); features (mode probe); model
     (instead of params.model); for stopping validation_rows, validation_labels (absent: ground truth) and validation_features (probe).
     """
+    import torch
+    from torch import nn
+
+    from w2s_cli.losses import load_loss
+    from w2s_cli.training import inputs as ways
+    from w2s_cli.training.batching import batches_of_rows, epoch_order
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.models import classifier, lora, token_head
+    from w2s_cli.training.models.building import quiet, save_model
+    from w2s_cli.training.models.compiled import compile_layers
+    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.prompting import encode_for
+    from w2s_cli.training.targets import lesson, read_rows
+    from w2s_cli.training.tokens import context_limit, open_tokenizer
+
     fault("finetune.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
-    given = cast(dict[str, Path], inputs)
-    if "weights" in given and params["loss"]["name"] != "xent":
+    edges = cast(dict[str, Path], inputs)
+    if "weights" in edges and params["loss"]["name"] != "xent":
         raise UserError(
             f"row weights need loss=xent, which is linear in the labels; the loss is {params['loss']['name']}"
         )
-    taught = lesson(rows, given.get("labels"), params["labels"], params.get("sharpening"), given.get("weights"))
+    taught = lesson(rows, edges.get("labels"), params["labels"], params.get("sharpening"), edges.get("weights"))
     rows = taught.rows
-    folder = base_folder(params.get("model"), given.get("model"), ctx)
+    folder = base_folder(params.get("model"), edges.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
@@ -73,7 +179,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     trained: nn.Module = model
     tuner = None
     if params["mode"] == "probe":
-        trained = _head(model, device)
+        trained = ways.probe_head(model, device)
     elif params["mode"] == "lora":
         tuner = lora.add(model, params["lora"]["r"], params["lora"]["alpha"], params["seed"])
     elif params["mode"] != "full":
@@ -83,23 +189,23 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 
-    def feed(rows: Rows, features: str) -> Fed:
+    def feed(rows: "Rows", features: str) -> ways.Inputs:
         if trained is model:
             tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-            return _from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
-        if features not in given:
+            return ways.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
+        if features not in edges:
             raise UserError(f"train=probe needs the input {features}, the features of {rows.path}")
-        return _from_features(trained, given[features], rows, device)
+        return ways.from_features(trained, edges[features], rows, device)
 
     fed = feed(rows, "features")
-    held = _keeper(params.get("stopping"), given, rows, feed)
+    held = ways.stopping(params.get("stopping"), edges, rows, feed)
     cut = fed.truncated["rows"] if fed.truncated else 0
     ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {cut} rows cut")
 
     def batches(epoch: int) -> list[list[int]]:
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])
 
-    loss = load_loss(params["loss"]["name"], ctx.execution.get("loss_folders", ()), params["loss"].get("code"))
+    loss = load_loss(params["loss"]["name"], ctx.execution.get("folders", ()), params["loss"].get("code"))
     targets = torch.from_numpy(taught.targets).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)
@@ -119,7 +225,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if taught.uncovered is not None:
         metrics["uncovered"] = taught.uncovered
     if held is not None:
-        metrics |= {"stopping_on": "weak labels" if "validation_labels" in given else "ground truth", **held.figures()}
+        metrics |= {"stopping_on": "weak labels" if "validation_labels" in edges else "ground truth", **held.figures()}
     if trained is not model:
         with torch.no_grad():
             model.score.weight.copy_(cast(nn.Linear, trained).weight)
@@ -130,52 +236,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     return metrics
 
 
-def _head(model: Any, device: torch.device) -> nn.Linear:
-    """The head that a probe trains in the place of the model."""
-    if not classifier.is_causal(model):
-        raise UserError(
-            f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
-        )
-    return probe.new_head(model.score.in_features, model.config.num_labels).to(device)
-
-
-def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> Fed:
-    """The whole model on texts."""
-
-    def forward(piece: list[int]) -> Tensor:
-        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, precision))
-
-    layout = classifier.layout_for(model, precision)
-    return Fed(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
-
-
-def _from_features(head: nn.Module, features: Path, rows: Rows, device: torch.device) -> Fed:
-    """A head on stored features; one token a row."""
-    known = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
-    ones = np.ones(len(rows.ids), dtype=np.int64)
-    truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
-    return Fed(lambda piece: classifier.class_logits(head(known[piece])), ones, PADDED, ones, truncated)
-
-
-def _keeper(
-    stopping: dict[str, Any] | None, given: dict[str, Path], rows: Rows, feed: Callable[[Rows, str], Fed]
-) -> Keeper | None:
-    """What evaluates the validation rows and keeps the best weights; None without early stopping."""
-    if stopping is None:
-        return None
-    if "validation_rows" not in given:
-        raise UserError("early stopping needs validation rows (input validation_rows); without them use stopping=none")
-    held = read_rows(given["validation_rows"])
-    if (held.outputs, len(held.classes)) != (rows.outputs, len(rows.classes)):
-        raise UserError(
-            f"{held.path} has the classes {held.classes}, and {rows.path} {rows.classes}: they must be the same"
-        )
-    held, p, _ = probabilities(held, given.get("validation_labels"))
-    fed = feed(held, "validation_features")
-    return keeper(stopping, fed.forward, fed.lengths, p, fed.layout)
-
-
-def _card(params: dict[str, Any], metrics: dict[str, Any], rows: Rows) -> str:
+def _card(params: dict[str, Any], metrics: dict[str, Any], rows: "Rows") -> str:
     """The model card's text."""
     model, head = params.get("model") or {}, params.get("head")
     asked = (

@@ -9,26 +9,66 @@ student without anyone saying which text is right. The ceiling gets the same mod
 * The result is a causal language model in the hub's format, with the tokenizer of its base: `finetune` takes it as its `model`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Amounts, Model, Pool, Spec, Traits, Work
+from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
-from w2s_cli.training.batching import batches_of_rows, epoch_order
-from w2s_cli.training.device import pick_device
-from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models.building import quiet, save_model
-from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
-from w2s_cli.training.models.opening import base_folder, weights_format
-from w2s_cli.training.objectives import next_token
-from w2s_cli.training.tokens import TokenRows, context_limit, encode, joined
 
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.tokens import TokenRows
+
+VERSION = 1
+TRAITS = Traits(gives="model", trains=True)
+RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # of generative.*, as they are
 _FIRST = "first_loss.json"  # in ctx.work: a resumed run does not see the untrained model
+
+
+def plan(job: "Planning", *, role: str = "student", model: Model, rows: Pool) -> Spec:
+    """A pretrained language model trained on a pool's texts, without labels."""
+    how, data = job.config["generative"], job.config["data"]
+    settings = model.settings(role)
+    job.need_causal(settings, role, "trains a language model on texts", "use a method without this stage")
+    params = {
+        "model": settings["base"],
+        "epochs": how["epochs"],
+        "lr": how["lr"] if how["lr"] is not None else settings["lr"],
+        "batch_size": how["batch_size"],
+        **{field: how[field] for field in RECIPE},
+        "max_length": settings["max_length"],
+        "truncation": data["truncation"],
+        "precision": settings["precision"],
+        "seed": job.training_seed(settings, role),
+    }
+    return Spec(
+        params,
+        {"rows": rows, "model": settings["trunk"]},
+        slug=f"{settings['name']}-{data['name']}-{rows.name}-s{params['seed']}",
+        execution=job.opens(settings),
+        about={**job.about(settings, rows, role), "seed": params["seed"]},
+        words=[f"lr {params['lr']:g}"],
+        model={**settings, "mode": "generative", "role": role},
+    )
+
+
+def flops_per_token(params: Mapping[str, Any]) -> int:
+    """FLOPs of a trained token, in parameters of the model (Kaplan et al. 2020, section 2.1)."""
+    return 6
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """The training."""
+    tokens = amounts.tokens("rows") * params["epochs"]
+    return Work(flops_per_token(params) * amounts.parameters * tokens, tokens)
+
+
+cautions = cut_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -40,6 +80,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: the model is no causal language model, or no text has two tokens.
     """
+    import numpy as np
+
+    from w2s_cli.training.batching import batches_of_rows, epoch_order
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.models.building import quiet, save_model
+    from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
+    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.objectives import next_token
+    from w2s_cli.training.tokens import context_limit
+
     fault("generative.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])
@@ -87,6 +138,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
 def _texts(path: Path) -> list[str]:
     """All texts of a rows file, row by row; of pairs both."""
+    import pyarrow.parquet as pq
+
     columns = [name for name in ("text", "second") if name in pq.read_schema(path).names]
     table = pq.read_table(path, columns=columns)
     texts = [text for row in zip(*(table[name].to_pylist() for name in columns), strict=True) for text in row]
@@ -95,8 +148,12 @@ def _texts(path: Path) -> list[str]:
     return texts
 
 
-def _documents(tokenizer: Any, texts: list[str], limit: int) -> TokenRows:
+def _documents(tokenizer: Any, texts: list[str], limit: int) -> "TokenRows":
     """Token rows of the texts, each with an end token unless it was cut or has one."""
+    import numpy as np
+
+    from w2s_cli.training.tokens import encode, joined
+
     found, end = encode(tokenizer, texts, limit), tokenizer.eos_token_id
     rows = [
         ids if end is None or len(ids) >= limit or ids[-1] == end else np.append(ids, np.int32(end))

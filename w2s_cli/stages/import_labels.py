@@ -5,28 +5,32 @@
   the artifact of a label stage; logits are the logarithms of the probabilities, with 0 taken as 1e-7.
 """
 
-import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import numpy.typing as npt
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
-from w2s_cli.data.labels import class_reader
-from w2s_cli.data.read import read
-from w2s_cli.data.rows import Rows
-from w2s_cli.data.sources import SplitFiles, format_of
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.figures import TOLERANCE, Floats
-from w2s_cli.statistics.predictions import write_labels
+from w2s_cli.pipeline.contract import Pool, Spec, Traits
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest
 
-SHOWN = 3  # ids named in a message
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="labels")
+
+
+def plan(job: "Planning", *, path: str, rows: Pool) -> Spec:
+    """Labels from a file."""
+    sha256, absolute = job.resolver.file(path, "labels")
+    return Spec(
+        {"sha256": sha256},
+        {"rows": rows},
+        slug=f"{job.config['data']['name']}-{rows.name}",
+        execution={"labels_path": absolute},
+        about={"rows": rows.name},
+    )
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -42,6 +46,13 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: another file than planned; missing, unknown or repeated ids; values that are no labels or probabilities.
     """
+    import pyarrow.parquet as pq
+
+    from w2s_cli.data.label_files import class_names, file_order, probabilities
+    from w2s_cli.data.read import read
+    from w2s_cli.data.sources import SplitFiles, format_of
+    from w2s_cli.statistics.predictions import write_labels
+
     fault("import_labels.start")
     folder, path = cast(Path, inputs["rows"]), Path(ctx.execution["labels_path"])
     if not path.is_file():
@@ -54,9 +65,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     labels = read(SplitFiles(data_format, (path,)))
     rows = pq.read_table(folder / "rows.parquet", columns=["id", "label"])
     ids, truth = rows.column("id").to_pylist(), rows.column("label").to_numpy()
-    order = _order(labels, ids)
+    order = file_order(labels, ids)
     fault("import_labels.step")
-    p = _probabilities(labels, _class_names(folder, truth))[order]  # [rows, classes]
+    p = probabilities(labels, class_names(folder, truth))[order]  # [rows, classes]
     write_labels(ctx.result / "labels.parquet", ids, p)
     ctx.progress(len(ids), len(ids), examples=len(ids))
     return {
@@ -64,75 +75,3 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "accuracy": float((p.argmax(axis=1) == truth).mean()),
         "mean_p": [float(mean) for mean in p.mean(axis=0)],
     }
-
-
-def _class_names(folder: Path, truth: npt.NDArray[Any]) -> list[str]:
-    """The classes of the rows stage: from its manifest; numbers where it lies alone."""
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        metrics: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8")).get("metrics", {})
-        if "classes" in metrics:
-            return list(metrics["classes"])
-    return [str(number) for number in range(int(truth.max()) + 1)]
-
-
-def _order(labels: Rows, ids: Sequence[str]) -> list[int]:
-    """Where in the file each row's label stands; labels of other pools' rows may be there too, all in one file."""
-    found = [
-        str(value) for value in labels.column(labels.need("id", "labels.path: a label file has id and label or p"))
-    ]
-    place = {name: position for position, name in enumerate(found)}
-    known = set(ids)
-    problems = {
-        "come more than once": [name for name, times in Counter(found).items() if times > 1],
-        "are no rows of this pool": [name for name in place if name not in known],
-        "are missing": [name for name in ids if name not in place],
-    }
-    said = [
-        f"{len(names):,} ids {what} ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
-        for what, names in problems.items()
-        if names
-    ]
-    if problems["come more than once"] or problems["are missing"]:
-        raise UserError(
-            f"{labels.shown}: {'; '.join(said)}. It must label each of the {len(ids):,} rows of this pool once; "
-            "their ids are in rows.parquet of the rows stage (w2s ls shows where)."
-        )
-    return [place[name] for name in ids]
-
-
-def _probabilities(labels: Rows, classes: Sequence[str]) -> Floats:
-    """[rows of the file, classes]."""
-    given = [name for name in ("p", "label") if name in labels.columns]
-    if len(given) != 1:
-        both = "has both" if given else "has neither"
-        raise UserError(
-            f'{labels.shown} {both} a column "p" (probability of class 1, or one per class) and "label" (class number or '
-            f"name); give one of them. It has {', '.join(labels.columns)}."
-        )
-    values = labels.column(given[0])
-    if given == ["label"]:
-        read_label = class_reader(classes)
-        numbers = [read_label(v, f'{labels.shown}, column "label", row {row}') for row, v in enumerate(values)]
-        return np.eye(len(classes))[numbers]
-    return np.array(
-        [_row(value, len(classes), f'{labels.shown}, column "p", row {row}') for row, value in enumerate(values)]
-    )
-
-
-def _row(value: Any, classes: int, where: str) -> list[float]:
-    """One row's probabilities; csv cells may hold a number or a JSON list."""
-    try:
-        parsed = json.loads(value) if isinstance(value, str) else value
-        row = [float(v) for v in parsed] if isinstance(parsed, list) else [1 - float(parsed), float(parsed)]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {value!r} is no probability.") from error
-    if not isinstance(parsed, list) and classes != 2:
-        raise UserError(f"{where}: one number for {classes} classes; give a list of {classes} probabilities.")
-    if len(row) != classes:
-        raise UserError(f"{where}: {len(row)} probabilities for {classes} classes.")
-    if not all(0 <= v <= 1 for v in row):  # NaN fails this too
-        raise UserError(f"{where}: {value!r}: a probability lies between 0 and 1.")
-    if abs(sum(row) - 1) > TOLERANCE:
-        raise UserError(f"{where}: the probabilities add up to {sum(row):.6g}, not to 1.")
-    return [v / sum(row) for v in row]

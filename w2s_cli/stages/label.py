@@ -4,26 +4,49 @@ Scoring is the same stage on the test rows. A probe reads the pool's features in
 a reward model: its logits for a pair are the two rewards.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import write_labels
+from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Spec, Traits, Work
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
-from w2s_cli.training.device import pick_device
-from w2s_cli.training.models import probe
-from w2s_cli.training.models.building import quiet
-from w2s_cli.training.models.classifier import logits, open_finished, predict
-from w2s_cli.training.models.compiled import compile_layers
-from w2s_cli.training.prompting import encode_for
-from w2s_cli.training.shards import in_shards
-from w2s_cli.training.targets import check_outputs, read_rows
-from w2s_cli.training.tokens import context_limit, open_tokenizer
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="labels")
+SHARD_ROWS = 4096  # what a killed labelling loses at most
+
+
+def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
+    """A finetuned model's probabilities for a pool."""
+    settings = model.model
+    if settings is None or settings["mode"] not in ("full", "lora", "probe"):
+        raise UserError(f'stage "{job.stage}": "{model.name}" is no finetune stage, so it cannot label.')
+    data, role, seed = job.config["data"], settings["role"], job.config["seed"]
+    params = {
+        "max_length": settings["max_length"],
+        "truncation": data["truncation"],
+        "precision": settings["precision"],
+        "shard_rows": SHARD_ROWS,
+    }
+    features = job.features(settings, rows) if settings["mode"] == "probe" else None
+    return Spec(
+        params,
+        {"model": model, "rows": rows, "features": features},
+        slug=f"{role}-{settings['name']}-{data['name']}-{rows.name}-s{seed}",
+        execution={"trust_remote_code": settings["trust_remote_code"]},
+        about={"role": role, "model": settings["name"], "rows": rows.name, "seed": seed},
+    )
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """A forward pass, unless the features have it."""
+    return Work() if amounts.has("features") else Work(2 * amounts.parameters * amounts.tokens("rows"))
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -31,6 +54,20 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
     """
+    import numpy as np
+    import torch
+
+    from w2s_cli.statistics.predictions import write_labels
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.models import probe
+    from w2s_cli.training.models.building import quiet
+    from w2s_cli.training.models.classifier import logits, open_finished, predict
+    from w2s_cli.training.models.compiled import compile_layers
+    from w2s_cli.training.prompting import encode_for
+    from w2s_cli.training.shards import in_shards
+    from w2s_cli.training.targets import check_outputs, read_rows
+    from w2s_cli.training.tokens import context_limit, open_tokenizer
+
     fault("label.start")
     device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))

@@ -6,21 +6,38 @@
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.causal import check_recipe
+from w2s_cli.pipeline.contract import Spec, Traits
+from w2s_cli.pipeline.reads import plain
 from w2s_cli.store.faults import fault
-from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order
-from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
-from w2s_cli.training.device import pick_device
-from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models.building import fresh_language_model, quiet, save_model
-from w2s_cli.training.objectives import next_token
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="model", trains=True)
+
+
+def plan(job: "Planning", *, recipe: Mapping[str, Any]) -> Spec:
+    """A language model from scratch, by the fields of a file of configs/pretrain."""
+    check_recipe(job.resolver, recipe)
+    name, corpus = recipe["name"], dict(recipe["corpus"])
+    sha256, path = job.resolver.corpus(corpus.pop("path"))
+    params = {field: value for field, value in plain(recipe).items() if field not in ("name", "corpus")}
+    params["corpus"] = {**corpus, "sha256": sha256}
+    return Spec(
+        params,
+        slug=str(name),
+        execution={"corpus_path": path, "model_name": name},
+        about={"model": name},
+        words=[f"lr {params['lr']:g}"],
+    )
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -30,6 +47,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     sequence "entries" | "packed", max_length, batch_entries (rows) or batch_tokens, validation_share, precision, seed,
     save_dtype "fp32" | "bf16", and the fields of `training.loop.Recipe`. `ctx.execution["corpus_path"]` is the file.
     """
+    import numpy as np
+    import torch
+
+    from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order
+    from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.models.building import fresh_language_model, quiet, save_model
+    from w2s_cli.training.objectives import next_token
+
     fault("pretrain.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])

@@ -7,40 +7,38 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from w2s_cli.context import Context, Stopped
-from w2s_cli.data import hub
-from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, find_transform, former, grouped
-from w2s_cli.data.labels import FEWEST, distinct_classes
-from w2s_cli.data.pools import pool_order, row_groups, row_ids
-from w2s_cli.data.read import read
-from w2s_cli.data.recipes import drift
-from w2s_cli.data.rows import Rows
-from w2s_cli.data.sources import SplitFiles, fingerprint, local_files
+from w2s_cli.context import Context
+from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Spec, Traits
 from w2s_cli.store.faults import fault
 
-STEP = 1000  # rows between two looks at the stop flag
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+NEUTRAL = {"second": None}
+TRAITS = Traits(gives="rows", implied=True)
 
 
-@dataclass
-class _Pool:
-    """Rows taken so far."""
-
-    ids: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    seconds: list[str | None] = field(default_factory=list)  # of pairs
-    labels: list[int] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    looked_at: Counter[int] = field(default_factory=Counter)  # class → rows that could be formatted, before balancing
+def plan(job: "Planning", *, pool: str) -> Spec:
+    """One pool of the data set."""
+    data = job.config["data"]
+    check_recipe(data.plain)
+    source, path = job.resolver.data(data)
+    transform = job.transform(data) if data["transform"] else None
+    expected = data.plain["expected"] or {}
+    about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
+    return Spec(
+        rows_params(data, pool=pool, source=source, transform_file=transform),
+        slug=f"{data['name']}-{pool}",
+        execution={"data_path": path, "expected": data.plain["expected"]},
+        about={**about, "expected": expected.get("test") if pool == "test" else None},
+        words=[f"≤ {about['limit']}"] if about["limit"] else [],
+    )
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -58,19 +56,28 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: data that is not there, not what was planned with, or not what the recipe says.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from w2s_cli.data import taking
+    from w2s_cli.data.labels import FEWEST
+    from w2s_cli.data.pools import pool_order, row_ids
+    from w2s_cli.data.read import read
+    from w2s_cli.data.recipes import drift
+
     fault("rows.start")
     dataset, split = params["dataset"], params["split"]
-    files = _files(params, ctx)
+    files = taking.split_files(params, ctx)
     rows = read(files[split])
-    classes = dataset["classes"] or _classes(dataset["label"], rows, split, files)
+    classes = dataset["classes"] or taking.class_names(dataset["label"], rows, split, files)
     if params.get("second") and len(classes) != FEWEST:
         raise UserError(f"{rows.shown}: pairs (data.second) have two classes, and the labels are {', '.join(classes)}.")
     ids = row_ids(rows, split=split, column=dataset["id"])
-    groups = _groups(params, rows, ids, ctx)
+    groups = taking.groups_of(params, rows, ids, ctx)
     draws = {"share": params["share"], "seed": params["seed"], "test": params["test"]}
     order = pool_order(dataset["name"], ids, groups, **draws)
-    pool = _take(params, rows, classes, ids, groups, order, ctx)
-    _refuse_useless(pool, classes, params, rows)
+    pool = taking.take(params, rows, classes, ids, groups, order, ctx)
+    taking.refuse_useless(pool, classes, params, rows)
     for warning in drift(
         ctx.execution.get("expected"),
         split=split,
@@ -100,115 +107,3 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         },
         "balanced_from": pool.looked_at.total() if dataset["balanced"] else None,
     }
-
-
-def _files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles]:
-    """The files of the splits, if they are those of the plan."""
-    source, splits = params["source"], params["splits"]
-    if "sha256" not in source:
-        return hub.hub_files(source, splits, offline=bool(ctx.execution.get("offline")))
-    path = Path(ctx.execution["data_path"])
-    found = local_files(path, splits, params["dataset"]["format"])
-    if fingerprint(path, splits) != source["sha256"]:
-        raise UserError(f"{path} is not what it was when this run was planned; run the command again.")
-    return found
-
-
-def _classes(label: str, rows: Rows, split: str, files: Mapping[str, SplitFiles]) -> list[str]:
-    """Class names from the label columns of all splits."""
-    every = [rows if role == split else read(found) for role, found in files.items()]
-    return distinct_classes((one.shown, label, one.column(one.need(label, "data.label"))) for one in every)
-
-
-def _groups(params: Mapping[str, Any], rows: Rows, ids: list[str], ctx: Context) -> Sequence[str]:
-    """What keeps rows together: the columns of data.group, else what the transform says of a row, else its id."""
-    dataset = params["dataset"]
-    group = None
-    if dataset["transform"] and not dataset["group"]:
-        group = find_grouping(dataset["transform"], ctx.execution.get("transform_folders", ()), params["code"])
-    if group is None:
-        return row_groups(rows, ids, dataset["group"])
-    made = (grouped(group, row, dataset, rows) for row in rows.take(range(rows.count)))
-    return [name if own is None else own for name, own in zip(ids, made, strict=True)]
-
-
-def _take(
-    params: Mapping[str, Any],
-    rows: Rows,
-    classes: list[str],
-    ids: list[str],
-    groups: Any,
-    order: list[int],
-    ctx: Context,
-) -> _Pool:
-    """Format rows in the pool's order until the limit (or each class's part of it) is full."""
-    dataset, limit = params["dataset"], params["limit"] or len(order)
-    transform = None
-    if dataset["transform"]:
-        transform = find_transform(dataset["transform"], ctx.execution.get("transform_folders", ()), params["code"])
-        check_options(dataset["transform"], transform, dataset["options"])
-    form = former(dataset, rows, classes, transform, seed=params["seed"], second=params.get("second"))
-    quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
-    wanted = quota * len(classes) if dataset["balanced"] else limit
-    counts: Counter[int] = Counter()
-    pool = _Pool()
-    for step, (index, row) in enumerate(zip(order, rows.take(order), strict=True)):
-        if len(pool.ids) == wanted:
-            break
-        if step % STEP == 0:
-            fault("rows.step")
-            ctx.progress(len(pool.ids), min(wanted, len(order)), examples=step)
-            if ctx.stop_requested():
-                raise Stopped
-        try:
-            text, second, label = form(ids[index], row)
-        except UnusableRowError as reason:
-            pool.dropped[str(reason)] += 1
-            continue
-        pool.looked_at[label] += 1
-        if counts[label] < quota:
-            counts[label] += 1
-            pool.ids.append(ids[index])
-            pool.groups.append(groups[index])
-            pool.texts.append(text)
-            pool.seconds.append(second)
-            pool.labels.append(label)
-    ctx.progress(len(pool.ids), max(len(pool.ids), 1), examples=len(order))
-    return _balanced(pool, len(classes)) if dataset["balanced"] else pool
-
-
-def _balanced(pool: _Pool, classes: int) -> _Pool:
-    """The pool cut to as many rows of each class as the rarest has; what goes is the end of the order."""
-    totals = Counter(pool.labels)
-    fewest = min(totals[number] for number in range(classes))
-    seen: Counter[int] = Counter()
-    kept = _Pool(dropped=pool.dropped, looked_at=pool.looked_at)
-    columns = (pool.ids, pool.groups, pool.texts, pool.seconds, pool.labels)
-    for name, group, text, second, label in zip(*columns, strict=True):
-        seen[label] += 1
-        if seen[label] <= fewest:
-            kept.ids.append(name)
-            kept.groups.append(group)
-            kept.texts.append(text)
-            kept.seconds.append(second)
-            kept.labels.append(label)
-    return kept
-
-
-def _refuse_useless(pool: _Pool, classes: list[str], params: Mapping[str, Any], rows: Rows) -> None:
-    """Nothing can be learned from, or measured on, no rows or one class."""
-    where = f'{rows.shown}: the pool {params["pool"]} of data set "{params["dataset"]["name"]}"'
-    if not pool.ids:
-        lost = ", ".join(f"{reason} ({count})" for reason, count in pool.dropped.items())
-        short = (
-            f"a class is missing among its {pool.looked_at.total()} usable rows"
-            if params["dataset"]["balanced"] and pool.looked_at
-            else ""
-        )
-        reasons = lost or short or f"no row of {rows.count} falls into its share; give it a larger one (data.pools)"
-        raise UserError(f"{where} is empty: {reasons}.")
-    if len(set(pool.labels)) == 1:
-        raise UserError(
-            f"{where} has only one class: all {len(pool.labels)} rows are {classes[pool.labels[0]]}. "
-            "Check the label column (data.label), or raise the limit (data.limits)."
-        )

@@ -8,21 +8,53 @@
 * A pair's features are those of its second text less those of its first, as its reward difference is.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
-from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
-from w2s_cli.selection import Labels, Rule, Selected, load_rule
-from w2s_cli.stages.rules import apply_rule
-from w2s_cli.statistics.figures import Booleans, as_json, log_p, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
+from w2s_cli.pipeline.contract import Labels, Model, Pool, Spec, Traits
 from w2s_cli.store.faults import fault
-from w2s_cli.training.stored_features import read_features
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.selection import Rule
+    from w2s_cli.statistics.figures import Booleans
+
+VERSION = 1
+TRAITS = Traits(gives="labels")
+
+
+def plan(job: "Planning", *, rows: Pool, labels: Labels, rule: Mapping[str, Any], model: Model | None = None) -> Spec:
+    """Labels filtered or changed by a rule of selection/; `model` gives the frozen features, if the rule looks at any."""
+    name, data, seed = rule["name"], job.config["data"]["name"], job.config["seed"]
+    features = None
+    if job.says("selection", name, "NEEDS_FEATURES"):
+        if model is None:
+            raise UserError(
+                f"the rule {name} looks at a model's features, which method={job.config['method']['name']} does not give it: "
+                "use method=selection, or a rule of the supervisor's confidence."
+            )
+        settings = model.settings("select")
+        why, instead = "reads the last token's state", "use a rule of the supervisor's confidence"
+        job.need_causal(settings, "student", why, instead, probed=True)
+        features = job.features(settings, rows)
+    shown = rule.get("label") or name
+    return Spec(
+        {"rule": job.rule("selection", rule), "seed": seed},
+        {"rows": rows, "labels": labels, "features": features},
+        slug=f"{name}-{data}-{rows.name}-s{seed}",
+        about={"rows": rows.name, "rule": shown, "seed": seed},
+        words=[f"{shown} of {labels.name}"],
+    )
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """A rule that is shown the truth."""
+    if not metrics.get("uses_truth"):
+        return []
+    return [f"The rule {about['rule']} looks at the truth of the student's rows: a control or a budget, no supervisor."]
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -40,8 +72,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
     """
+    import numpy as np
+
+    from w2s_cli.data.draw import drawer
+    from w2s_cli.selection import Labels as Labelled
+    from w2s_cli.selection import Selected, load_rule
+    from w2s_cli.stages._rules import apply_rule
+    from w2s_cli.statistics.figures import as_json, log_p, predicted
+    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
+
     fault("select.start")
-    rule = load_rule(params["rule"]["name"], ctx.execution.get("select_folders", ()), params["rule"].get("code"))
+    rule = load_rule(params["rule"]["name"], ctx.execution.get("folders", ()), params["rule"].get("code"))
     rows, folder = cast(Path, inputs["rows"]), cast(Path, inputs["labels"])
     ids, truth = read_truth(rows)
     if not ids:
@@ -55,7 +96,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     draw = drawer("selection", "order", params["seed"])
     order = np.array(sorted(range(len(ids)), key=lambda row: (draw(ids[row]), ids[row])))
-    shuffled = Labels(
+    shuffled = Labelled(
         [ids[row] for row in order],
         p[order],
         covered[order],
@@ -89,8 +130,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     return found
 
 
-def _features(rule: Rule, name: str, given: Path | list[Path] | None, ids: list[str]) -> NDArray[np.float32] | None:
+def _features(rule: "Rule", name: str, given: Path | list[Path] | None, ids: list[str]) -> Any:
     """[rows, width] fp32, for a rule that looks at them."""
+    import numpy as np
+
+    from w2s_cli.training.stored_features import read_features
+
     if not rule.needs_features:
         return None
     if given is None:
@@ -99,7 +144,7 @@ def _features(rule: Rule, name: str, given: Path | list[Path] | None, ids: list[
     return features[:, 1] - features[:, 0] if features.ndim == 3 else features
 
 
-def _changes(right: Booleans, covered: Booleans, now_right: Booleans, now_covered: Booleans) -> dict[str, int]:
+def _changes(right: "Booleans", covered: "Booleans", now_right: "Booleans", now_covered: "Booleans") -> dict[str, int]:
     """Rows by what became of their label."""
     kept, dropped = covered & now_covered, covered & ~now_covered
     return {

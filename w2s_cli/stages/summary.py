@@ -5,13 +5,24 @@ together.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import read_runs
-from w2s_cli.statistics.report import report
+from w2s_cli.pipeline.contract import Edge, Spec, Traits
 from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 2
+TRAITS = Traits(gives="comparison", implied=True)
+
+
+def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
+    """One evaluate stage of every seed, in the order of `seeds`."""
+    params = {"seeds": seeds, "bootstrap": job.config["bootstrap"], "confidence": job.config["confidence"]}
+    return Spec(params, {"runs": list(runs)})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -24,6 +35,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: runs with different test rows, true labels or roles.
     """
+    from w2s_cli.statistics.predictions import read_runs
+    from w2s_cli.statistics.report import report
+
     fault("summary.start")
     runs = cast(list[Path], inputs["runs"])
     if len(runs) != len(params["seeds"]):

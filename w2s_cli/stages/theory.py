@@ -4,21 +4,40 @@ One line of the table per task, and metrics that say how far the tasks lie from 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.statistics.misfit_gain import Experiment, Point, point, representations
+from w2s_cli.pipeline.contract import Spec, Traits
 from w2s_cli.store.faults import fault
 
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.statistics.misfit_gain import Experiment
+
+VERSION = 1
+TRAITS = Traits()
 TOLERANCE = 0.01  # of the task's mean square
 ROUNDING = 1e-9  # of the exact equality
+
+
+def plan(
+    job: "Planning",
+    *,
+    setting: str,
+    representation: str | None = None,
+    tasks: int | None = None,
+    rows: int | None = None,
+    dims: Mapping[str, int] | None = None,
+) -> Spec:
+    """A synthetic experiment; it needs no data set and no pretrained model. None: as `statistics.misfit_gain.Experiment` has it."""
+    seed = job.config["seed"]
+    fields = {"setting": setting, "representation": representation, "tasks": tasks, "rows": rows, "dims": dims}
+    params = {name: value for name, value in fields.items() if value is not None}
+    return Spec({**params, "seed": seed}, about={"seed": seed})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -38,6 +57,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: unknown fields, values without meaning.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from w2s_cli.statistics.misfit_gain import Point, point, representations
+
     fault("theory.start")
     experiment, tolerance = _experiment(params)
     networks = representations(experiment)
@@ -58,7 +82,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     }
 
 
-def _experiment(params: dict[str, Any]) -> tuple[Experiment, float]:
+def _experiment(params: dict[str, Any]) -> tuple["Experiment", float]:
+    from w2s_cli.statistics.misfit_gain import Experiment
+
     given = {name: value for name, value in params.items() if name != "dims" and value is not None}
     given |= params.get("dims") or {}
     tolerance = given.pop("tolerance", TOLERANCE)
@@ -74,6 +100,8 @@ def _experiment(params: dict[str, Any]) -> tuple[Experiment, float]:
 
 
 def _metrics(points: list[dict[str, float]], tolerance: float) -> dict[str, Any]:
+    import numpy as np
+
     column = {name: np.array([one[name] for one in points]) for name in points[0]}
     misfit, gain = column["misfit"], column["gain"]
     distance = np.abs(gain - misfit)

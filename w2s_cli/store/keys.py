@@ -26,7 +26,8 @@ NO_MEANING = ("annotation", "returns", "type_comment", "type_params", "ctx", "ki
 def canonical_json(value: Any) -> str:
     """The one spelling of `value`; TypeError for what JSON cannot say exactly."""
     _check(value, "$")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    options: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    return json.dumps(value, default=dict, **options)  # dict: of other mappings
 
 
 def _check(value: Any, where: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.method import stages_of
+from w2s_cli.pipeline.reads import Recorded
 
 
 def configurations(*words: str) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def test_a_loop_is_written_out_with_its_items_turns_and_references() -> None:
         "said": {"foreach": 2, "kind": "label", "model": "hop[{i}]", "rows": "test", "member": "{member}"},
         "all": {"kind": "combine", "labels": ["weak", "said[*]"], "last": "said[last]"},
     }
-    assert stages_of(config_with(stages, ladder=["a", "b"])) == {
+    assert stages_of(Recorded(config_with(stages, ladder=["a", "b"]))) == {
         "hop[0]": {"kind": "finetune", "model": "a", "labels": "weak"},
         "hop[1]": {"kind": "finetune", "model": "b", "labels": "said[0]"},
         "said[0]": {"kind": "label", "model": "hop[0]", "rows": "test", "member": 0},
@@ -112,7 +113,7 @@ def test_a_loop_is_written_out_with_its_items_turns_and_references() -> None:
 
 def test_members_of_one_model_are_counted_apart_from_those_of_another() -> None:
     stages = {"weak": {"foreach": "ensemble", "kind": "finetune", "member": "{member}"}}
-    written = stages_of(config_with(stages, ensemble=[{"name": "a"}, {"name": "b"}, {"name": "a"}]))
+    written = stages_of(Recorded(config_with(stages, ensemble=[{"name": "a"}, {"name": "b"}, {"name": "a"}])))
     assert [fields["member"] for fields in written.values()] == [0, 0, 1]
 
 
@@ -127,22 +128,22 @@ def test_members_of_one_model_are_counted_apart_from_those_of_another() -> None:
 )
 def test_a_wrong_loop_says_what_is_wrong(stages: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        stages_of(config_with(stages))
+        stages_of(Recorded(config_with(stages)))
 
 
 def test_early_stopping_gives_students_weak_validation_labels_and_the_others_truth() -> None:
     config = configurations("stopping=weak_labels")[0]
-    written = stages_of(config)
+    written = stages_of(Recorded(config))
     assert written["student"]["validation_labels"] == "labels@strong_val"
     assert written["labels@strong_val"] == {"kind": "label", "model": "weak", "rows": "strong_val"}
     assert "validation_labels" not in written["ceiling"]
     assert written["weak"]["validation_rows"] == "weak_val"
-    diagnostic = stages_of(configurations("stopping=ground_truth")[0])
+    diagnostic = stages_of(Recorded(configurations("stopping=ground_truth")[0]))
     assert "validation_labels" not in diagnostic["student"]
 
 
 def test_a_control_stands_between_every_student_and_its_labels() -> None:
-    written = stages_of(configurations("control=random_labels", "method=strong_to_strong")[0])
+    written = stages_of(Recorded(configurations("control=random_labels", "method=strong_to_strong")[0]))
     assert written["student"]["labels"] == "random_labels:labels"
     assert written["round[0]"]["labels"] == "random_labels:round_labels[0]"
     assert written["random_labels:labels"]["labels"] == "labels"

@@ -52,7 +52,7 @@ def leaky(folder: Path, data: Mapping[str, Any], code: str) -> Tables:
     (place / "leak.py").write_text(code)
     changed = {**data, "transform": "leak", "options": {}}
     source = {"sha256": fingerprint(Path(data["path"]), data["splits"])}
-    execution = {"data_path": data["path"], "transform_folders": [str(folder / "mine")]}
+    execution = {"data_path": data["path"], "folders": [str(folder / "mine")]}
     tables = {}
     for pool in POOLS:
         params = rows_params(changed, pool=pool, source=source, transform_file=place / "leak.py")

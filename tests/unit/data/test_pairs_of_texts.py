@@ -76,7 +76,7 @@ def test_a_transform_may_not_draw_what_decides_the_place_in_a_pool(tmp_path: Pat
     data = local(path, transform="late", classes=["a", "b"], pools={"weak_train": 1.0})
     source = {"sha256": fingerprint(path, data["splits"])}
     params = rows_params(data, pool="weak_train", source=source, transform_file=folder / "late.py")
-    execution = {"data_path": str(path), "transform_folders": [str(tmp_path / "mine")]}
+    execution = {"data_path": str(path), "folders": [str(tmp_path / "mine")]}
     with pytest.raises(UserError, match=r'late draws for "order".*another name'):
         run_stage(tmp_path / "1", params, execution)
 
@@ -172,8 +172,8 @@ def test_only_pairs_have_a_second_column_and_only_their_keys_know_of_it(tmp_path
     data = local(path)
     source = {"sha256": fingerprint(path, data["splits"])}
     single, double = (rows_params({**data, "second": s}, pool="test", source=source) for s in (None, "{other}"))
-    assert "second" not in kinds.identity_params("rows", single)
-    assert kinds.identity_params("rows", double)["second"] == "{other}"
+    assert "second" not in kinds.find("rows").identity_params(single)
+    assert kinds.find("rows").identity_params(double)["second"] == "{other}"
     for name, params in (("single", single), ("double", double)):
         run_stage(tmp_path / name, params, {"data_path": str(path)})
     names = {name: pq.read_schema(tmp_path / name / "rows.parquet").names for name in ("single", "double")}

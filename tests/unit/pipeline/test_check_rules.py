@@ -85,7 +85,7 @@ def rules() -> list[tuple[str, str]]:
     return [
         (folder, path.stem)
         for folder in ARGUMENTS
-        for path in sorted((ROOT / "w2s_cli" / folder).glob("*.py"))
+        for path in sorted((ROOT / "w2s_cli" / folder).glob("[a-z]*.py"))
         if path.stem != "__init__"
     ]
 

@@ -321,7 +321,7 @@ def write_inputs(folder, labels, truth, order=None, features=True, logits=True):
 
 
 def selected(folder, inputs, name, seed=0, folders=(), **args):
-    ctx = context(folder, select_folders=[str(one) for one in folders])
+    ctx = context(folder, folders=[str(one) for one in folders])
     metrics = select.run({"rule": {"name": name, "args": args}, "seed": seed}, inputs, ctx)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     return metrics, pq.read_table(ctx.result / "labels.parquet")

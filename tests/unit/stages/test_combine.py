@@ -209,8 +209,8 @@ def test_what_a_users_rule_gives_is_checked(tmp_path: Path, body: str, message: 
     )
     inputs = three(tmp_path)
     with pytest.raises(UserError, match=message):
-        combine.run(params("mine"), inputs, context(tmp_path / "stage", combine_folders=[str(tmp_path / "mine")]))
-    metrics = combine.run(params("fine"), inputs, context(tmp_path / "good", combine_folders=[str(tmp_path / "mine")]))
+        combine.run(params("mine"), inputs, context(tmp_path / "stage", folders=[str(tmp_path / "mine")]))
+    metrics = combine.run(params("fine"), inputs, context(tmp_path / "good", folders=[str(tmp_path / "mine")]))
     assert metrics["accuracy"] == metrics["supervisors"][1]["accuracy"]
     assert metrics["diagnostics"] == {"rows": pytest.approx(ROWS)}
 

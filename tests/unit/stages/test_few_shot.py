@@ -19,6 +19,7 @@ from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, labelled, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.stages import few_shot
+from w2s_cli.training import shots
 
 WORDS = ["saw", "hen"]
 TEXTS = ["red hen", "a saw", "old axe", "my fox!", "the big cow", "", "bee", "one saw"]
@@ -152,16 +153,16 @@ def test_a_query_that_does_not_fit_alone_is_cut_before_its_suffix_and_counted(tm
 
 def test_examples_are_balanced_and_drawn_by_seed_and_id_not_by_place() -> None:
     ids, classes = [f"r{n}" for n in range(40)], np.array([0] * 30 + [1] * 10)
-    chosen = few_shot.draw(ids, classes, ["a", "b"], 6, 0)
+    chosen = shots.draw(ids, classes, ["a", "b"], 6, 0)
     assert np.bincount(classes[chosen]).tolist() == [3, 3]
     order = np.random.default_rng(0).permutation(40)
-    again = few_shot.draw([ids[i] for i in order], classes[order], ["a", "b"], 6, 0)
+    again = shots.draw([ids[i] for i in order], classes[order], ["a", "b"], 6, 0)
     assert [ids[order[row]] for row in again] == [ids[row] for row in chosen]
-    others = [tuple(few_shot.draw(ids, classes, ["a", "b"], 6, seed)) for seed in range(1, 5)]
+    others = [tuple(shots.draw(ids, classes, ["a", "b"], 6, seed)) for seed in range(1, 5)]
     assert len({tuple(chosen), *others}) == 5
-    firsts = [int(classes[few_shot.draw(ids, classes, ["a", "b"], 5, seed)].sum()) for seed in range(20)]
+    firsts = [int(classes[shots.draw(ids, classes, ["a", "b"], 5, seed)].sum()) for seed in range(20)]
     assert set(firsts) == {2, 3}  # with an odd number, the seed says which class has one more
-    assert np.bincount(classes[few_shot.draw(ids, classes, ["a", "b"], 24, 0)]).tolist() == [14, 10]
+    assert np.bincount(classes[shots.draw(ids, classes, ["a", "b"], 24, 0)]).tolist() == [14, 10]
 
 
 def test_uncovered_rows_are_no_examples(tmp_path: Path) -> None:

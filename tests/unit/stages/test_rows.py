@@ -238,7 +238,7 @@ def test_a_transform_of_the_users_own_is_found_and_known_by_its_code(tmp_path: P
     data = local(path, transform="loud", text="shout", options={"mark": "?"}, classes=["a", "b", "c"])
     source = {"sha256": fingerprint(path, data["splits"])}
     params = rows_params(data, pool="test", source=source, transform_file=folder / "loud.py")
-    execution = {"data_path": str(path), "transform_folders": [str(tmp_path / "mine")]}
+    execution = {"data_path": str(path), "folders": [str(tmp_path / "mine")]}
     rows, metrics = run_stage(tmp_path / "1", params, execution)
     assert all(row["text"].startswith("TEXT ") and row["text"].endswith("?") for row in rows)
     assert metrics["dropped"]["left out by loud"] > 0

@@ -1,0 +1,116 @@
+"""A configuration that notes which of its fields are read, so that a word of the user's that no stage reads is refused.
+
+* `config["train"]["lora_r"]` notes "train.lora_r". A list is one field; so is what a rule gets as `args`.
+* A method's YAML holds copies of groups (`loss: "${loss}"`). `traced` gives them the names of the groups that they are copies of.
+* `plain` holds the same values without notes: for checks, and for decisions that may come out as "not needed".
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+
+# What commands read themselves, and what informs people: no stage has to read it.
+OF_COMMANDS = ("outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug", "hydra")
+OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "method.name")
+OF_MODELS = ("name", "parameters", "lr_source")
+
+
+class Recorded(Mapping[str, Any]):
+    """A nested configuration; `paths` collects the dotted names of the fields that were read."""
+
+    def __init__(self, plain: Mapping[str, Any], paths: set[str] | None = None, names: Sequence[str] = ("",)) -> None:
+        self.plain = plain
+        self.paths: set[str] = set() if paths is None else paths
+        self.names = names  # of this group, each ending in a dot; two where two groups hold the same
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.plain[name]
+        paths = [f"{group}{name}" for group in self.names]
+        if isinstance(value, Mapping) and name != "args":
+            return Recorded(value, self.paths, [f"{path}." for path in paths])
+        self.paths.update(paths)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __eq__(self, other: object) -> bool:
+        return self.plain == (other.plain if isinstance(other, Recorded) else other)
+
+    __hash__ = None  # type: ignore[assignment] # equal by value, as a dict is
+
+    def over(self, own: Mapping[str, Any]) -> "Layers":
+        """The fields of `own` over those of this group, which are noted only where they show through."""
+        return Layers(own, self)
+
+
+class Layers(Mapping[str, Any]):
+    """Two groups, one over the other."""
+
+    def __init__(self, top: Mapping[str, Any], bottom: Mapping[str, Any]) -> None:
+        self.top, self.bottom = top, bottom
+
+    def __getitem__(self, name: str) -> Any:
+        return self.top[name] if name in self.top else self.bottom[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self.bottom), **dict.fromkeys(self.top)})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def plain(value: Any) -> Any:
+    """A configuration's value as plain dictionaries; all of it is read."""
+    return {name: plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def traced(value: Any, config: Recorded) -> Any:
+    """A value of a method's YAML that is a copy of a group, under that group's name."""
+    if not isinstance(value, Mapping):
+        return value
+    names = [f"{name}." for name, group in config.plain.items() if isinstance(group, Mapping) and group == value]
+    return Recorded(value, config.paths, names) if names else value
+
+
+def refuse_unread(
+    words: Sequence[str], paths: Collection[str], methods: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """UserError for a word of the command line that chose or set what no stage read.
+
+    Args:
+        words: overrides as typed, GROUP=NAME or FIELD=VALUE.
+        paths: the fields that the stages of all jobs read.
+        methods: names of the methods that were planned.
+        folders: where methods' YAML files lie, for the advice.
+    """
+    for word in words:
+        field = word.lstrip("+~").partition("=")[0]
+        field = field.partition("@")[2] or field
+        if "=" not in word or _is_read(field, paths):
+            continue
+        raise UserError(f"{word} has no effect with method={', '.join(methods)}: {_reason(field, folders)}")
+
+
+def _is_read(field: str, paths: Collection[str]) -> bool:
+    group, _, name = field.partition(".")
+    if group in OF_COMMANDS or field.startswith(OF_PEOPLE) or (group in ("weak", "strong") and name in OF_MODELS):
+        return True
+    return any(path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.") for path in paths)
+
+
+def _reason(field: str, folders: Sequence[Path]) -> str:
+    """Which methods have a use for a group, else that no stage reads the field."""
+    group = re.escape(field.partition(".")[0])
+    uses = re.compile(rf"\$\{{{group}\}}|foreach: {group}\b|kind: {group}\b|role: {group}\b")
+    files = [path for folder in folders for path in sorted(folder.glob("method/*.yaml"))]
+    methods = [path.stem for path in files if uses.search(path.read_text(encoding="utf-8"))]
+    if "." not in field and methods:
+        return f"it is for method={' or '.join(methods)}."
+    return "no stage reads it. w2s plan shows what each stage gets."

@@ -1,0 +1,124 @@
+"""Prompts with labelled examples: which examples, how many fit before each query, and the query's last hidden state after them.
+
+For stages/few_shot.py, which says what a prompt looks like.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_cli.data.draw import drawer
+from w2s_cli.errors import UserError
+from w2s_cli.training.batching import pad
+from w2s_cli.training.device import autocast
+from w2s_cli.training.prompting import encode_with_suffix
+from w2s_cli.training.targets import Rows, probabilities, read_rows
+
+Heads = dict[int, list[int]]  # shots → token ids of that many examples
+
+
+def examples(folder: Path, labels: Path | None, rows: Rows) -> tuple[Rows, np.ndarray]:
+    """The rows that may be examples and their classes by `labels`, [rows] int."""
+    found = read_rows(folder)
+    if rows.second is not None or found.second is not None:
+        raise UserError("few_shot asks about single texts, and these rows are pairs; use a finetuned student for them")
+    if found.classes != rows.classes:
+        raise UserError(
+            f"the examples of {found.path} have the classes {found.classes}, and {rows.path} has {rows.classes}"
+        )
+    used, p, _ = probabilities(found, labels)
+    return used, p.argmax(1)
+
+
+def draw(ids: list[str], classes: np.ndarray, names: list[str], shots: int, seed: int) -> list[int]:
+    """Row numbers of the examples, in the order of the prompt: `shots` of them, in turn from each class.
+
+    Which row, which class comes first, and the order are each the hash of the seed and the name they are drawn for.
+
+    Raises:
+        UserError: fewer rows than shots, or a class without any while there are shots for all.
+    """
+    if shots < 0 or shots > len(ids):
+        raise UserError(f"shots={shots}, but there are {len(ids)} labelled examples")
+    ranked = drawer("few_shot row", seed)
+    waiting = {
+        number: sorted((row for row in range(len(ids)) if classes[row] == number), key=lambda row: ranked(ids[row]))
+        for number in range(len(names))
+    }
+    missing = [names[number] for number, found in waiting.items() if not found]
+    if missing and shots >= len(names):
+        raise UserError(
+            f'no example has the label "{missing[0]}", so the prompt would show one side only; label more examples'
+        )
+    first = drawer("few_shot class", seed)
+    turns = sorted(waiting, key=lambda number: first(str(number)))
+    chosen: list[int] = []
+    while len(chosen) < shots:
+        for number in turns:
+            if waiting[number] and len(chosen) < shots:
+                chosen.append(waiting[number].pop(0))
+    order = drawer("few_shot order", seed)
+    return sorted(chosen, key=lambda row: order(ids[row]))
+
+
+def prompts(tokenizer: Any, shown: list[str]) -> Heads:
+    """Shots → token ids of a prompt's examples; fewer than all are the shortest ones, in the same order."""
+    sizes = [len(ids) for ids in tokenizer(shown)["input_ids"]] if shown else []
+    shortest = sorted(range(len(shown)), key=lambda place: (sizes[place], place))
+    heads: Heads = {0: []}
+    for count in range(1, len(shown) + 1):
+        text = "".join(shown[place] for place in sorted(shortest[:count]))
+        encoded = tokenizer(text, return_special_tokens_mask=True)
+        ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+        while added and added[-1]:  # an end token would close the prompt
+            ids, added = ids[:-1], added[:-1]
+        heads[count] = ids
+    return heads
+
+
+def queries(
+    tokenizer: Any, texts: list[str], suffix: str, heads: Heads, limit: int
+) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Token rows of the queries, how many shots fit before each, [rows], and how many rows were cut."""
+    alone = encode_with_suffix(tokenizer, texts, suffix, limit)
+    after = encode_with_suffix(tokenizer, texts, suffix, limit, special=False).ids
+    whole = encode_with_suffix(tokenizer, texts, suffix, 1 << 30, special=False).lengths
+    queries, shots = [], np.zeros(len(texts), dtype=np.int64)
+    for row in range(len(texts)):
+        fitting = (count for count in sorted(heads, reverse=True) if count and len(heads[count]) + whole[row] <= limit)
+        shots[row] = next(fitting, 0)
+        queries.append(after[row] if shots[row] else alone.ids[row])
+    return queries, shots, alone.truncated
+
+
+def read_head(model: Any, ids: list[int], device: torch.device, precision: str) -> Any:
+    """Keys and values of the examples' part of the prompt; None where there is none, or they cannot be repeated."""
+    if not ids:
+        return None
+    with torch.inference_mode(), autocast(device, precision):
+        cache = model.base_model(input_ids=torch.tensor([ids], device=device), use_cache=True).past_key_values
+    return cache if hasattr(cache, "batch_repeat_interleave") else None
+
+
+@torch.inference_mode()
+def last_hidden(
+    model: Any, queries: list[np.ndarray], head: list[int], known: Any, device: torch.device, precision: str
+) -> Tensor:
+    """Hidden state of each query's last token after the examples, [rows, width] fp32."""
+    before = np.array(head, dtype=np.int32)
+    rows = queries if known is not None else [np.concatenate([before, query]) for query in queries]
+    ids, mask = (part.to(device) for part in pad(rows, 0))
+    last = mask.sum(1) - 1
+    options: dict[str, Any] = {"use_cache": False}
+    if known is not None:
+        cache = copy.deepcopy(known)
+        cache.batch_repeat_interleave(len(rows))
+        mask = torch.cat([mask.new_ones(len(rows), len(head)), mask], dim=1)  # [rows, head + query]
+        options = {"use_cache": True, "past_key_values": cache}
+    with autocast(device, precision):
+        hidden = model.base_model(input_ids=ids, attention_mask=mask, **options).last_hidden_state
+    return hidden[torch.arange(len(rows), device=device), last].float()  # type: ignore[no-any-return]
