@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ class Writer:
         """
         self.wait()
         content = _content(model, optimizer, kept)
-        position = {**state, "step": step, "threads": torch.get_num_threads()}
+        position = {
+            **deepcopy(state),
+            "step": step,
+            "threads": torch.get_num_threads(),
+        }  # the loop goes on adding to its sums
         self._writing = self._thread.submit(_write, self._ctx, step, content, position)
 
     def wait(self) -> None:
