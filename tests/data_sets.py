@@ -14,7 +14,7 @@ import yaml
 from w2s_cli.config.schema import DataConfig
 from w2s_cli.context import Context
 from w2s_cli.data.form import TRANSFORMS
-from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.paths import configs_folder, locate
 from w2s_cli.plugins import find_code
@@ -32,6 +32,7 @@ def recipe(name: str, **changes: Any) -> dict[str, Any]:
 
 def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:
     """Run the stage on local data; (rows, metrics)."""
+    check_recipe(data)
     path = locate(str(data["path"]))
     transform = find_code(TRANSFORMS, data["transform"]) if data["transform"] else None
     source = {"sha256": fingerprint(path, data["splits"])}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_cli.config import compose
 from w2s_cli.data.check import Count, check
 from w2s_cli.data.pools import POOLS
-from w2s_cli.data.recipes import drift, rows_params
+from w2s_cli.data.recipes import check_recipe, drift, rows_params
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.resolve import Resolver
@@ -120,6 +120,7 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     from w2s_cli.context import Context
     from w2s_cli.stages import rows
 
+    check_recipe(data)
     source, path = resolver.data(data)
     transform = resolver.code("data/transforms", data["transform"]) if data["transform"] else None
     execution = {"data_path": path, "folders": [str(folder) for folder in resolver.folders]}

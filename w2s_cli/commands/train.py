@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.paths import locate
+from w2s_cli.paths import configs_folder, locate
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.runs import link_stages, results, run_folder, wall_times, write_run
@@ -84,6 +85,9 @@ def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force
         print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(configs, resolver)
+    reads = set().union(*(job.reads for job in graph.jobs))
+    methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
+    refuse_unread([word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()])
     targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.check import check
+from w2s_cli.config.methods import stages_of
 from w2s_cli.config.schema import Config, ModelConfig
-from w2s_cli.config.unused import refuse_unused
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import PACKAGE, configs_folder
 
@@ -45,13 +45,9 @@ def run(arguments: list[str], task: Task) -> int:
 
     words = parse(arguments)
 
-    def checked(configs: list[dict[str, Any]], folders: list[Path]) -> int:
-        refuse_unused(words.overrides, configs)
-        return task(configs, folders)
-
     ConfigStore.instance().store(name="schema", node=Config)
     try:
-        return sweep(words, checked) if words.multirun else checked([plain(compose_one(words), words)], folders(words))
+        return sweep(words, task) if words.multirun else task([plain(compose_one(words), words)], folders(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
     except ValueError as error:
@@ -145,6 +141,8 @@ def plain(config: Any, words: Words) -> dict[str, Any]:
         ours = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
         if ours.control.self_pair:
             ours.strong = ours.weak
+        method: Any = OmegaConf.to_container(ours.method, resolve=False)
+        ours.method.stages = stages_of(method, [*folders(words), configs_folder()])
         values: dict[str, Any] = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except MissingMandatoryValue as error:
         missing = re.sub(r"^Missing mandatory value: ", "", str(error).splitlines()[0])

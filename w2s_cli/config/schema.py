@@ -257,6 +257,7 @@ class MethodConfig:
     """A pipeline as data (configs/method/*.yaml)."""
 
     name: str = MISSING
+    base: str | None = None  # another method; `stages` then says only what differs (config/methods.py)
     stages: dict[str, Any] = field(default_factory=dict)
 
 

@@ -35,9 +35,8 @@ def rows_params(
         transform_file: the Python file of `data.transform`.
 
     Raises:
-        UserError: a configuration that cannot be meant.
+        UserError: an unknown pool, or one that gets no rows. The rest is checked by `check_recipe`, which a caller calls first.
     """
-    check_recipe(data)
     if pool not in POOLS:
         raise UserError(f'data: unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
     own_test = bool(data["splits"].get("test"))

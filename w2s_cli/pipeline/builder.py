@@ -68,7 +68,7 @@ class Builder:
             for field in kind.fields.values()
             if fields.get(field.name) is not None
         }
-        key = self._add(name, kind, kind.plan(Planning(self, name), **values))
+        key = self._add(name, kind, kind.planned(Planning(self, name), **values))
         self.building.pop()
         return key
 

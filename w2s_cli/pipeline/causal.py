@@ -41,7 +41,7 @@ def need_causal(
     )
 
 
-def check_recipe(resolver: Resolver, recipe: Mapping[str, Any]) -> None:
+def need_causal_recipe(resolver: Resolver, recipe: Mapping[str, Any]) -> None:
     """Refuse to pretrain what is no causal language model."""
     causal, model_type = resolver.causal_tables(), str(recipe["architecture"].get("model_type"))
     if causal is None or has_next_token(recipe["architecture"], causal):

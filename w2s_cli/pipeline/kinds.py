@@ -47,6 +47,17 @@ class Kind:
     module: Any
     fields: Mapping[str, Field]
 
+    def planned(self, job: Any, **values: Any) -> Spec:
+        """What `plan` says of one stage; UserError with the line where a user's own file fails."""
+        try:
+            return self.plan(job, **values)
+        except UserError:
+            raise
+        except Exception as error:
+            if self.path.is_relative_to(PACKAGE):
+                raise
+            raise of_user_code(f"plan of {self.path}", error) from error
+
     def optional(self, part: str) -> Callable[..., Any] | None:
         """`cost` or `cautions`, if the kind has it."""
         function: Callable[..., Any] | None = getattr(self.module, part, None)

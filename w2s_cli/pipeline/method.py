@@ -3,7 +3,6 @@
 * Loops: `foreach: N` or `foreach: ladder` (a list of the configuration) makes `name[0]`, `name[1]`, …; in its fields `{item}` is the
   list's item, `{i}` the turn, `{prev}` the turn before and `{member}` how often this item came before. `first:` holds the fields of the
   first turn. `name[*]` means all of them, `name[last]` the last one. Nothing else is a language.
-* A method that differs from another in a few stages names it in its `defaults:`; Hydra merges the two, and `stage: null` takes one away.
 * `labels=file` puts a file in the weak supervisor's place; `control=` puts a stage before every student; `stopping=` gives
   trainings a validation pool, whose weak labels are made as those of the training pool are. Which stages these are, their kinds say.
 """
@@ -44,8 +43,6 @@ def written_out(config: Recorded) -> dict[str, Fields]:
     turns: dict[str, int] = {}
     stages: dict[str, Fields] = {}
     for name, written in method["stages"].items():
-        if written is None:
-            continue
         fields = {field: traced(value, config) for field, value in written.items()}
         if "kind" not in fields:
             raise UserError(f'stage "{name}" of method "{method["name"]}" has no kind.')
@@ -141,11 +138,12 @@ def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folde
 
 def with_control(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
     """A control stage between every student and its labels."""
-    if not config.plain["control"]["rule"]:
+    students = [name for name, fields in stages.items() if is_student(fields, folders)]
+    if not students or not config["control"]["rule"]:
         return stages
     controlled: dict[str, Fields] = {}
     for name, fields in stages.items():
-        if is_student(fields, folders):
+        if name in students:
             control = config["control"]
             before = f"{control['name']}:{fields['labels']}"
             pool = fields[_kind(fields, folders).fields["labels"].about]
@@ -168,12 +166,12 @@ def with_stopping(stages: dict[str, Fields], config: Recorded, folders: Folders)
     A student's validation labels are its supervisor's, unless `by: truth` says that this is a diagnostic; a model that is trained on
     ground truth is validated on ground truth.
     """
-    if config.plain["stopping"]["by"] is None:
-        return stages
     stopped = dict(stages)
     for name, fields in stages.items():
         role = fields["role"] if fields.get("role") in ("weak", "ceiling") else "student"  # a hop learns as a student
-        if "validation_rows" not in _kind(fields, folders).fields or role not in config.plain["stopping"]["roles"]:
+        if "validation_rows" not in _kind(fields, folders).fields or config["stopping"]["by"] is None:
+            continue
+        if role not in config["stopping"]["roles"]:
             continue
         pool = "weak_val" if fields["rows"] == "weak_train" else "strong_val"
         validated = {**fields, "validation_rows": pool}

@@ -13,7 +13,7 @@ from typing import Any
 from w2s_cli.errors import UserError
 
 # What commands read themselves, and what informs people: no stage has to read it.
-OF_COMMANDS = ("outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug", "hydra")
+OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug", "hydra")
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "method.name")
 OF_MODELS = ("name", "parameters", "lr_source")
 
@@ -95,7 +95,8 @@ def refuse_unread(
         field = field.partition("@")[2] or field
         if "=" not in word or _is_read(field, paths):
             continue
-        raise UserError(f"{word} has no effect with method={', '.join(methods)}: {_reason(field, folders)}")
+        unread = not _is_read(field.partition(".")[0], paths)
+        raise UserError(f"{word} has no effect with method={', '.join(methods)}: {_reason(field, folders, unread)}")
 
 
 def _is_read(field: str, paths: Collection[str]) -> bool:
@@ -105,12 +106,12 @@ def _is_read(field: str, paths: Collection[str]) -> bool:
     return any(path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.") for path in paths)
 
 
-def _reason(field: str, folders: Sequence[Path]) -> str:
-    """Which methods have a use for a group, else that no stage reads the field."""
+def _reason(field: str, folders: Sequence[Path], unread: bool) -> str:
+    """Which methods have a use for a group that nobody reads, else that no stage reads the field."""
     group = re.escape(field.partition(".")[0])
     uses = re.compile(rf"\$\{{{group}\}}|foreach: {group}\b|kind: {group}\b|role: {group}\b")
     files = [path for folder in folders for path in sorted(folder.glob("method/*.yaml"))]
     methods = [path.stem for path in files if uses.search(path.read_text(encoding="utf-8"))]
-    if "." not in field and methods:
+    if unread and methods:
         return f"it is for method={' or '.join(methods)}."
     return "no stage reads it. w2s plan shows what each stage gets."

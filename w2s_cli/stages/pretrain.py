@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.causal import check_recipe
+from w2s_cli.pipeline.causal import need_causal_recipe
 from w2s_cli.pipeline.contract import Spec, Traits
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.store.faults import fault
@@ -26,7 +26,7 @@ TRAITS = Traits(gives="model", trains=True)
 
 def plan(job: "Planning", *, recipe: Mapping[str, Any]) -> Spec:
     """A language model from scratch, by the fields of a file of configs/pretrain."""
-    check_recipe(job.resolver, recipe)
+    need_causal_recipe(job.resolver, recipe)
     name, corpus = recipe["name"], dict(recipe["corpus"])
     sha256, path = job.resolver.corpus(corpus.pop("path"))
     params = {field: value for field, value in plain(recipe).items() if field not in ("name", "corpus")}

@@ -15,7 +15,7 @@ from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.draw import drawer, uniform
 from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.pools import pool_order
-from w2s_cli.data.recipes import rows_params
+from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
@@ -323,7 +323,7 @@ def test_wrong_data_settings_are_refused_with_advice(tmp_path: Path, changes: di
 def test_training_and_testing_on_one_split_is_refused_at_planning() -> None:
     data = recipe("sciq", splits={"train": "train", "test": "train"})
     with pytest.raises(UserError, match="the same split"):
-        rows_params(data, pool="test", source={"sha256": "0"})
+        check_recipe(data)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "", 0.5, [1]])

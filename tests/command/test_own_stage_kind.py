@@ -1,0 +1,196 @@
+"""A stage kind of the user's own folder, one .py and one method YAML, is a stage like any other: no line of the package knows it.
+
+The kind trains a model that is averaged with its base (`average`); the method puts it between the student and its labels.
+"""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import command, environment
+from w2s_cli.store.keys import KEY_DIGITS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+KIND = '''
+"""average: a finetuned model whose weights are averaged with those that its training began with, step by step."""
+
+import shutil
+import time
+from pathlib import Path
+
+from w2s_cli.context import Stopped
+from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits, Work
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import read_json, write_json
+
+VERSION = 1
+NEUTRAL = {"power": 1.0}
+TRAITS = Traits(gives="model", trains=True)
+STEPS = 4
+
+
+def plan(job, *, model: Edge, rows: Pool, share: float = 0.5, power: float = 1.0) -> Spec:
+    settings = model.model
+    params = {"share": share, "power": power, "max_length": settings["max_length"]}
+    return Spec(
+        params,
+        {"model": model, "rows": rows},
+        slug=f"{settings['name']}-averaged",
+        execution=job.opens(settings),
+        about={"role": settings["role"], "model": settings["name"], "rows": rows.name},
+        words=[f"share {share:g}"],
+        model=dict(settings),
+    )
+
+
+def cost(params, amounts) -> Work:
+    return Work(3 * amounts.parameters * amounts.tokens("rows"), amounts.tokens("rows"))
+
+
+def cautions(metrics, params, about):
+    return [f"Averaged by {params['share']:g}: mind the {about['role']}."]
+
+
+def run(params, inputs, ctx):
+    from safetensors.numpy import load_file, save_file
+
+    fault("average.start")
+    source = Path(inputs["model"]) / "model"
+    position = ctx.work / "position.json"
+    first = (read_json(position) or {"step": 0})["step"]
+    tensors = load_file(ctx.work / "half.safetensors" if first else source / "model.safetensors")
+    for step in range(first + 1, STEPS + 1):
+        tensors = {name: value * (1 - params["share"] / STEPS) for name, value in tensors.items()}
+        save_file(tensors, ctx.work / "half.safetensors.tmp")
+        (ctx.work / "half.safetensors.tmp").rename(ctx.work / "half.safetensors")
+        write_json(position, {"step": step})
+        ctx.record_metric(step, loss=1 / step)
+        ctx.progress(step, STEPS, loss=1 / step)
+        fault("average.step")
+    shutil.copytree(source, ctx.result / "model")
+    save_file(tensors, ctx.result / "model" / "model.safetensors", {"format": "pt"})
+    ctx.log(f"continued at step {first}")
+    return {"steps": STEPS, "share": params["share"]}
+'''
+
+METHOD = """
+name: averaged
+base: naive
+stages:
+  mean: {kind: average, model: student, rows: strong_train}
+  student_test: {model: mean}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> list[str]:
+    """Words that choose the method of a folder with one kind and one method."""
+    folder = tmp_path / "mine"
+    (folder / "stages").mkdir(parents=True)
+    (folder / "method").mkdir()
+    (folder / "stages" / "average.py").write_text(KIND)
+    (folder / "method" / "averaged.yaml").write_text(METHOD)
+    return [f"--config-dir={folder}", "method=averaged"]
+
+
+def test_a_kind_of_the_users_own_is_planned_priced_run_killed_continued_shown_diffed_and_pruned(
+    w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path
+) -> None:
+    words = [*mine, *tiny]
+    planned = w2s("plan", *words).stdout
+    assert "mean" in planned
+    assert "share 0.5" in planned
+
+    killed = subprocess.run(
+        command(["train", *words]),
+        cwd=tmp_path,
+        env=environment(W2S_FAULT="average.step:2"),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert killed.returncode == 1
+    assert f"killed by signal {signal.SIGKILL.value}" in killed.stderr
+    again = w2s("train", *words).stdout
+    assert "mean (local): continues at step" in again
+    assert "Averaged by 0.5: mind the student." in again
+    [folder] = (tmp_path / "outputs" / "stages" / "average").glob("*-*")
+    assert "continued at step 2" in (folder / "log.txt").read_text()
+    key = folder.name[-KEY_DIGITS:]
+    once = w2s("train", *words, "outputs=undisturbed")
+    assert once.returncode == 0
+    [other] = (tmp_path / "undisturbed" / "stages" / "average").glob("*-*")
+    assert (other / "result" / "manifest.json").read_bytes() == (folder / "result" / "manifest.json").read_bytes()
+
+    assert key in w2s("ls", "average").stdout
+    assert "share: 0.5" in w2s("show", key).stdout.replace('"', "")
+    assert w2s("train", *words).stdout.count("PGR") >= 1  # cached
+    w2s("report", "--out", "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "mean" in page
+    assert key in page
+
+    (tmp_path / "mine" / "method" / "averaged.yaml").write_text(
+        METHOD.replace("rows: strong_train", "rows: strong_train, share: 0.2")
+    )
+    w2s("train", *words, "keep_weights=false")
+    runs = sorted((tmp_path / "outputs" / "runs").glob("*/*"))
+    differences = w2s("diff", str(runs[-2]), str(runs[-1])).stdout
+    assert "share" in differences
+    [pruned] = [path for path in (tmp_path / "outputs" / "stages" / "average").glob("*-*") if path != folder]
+    assert json.loads((pruned / "record.json").read_text())["pruned"]
+    assert not (pruned / "result" / "model" / "model.safetensors").exists()
+    assert (folder / "result" / "model" / "model.safetensors").exists()  # another run's
+
+
+def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path) -> None:
+    from w2s_cli.config import compose
+    from w2s_cli.pipeline import cost
+    from w2s_cli.pipeline.build import build
+    from w2s_cli.pipeline.resolve import Resolver
+    from w2s_cli.store.store import Store
+
+    store = Store(tmp_path / "outputs")
+    priced: list[cost.Cost] = []
+
+    def task(configs: list[dict[str, object]], folders: list[Path]) -> int:
+        graph = build(configs, Resolver(store, folders))
+        facts = cost.facts(graph, store, None)
+        key = next(key for key, stage in graph.stages.items() if stage.kind == "average")
+        priced.append(cost.estimate(facts, [key]))
+        return 0
+
+    compose.run([*mine, *tiny, "strong.parameters=2"], task)
+    assert priced[0].trainings == 1
+    assert priced[0].flops == pytest.approx(3 * 2e6 * priced[0].tokens)
+
+
+WRONG = {
+    "no plan": ("VERSION = 1\nTRAITS = None\ndef run(params, inputs, ctx): ...\n", "has no plan"),
+    "an error at import": ("1 / 0\n", "cannot be imported: ZeroDivisionError"),
+    "an annotation without meaning": (KIND.replace("rows: Pool", "rows: Poool"), "Poool"),
+    "an error in plan": (KIND.replace("settings = model.model", "settings = model.modell"), "modell"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_kind_says_what_is_wrong(
+    w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine" / "stages" / "average.py").write_text(text)
+    done = w2s("plan", *mine, *tiny, code=2)
+    assert message in done.stderr
+    assert "average.py" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_kind_is_answered_with_the_users_own_too(
+    w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / "method" / "averaged.yaml").write_text(METHOD.replace("kind: average", "kind: avrage"))
+    assert 'unknown kind "avrage". Did you mean "average"?' in w2s("plan", *mine, *tiny, code=2).stderr
