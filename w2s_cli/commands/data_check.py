@@ -146,8 +146,7 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from transformers import AutoConfig
 
     from w2s_cli.context import Context
-    from w2s_cli.training.models.building import quiet
-    from w2s_cli.training.models.opening import base_folder
+    from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()

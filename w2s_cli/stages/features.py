@@ -14,9 +14,9 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
 from w2s_cli.training.device import pick_device
-from w2s_cli.training.models.building import quiet
-from w2s_cli.training.models.classifier import is_causal, last_token_features, open_base, predict
-from w2s_cli.training.models.opening import base_folder
+from w2s_cli.training.models.classifier import is_causal, open_base
+from w2s_cli.training.models.forward_pass import last_token_features, predict
+from w2s_cli.training.models.opening import base_folder, quiet
 from w2s_cli.training.shards import in_shards
 from w2s_cli.training.targets import read_rows
 from w2s_cli.training.token_cache import shared

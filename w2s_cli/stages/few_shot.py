@@ -26,9 +26,8 @@ from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.device import autocast, pick_device
-from w2s_cli.training.models.building import quiet
 from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
-from w2s_cli.training.models.opening import base_folder, weights_format
+from w2s_cli.training.models.opening import base_folder, quiet, weights_format
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.shards import in_shards
 from w2s_cli.training.targets import Rows, probabilities, read_rows

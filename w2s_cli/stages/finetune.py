@@ -20,10 +20,11 @@ from w2s_cli.store.files import read_json
 from w2s_cli.training.batching import PADDED, Layout, batches_of_rows, epoch_order
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models import classifier, lora, probe, token_head
-from w2s_cli.training.models.building import quiet, save_model
+from w2s_cli.training.models import classifier, forward_pass, lora, probe, reward, token_head
 from w2s_cli.training.models.compiled import compile_layers
-from w2s_cli.training.models.opening import base_folder, weights_format
+from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+from w2s_cli.training.models.saving import save_model
+from w2s_cli.training.objectives import classification
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.stopping import Keeper, keeper
 from w2s_cli.training.targets import Rows, lesson, probabilities, read_rows
@@ -103,7 +104,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     targets = torch.from_numpy(taught.targets).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)
-    objective = classifier.objective(
+    objective = classification.objective(
         fed.forward, fed.lengths, targets, loss, args, weights=weights, tokens=fed.tokens, layout=fed.layout
     )
     sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", held)
@@ -143,9 +144,9 @@ def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> 
     """The whole model on texts."""
 
     def forward(piece: list[int]) -> Tensor:
-        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, precision))
+        return reward.class_logits(forward_pass.on_rows(model, tokens, piece, pad_id, precision))
 
-    layout = classifier.layout_for(model, precision)
+    layout = forward_pass.layout_for(model, precision)
     return Fed(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
 
 
@@ -154,7 +155,7 @@ def _from_features(head: nn.Module, features: Path, rows: Rows, device: torch.de
     known = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
     ones = np.ones(len(rows.ids), dtype=np.int64)
     truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
-    return Fed(lambda piece: classifier.class_logits(head(known[piece])), ones, PADDED, ones, truncated)
+    return Fed(lambda piece: reward.class_logits(head(known[piece])), ones, PADDED, ones, truncated)
 
 
 def _keeper(

@@ -22,9 +22,9 @@ from w2s_cli.store.files import read_json, write_json
 from w2s_cli.training.batching import batches_of_rows, epoch_order
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.loop import Recipe, train
-from w2s_cli.training.models.building import quiet, save_model
 from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
-from w2s_cli.training.models.opening import base_folder, weights_format
+from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+from w2s_cli.training.models.saving import save_model
 from w2s_cli.training.objectives import next_token
 from w2s_cli.training.tokens import TokenRows, context_limit, encode, joined
 

@@ -17,12 +17,14 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import probe
-from w2s_cli.training.models.building import quiet
-from w2s_cli.training.models.classifier import logits, open_finished, predict
+from w2s_cli.training.models.classifier import open_finished
 from w2s_cli.training.models.compiled import compile_layers
+from w2s_cli.training.models.forward_pass import logits, predict
+from w2s_cli.training.models.opening import quiet
+from w2s_cli.training.models.reward import check_outputs
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.shards import in_shards
-from w2s_cli.training.targets import check_outputs, read_rows
+from w2s_cli.training.targets import read_rows
 from w2s_cli.training.tokens import context_limit, open_tokenizer
 
 

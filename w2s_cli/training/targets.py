@@ -78,20 +78,6 @@ def read_rows(folder: Path) -> Rows:
     return Rows(path, ids, table["text"].to_pylist(), labels.astype(np.int64), classes, second)
 
 
-def check_outputs(outputs: int, rows: Rows, folder: Path) -> None:
-    """Refuse a model with `outputs` outputs, from `folder`, for rows of the other form: pairs, or single texts."""
-    if rows.second is not None and outputs != 1:
-        raise UserError(
-            f"{folder} is a classifier of {outputs} classes, and {rows.path} holds pairs of texts: "
-            "use a reward model, which is a model that was trained on pairs"
-        )
-    if rows.second is None and outputs == 1:
-        raise UserError(
-            f"{folder} is a reward model, trained on pairs of texts, and {rows.path} holds single texts: "
-            "use a classifier that was trained on such rows, or a data set of pairs"
-        )
-
-
 def lesson(
     rows: Rows, labels: Path | None, form: str, sharpening: float | None = None, weights: Path | None = None
 ) -> Lesson:

@@ -11,7 +11,7 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
-from w2s_cli.training.models import classifier
+from w2s_cli.training.objectives import classification
 
 ROOT = Path(__file__).parents[3]
 
@@ -169,7 +169,7 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(config: str) -> None
     args = loss.prepared(targets, arguments(config))
     found = {}
     for size in (1, 4, 32):
-        objective = classifier.objective(
+        objective = classification.objective(
             lambda rows: model(features[rows]), np.ones(32, dtype=int), targets, loss, args
         )
         model.zero_grad()

@@ -15,7 +15,7 @@ from tests.unit.training.test_stopping import write_labels
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import finetune
-from w2s_cli.training.models import classifier
+from w2s_cli.training.objectives import classification
 from w2s_cli.training.targets import lesson, read_rows, sharpened
 
 P = np.array([0.9, 0.2, 0.6, 0.55, 0.3, 0.8, 0.45, 0.1, 0.7, 0.35])  # of class 1
@@ -134,7 +134,7 @@ def test_weights_multiply_each_rows_cross_entropy() -> None:
     expected = float(np.mean(w * -(y * log_p).sum(1)))
     slope = w[:, None] * (np.exp(log_p) - y) / 20  # of the mean, with respect to the logits
     logits = torch.tensor(x, requires_grad=True)
-    objective = classifier.objective(
+    objective = classification.objective(
         lambda rows: logits[rows],
         np.ones(20, dtype=int),
         torch.tensor(y),

@@ -3,7 +3,7 @@
 * Any causal architecture that takes its attention from transformers' interface can do it. Whether a model does it right is tried
   once, on two short rows against its padded forward; one that does not is padded. So is what is compiled, and training with
   gradient checkpointing, which runs layers again when what is set here is gone.
-* The attention is `packed_attention` on a CPU, and on an NVIDIA GPU in bf16 `varlen`; elsewhere rows are padded.
+* The attention is `cpu` on a CPU, and on an NVIDIA GPU in bf16 `varlen`; elsewhere rows are padded.
 * Rows come on the CPU and leave it packed: their lengths are known there, so nothing waits for a GPU.
 * A classifier reads the last token's state only, so the last layer has one query for each row: it is called up to its attention,
   for the keys and values of all tokens, and then again for the last tokens. Exact, and 3/4 of the layer's work is not done.
@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from w2s_cli.training.attention import rows as packed_attention
-from w2s_cli.training.attention import varlen
+from w2s_cli.training.attention import cpu, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models.building import inputs, layers
 from w2s_cli.training.models.compiled import is_compiled
+from w2s_cli.training.models.trunk import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
 _CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
@@ -55,7 +54,7 @@ def usable(model: Any, precision: str) -> bool:
 
 def layout(model: Any) -> Layout:
     """How packed rows of this model lie in a micro-batch."""
-    return packed_attention.LAYOUT if model.device.type == "cpu" else varlen.LAYOUT
+    return cpu.LAYOUT if model.device.type == "cpu" else varlen.LAYOUT
 
 
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
@@ -97,8 +96,8 @@ def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
     if model.device.type == "cuda":
         where = varlen.spans(lengths, model.device, last=last)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = packed_attention.runs(lengths, _matmul_dtype(model), last=last)
-    return lambda query, key, value, scale: packed_attention.attention(query, key, value, scale, runs)
+    runs = cpu.runs(lengths, _matmul_dtype(model), last=last)
+    return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
 
 
 def _matmul_dtype(model: Any) -> torch.dtype:

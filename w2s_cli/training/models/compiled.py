@@ -12,7 +12,7 @@ import torch
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models.building import layers
+from w2s_cli.training.models.trunk import layers
 
 
 def compile_layers(model: Any, precision: str) -> None:

@@ -12,10 +12,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.training.models.architectures import Tables, has_next_token
-from w2s_cli.training.models.building import attention_for, zero_dropout
 from w2s_cli.training.models.opening import open_part, open_weights
+from w2s_cli.training.models.trunk import attention_for, fuse_activations, zero_dropout
+
+
+def fresh_language_model(
+    architecture: dict[str, Any], tokenizer: Any, max_length: int, seed: int, device: torch.device
+) -> Any:
+    """A causal language model with random weights from `seed`; `architecture` is {model_type, …config fields}.
+
+    Raises:
+        UserError: unknown model_type or field, or positions for fewer than `max_length` tokens.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+
+    fields = dict(architecture)
+    model_type = fields.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(
+            f"architecture.model_type={model_type} is unknown.{did_you_mean(str(model_type), CONFIG_MAPPING)}"
+        )
+    known = AutoConfig.for_model(model_type).to_dict()
+    for name in fields:
+        if name not in known:
+            raise UserError(f"architecture.{name} is not a field of {model_type}.{did_you_mean(name, known)}")
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **fields})
+    zero_dropout(config)
+    positions = getattr(config, "max_position_embeddings", max_length)
+    if positions < max_length:
+        raise UserError(f"max_length={max_length} but architecture has positions for {positions} tokens only")
+    torch.manual_seed(seed)
+    attention = attention_for(device, max_length)
+    try:
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"architecture {model_type}: {error}") from error
+    fuse_activations(model)
+    return model
 
 
 def open_language_model(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:

@@ -18,9 +18,18 @@ from safetensors import SafetensorError
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
+from w2s_cli.training.models.trunk import fuse_activations
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
+
+
+def quiet() -> None:
+    """No transformers notes and bars on the worker's streams: what matters becomes an error or a line of log.txt."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def base_folder(model: dict[str, Any] | None, above: Path | None, ctx: Context) -> Path:
@@ -160,16 +169,6 @@ def open_weights(
             )
     fuse_activations(model)
     return model, missing
-
-
-def fuse_activations(model: Any) -> None:
-    """Put torch's one-pass tanh-GELU where an architecture (GPT-2) spells the same formula out in eight passes over memory."""
-    from transformers.activations import GELUTanh, NewGELUActivation
-
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, GELUTanh())
 
 
 def _in_trunk(name: str, model: Any) -> bool:
