@@ -26,12 +26,12 @@ from w2s_cli.training.models.opening import base_folder, quiet, weights_format
 from w2s_cli.training.models.saving import save_model
 from w2s_cli.training.objectives import classification
 from w2s_cli.training.prompting import encode_for
-from w2s_cli.training.stopping import Keeper, keeper
-from w2s_cli.training.targets import Rows, lesson, probabilities, read_rows
+from w2s_cli.training.stopping import EarlyStopping, early_stopping
+from w2s_cli.training.targets import Rows, probabilities, read_rows, training_targets
 from w2s_cli.training.tokens import TokenRows, context_limit, open_tokenizer
 
 
-class Fed(NamedTuple):
+class Inputs(NamedTuple):
     """How some rows go through the model."""
 
     forward: Callable[[list[int]], Tensor]  # row numbers → logits [rows, classes]
@@ -59,7 +59,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(
             f"row weights need loss=xent, which is linear in the labels; the loss is {params['loss']['name']}"
         )
-    taught = lesson(rows, given.get("labels"), params["labels"], params.get("sharpening"), given.get("weights"))
+    taught = training_targets(
+        rows, given.get("labels"), params["labels"], params.get("sharpening"), given.get("weights")
+    )
     rows = taught.rows
     folder = base_folder(params.get("model"), given.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
@@ -84,7 +86,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 
-    def feed(rows: Rows, features: str) -> Fed:
+    def feed(rows: Rows, features: str) -> Inputs:
         if trained is model:
             tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
             return _from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
@@ -93,7 +95,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return _from_features(trained, given[features], rows, device)
 
     fed = feed(rows, "features")
-    held = _keeper(params.get("stopping"), given, rows, feed)
+    held = _early_stopping(params.get("stopping"), given, rows, feed)
     cut = fed.truncated["rows"] if fed.truncated else 0
     ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {cut} rows cut")
 
@@ -101,7 +103,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])
 
     loss = load_loss(params["loss"]["name"], ctx.execution.get("loss_folders", ()), params["loss"].get("code"))
-    targets = torch.from_numpy(taught.targets).to(device)
+    targets = torch.from_numpy(taught.p).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)
     objective = classification.objective(
@@ -140,27 +142,27 @@ def _head(model: Any, device: torch.device) -> nn.Linear:
     return probe.new_head(model.score.in_features, model.config.num_labels).to(device)
 
 
-def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> Fed:
+def _from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> Inputs:
     """The whole model on texts."""
 
     def forward(piece: list[int]) -> Tensor:
         return reward.class_logits(forward_pass.on_rows(model, tokens, piece, pad_id, precision))
 
     layout = forward_pass.layout_for(model, precision)
-    return Fed(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
+    return Inputs(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
 
 
-def _from_features(head: nn.Module, features: Path, rows: Rows, device: torch.device) -> Fed:
+def _from_features(head: nn.Module, features: Path, rows: Rows, device: torch.device) -> Inputs:
     """A head on stored features; one token a row."""
     known = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
     ones = np.ones(len(rows.ids), dtype=np.int64)
     truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
-    return Fed(lambda piece: reward.class_logits(head(known[piece])), ones, PADDED, ones, truncated)
+    return Inputs(lambda piece: reward.class_logits(head(known[piece])), ones, PADDED, ones, truncated)
 
 
-def _keeper(
-    stopping: dict[str, Any] | None, given: dict[str, Path], rows: Rows, feed: Callable[[Rows, str], Fed]
-) -> Keeper | None:
+def _early_stopping(
+    stopping: dict[str, Any] | None, given: dict[str, Path], rows: Rows, feed: Callable[[Rows, str], Inputs]
+) -> EarlyStopping | None:
     """What evaluates the validation rows and keeps the best weights; None without early stopping."""
     if stopping is None:
         return None
@@ -173,7 +175,7 @@ def _keeper(
         )
     held, p, _ = probabilities(held, given.get("validation_labels"))
     fed = feed(held, "validation_features")
-    return keeper(stopping, fed.forward, fed.lengths, p, fed.layout)
+    return early_stopping(stopping, fed.forward, fed.lengths, p, fed.layout)
 
 
 def _card(params: dict[str, Any], metrics: dict[str, Any], rows: Rows) -> str:

@@ -1,11 +1,11 @@
-"""A sequence classifier on any pretrained model.
+"""Opening a sequence classifier: on a pretrained model with a new head, or as a finetune stage saved it.
 
-* Causal models get a linear head on the last real token's hidden state: fp32, no bias, zero at the start, so that the first
-  prediction is "all classes equal". The position comes from the attention mask.
+* The head of a causal model is linear, on the last real token's hidden state: fp32, no bias. It starts at zero, so the first
+  prediction is "all classes equal".
 * Encoders (BERT, DeBERTa) keep their architecture's own head, initialised from the seed.
-* It is the architecture's AutoModelForSequenceClassification all along, so a saved model is a plain folder that
-  transformers loads and that gives the same logits.
-* A pair is two texts in one forward pass: a model with one output (a reward model) has the logits [r(text), r(second)] for it.
+* The model is the architecture's AutoModelForSequenceClassification, so transformers loads a saved model without w2s and computes
+  the same logits.
+* Pairs need a reward model, a classifier with one output (`reward.py`).
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def open_base(
 ) -> Any:
     """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
 
-    `head` {tokens, suffix}: the head starts from the language model's rows of these tokens (`token_head`).
+    `head` {tokens, suffix}: the head starts from the language model's rows of these tokens (`token_head.py`).
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -72,17 +72,17 @@ def open_finished(folder: Path, device: torch.device, execution: dict[str, Any],
 
 
 def _check_head(config: Any, outputs: int, folder: Path) -> None:
-    """Refuse a finished classifier whose head has another size, as transformers does without saying so."""
+    """Refuse a finished classifier whose head has another size: transformers would replace it without a message."""
     finished = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or [])
     if finished and config.num_labels != outputs:
         raise UserError(
             f"the model in {folder} is a classifier with {config.num_labels} outputs, and these rows need {outputs} "
-            "(one for pairs of texts, else one for each class): start from the language model that it was made of"
+            "(one for pairs of texts, else one for each class): start from the language model under it"
         )
 
 
 def _new_head(model: Any, fresh: set[str]) -> None:
-    """Start from a new head: zero for causal models; for encoders what the checkpoint did not bring is random already."""
+    """Initialise the head: zeros for causal models, random for encoders. `fresh`: weights that the checkpoint does not have."""
     if is_causal(model):
         nn.init.zeros_(model.score.weight)
         return
@@ -91,9 +91,9 @@ def _new_head(model: Any, fresh: set[str]) -> None:
         raise UserError(
             f"{type(model).__name__} has neither a score nor a classifier head; this architecture is not supported"
         )
-    if any(name.startswith("classifier.") for name in fresh):
+    if any(name.startswith("classifier.") for name in fresh):  # transformers has drawn random numbers
         return
-    for module in classifier.modules():  # a finished classifier is the base: its head is not kept
+    for module in classifier.modules():  # the base is a finished classifier: its head is replaced
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
             nn.init.zeros_(module.bias)

@@ -1,4 +1,9 @@
-"""From token rows to a classifier's logits or a causal model's features."""
+"""The forward pass: from token rows to a classifier's logits, or to a causal model's features.
+
+* The place of the last real token comes from the attention mask, never from a token's id.
+* Rows are packed where the model can (`attention/packed.py`), else padded.
+* A pair is two texts in one forward pass.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +21,7 @@ from w2s_cli.training.tokens import TokenRows
 
 
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
-    """Hidden state of the last real token, [rows, width] fp32, of a causal model; ids and mask are [rows, tokens] on the CPU."""
+    """Hidden state of a causal model at each row's last real token, [rows, width] fp32; ids and mask are [rows, tokens] on the CPU."""
     with autocast(model.device, precision):
         if packed.usable(model, precision):
             return packed.last_states(model, ids, mask).float()
@@ -26,7 +31,7 @@ def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -
 
 
 def logits(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
-    """Class logits [rows, classes] in fp32; the head of a causal model is computed in fp32 too."""
+    """Outputs of a classifier, [rows, outputs] fp32; the head of a causal model computes in fp32 too."""
     if is_causal(model):
         return model.score(last_token_features(model, ids, mask, precision))  # type: ignore[no-any-return]
     with autocast(model.device, precision):
@@ -41,17 +46,17 @@ def on_rows(
     precision: str,
     read: Callable[..., Tensor] = logits,
 ) -> Tensor:
-    """`read(model, ids, mask, precision)` for some rows: [rows, width]; for pairs, both texts in one pass: [rows, 2, width]."""
+    """`read(model, ids, mask, precision)` for some rows: [rows, width], of pairs [rows, 2, width] (first text, second text)."""
     sequences = [tokens.ids[row] for row in rows]
     if tokens.second is not None:
         sequences += [tokens.second[row] for row in rows]
     ids, mask = pad(sequences, pad_id)
-    found = read(model, ids, mask, precision)
-    return found if tokens.second is None else found.reshape(2, len(rows), -1).transpose(0, 1)
+    outputs = read(model, ids, mask, precision)
+    return outputs if tokens.second is None else outputs.reshape(2, len(rows), -1).transpose(0, 1)
 
 
 def layout_for(model: Any, precision: str) -> Layout:
-    """How this classifier's rows lie in a micro-batch."""
+    """The layout of this classifier's micro-batches."""
     if is_causal(model) and packed.usable(model, precision):
         return packed.layout(model)
     return PADDED if model.device.type == "cpu" else LAUNCHED
@@ -59,9 +64,9 @@ def layout_for(model: Any, precision: str) -> Layout:
 
 @torch.inference_mode()
 def predict(model: Any, tokens: TokenRows, precision: str, budget: int, read: Callable[..., Tensor]) -> np.ndarray:
-    """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], or of pairs [rows, 2, width], float32.
+    """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], of pairs [rows, 2, width], float32.
 
-    Length-sorted batches of at most `budget` tokens, without gradients.
+    Without gradients, in micro-batches of at most `budget` tokens, sorted by length.
     """
     layout = layout_for(model, precision)
     return gather(lambda rows: on_rows(model, tokens, rows, 0, precision, read), tokens.taken(layout), budget, layout)

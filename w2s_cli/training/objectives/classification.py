@@ -1,4 +1,9 @@
-"""The training objective of classifiers and reward models: a loss of class logits against targets."""
+"""The training objective of classifiers and reward models: a loss between class logits and targets.
+
+A loss sees the same rows as if the effective batch went through the model at once. The loss of each micro-batch is enough for a loss
+that is a mean over rows. Any other loss takes two passes: a first pass without gradients gives the logits of the whole batch, the loss
+and its gradient with respect to the logits; a second pass sends that gradient back through each micro-batch.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,16 +29,12 @@ def objective(
     tokens: np.ndarray | None = None,
     layout: Layout = PADDED,
 ) -> Objective:
-    """The training objective: `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
+    """The objective; `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
 
-    `weights` [all rows] multiply the targets: for a loss that is linear in them (cross-entropy) the rows' losses. `tokens` are the
-    real tokens of each row where these are not `lengths` (pairs).
-
-    The loss sees what it would see if the effective batch went through at once. A loss that is a mean over rows is taken
-    per micro-batch. Any other one is computed on the logits of the whole batch, from a first pass without gradients,
-    and a second pass sends its gradient with respect to the logits back through each micro-batch.
+    `weights` [all rows] multiply the targets. For a loss that is linear in the targets (cross-entropy) they are factors of the rows'
+    losses. `tokens` [all rows] are the real tokens of a row where these differ from `lengths` (pairs).
     """
-    taught = targets if weights is None else targets * weights[:, None]
+    weighted = targets if weights is None else targets * weights[:, None]
     real = lengths if tokens is None else tokens
 
     def loss_of(logits: Tensor, labels: Tensor, progress: float) -> Tensor:
@@ -54,21 +55,21 @@ def objective(
         whole = torch.zeros(())
         if len(pieces) > 1 and not loss.per_example:
             with torch.no_grad():
-                known = torch.cat([forward(piece) for piece in pieces])
-            known.requires_grad_()
+                logits = torch.cat([forward(piece) for piece in pieces])
+            logits.requires_grad_()
             order = [row for piece in pieces for row in piece]
-            value = loss_of(known, taught[order], progress)
-            (gradient,) = torch.autograd.grad(value, known)
+            value = loss_of(logits, weighted[order], progress)
+            (gradient,) = torch.autograd.grad(value, logits)
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
-            found = forward(piece)
+            logits = forward(piece)
             share = len(piece) / len(chosen)
             if slopes is None:
-                part = loss_of(found, taught[piece], progress) * share
+                part = loss_of(logits, weighted[piece], progress) * share
                 value, backward = part.detach(), part
             else:
-                value, backward = whole * share, (found * slopes[number]).sum()
-            right = (found.argmax(1) == targets[piece].argmax(1)).sum()
+                value, backward = whole * share, (logits * slopes[number]).sum()
+            right = (logits.argmax(1) == targets[piece].argmax(1)).sum()
             seen, room = int(real[piece].sum()), layout.room(lengths[piece])
             yield Contribution(
                 backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
