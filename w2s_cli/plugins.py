@@ -1,7 +1,7 @@
-"""Losses, rules and transforms by name: `<kind>/<name>.py`, in the user's folders first, then in the package.
+"""Plug-in code by name: losses, rules and transforms are files `<kind>/<name>.py`, in the user's folders first, then in the package.
 
-* `kind` is a folder of the package: losses, combining, selection, data/transforms. There is no list of what it holds.
-* A name is a plain Python name, so that it cannot lead out of the folder; `__init__` is the package's own file.
+* `kind` is a folder of the package: losses, combining, selection, data/transforms. No list of names exists.
+* A name is a plain Python name, so that it cannot lead out of the folder. `__init__` is the package's own file.
 * Finding a file does not import it: planning reads names, arguments and hashes from syntax trees, and needs no torch.
 """
 
@@ -20,29 +20,29 @@ def find_code(kind: str, name: str, folders: Sequence[Path | str] = ()) -> Path:
     """The file `<folder>/<kind>/<name>.py` of the first of `folders` that has one, else of the package.
 
     Raises:
-        UserError: there is none, or `name` is no plain name.
+        UserError: no such file, or `name` is no plain name.
     """
     places = [Path(folder) / kind for folder in (*folders, PACKAGE)]
     if name.isidentifier() and name != "__init__":
         for place in places:
             if (place / f"{name}.py").is_file():
                 return place / f"{name}.py"
-    known = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
+    names = {file.stem for place in places for file in place.glob("*.py") if file.stem != "__init__"}
     raise UserError(
-        f'there is no "{name}" in {kind}/ of the package or of a --config-dir folder.{did_you_mean(name, known)}'
+        f'there is no "{name}" in {kind}/ of the package or of a --config-dir folder.{did_you_mean(name, names)}'
     )
 
 
 def load_code(
     kind: str, name: str, folders: Sequence[Path | str] = (), *, planned: str | None = None
 ) -> tuple[ModuleType, Path]:
-    """The imported file of that name, and where it is.
+    """The module of that name, imported, and its path.
 
     Args:
-        planned: hash of the code that the run was planned with; None: any code will do.
+        planned: hash of the code in the plan; None: any code.
 
     Raises:
-        UserError: there is no such file, it was edited since, or importing it fails.
+        UserError: no such file, an edit since the plan, or a failing import.
     """
     path = find_code(kind, name, folders)
     if planned is not None and ast_hash(path) != planned:
@@ -53,13 +53,13 @@ def load_code(
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file does
+    except (Exception, SystemExit) as error:  # users' files raise any error
         raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module, path
 
 
 def function_of(module: ModuleType, path: Path, takes: str) -> Callable[..., Any]:
-    """The function that has its file's name; `takes` are its arguments, for the message of the UserError if there is none."""
+    """The function with its file's name; UserError without one. `takes`: its arguments, for the message."""
     function: Callable[..., Any] | None = getattr(module, path.stem, None)
     if not callable(function):
         raise UserError(f"{path} defines no function {path.stem}({takes})")

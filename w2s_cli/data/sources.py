@@ -10,7 +10,6 @@
 """
 
 import fnmatch
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.files import sha256_file
-from w2s_cli.store.keys import canonical_json
+from w2s_cli.store.keys import json_digest
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -80,7 +79,7 @@ def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | N
         role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache) for file in files]}
         for role, files in _paths(path, splits).items()
     }
-    return hashlib.sha256(canonical_json(used).encode()).hexdigest()
+    return json_digest(used)
 
 
 def split_names(names: Sequence[str], split: str, *, where: str, config: str | None = None) -> list[str]:
