@@ -6,12 +6,13 @@
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError, did_you_mean, of_user_code
 from w2s_cli.paths import PACKAGE
 from w2s_cli.store.keys import ast_hash
 
@@ -64,3 +65,30 @@ def function_of(module: ModuleType, path: Path, takes: str) -> Callable[..., Any
     if not callable(function):
         raise UserError(f"{path} defines no function {path.stem}({takes})")
     return function
+
+
+def call_code(
+    called: str,
+    function: Callable[..., Any],
+    *values: Any,
+    args: Mapping[str, Any],
+    passing: tuple[type[Exception], ...] = (),
+) -> Any:
+    """`function(*values, **args)` of plug-in code; `called` names it in messages, errors of the types `passing` stay as they are.
+
+    Raises:
+        UserError: arguments that the function does not take, or an error inside it.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*values, **args)
+    except TypeError as error:
+        raise UserError(f"{called}: {error}; it takes {signature}") from error
+    try:
+        return function(*values, **args)
+    except UserError:
+        raise
+    except passing:
+        raise
+    except Exception as error:  # users' files raise any error
+        raise of_user_code(called, error) from error

@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2s_cli.errors import UserError
-from w2s_cli.plugins import function_of, load_code
+from w2s_cli.plugins import call_code, function_of, load_code
 
 
 class Loss(NamedTuple):
@@ -31,11 +30,13 @@ class Loss(NamedTuple):
         """The args of the training; `labels` is a tensor [rows, classes] with all labels of the training."""
         if self.prepare is None:
             return args
-        try:
-            return self.prepare(labels, **args)
-        except TypeError as error:
-            name = getattr(self.function, "__name__", "?")
-            raise UserError(f"loss {name} cannot be prepared with the arguments {args}: {error}") from error
+        args = call_code(f"{self.called}, prepare", self.prepare, labels, args=args)
+        return args
+
+    @property
+    def called(self) -> str:
+        """The loss in messages."""
+        return f"loss {getattr(self.function, '__name__', '?')}"
 
 
 def load_loss(name: str, folders: Sequence[Path | str] = (), planned: str | None = None) -> Loss:

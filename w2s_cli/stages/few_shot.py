@@ -26,6 +26,7 @@ from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.device import autocast, pick_device
+from w2s_cli.training.models.forward_pass import softmax
 from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
 from w2s_cli.training.models.opening import base_folder, quiet, weights_format
 from w2s_cli.training.prompting import encode_with_suffix
@@ -92,7 +93,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)
     if not np.isfinite(found).all():
         raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
-    p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
+    p = softmax(found)  # [rows, classes]
     write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     used, counts = np.unique(shots, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
@@ -19,7 +18,7 @@ from w2s_cli.training.device import pick_device
 from w2s_cli.training.models import probe
 from w2s_cli.training.models.classifier import open_finished
 from w2s_cli.training.models.compiled import compile_layers
-from w2s_cli.training.models.forward_pass import logits, predict
+from w2s_cli.training.models.forward_pass import logits, predict, softmax
 from w2s_cli.training.models.opening import quiet
 from w2s_cli.training.models.reward import check_outputs
 from w2s_cli.training.prompting import encode_for
@@ -69,7 +68,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(
             f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
         )
-    p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
+    p = softmax(found)  # [rows, classes]
     write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     return {
         "rows": len(rows.ids),

@@ -62,6 +62,12 @@ def layout_for(model: Any, precision: str) -> Layout:
     return PADDED if model.device.type == "cpu" else LAUNCHED
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [rows, classes] float32, computed in float64, of logits [rows, classes]."""
+    probabilities: np.ndarray = torch.from_numpy(logits).double().softmax(-1).float().numpy()
+    return probabilities
+
+
 @torch.inference_mode()
 def predict(model: Any, tokens: TokenRows, precision: str, budget: int, read: Callable[..., Tensor]) -> np.ndarray:
     """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], of pairs [rows, 2, width], float32.

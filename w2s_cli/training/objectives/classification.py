@@ -14,6 +14,7 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
+from w2s_cli.plugins import call_code
 from w2s_cli.training.batching import PADDED, Layout, micro_batches
 from w2s_cli.training.loop import Contribution, Objective
 
@@ -38,14 +39,17 @@ def objective(
     real = lengths if tokens is None else tokens
 
     def loss_of(logits: Tensor, labels: Tensor, progress: float) -> Tensor:
-        name = getattr(loss.function, "__name__", "?")
-        try:
-            value: Tensor = loss.function(logits, labels, progress=progress, **args)
-        except TypeError as error:
-            raise UserError(f"loss {name} cannot be computed with the arguments {args}: {error}") from error
+        value: Tensor = call_code(
+            loss.called,
+            loss.function,
+            logits,
+            labels,
+            args={"progress": progress, **args},
+            passing=(torch.OutOfMemoryError,),  # the loop repeats the update with smaller micro-batches
+        )
         if value.ndim:
             raise UserError(
-                f"loss {name} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
+                f"{loss.called} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
             )
         return value
 
