@@ -1,6 +1,6 @@
-"""What a stage is given beside its identity: where to write, what it may use, and how to report.
+"""The context of a stage run, beside the stage's identity: its folders, its execution options, its channels for reports.
 
-* Nothing in a `Context` may change a result: all of it stays out of the stage's key.
+* Nothing in a `Context` may change a result, so no part of it is in the stage's key.
 * Progress goes to the scheduler as JSON lines through `emit`; log and metrics go to files of the stage's folder,
   so that `w2s logs` and a resumed run find them.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 
-class Stopped(Exception):  # noqa: N818 - no error: what was asked for
-    """The stage was asked to stop and has saved its state."""
+class Stopped(Exception):  # noqa: N818 - no error: a stop on request
+    """The stage has stopped on request, and saved its state."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Context:
     execution: dict[str, Any] = field(default_factory=dict)
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop_requested: Callable[[], bool] = lambda: False
-    cache: Path | None = None  # of the outputs folder: what stages share and can make again; None: nothing is shared
+    cache: Path | None = None  # of the outputs folder, shared by stages; None: no cache
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_emit: float = 0.0
@@ -39,11 +39,11 @@ class Context:
             file.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
     def progress_due(self, step: int, total: int) -> bool:
-        """Whether `progress` would tell: at most five times a second, and always at the end."""
+        """Whether `progress` sends an event now: at most five times a second, and always at the end."""
         return step >= total or time.monotonic() - self._last_emit >= 0.2
 
     def progress(self, step: int, total: int, **figures: float) -> None:
-        """Tell the live view where the stage is, if it is due."""
+        """Send the stage's position to the live view, if an event is due."""
         if not self.progress_due(step, total):
             return
         self._last_emit = time.monotonic()
@@ -55,7 +55,7 @@ class Context:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop what was recorded after `step`: a resumed run records it again."""
+        """Drop the metrics after `step`: a resumed run records them again."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
@@ -79,5 +79,5 @@ class Context:
         return True
 
     def measure(self, **values: Any) -> None:
-        """Add timings and counts to record.json; they are no part of the result."""
+        """Add timings and counts to record.json. They are no part of the result."""
         self.measured.update(values)

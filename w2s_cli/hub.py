@@ -1,9 +1,9 @@
-"""The Hugging Face hub: its cache on this machine, the commits behind its branches, and what its refusals mean.
+"""The Hugging Face hub: its cache on this machine, the commits of its branches, and the meaning of its refusals.
 
-* `refusal` is the one reading of the client's errors, whoever asks: a plan, a stage that loads a model, a stage that reads a data set.
-  What to do without a network differs, so the caller gives that sentence.
-* `UnreachableError` stands apart from the other refusals: a plan can do without the hub, a run cannot.
-* The cache's place follows huggingface_hub's rules without importing it, which most commands never need to do.
+* `refusal` turns the client's errors into messages, for plans and for stages that load models or data sets. Advice for machines without
+  a network differs, so the caller gives that sentence.
+* `UnreachableError` differs from the other refusals: a plan works without the hub, a run does not.
+* The cache's place follows huggingface_hub's rules without an import of that library, which most commands never need.
 """
 
 import errno
@@ -17,17 +17,17 @@ DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 
 
 class UnreachableError(UserError):
-    """The hub cannot be asked: no network, HF_HUB_OFFLINE, or it does not work."""
+    """The hub is out of reach: no network, HF_HUB_OFFLINE, or a failure of the hub."""
 
 
 def hub_cache() -> Path:
-    """The folder in which huggingface_hub keeps repositories; the same rules as the library, without importing it."""
+    """The folder of huggingface_hub's repositories, by the library's rules but without its import."""
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
     return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
 def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
-    """The commit that the hub cache has for a branch or tag."""
+    """The commit of a branch or tag in the hub cache; None without an entry."""
     try:
         return (_cached(repo_type, repo) / "refs" / revision).read_text().strip() or None
     except OSError:
@@ -35,10 +35,10 @@ def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
 
 
 def hub_commit(repo_type: str, repo: str, revision: str) -> str:
-    """Ask the hub for the commit behind a branch or tag.
+    """Ask the hub for the commit of a branch or tag.
 
     Raises:
-        UserError: the hub refuses it, or (UnreachableError) cannot be asked.
+        UserError: the hub refuses access, or (UnreachableError) is out of reach.
     """
     local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
     advice = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
@@ -47,23 +47,23 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
     from huggingface_hub import HfApi
 
     try:
-        found = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=ANSWER_SECONDS).sha
+        commit = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=ANSWER_SECONDS).sha
     except Exception as error:  # the hub client raises what its transport raises
         raise refusal(error, repo_type, repo, revision, advice=advice) from error
-    return str(found)
+    return str(commit)
 
 
 def cached_config(repo: str, commit: str) -> str | None:
-    """The path of a model's config.json in the hub cache, if it is there."""
+    """The path of a model's config.json in the hub cache; None without such a file."""
     path = _cached("model", repo) / "snapshots" / commit / "config.json"
     return str(path) if path.is_file() else None
 
 
 def hub_config(repo: str, commit: str) -> str:
-    """Fetch a model's config.json into the hub cache; its path.
+    """Fetch a model's config.json into the hub cache; returns its path.
 
     Raises:
-        UserError: the hub refuses it, or has none; or (UnreachableError) cannot be asked.
+        UserError: the hub refuses access, or has no such file; or (UnreachableError) is out of reach.
     """
     advice = "Run once on a machine with network, and copy its hub cache here (HF_HOME)."
     if _offline():
@@ -72,7 +72,7 @@ def hub_config(repo: str, commit: str) -> str:
     from huggingface_hub.errors import RemoteEntryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    disable_progress_bars()  # a bar for a file of a few hundred bytes
+    disable_progress_bars()  # no bar for a file of a few hundred bytes
     try:
         return str(hf_hub_download(repo, "config.json", revision=commit, etag_timeout=ANSWER_SECONDS))
     except RemoteEntryNotFoundError as error:
@@ -84,10 +84,10 @@ def hub_config(repo: str, commit: str) -> str:
 
 
 def refusal(error: Exception, repo_type: str, repo: str, revision: str, *, advice: str) -> UserError:
-    """What an error of the hub client means for a repository; `advice` is what to do where the hub is out of reach.
+    """The message for an error of the hub client; `advice` helps where the hub is out of reach.
 
     Raises:
-        OSError: the error itself, where it is this machine's disk that refuses.
+        OSError: the error itself, if this machine's disk is the cause.
     """
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -121,7 +121,7 @@ def refusal(error: Exception, repo_type: str, repo: str, revision: str, *, advic
 
 
 def trouble(error: Exception) -> str:
-    """Why the hub did not give what it was asked for, in a few words."""
+    """The reason of a failed request to the hub, in a few words."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     error = _first(error)
@@ -134,7 +134,7 @@ def trouble(error: Exception) -> str:
 
 
 def _first(error: Exception) -> Exception:
-    """The error that made the client look into its cache; where nothing is there either, it says only that."""
+    """The error of the request itself: without a cached file the client reports only the missing file."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     cause = error.__cause__

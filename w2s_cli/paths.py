@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie; w2s_cli/configs is a link to the checkout's configs/, and a folder in the wheel."""
+"""Paths of the files in the package. w2s_cli/configs is a link to configs/ in a checkout, and a folder in the wheel."""
 
 from pathlib import Path
 
@@ -14,22 +14,22 @@ def configs_folder() -> Path:
 
 
 def locate(path: str) -> Path:
-    """The absolute path of what a user named: "bundled:NAME" ships with w2s, the rest is relative to the launch directory."""
+    """The absolute path for a user's `path`: "bundled:NAME" ships with w2s, other paths are relative to the launch directory."""
     if not path.startswith(BUNDLED):
         return Path(path).expanduser().absolute()
     root = PACKAGE / "bundled"
     name = path[len(BUNDLED) :]
-    found = (root / name).resolve()
-    if not found.is_relative_to(root.resolve()) or not found.exists():
+    resolved = (root / name).resolve()
+    if not resolved.is_relative_to(root.resolve()) or not resolved.exists():
         shipped = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
         raise UserError(f'"{path}" does not ship with w2s.{did_you_mean(name, shipped)}')
-    return found
+    return resolved
 
 
 def corpus_files(path: Path) -> list[Path]:
-    """The files of a corpus: the one file, or the texts of a folder in the order of their names."""
+    """The files of a corpus: the file itself, or the text files of a folder in order of their names."""
     if not path.is_dir():
         return [path]
     return sorted(
-        found for found in path.iterdir() if found.name.removesuffix(".gz").endswith((".jsonl", ".json", ".txt"))
+        file for file in path.iterdir() if file.name.removesuffix(".gz").endswith((".jsonl", ".json", ".txt"))
     )

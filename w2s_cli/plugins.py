@@ -1,4 +1,4 @@
-"""Losses, rules and transforms by name: `<kind>/<name>.py`, in the user's folders first, then in the package.
+"""Plug-in code by name: losses, rules and transforms are files `<kind>/<name>.py`, in the user's folders first, then in the package.
 
 * `kind` is a folder of the package: losses, combining, selection, data/transforms. There is no list of what it holds.
 * A name is a plain Python name, so that it cannot lead out of the folder. Files whose names begin with an underscore are not for users.
@@ -6,12 +6,13 @@
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError, did_you_mean, of_user_code
 from w2s_cli.paths import PACKAGE
 from w2s_cli.store.keys import ast_hash
 
@@ -20,7 +21,7 @@ def find_code(kind: str, name: str, folders: Sequence[Path | str] = ()) -> Path:
     """The file `<folder>/<kind>/<name>.py` of the first of `folders` that has one, else of the package.
 
     Raises:
-        UserError: there is none, or `name` is no plain name.
+        UserError: no such file, or `name` is no plain name.
     """
     if name.isidentifier() and not name.startswith("_"):
         for place in _places(kind, folders):
@@ -43,13 +44,13 @@ def _places(kind: str, folders: Sequence[Path | str]) -> list[Path]:
 def load_code(
     kind: str, name: str, folders: Sequence[Path | str] = (), *, planned: str | None = None
 ) -> tuple[ModuleType, Path]:
-    """The imported file of that name, and where it is.
+    """The module of that name, imported, and its path.
 
     Args:
-        planned: hash of the code that the run was planned with; None: any code will do.
+        planned: hash of the code in the plan; None: any code.
 
     Raises:
-        UserError: there is no such file, it was edited since, or importing it fails.
+        UserError: no such file, an edit since the plan, or a failing import.
     """
     path = find_code(kind, name, folders)
     if planned is not None and ast_hash(path) != planned:
@@ -60,14 +61,41 @@ def load_code(
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file does
+    except (Exception, SystemExit) as error:  # users' files raise any error
         raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module, path
 
 
 def function_of(module: ModuleType, path: Path, takes: str) -> Callable[..., Any]:
-    """The function that has its file's name; `takes` are its arguments, for the message of the UserError if there is none."""
+    """The function with its file's name; UserError without one. `takes`: its arguments, for the message."""
     function: Callable[..., Any] | None = getattr(module, path.stem, None)
     if not callable(function):
         raise UserError(f"{path} defines no function {path.stem}({takes})")
     return function
+
+
+def call_code(
+    called: str,
+    function: Callable[..., Any],
+    *values: Any,
+    args: Mapping[str, Any],
+    passing: tuple[type[Exception], ...] = (),
+) -> Any:
+    """`function(*values, **args)` of plug-in code; `called` names it in messages, errors of the types `passing` stay as they are.
+
+    Raises:
+        UserError: arguments that the function does not take, or an error inside it.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*values, **args)
+    except TypeError as error:
+        raise UserError(f"{called}: {error}; it takes {signature}") from error
+    try:
+        return function(*values, **args)
+    except UserError:
+        raise
+    except passing:
+        raise
+    except Exception as error:  # users' files raise any error
+        raise of_user_code(called, error) from error

@@ -51,7 +51,8 @@ def _random(shape: dict[str, Any], target: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
-    from w2s_cli.training.models.building import fresh_language_model, quiet
+    from w2s_cli.training.models.language_model import fresh_language_model
+    from w2s_cli.training.models.opening import quiet
 
     quiet()
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED / "models" / "wordnet-l")

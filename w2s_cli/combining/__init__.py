@@ -1,12 +1,12 @@
-"""Combination rules: several supervisors' labels become one; one file each, with one public function of the file's name.
+"""Combination rules: the labels of several supervisors become one label a row. One file each, with one public function of its name.
 
     def majority(votes, *, …) -> Combined
 
-* `votes` says who labelled what, and how; the keyword arguments are the `args` of `configs/combine/<name>.yaml`.
-* A supervisor may abstain on a row; what its `p` holds there is never read. A row on which nobody voted (or that the rule
-  drops) is not covered, and has the class balance as its probabilities: a number that can be averaged, but no label.
-* A vote is the argmax of a supervisor's probabilities, a tie goes to the lower class, as everywhere (statistics.figures).
-* To add one: put `combining/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
+* `votes` holds the supervisors' labels. The keyword arguments are the `args` of `configs/combine/<name>.yaml`.
+* A supervisor may abstain on a row; its `p` of that row is never read. A row without votes, or dropped by the rule, is not covered: its
+  probabilities are the class balance, a number that can be averaged, but no label.
+* A vote is the argmax of a supervisor's probabilities. A tie goes to the lower class, as in statistics.figures.
+* To add a rule, put `combining/<name>.py` into the package or into a `--config-dir` folder. No list has to be edited.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,22 +27,24 @@ ABSTAINED = -1  # in place of a class
 
 @dataclass(frozen=True)
 class Votes:
-    """What the supervisors said about the rows of one pool; rows and classes in one order for all of them."""
+    """The supervisors' labels of one pool's rows; all supervisors have the same rows and classes in the same order."""
 
-    p: Floats  # [supervisors, rows, classes]; rows sum to 1 where voted
-    voted: Booleans  # [supervisors, rows]; False: that supervisor abstains there
-    weights: Floats | None = None  # [supervisors], log-odds of being right; None: nobody knows
+    p: Floats  # [supervisors, rows, classes]; sums to 1 over classes where voted
+    voted: Booleans  # [supervisors, rows]; False: the supervisor abstains on the row
+    weights: Floats | None = None  # [supervisors], log-odds of a right vote; None: unknown
     student_p: Floats | None = None  # [rows, classes], of the current student
-    prior: Floats | None = None  # [classes], the class balance if it is known
+    prior: Floats | None = None  # [classes], the class balance; None: unknown
 
 
 @dataclass(frozen=True)
 class Combined:
-    """One label a row, and what the rule found out about the supervisors."""
+    """One label a row, and diagnostics of the rule."""
 
     p: Floats  # [rows, classes]
     covered: Booleans  # [rows]; False: no label
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON; lists by supervisor are as long as votes.p
+    diagnostics: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # JSON; lists over supervisors have the length of votes.p
 
 
 Rule = Callable[..., Combined]
@@ -52,29 +54,28 @@ def load_rule(name: str, folders: Sequence[Path | str] = (), planned: str | None
     """The rule of `<folder>/combining/<name>.py`, else of the package.
 
     Raises:
-        UserError: there is none of that name, it is not the code that was `planned` with, its file fails, or it defines no function of
-            its name.
+        UserError: no rule of that name, code other than `planned` (the hash in the plan), a failing import, or no function of the name.
     """
     return function_of(*load_code("combining", name, folders, planned=planned), "votes, *, …")
 
 
 def hard(votes: Votes) -> Integers:
-    """Class that each supervisor votes for, ABSTAINED where it does not, [supervisors, rows]."""
+    """The vote (class) of each supervisor on each row, or ABSTAINED: [supervisors, rows]."""
     return np.where(votes.voted, predicted(votes.p), ABSTAINED)
 
 
 def covered(votes: Votes) -> Booleans:
-    """Rows on which somebody votes, [rows]."""
+    """Rows with at least one vote, [rows]."""
     return np.asarray(votes.voted.any(axis=0))
 
 
 def active(votes: Votes) -> Booleans:
-    """Supervisors that vote on some row, [supervisors]."""
+    """Supervisors with at least one vote, [supervisors]."""
     return np.asarray(votes.voted.any(axis=1))
 
 
 def vote_sums(votes: Votes, weights: Floats | None = None) -> Floats:
-    """Votes for each class, each counting 1 or its supervisor's weight [supervisors], [rows, classes]."""
+    """Sums of votes for each class, [rows, classes]; a vote counts 1, or its supervisor's weight of `weights` [supervisors]."""
     chosen = hard(votes)
     sums = np.zeros(votes.p.shape[1:])
     for supervisor, votes_of_one in enumerate(chosen):
@@ -84,9 +85,9 @@ def vote_sums(votes: Votes, weights: Floats | None = None) -> Floats:
 
 
 def class_balance(votes: Votes) -> Floats:
-    """The prior if it is given, else the mean over supervisors of their mean probabilities, [classes].
+    """The prior, or without a prior the mean over supervisors of their mean probabilities, [classes].
 
-    Supervisors who err pull that mean towards equal classes: give the prior where it is known.
+    Supervisors' errors pull that mean towards equal classes, so a known prior is better.
     """
     if votes.prior is not None:
         return np.asarray(votes.prior / votes.prior.sum())
@@ -108,15 +109,15 @@ def from_log(scores: Floats, covers: Booleans, votes: Votes, diagnostics: Mappin
 
 
 def smallest_probability(rows: int) -> float:
-    """What an estimated P(vote | class) is kept away from 0 and 1, as in Snorkel: 1 in `rows`, but at most 0.01."""
+    """The smallest estimate of P(vote | class), and 1 minus the largest, as in Snorkel: 1 in `rows`, but at most 0.01."""
     return float(min(0.01, 10.0 ** -np.ceil(np.log10(max(rows, 2)))))
 
 
 def need_supervisors(votes: Votes, least: int, rule: str, why: str) -> None:
     """Refuse fewer than `least` supervisors with a vote."""
-    found = int(active(votes).sum())
-    if found < least:
+    number = int(active(votes).sum())
+    if number < least:
         raise UserError(
-            f"combine={rule} needs at least {least} supervisors that label rows, there are {found}: {why}. "
+            f"combine={rule} needs at least {least} supervisors that label rows, there are {number}: {why}. "
             "Add supervisors, or use combine=mean_probability"
         )

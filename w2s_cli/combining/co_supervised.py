@@ -1,16 +1,16 @@
-"""Co-supervised learning: each row is taught by the supervisor that the current student agrees with most.
+"""Co-supervised learning: each row gets the label of the supervisor closest to the current student.
 
-Liu & Alahi 2024 (arXiv 2402.15505): student training and teacher assignment alternate, as in EM for a mixture of experts;
-what a method repeats is finetune → label → combine=co_supervised → finetune. Our reading:
+Liu & Alahi 2024 (arXiv 2402.15505): student training and assignment of supervisors alternate, as in EM for a mixture of experts. A
+method repeats finetune → label → combine=co_supervised. Our reading:
 
-* Assignment: of the supervisors that vote on the row, the one with the lowest cross-entropy −Σ_c t_c log s_c of the
-  student s to its label t (`target=hard`: to the one-hot of its vote); of equals the first. The authors' code sends a row
-  to the specialist of the student's class instead, which needs a list of classes for each supervisor.
-* Consensus: the assigned supervisor's class is among the student's `top_k` most probable ones, or less than `margin` in
-  probability behind them. With two classes only top_k=1 drops anything.
-* denoise=consensus drops the rows without it. denoise=rate, as in the authors' code, keeps as large a share of the rows,
-  but those with the lowest cross-entropy of the student to the assigned supervisor's class (equals stay together).
-  denoise=none drops nothing.
+* Assignment: among the supervisors that vote on the row, the supervisor with the lowest cross-entropy −Σ_c t_c log s_c of the
+  student s to its label t (`target=hard`: to the one-hot of its vote); of equal ones the first. The authors' code assigns a
+  row to the specialist of the student's class instead, which needs a list of classes for each supervisor.
+* Consensus: the assigned supervisor's class is among the student's `top_k` most probable classes, or less than `margin` in
+  probability behind them. With two classes only top_k=1 drops rows.
+* denoise=consensus drops the rows without consensus. denoise=rate, as in the authors' code, keeps the same number of rows,
+  those with the lowest cross-entropy of the student to the assigned supervisor's class (equal rows stay together).
+  denoise=none keeps all rows.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def co_supervised(
         diagnostics: assigned (share of the voted rows by supervisor), consensus (share of the voted rows).
 
     Raises:
-        UserError: no student, or options that mean nothing.
+        UserError: no student, or unknown options.
     """
     need_one_of(target, ("soft", "hard"), "combine.args.target")
     need_one_of(denoise, ("consensus", "rate", "none"), "combine.args.denoise")
@@ -46,8 +46,8 @@ def co_supervised(
     distance = np.where(votes.voted, -np.einsum("src,rc->sr", labels, logs), np.inf)  # [supervisors, rows]
     assigned = distance.argmin(axis=0)  # [rows]
     voted = covered(votes)
-    said = np.maximum(chosen[assigned, rows], 0)  # class of the assigned supervisor
-    own = student[rows, said]
+    label = np.maximum(chosen[assigned, rows], 0)  # [rows] class of the assigned supervisor
+    own = student[rows, label]  # [rows] the student's probability of that class
     last_of_top = np.sort(student, axis=1)[:, classes - top_k]
     consensus = voted & ((own >= last_of_top) | (last_of_top - own < margin))
     kept = voted
@@ -55,8 +55,8 @@ def co_supervised(
         kept = consensus
     elif denoise == "rate" and consensus.any():
         kept = voted & (own >= np.sort(own[voted])[::-1][consensus.sum() - 1])
-    found = {
+    diagnostics = {
         "assigned": [float((voted & (assigned == j)).sum() / max(voted.sum(), 1)) for j in range(len(chosen))],
         "consensus": float(consensus.sum() / max(voted.sum(), 1)),
     }
-    return shares(votes.p[assigned, rows], kept, votes, found)
+    return shares(votes.p[assigned, rows], kept, votes, diagnostics)

@@ -1,11 +1,11 @@
 """Dawid-Skene label model: each supervisor's confusion matrix and the labels, by EM (Dawid & Skene 1979).
 
-* Hard votes in, soft labels out; supervisors are taken as independent given the class. Models of one family trained on
-  the same rows are not: their accuracies come out too high.
-* It starts from the shares of the votes, which ties the classes' names to the majority's.
-* The class balance is estimated too, unless a prior is given, which then stays as it is.
-* With fewer than three supervisors the confusions cannot be told from the votes; the result stays near the majority's, and
-  diagnostics.identifiable is false.
+* Hard votes become soft labels. Supervisors are assumed independent given the class. Models of one family trained on the
+  same rows are not independent: their estimated accuracies are too high.
+* EM starts from the shares of the votes, which ties the classes' names to the majority.
+* A prior, if present, is the class balance; else the class balance is estimated too.
+* With fewer than three supervisors the votes do not determine the confusion matrices. The result stays near the majority,
+  and diagnostics.identifiable is false.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ def dawid_skene(votes: Votes, *, smoothing: float = 0.01, tolerance: float = 1e-
 
     Args:
         votes: hard votes of its supervisors.
-        smoothing: s > 0, votes of every kind that each supervisor is taken to have cast before.
-        tolerance: it stops when the log-likelihood of all votes changes by less.
-        iterations: at most.
+        smoothing: s > 0, prior votes of each kind for each supervisor.
+        tolerance: EM stops when the log-likelihood of all votes changes by less.
+        iterations: the largest number.
 
     Returns:
         diagnostics: iterations, converged, log_likelihood, class_balance [classes], confusion [supervisors, true class,
@@ -52,7 +52,7 @@ def dawid_skene(votes: Votes, *, smoothing: float = 0.01, tolerance: float = 1e-
         converged = abs(likelihood - before) < tolerance
     accuracies = np.einsum("c,scc->s", balance, confusion)
     voters = active(votes)
-    found = {
+    diagnostics = {
         "iterations": steps,
         "converged": converged,
         "log_likelihood": likelihood,
@@ -63,7 +63,7 @@ def dawid_skene(votes: Votes, *, smoothing: float = 0.01, tolerance: float = 1e-
     }
     scores = np.zeros(votes.p.shape[1:])
     scores[covers] = joint
-    return from_log(scores, covers, votes, found)
+    return from_log(scores, covers, votes, diagnostics)
 
 
 def _confusion(q: Floats, chosen: Integers, smoothing: float) -> Floats:
@@ -76,7 +76,7 @@ def _confusion(q: Floats, chosen: Integers, smoothing: float) -> Floats:
 
 def _log_joint(balance: Floats, confusion: Floats, chosen: Integers) -> Floats:
     """log π_c + Σ_j log θ_j[c, L_ij], [rows, classes]."""
-    with np.errstate(divide="ignore"):  # a class that no row has left stays out: log 0
+    with np.errstate(divide="ignore"):  # a class of probability 0 stays out: log 0
         joint = np.tile(np.log(balance), (chosen.shape[1], 1))
     for votes, theta in zip(chosen, np.log(confusion), strict=True):
         rows = np.flatnonzero(votes != ABSTAINED)

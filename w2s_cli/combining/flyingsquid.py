@@ -1,14 +1,14 @@
 """FlyingSquid label model (Fu et al. 2020): accuracies from triplets of supervisors, in closed form.
 
 Votes are −1 and +1, and so is y. For supervisors that are independent given the class, E[L_i L_j] = E[L_i y] E[L_j y], so
-that with any two others |E[L_i y]| = sqrt |E[L_i L_j] E[L_i L_k] / E[L_j L_k]|; the root is taken as positive: supervisors
-are better than chance. Which two others does not matter but for noise: their mean (AutoWS-Bench-101's "triplet_mean") or
-median is taken.
+for any two others |E[L_i y]| = sqrt |E[L_i L_j] E[L_i L_k] / E[L_j L_k]|. The positive root assumes supervisors better than
+chance. The choice of the two others changes only the noise, so the result is the mean over all triplets (AutoWS-Bench-101's
+"triplet_mean") or the median.
 
-* A moment is taken over the rows on which all of its supervisors vote: abstaining says nothing about the class.
-* A triplet whose denominator is below `smallest` is left out: chance agreement would decide it.
-* moments=raw is the paper's: exact where a supervisor is equally good on both classes. moments=centred takes covariances,
-  Cov(L_i, L_j) = Var(y) d_i d_j with 2 d_i = E[L_i | +1] − E[L_i | −1], and is exact for others too.
+* A moment is computed over the rows on which all its supervisors vote: abstaining is no evidence about the class.
+* A triplet with a denominator below `smallest` is left out: chance agreement would decide it.
+* moments=raw, the paper's, is exact for supervisors with equal accuracy on both classes. moments=centred uses covariances,
+  Cov(L_i, L_j) = Var(y) d_i d_j with 2 d_i = E[L_i | +1] − E[L_i | −1], and is exact for all supervisors.
 """
 
 import numpy as np
@@ -78,17 +78,17 @@ def flyingsquid(votes: Votes, *, aggregate: str = "mean", moments: str = "raw", 
             evidence = log_wrong[j].copy()
             evidence[vote] = log_right[j, vote]
             scores[votes_of_one == vote] += evidence
-    found = {
+    diagnostics = {
         "class_balance": balance.tolist(),
         "triplets": _spread(used.tolist(), voters, len(chosen)),
         "right_given_class": _spread(right.tolist(), voters, len(chosen)),
         "estimated_accuracy": _spread((right @ balance).tolist(), voters, len(chosen)),
     }
-    return from_log(scores, covered(votes), votes, found)
+    return from_log(scores, covered(votes), votes, diagnostics)
 
 
 def _pairs(chosen: Integers, balance: Floats, moments: str) -> Floats:
-    """E[L_i L_j] (or the covariance over Var(y)) over rows on which both vote, [voters, voters]; NaN where there are none."""
+    """E[L_i L_j] (or the covariance over Var(y)) over rows on which both vote, [voters, voters]; NaN without such rows."""
     voted = (chosen != ABSTAINED).astype(np.float64)
     sign = np.where(chosen == ABSTAINED, 0, 2 * chosen - 1).astype(np.float64)
     both = voted @ voted.T
@@ -101,7 +101,7 @@ def _pairs(chosen: Integers, balance: Floats, moments: str) -> Floats:
 
 
 def _strengths(pairs: Floats, aggregate: str, smallest: float) -> tuple[Floats, Integers]:
-    """|E[L_i y]| (centred: d_i), at most 1, and how many triplets it is from; [s] each."""
+    """|E[L_i y]| (centred: d_i), at most 1, and the number of its triplets; [voters] each."""
     count = len(pairs)
     strength, used = np.zeros(count), np.zeros(count, dtype=np.int64)
     for i in range(count):
@@ -112,8 +112,8 @@ def _strengths(pairs: Floats, aggregate: str, smallest: float) -> tuple[Floats, 
         j, k = j[usable], k[usable]
         used[i] = len(j)
         if len(j):
-            found = np.sqrt(np.abs(pairs[i, j] * pairs[i, k] / pairs[j, k]))
-            strength[i] = min(1.0, float(np.mean(found) if aggregate == "mean" else np.median(found)))
+            roots = np.sqrt(np.abs(pairs[i, j] * pairs[i, k] / pairs[j, k]))
+            strength[i] = min(1.0, float(np.mean(roots) if aggregate == "mean" else np.median(roots)))
     return strength, used
 
 
@@ -129,8 +129,8 @@ def _right_given_class(strength: Floats, mean: Floats, balance: Floats, moments:
 
 
 def _spread(values: list[object], voters: Integers, count: int) -> list[object]:
-    """`values` of the supervisors that vote at their places among all; None for the others."""
-    found: list[object] = [None] * count
+    """`values` of the supervisors with votes, at their places among all supervisors; None for the others."""
+    spread: list[object] = [None] * count
     for place, value in zip(voters, values, strict=True):
-        found[int(place)] = value
-    return found
+        spread[int(place)] = value
+    return spread

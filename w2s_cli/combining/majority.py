@@ -1,6 +1,6 @@
-"""Majority vote: the class that most supervisors choose.
+"""Majority vote: the class with most votes.
 
-* A tie is shared: p is uniform over the tied classes, so that no class wins by its number.
+* In a tie p is uniform over the tied classes, so that no class wins by its number.
 * `output=shares` gives the shares of the votes instead of the winner.
 """
 
@@ -12,12 +12,12 @@ from w2s_cli.combining import Combined, Votes, covered, need_one_of, shares, vot
 def majority(votes: Votes, *, output: str = "hard") -> Combined:
     """One-hot of the class with most votes (output=hard), or each class's share of the votes (output=shares).
 
-    Diagnostics: tied, the share of the covered rows on which no class has most votes.
+    Diagnostics: tied, the share of the covered rows with a tie.
     """
     need_one_of(output, ("hard", "shares"), "combine.args.output")
     counts = vote_sums(votes)  # [rows, classes]
     winners = counts == counts.max(axis=1, keepdims=True)
     covers = covered(votes)
     tied = winners[covers].sum(axis=1) > 1
-    found = {"tied": float(tied.mean()) if len(tied) else None}
-    return shares(winners.astype(np.float64) if output == "hard" else counts, covers, votes, found)
+    diagnostics = {"tied": float(tied.mean()) if len(tied) else None}
+    return shares(winners.astype(np.float64) if output == "hard" else counts, covers, votes, diagnostics)

@@ -1,6 +1,6 @@
-"""Ensemble: the mean of the supervisors' log probabilities (their normalised geometric mean), over those that vote.
+"""Ensemble: the mean log probability (the normalised geometric mean) of the supervisors that vote on the row.
 
-* For two classes it is the mean of the log-odds: a supervisor that is very sure counts more than in mean_probability.
+* For two classes this is the mean of the log-odds: a very sure supervisor counts more than in mean_probability.
 * A probability of 0 counts as 1e-7, else one supervisor could forbid a class.
 """
 

@@ -1,4 +1,4 @@
-"""Ensemble: the mean of the supervisors' probabilities, over those that vote on the row.
+"""Ensemble: the mean probability of the supervisors that vote on the row.
 
 The debate ensemble of Lang et al. 2025 (arXiv 2501.13124), f(x) = (1/K) Σ_k f_k(x, z_k), and the usual baseline.
 """

@@ -1,17 +1,17 @@
-"""MeTaL label model (Ratner et al. 2019, the label model of Snorkel): accuracies from how often supervisors coincide.
+"""MeTaL label model (Ratner et al. 2019, the label model of Snorkel): accuracies from the frequencies of equal votes.
 
-With one-hot votes, O [supervisors × classes, the same] says how often two votes come together. For supervisors that are
+With one-hot votes, O [supervisors × classes, the same] holds the frequencies of pairs of votes. For supervisors that are
 independent given the class, O outside the blocks of one supervisor is μ P μᵀ, where μ[(j, l), c] = P(L_j = l | y = c) and
 P = diag(class balance). μ minimises
 
     ‖mask · (O − μ P μᵀ)‖² + ‖Σ_c μ P − diag(O)‖² + l2 ‖μ − start‖².
 
-* Snorkel takes 100 steps of SGD from a start that is scaled at random. Here L-BFGS-B runs to convergence in float64 with
-  μ in [ε, 1 − ε], and the start is fixed: every vote right with probability `start`, up to what the votes' frequencies
-  allow. The result depends on nothing but the votes.
-* An abstention is no class: μ holds the chance of a vote and of its being right in one number, as in Snorkel.
+* Snorkel takes 100 steps of SGD from a randomly scaled start. Here L-BFGS-B runs to convergence in float64 with μ in
+  [ε, 1 − ε]. The start is fixed: every vote is right with probability `start`, as far as the votes' frequencies allow. So
+  the result depends only on the votes.
+* An abstention is no class: as in Snorkel, one number of μ holds the probability of a vote and of its class.
 * The start decides between μ and its mirror image, so most supervisors must be better than chance.
-* Two classes only. For more, coincidences of two votes fix μ only up to a rotation; dawid_skene reads whole rows of votes.
+* Two classes only. For more classes, pairs of votes determine μ only up to a rotation; dawid_skene uses whole rows of votes.
 """
 
 import numpy as np
@@ -41,8 +41,8 @@ def metal(votes: Votes, *, start: float = 0.7, l2: float = 0.0, iterations: int 
     Args:
         votes: hard votes of at least three supervisors; votes.prior is the class balance π.
         start: P(y = l | L_j = l) to start from.
-        l2: how strongly μ is held at its start.
-        iterations: of L-BFGS, at most.
+        l2: weight of μ's distance from its start.
+        iterations: the largest number, of L-BFGS.
 
     Returns:
         diagnostics: loss, iterations, converged, class_balance, vote_given_class [supervisors, vote, class],
@@ -86,7 +86,7 @@ def metal(votes: Votes, *, start: float = 0.7, l2: float = 0.0, iterations: int 
     right: Floats = np.einsum("scc,c->s", mu, balance)
     cast: Floats = np.einsum("slc,c->s", mu, balance)
     voters = active(votes)
-    found = {
+    diagnostics = {
         "loss": float(done.fun),
         "iterations": int(done.nit),
         "converged": bool(done.success),
@@ -94,7 +94,7 @@ def metal(votes: Votes, *, start: float = 0.7, l2: float = 0.0, iterations: int 
         "vote_given_class": mu.tolist(),
         "estimated_accuracy": [float(a) if v else None for a, v in zip(right / cast, voters, strict=True)],
     }
-    return from_log(scores, covered(votes), votes, found)
+    return from_log(scores, covered(votes), votes, diagnostics)
 
 
 def _start(frequency: Floats, balance: Floats, right: float) -> Floats:
@@ -102,7 +102,7 @@ def _start(frequency: Floats, balance: Floats, right: float) -> Floats:
     classes = len(balance)
     vote = np.arange(len(frequency)) % classes
     own = np.minimum(frequency * right / balance[vote], 1.0)  # P(L_j = l | y = l)
-    rest = (frequency - balance[vote] * own) / (1 - balance[vote])  # of the other classes, so that Σ_c μ P = frequency
+    rest = (frequency - balance[vote] * own) / (1 - balance[vote])  # for the other classes, so that Σ_c μ P = frequency
     start = np.tile(rest[:, None], (1, classes))
     start[np.arange(len(vote)), vote] = own
     return start

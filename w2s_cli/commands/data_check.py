@@ -75,7 +75,7 @@ def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> li
     """What differs from the data that the recipe was written for."""
     usable = metrics["usable"]
     rate, rows = usable["base_rates"]["1"], usable["rows"]
-    return drift(expected, split=metrics["split"], found_rows=metrics["source_rows"], base_rate=rate, looked_at=rows)
+    return drift(expected, split=metrics["split"], rows=metrics["source_rows"], base_rate=rate, counted=rows)
 
 
 def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -147,8 +147,7 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from transformers import AutoConfig
 
     from w2s_cli.context import Context
-    from w2s_cli.training.models.building import quiet
-    from w2s_cli.training.models.opening import base_folder
+    from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()

@@ -1,12 +1,12 @@
-"""What words alone give away: a shallow classifier, and words that only ever come with one label.
+"""Labels from words only: a bag-of-words classifier, and tell-tales (words that come with one label only).
 
-* Features are the words and neighbouring word pairs of a text (present or not), lower case, punctuation counted as words. A pair such
-  as "answer : b" or "none of" is how a leaky recipe shows.
-* A pair of texts is a row as well: what the second has and the first has not counts +1, the other way round −1 (see `baseline.py`).
-* The classifier is softmax regression by accelerated gradient descent in NumPy, on rows of unit length in which rare features weigh
-  more; the step size is measured, so nothing is tuned.
-* A tell-tale is a feature in at least 2 % of the rows that almost only one class has, so often that chance is out of the
-  question. Words that carry the meaning of a task ("boring" in a bad review) are rarer or less pure than what recipes leak.
+* Features are the words and neighbouring word pairs of a text (present or not), in lower case; punctuation marks are words. A leaky
+  recipe shows in word pairs such as ": b" or "none of".
+* In a row with a pair of texts, words of the second text only count +1, words of the first text only −1 (see `baseline.py`).
+* The classifier is softmax regression by accelerated gradient descent in NumPy. Rows have unit length, and rare features weigh more. The
+  step size comes from the largest curvature, so nothing is tuned.
+* A tell-tale is a feature in at least 2 % of the rows, almost all of one class, and too often to be chance. Words of a task's meaning
+  ("boring" in a bad review) are rarer or less pure than leaks of recipes.
 """
 
 import itertools
@@ -24,18 +24,18 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 VOCABULARY = 50_000  # most frequent features
-RAREST = 3  # rows a feature must be in
+RAREST = 3  # fewest rows of a feature
 STEPS = 100
 POWER_STEPS = 10
 PENALTY = 0.1  # weight of the squared weights, divided by the number of rows
 TELLTALE_SHARE = 0.02  # of the rows
-TELLTALE_IMPURITY = 0.05  # rows of other classes, against what the base rate would give
+TELLTALE_IMPURITY = 0.05  # rows of other classes, relative to their share at the base rate
 CHANCE = 0.01  # probability that any feature is a tell-tale by accident
 
 
 @dataclass(frozen=True)
 class Features:
-    """The words of one row, or what two texts differ in."""
+    """The words of one text, or the words in one text only of a pair."""
 
     plus: Set[str]  # of the text; of a pair: of the second text only
     minus: Set[str] = frozenset()  # of a pair: of the first text only
@@ -77,14 +77,14 @@ def vocabulary(rows: Sequence[Set[str]]) -> dict[str, float]:
 def matrix(rows: Sequence[Features], weights: dict[str, float]) -> Matrix:
     """The rows' features that have a weight; a feature's column is its place in `weights`."""
     place = {feature: column for column, feature in enumerate(weights)}
-    found = []
+    entries = []
     for row in rows:
         signed = [(place[word], 1) for word in row.plus if word in place]
         signed += [(place[word], -1) for word in row.minus if word in place]
-        found.append(sorted(signed))
-    lengths = [len(row) for row in found]
-    columns = np.fromiter((column for row in found for column, _ in row), dtype=np.int64, count=sum(lengths))
-    signs = np.fromiter((sign for row in found for _, sign in row), dtype=np.int64, count=sum(lengths))
+        entries.append(sorted(signed))
+    lengths = [len(row) for row in entries]
+    columns = np.fromiter((column for row in entries for column, _ in row), dtype=np.int64, count=sum(lengths))
+    signs = np.fromiter((sign for row in entries for _, sign in row), dtype=np.int64, count=sum(lengths))
     numbers = np.repeat(np.arange(len(rows)), lengths)
     values = signs * np.fromiter(weights.values(), dtype=np.float64, count=len(weights))[columns]
     norms = np.sqrt(np.bincount(numbers, weights=values**2, minlength=len(rows)))
@@ -140,15 +140,15 @@ def telltales(x: Matrix, labels: Integers, names: Sequence[str], *, classes: int
     signed = bool((x.values < 0).any())  # pairs: a word of the better text only is one of the worse text only as easily
     base = np.full(classes, 1 / classes) if signed else np.bincount(labels, minlength=classes) / len(labels)
     total = counts.sum(axis=1)
-    found = []
+    tales = []
     for column in np.flatnonzero(total >= TELLTALE_SHARE * len(labels)).tolist():
         label = int(counts[column].argmax())
         purity = float(counts[column, label] / total[column])
         allowed = TELLTALE_IMPURITY * (1 - base[label])
         if 1 - purity <= allowed and total[column] * divergence(purity, base[label]) > math.log(len(names) / CHANCE):
             share = float(total[column] / len(labels))
-            found.append({"words": names[column], "class": label, "share": share, "purity": purity})
-    return sorted(found, key=lambda tale: (-tale["share"], tale["words"]))
+            tales.append({"words": names[column], "class": label, "share": share, "purity": purity})
+    return sorted(tales, key=lambda tale: (-tale["share"], tale["words"]))
 
 
 def divergence(p: float, q: float) -> float:

@@ -1,9 +1,8 @@
-"""How far words alone get: a bag-of-words classifier, trained on the training pools and scored on the test rows.
+"""A bag-of-words baseline: the accuracy from words only, trained on the training pools and scored on the test rows.
 
-* Of single texts: softmax regression on the words and word pairs of a text.
-* Of pairs: the same on what the second text has and the first has not (+1) and the other way round (−1), without a bias. What both
-  have, such as the prompt, cancels; turning a pair round turns the answer round. A word speaks for the text that it stands in to be the
-  better or the worse one.
+* For single texts: softmax regression on the words and word pairs of a text.
+* For pairs: the same on the words of the second text only (+1) and of the first text only (−1), without a bias. Words of both texts, such
+  as the prompt, cancel; the reverse pair has the reverse answer. A word's class says whether its text is the better or the worse.
 """
 
 import math
@@ -15,10 +14,10 @@ import numpy as np
 from w2s_cli.data import bag_of_words
 
 Z = 1.959964  # 95 %
-ROWS = 20_000  # of each side that are read
+ROWS = 20_000  # of training, and of test
 WORDS_SHOWN = 8
-PAIR = ("worse", "better")  # what a word of a pair speaks for
-Texts = Mapping[str, Sequence[Sequence[str]]]  # pool → texts, and of pairs the second ones
+PAIR = ("worse", "better")  # the classes of words in pairs
+Texts = Mapping[str, Sequence[Sequence[str]]]  # pool → texts, and for pairs the second texts
 
 
 def baseline(
@@ -28,9 +27,9 @@ def baseline(
 
     Args:
         texts: pool → one list of texts, or two of the same length for pairs.
-        labels: pool → class numbers [rows]; of pairs 1 where the second text is the better.
-        train: the pools to learn from; "test" is the one to be scored on.
-        classes: how many.
+        labels: pool → class numbers [rows]; for pairs 1 if the second text is the better.
+        train: the training pools; scores are on the pool "test".
+        classes: their number.
 
     Returns:
         ({train_rows, test_rows, chance, accuracy, interval (95 %), words}, tell-tales as `bag_of_words.telltales` gives them).
@@ -42,29 +41,29 @@ def baseline(
     words = bag_of_words.vocabulary([{*row.plus, *row.minus} for row in rows])
     truth = labels["test"][:ROWS]
     counts = np.bincount(truth, minlength=classes)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "train_rows": len(y),
         "test_rows": len(truth),
-        "chance": float(counts.max() / len(truth)),  # always the test rows' most frequent class
+        "chance": float(counts.max() / len(truth)),  # always predict the test rows' most frequent class
         "words": [],
     }
-    if not words:  # no word comes three times: nothing to learn from
+    if not words:  # no word is in three rows: nothing to learn from
         learnt = float(counts[np.bincount(y, minlength=classes).argmax()] / len(truth))
-        return {**found, "accuracy": learnt, "interval": wilson(learnt, len(truth))}, []
+        return {**figures, "accuracy": learnt, "interval": wilson(learnt, len(truth))}, []
     x = bag_of_words.matrix(rows, words)
     weights, bias = bag_of_words.fit(x, y, columns=len(words), classes=classes, bias=not pairs)
     test = bag_of_words.matrix(_features([column[:ROWS] for column in texts["test"]]), words)
     accuracy = float(((test.times(weights) + bias).argmax(axis=1) == truth).mean())
-    found |= {
+    figures |= {
         "accuracy": accuracy,
         "interval": wilson(accuracy, len(truth)),
         "words": _heaviest(weights, x, list(words)),
     }
-    return found, bag_of_words.telltales(x, y, list(words), classes=classes)
+    return figures, bag_of_words.telltales(x, y, list(words), classes=classes)
 
 
 def _features(columns: Sequence[Sequence[str]]) -> list[bag_of_words.Features]:
-    """What each row has; of pairs what the second text has and the first has not, and the other way round."""
+    """The features of each row: its words, or for pairs the words of the second text only and of the first text only."""
     read = [[bag_of_words.features(text) for text in column] for column in columns]
     if len(read) == 1:
         return [bag_of_words.Features(words) for words in read[0]]
@@ -74,7 +73,7 @@ def _features(columns: Sequence[Sequence[str]]) -> list[bag_of_words.Features]:
 def _heaviest(
     weights: bag_of_words.Floats, x: bag_of_words.Matrix, names: Sequence[str]
 ) -> list[tuple[str, int, float]]:
-    """(words, class, weight) of the features that move most: weight against the other classes × size of the feature over all rows."""
+    """(words, class, weight) of the strongest features: weight against the other classes × size of the feature over all rows."""
     centred = weights - weights.mean(axis=1, keepdims=True)
     strength = centred.max(axis=1) * np.sqrt(np.bincount(x.columns, weights=x.values**2, minlength=len(names)))
     top = np.argsort(-strength, kind="stable")[:WORDS_SHOWN]

@@ -1,10 +1,10 @@
-"""Look at a data set before models do: sizes, base rates, duplicates, groups, truncation, and shortcuts.
+"""Checks of a data set before any training: sizes, base rates, duplicates, groups, truncation, and shortcuts.
 
-* Duplicates are equal texts after lower case and single spaces. Between training halves and test they let a model remember instead
-  of generalise.
-* A pair is the same pair in the other order, too. Whichever text a model cannot read whole counts as cut.
-* The shortcut test is a bag-of-words classifier trained on both halves (`baseline.py`). It knows no meaning; what it gets right on the
-  test rows is there without any. Words that only come with one label are named.
+* Duplicates are texts that are equal in lower case and with single spaces. Duplicates between training halves and test let a model
+  remember instead of generalise.
+* A pair and the same pair in the other order are duplicates. A pair counts as cut if one of its texts is cut.
+* The shortcut test is a bag-of-words classifier trained on both halves (`baseline.py`). It knows no meaning, so its accuracy on the
+  test rows needs no meaning. Words that come with one label only are listed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ import pyarrow as pa
 from w2s_cli.data.bag_of_words import Integers
 from w2s_cli.data.baseline import PAIR, baseline
 
-NEARLY_ALL = 0.95  # baseline accuracy that no task with a meaning has
+NEARLY_ALL = 0.95  # baseline accuracy above that of any task about meaning
 MANY_DUPLICATES = 0.01  # of the smaller pool
 MANY_CUT = 0.05  # of the texts, by the tokens of a model
 TELLTALES_SHOWN = 8
 TRAIN = ("weak_train", "strong_train")
 
-Key = tuple[str, ...]  # a row's text, or a pair's two in alphabetical order
+Key = tuple[str, ...]  # a row's text, or the two texts of a pair in alphabetical order
 Count = Callable[[Sequence[str]], list[int]]  # texts → tokens of each
 
 
@@ -33,12 +33,12 @@ def check(
     """The report on the pools of one data set.
 
     Args:
-        tables: pool → rows (id, group, text, label; of pairs also second).
+        tables: pool → rows (id, group, text, label; for pairs also second).
         classes: class names.
-        tokenizers: model name → (a function from texts to token counts, the most tokens the model reads).
+        tokenizers: model name → (a function from texts to token counts, the model's largest number of tokens).
 
     Returns:
-        pools, duplicates, crossings, truncation, baseline, telltales, and `problems`: what makes results doubtful, in words.
+        pools, duplicates, crossings, truncation, baseline, telltales, and `problems`: reasons to doubt results, in words.
     """
     texts = {pool: _columns(table) for pool, table in tables.items()}
     labels = {pool: table.column("label").to_numpy().astype(np.int64) for pool, table in tables.items()}
@@ -52,7 +52,7 @@ def check(
         "contradictions": _contradictions(keys, {pool: labels[pool] ^ order[pool] for pool in tables}),
         "crossings": _crossings(tables),
         "truncation": {name: _truncation(tables, count, most) for name, (count, most) in (tokenizers or {}).items()},
-        "word_classes": list(PAIR if pairs else classes),  # what words can speak for
+        "word_classes": list(PAIR if pairs else classes),  # the classes that words can indicate
         "baseline": None,
         "telltales": [],
     }
@@ -64,42 +64,44 @@ def check(
 
 
 def problems(report: Mapping[str, Any]) -> list[str]:
-    """What in a report makes results doubtful."""
-    found = []
+    """The reasons in a report to doubt results."""
+    reasons = []
     for pair, count in report["crossings"].items():
-        if "test" not in pair.split(" and "):  # a data set's own test split may share questions: reported, no problem
-            found.append(f"{count} groups have rows in both {pair}")
+        if "test" not in pair.split(
+            " and "
+        ):  # a test split of the data set's own may share questions: reported, but no problem
+            reasons.append(f"{count} groups have rows in both {pair}")
     for pair, same in report["duplicates"].items():
         if same["share"] > MANY_DUPLICATES and " and " in pair:
-            found.append(f"{same['rows']} texts ({same['share']:.1%}) stand in both {pair}")
+            reasons.append(f"{same['rows']} texts ({same['share']:.1%}) stand in both {pair}")
     for tale in report["telltales"][:TELLTALES_SHOWN]:
-        found.append(
+        reasons.append(
             f'"{tale["words"]}" gives the label away: it stands in {tale["share"]:.1%} of the training rows, and '
             f"{tale['purity']:.1%} of those are {report['word_classes'][tale['class']]}"
         )
     for model, cut in report["truncation"].items():
         if cut["share"] > MANY_CUT:
-            found.append(
+            reasons.append(
                 f"{cut['share']:.1%} of the texts are cut at {cut['max_length']:,} tokens for {model}: results may not be meaningful; "
                 "raise MODEL.max_length (weak.max_length, strong.max_length) as far as the model can read"
             )
     reached = report["baseline"]
     if reached and reached["interval"][0] > NEARLY_ALL:
         words = ", ".join(f'"{word}"' for word, _, _ in reached["words"])
-        found.append(
+        reasons.append(
             f"words alone reach {reached['accuracy']:.1%} of the test rows: is the label in the text? Heaviest words: {words}"
         )
-    return found
+    return reasons
 
 
 def _columns(table: pa.Table) -> list[list[str]]:
-    """The normalised texts, and of pairs the second ones."""
+    """The normalised texts, and for pairs the normalised second texts."""
     names = [name for name in ("text", "second") if name in table.column_names]
     return [[" ".join(text.lower().split()) for text in table.column(name).to_pylist()] for name in names]
 
 
 def _turned(first: Sequence[str], second: Sequence[str] = ()) -> Integers:
-    """1 where a pair's second text comes first in the alphabet, so that its label is told of the same order as its twin's."""
+    """1 where the second text of a pair is alphabetically first: there the label must be turned round to compare it with duplicates."""
     return np.array([int(b < a) for a, b in zip(first, second or first, strict=True)], dtype=np.int64)
 
 
@@ -108,20 +110,19 @@ def _size(labels: Integers, classes: int) -> dict[str, Any]:
 
 
 def _duplicates(texts: Mapping[str, Sequence[Key]]) -> dict[str, dict[str, float]]:
-    """Rows whose text stands earlier in the same pool, and rows of a pool's that stand in another; empty where there are none."""
-    sets = {pool: set(found) for pool, found in texts.items()}
-    counts = {pool: (len(found) - len(sets[pool]), len(found)) for pool, found in texts.items()}
-    for one, other in combinations(texts, 2):
-        smaller = min(len(sets[one]), len(sets[other]))
-        counts[f"{one} and {other}"] = (len(sets[one] & sets[other]), smaller)
+    """Rows that repeat an earlier text of their pool, and rows in two pools; without entries for no such rows."""
+    sets = {pool: set(rows) for pool, rows in texts.items()}
+    counts = {pool: (len(rows) - len(sets[pool]), len(rows)) for pool, rows in texts.items()}
+    for a, b in combinations(texts, 2):
+        counts[f"{a} and {b}"] = (len(sets[a] & sets[b]), min(len(sets[a]), len(sets[b])))
     return {where: {"rows": same, "share": same / of} for where, (same, of) in counts.items() if same}
 
 
 def _contradictions(texts: Mapping[str, Sequence[Key]], labels: Mapping[str, Integers]) -> int:
-    """Texts that come with more than one label."""
+    """The number of texts with more than one label."""
     seen: dict[Key, set[int]] = {}
-    for pool, found in texts.items():
-        for text, label in zip(found, labels[pool].tolist(), strict=True):
+    for pool, rows in texts.items():
+        for text, label in zip(rows, labels[pool].tolist(), strict=True):
             seen.setdefault(text, set()).add(label)
     return sum(len(every) > 1 for every in seen.values())
 
@@ -129,12 +130,12 @@ def _contradictions(texts: Mapping[str, Sequence[Key]], labels: Mapping[str, Int
 def _crossings(tables: Mapping[str, pa.Table]) -> dict[str, int]:
     """Groups (question, passage, pair) with rows in two pools."""
     groups = {pool: set(table.column("group").to_pylist()) for pool, table in tables.items()}
-    shared = {f"{one} and {other}": len(groups[one] & groups[other]) for one, other in combinations(groups, 2)}
+    shared = {f"{a} and {b}": len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
     return {pair: count for pair, count in shared.items() if count}
 
 
 def _truncation(tables: Mapping[str, pa.Table], count: Count, most: int) -> dict[str, Any]:
-    """How many texts a model cannot read whole."""
+    """The number of texts that a model reads only in part."""
     columns = [
         table.column(name) for table in tables.values() for name in ("text", "second") if name in table.column_names
     ]

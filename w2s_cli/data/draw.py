@@ -1,8 +1,7 @@
-"""Chance that depends on what is drawn for, never on when: every draw is a hash.
+"""Random draws by hash: a draw depends on its purpose and its row, never on its time.
 
-A running random generator gives a row another label when rows before it change, or when two workers share the work. Here a
-draw is a function of the names it is made for (data set, purpose, seed, row id), so that order, workers and other rows
-cannot change it.
+A running random generator would give a row another label if earlier rows change, or if two workers share the work. Here a draw
+is a function of names (data set, purpose, seed, row id), so that order, workers and other rows cannot change it.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ def uniform(*names: str | int) -> float:
 
 
 def drawer(*names: str | int) -> Callable[[str], float]:
-    """last → uniform(*names, last), for millions of rows: what comes before the last name is hashed once."""
+    """last → uniform(*names, last), for millions of rows: all names but the last are hashed once."""
     start = hashlib.sha256(_json(names)[:-1])
 
     def draw(last: str) -> float:
@@ -28,7 +27,7 @@ def drawer(*names: str | int) -> Callable[[str], float]:
 
 
 def fingerprint(*values: object) -> str:
-    """16 hex digits that stand for `values`; equal values, equal digits."""
+    """16 hex digits from a hash of `values`; equal values have equal digits."""
     return hashlib.sha256(_json(values)).hexdigest()[:16]
 
 
@@ -37,5 +36,5 @@ def _unit(digest: bytes) -> float:
 
 
 def _json(values: tuple[object, ...]) -> bytes:
-    # ASCII escapes: also a text with a lone surrogate can be hashed
+    # ASCII escapes, so that a text with a lone surrogate can be hashed
     return json.dumps(values, separators=(",", ":"), default=str).encode("ascii")

@@ -1,7 +1,7 @@
-"""From a source's row to a text and a label, as the data set's YAML says.
+"""From a source's row to a text and a label, by the data set's YAML.
 
-The template is a format string over the row's fields, plain names only (`{question}`), so that a YAML cannot reach into objects; a
-list stands as its lines. What it cannot say is done by one function, found by name as losses are.
+A template is a format string over the row's fields, with plain names only (`{question}`), so that a YAML cannot reach into objects. A
+list becomes lines. For anything beyond a template, the YAML names one function, a transform, which is loaded by name as losses are.
 """
 
 import inspect
@@ -16,20 +16,20 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.plugins import function_of, load_code
 
 Transform = Callable[..., dict[str, Any] | None]
-Grouping = Callable[..., Sequence[Any]]  # (row, **options) → what rows of one group agree in
-TAKEN = ("pool", "order")  # what `pools.py` draws for a row
+Grouping = Callable[..., Sequence[Any]]  # (row, **options) → values that are equal in all rows of a group
+TAKEN = ("pool", "order")  # purposes of draws in `pools.py`
 TRANSFORMS = "data/transforms"
 
 
 class UnusableRowError(Exception):
-    """This row cannot be used; the message is the reason that is counted."""
+    """An unusable row; the message is the reason, and rows are counted by reason."""
 
 
 class Formed(NamedTuple):
-    """What a source's row became."""
+    """A source's row as text and label."""
 
     text: str  # of a pair: the first text
-    second: str | None  # of a pair: the second one
+    second: str | None  # of a pair: the second text
     label: int  # class number; of a pair 1: the second is preferred
 
 
@@ -50,10 +50,10 @@ def former(
         classes: names of the classes.
         transform: see `data/transforms`.
         seed: of drawn labels.
-        second: the template of a pair's second text.
+        second: the template of the second text of a pair.
 
     Raises:
-        UserError: a text, label or template field that the rows do not have (at once where no transform could add it).
+        UserError: a missing field of text, label or template (at once if no transform could add it).
     """
     label = dataset["label"] or "label"
     texts: list[tuple[str, str | None, list[str]]] = []  # (option, template, fields) of each text of a row
@@ -73,7 +73,7 @@ def former(
         if transform is not None:
             row = {**row, **_call(transform, row, dataset, name, seed, rows)}
         for field, option in needed:
-            if field not in row and field not in rows.columns:  # json lines may leave a null field out
+            if field not in row and field not in rows.columns:  # JSON lines may omit a null field
                 raise UserError(
                     f'{rows.shown}: neither a column nor the transform gives "{field}" ({option}).'
                     f"{did_you_mean(field, row)}"
@@ -88,7 +88,7 @@ def former(
 
 
 def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str]) -> str:
-    """One text of a row: the template filled in, or its only field."""
+    """One text of a row: the filled template, or the only field."""
     for field in fields:
         if row.get(field) is None:
             raise UnusableRowError(f"no {field}")
@@ -99,13 +99,13 @@ def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str]) -
         raise UnusableRowError("empty text")
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # half a surrogate pair, as broken JSON has it
+    except UnicodeEncodeError as error:  # a lone surrogate, from broken JSON
         raise UnusableRowError("not valid Unicode") from error
     return text
 
 
 def _shown(value: Any) -> Any:
-    """A list (the turns of a dialogue, endings) stands in a text as its lines."""
+    """The value as it is shown in a text: a list (turns of a dialogue, endings) as lines."""
     return "\n".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -113,7 +113,7 @@ def template_fields(template: str, option: str = "data.template") -> list[str]:
     """The names between braces of a template, in order.
 
     Raises:
-        UserError: unpaired braces, or more than a plain name between them.
+        UserError: unpaired braces, or something other than a plain name between them.
     """
     try:
         parsed = list(string.Formatter().parse(template))
@@ -132,7 +132,7 @@ def find_transform(name: str, folders: Sequence[str], code: str | None) -> Trans
     """The function `name` of `data/transforms/<name>.py`: in the user's folders first, then in the package.
 
     Raises:
-        UserError: no such file or function, or another code than `code`, the hash that was planned with.
+        UserError: no such file or function, or code other than `code`, the hash in the plan.
     """
     module, path = load_code(TRANSFORMS, name, folders, planned=code)
     transform: Transform = function_of(module, path, "row, *, draw, …")
@@ -140,14 +140,14 @@ def find_transform(name: str, folders: Sequence[str], code: str | None) -> Trans
 
 
 def find_grouping(name: str, folders: Sequence[str], code: str | None) -> Grouping | None:
-    """The function `group` of the transform's file: what keeps its rows together where no column does; None without one."""
+    """The function `group` of the transform's file, which groups rows without a column for it; None without such a function."""
     module, _ = load_code(TRANSFORMS, name, folders, planned=code)
-    found: Grouping | None = getattr(module, "group", None)
-    return found
+    group: Grouping | None = getattr(module, "group", None)
+    return group
 
 
 def check_options(name: str, transform: Transform, options: Mapping[str, Any]) -> None:
-    """Refuse options that the transform does not have, and the lack of those that it needs."""
+    """Refuse options that the transform does not have, and missing options that it needs."""
     parameters = {p.name: p for p in inspect.signature(transform).parameters.values() if p.kind is p.KEYWORD_ONLY}
     parameters.pop("draw", None)
     for option in options:
@@ -159,7 +159,7 @@ def check_options(name: str, transform: Transform, options: Mapping[str, Any]) -
 
 
 def grouped(group: Grouping, row: dict[str, Any], dataset: Mapping[str, Any], rows: Rows) -> str | None:
-    """The name of the group that a transform puts a row in; None where the row lacks what it asks for, and is its own."""
+    """The name of a row's group by the transform; None for a row without the needed fields, which is a group of its own."""
     try:
         return fingerprint(*group(row, **dataset["options"]))
     except KeyError as error:
@@ -168,7 +168,7 @@ def grouped(group: Grouping, row: dict[str, Any], dataset: Mapping[str, Any], ro
 
 
 def _refuse_missing(column: str, dataset: Mapping[str, Any], rows: Rows) -> None:
-    """UserError for a column that no row has."""
+    """UserError for a column that is missing in every row."""
     if column not in rows.columns:
         raise UserError(
             f'{rows.shown} has no column "{column}", which the transform {dataset["transform"]} asks for (data.options).'

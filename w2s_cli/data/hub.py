@@ -1,9 +1,9 @@
 """The files of a data set on the Hugging Face hub, at one commit.
 
-* The files themselves are fetched into the hub cache and read like local ones. `datasets.load_dataset` is not used: offline it takes
-  whatever commit it prepared last, needs a second copy of the data, and its import costs a second.
-* No loading scripts: their data sets are read from the hub's own conversion (revision: refs/convert/parquet).
-* With network the commit's list of files is asked for; without, what the cache has of that commit is used.
+* The files are fetched into the hub cache and read like local files. `datasets.load_dataset` is not used: offline it takes the commit
+  that it prepared last, it needs a second copy of the data, and its import costs a second.
+* No loading scripts run. A data set with such a script is read from the hub's own conversion (revision: refs/convert/parquet).
+* With a network the hub gives the commit's list of files; without one, the cached files of that commit are the list.
 """
 
 import os
@@ -19,7 +19,7 @@ from w2s_cli.hub import ANSWER_SECONDS, refusal, trouble
 def hub_files(
     source: Mapping[str, Any], splits: Mapping[str, str | None], *, offline: bool = False
 ) -> dict[str, SplitFiles]:
-    """Role (train, test) → files in the hub cache, downloaded if need be.
+    """Role (train, test) → files in the hub cache, downloaded if they are missing.
 
     Args:
         source: {hub: repository id, config: name or null, revision: commit}.
@@ -27,7 +27,7 @@ def hub_files(
         offline: use the cache only.
 
     Raises:
-        UserError: not cached, and the hub refuses it or cannot be reached; or no files of a split.
+        UserError: not in the cache, and the hub refuses access or is out of reach; or a split without files.
     """
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -54,19 +54,19 @@ def hub_files(
 
 
 def _download(source: Mapping[str, Any], splits: Mapping[str, str | None], where: str) -> dict[str, SplitFiles]:
-    """Fetch the files of the wanted splits and nothing else."""
+    """Fetch the files of the `splits` only."""
     from huggingface_hub import HfApi, hf_hub_download
 
     repo, commit = source["hub"], source["revision"]
     listing = HfApi().dataset_info(repo, revision=commit, timeout=ANSWER_SECONDS).siblings or []
     names = [sibling.rfilename for sibling in listing]
-    found = {}
+    downloaded = {}
     for role, split in splits.items():
         if split:
             wanted = split_names(names, split, where=where, config=source["config"])
             files = tuple(Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit)) for name in wanted)
-            found[role] = _typed(files, where)
-    return found
+            downloaded[role] = _typed(files, where)
+    return downloaded
 
 
 def _split(
@@ -82,7 +82,7 @@ def _split(
 
 
 def _typed(files: tuple[Path, ...], where: str) -> SplitFiles:
-    found = format_of(files[0].name)
-    if found is None:
+    data_format = format_of(files[0].name)
+    if data_format is None:
         raise UserError(f"{where}: {os.path.basename(files[0])} is in no format that w2s reads.")
-    return SplitFiles(found, files)
+    return SplitFiles(data_format, files)

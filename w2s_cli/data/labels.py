@@ -1,7 +1,7 @@
-"""From what a label column holds to class numbers 0 … K−1.
+"""From the values of a label column to class numbers 0 … K−1.
 
-With `classes` the names say the order: labels are their indices or the names themselves. Without, the sorted distinct values of all
-splits are the classes, so that a pool which lacks a class still counts them alike.
+With `classes`, labels are these names or their indices. Without, the sorted distinct values of all splits are the classes, so that class
+numbers do not depend on the classes in one pool.
 """
 
 import math
@@ -22,9 +22,9 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
     """
     values: set[Any] = set()
     where = ""
-    for file, column, found in columns:
+    for file, column, labels in columns:
         where = f'{file}, column "{column}"'
-        for number, value in enumerate(found):
+        for number, value in enumerate(labels):
             if missing(value):
                 raise UserError(f"{where}, row {number}: the label is missing (null, NaN or empty).")
             if not isinstance(value, bool | int | str) and not (isinstance(value, float) and value.is_integer()):
@@ -45,9 +45,9 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
 
 
 def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
-    """A function (value, where it stands) → class number.
+    """A function (value, its place for messages) → class number.
 
-    It takes names, indices (also as digits), and true/false where there are two classes.
+    Values may be names, indices (numbers or digits), and, with two classes, true or false.
     """
     names = {name: number for number, name in enumerate(classes)}
 
@@ -70,7 +70,7 @@ def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
 
 
 def missing(value: Any) -> bool:
-    """No label: null, NaN, an empty cell."""
+    """Whether a value is no label: null, NaN, an empty cell."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and value.strip().lower() in ("", "nan"))

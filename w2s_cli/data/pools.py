@@ -1,11 +1,11 @@
-"""Which rows a pool gets, and in which order.
+"""The rows of a pool, and their order.
 
-* The hash of a row's group (question, passage, pair; the row itself where there is none) decides the pool: rows of one group never
-  cross pools, and a row stays where it is whatever happens to the others.
-* Two seeds draw: one sets the test rows apart, the other deals the rest to the training pools. So the pools can be drawn anew while the
-  test rows stay.
-* A pool's rows stand in the order of a second hash, of their ids. A limit takes the first of them, so a smaller pool is the
-  beginning of a larger one, and a file that is sorted by label is no trap.
+* The hash of a row's group (question, passage, pair; without a group the row itself) decides the pool. So rows of one group are in one
+  pool, and a row's pool does not depend on other rows.
+* Two seeds draw: one the test rows, the other the training pools among the remaining rows. So the training pools can be drawn anew while
+  the test rows stay.
+* Within a pool, a second hash, of the row ids, gives the order. A limit takes the first rows, so a smaller pool is the beginning of a
+  larger pool, and the order of a file (sorted by label, for example) has no effect.
 """
 
 from collections import Counter
@@ -21,17 +21,17 @@ POOLS = ("test", "weak_train", "weak_val", "strong_val", "strong_train")  # in t
 
 
 def shares(fractions: Mapping[str, float], *, own_test: bool) -> dict[str, tuple[float, float]]:
-    """Pool → the interval of group hashes that it gets. With `own_test` the test rows have their own split."""
-    found, start = {}, 0.0
+    """Pool → its interval of group hashes. With `own_test` the test rows have a split of their own."""
+    intervals, start = {}, 0.0
     for pool in POOLS[own_test:]:
         end = round(start + float(fractions.get(pool, 0.0)), 9)
-        found[pool] = (start, end)
+        intervals[pool] = (start, end)
         start = end
-    return found
+    return intervals
 
 
 def row_ids(rows: Rows, *, split: str, column: str | None) -> list[str]:
-    """The rows' names: the values of `column`, or <split>-<row number>, counted from 0.
+    """The ids of the rows: the values of `column`, or <split>-<row number>, counted from 0.
 
     Raises:
         UserError: no such column, a missing or a repeated id.
@@ -51,7 +51,7 @@ def row_ids(rows: Rows, *, split: str, column: str | None) -> list[str]:
 
 
 def row_groups(rows: Rows, ids: Sequence[str], columns: Sequence[str]) -> Sequence[str]:
-    """A short name per row of what keeps rows together; the row's id where nothing does."""
+    """A short name of each row's group; without group columns the row's id."""
     if not columns:
         return ids
     values = [rows.column(rows.need(column, "data.group")) for column in columns]
@@ -70,16 +70,16 @@ def pool_order(
     """Indices of a pool's rows in its fixed order.
 
     Args:
-        share: the pool's interval of [0, 1); null: all rows.
+        share: the pool's part of [0, 1); None: all rows.
         seed: of the draw of the pools and of the order.
-        test: {seed, share}: the draw that sets the test rows apart, and how many. Another seed draws the other pools anew and leaves the
-            test rows where they are. None: as `seed`.
+        test: {seed, share} of the draw of the test rows. Another `seed` then draws the other pools anew, but not the test rows.
+            None: test rows are drawn by `seed` too.
     """
     chosen: Sequence[int] = range(len(ids))
     if share is not None:
         low, high = share
         place = _place(name, seed, test or {"seed": seed, "share": 0.0})
-        if groups is not ids:  # a group's rows ask for the same number
+        if groups is not ids:  # the rows of a group have the same number
             place = cache(place)
         chosen = [index for index, group in enumerate(groups) if low <= place(group) < high]
     turn = drawer(name, "order", seed)
@@ -87,7 +87,7 @@ def pool_order(
 
 
 def _place(name: str, seed: int, test: Mapping[str, Any]) -> Callable[[str], float]:
-    """Group → its place in [0, 1): below test.share by the test draw, the others above it by the draw of `seed`."""
+    """Group → its place in [0, 1): below test.share by the draw of the test rows, else above it by the draw of `seed`."""
     first, again, end = drawer(name, "pool", test["seed"]), drawer(name, "pool", seed), float(test["share"])
     if seed == test["seed"]:
         return first

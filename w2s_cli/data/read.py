@@ -1,9 +1,10 @@
-"""Read the rows of a split: jsonl, json, csv, tsv, parquet and arrow, plain or gzipped.
+"""The rows of a split, read from jsonl, json, csv, tsv, parquet or arrow files, plain or gzipped.
 
-* Parquet and arrow files are not turned into Python objects before a row is asked for: of 3.6 million reviews 10,000 are.
-* JSON is read by the standard library: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
-* Rows of several text files also have a field `file`, the file's name without suffix: some sets say the class, or the topic, nowhere else.
-* CSV cells stay strings, for the same reason; an empty cell is a missing value.
+* A row of a parquet or arrow file becomes a Python object only when it is needed: 10,000 of 3.6 million reviews, for example.
+* The standard library reads JSON: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
+* Rows of several text files have a further field `file`, the file's name without suffix: in some data sets only the file's name gives
+  the class or the topic.
+* CSV cells stay strings, because types would be guesses; an empty cell is a missing value.
 """
 
 import csv
@@ -21,46 +22,46 @@ from w2s_cli.data.rows import Rows
 from w2s_cli.data.sources import SplitFiles
 from w2s_cli.errors import UserError
 
-FILE = "file"  # the field that says which of several text files a row stood in
+FILE = "file"  # the field with the name of a row's text file
 CHUNK = 512  # rows made at a time
 CELL_BYTES = 2**27  # longest CSV cell
 
 
-def read(found: SplitFiles) -> Rows:
+def read(files: SplitFiles) -> Rows:
     """The rows of a split.
 
     Raises:
-        UserError: a file that is empty, cut short, or not of its format.
+        UserError: a file that is empty, cut short, or in another format.
     """
     try:
-        if found.format in ("parquet", "arrow"):
+        if files.format in ("parquet", "arrow"):
             rows = _from_table(
-                pa.concat_tables([_table(f, found.format) for f in found.files], promote_options="default"), found
+                pa.concat_tables([_table(f, files.format) for f in files.files], promote_options="default"), files
             )
         else:
-            parse = {"jsonl": _jsonl, "json": _json}.get(found.format)
-            tab = "\t" if found.format == "tsv" else ","
-            several = len(found.files) > 1
+            parse = {"jsonl": _jsonl, "json": _json}.get(files.format)
+            tab = "\t" if files.format == "tsv" else ","
+            several = len(files.files) > 1
             rows = _from_dicts(
                 [
                     {FILE: file.name.partition(".")[0], **row} if several else row
-                    for file in found.files
+                    for file in files.files
                     for row in (parse(file) if parse else _csv(file, tab))
                 ],
-                found,
+                files,
             )
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{found.shown} cannot be read as {found.format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
+            f"{files.shown} cannot be read as {files.format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
             "another encoding, convert it: iconv -f latin1 -t utf8 FILE > NEW; else say its format (data.format=)."
         ) from error
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise UserError(
-            f"{found.shown} cannot be read as {found.format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
+            f"{files.shown} cannot be read as {files.format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
             "another format (data.format=)."
         ) from error
     if not rows.count:
-        raise UserError(f"{found.shown} has no rows.")
+        raise UserError(f"{files.shown} has no rows.")
     return rows
 
 
@@ -130,20 +131,20 @@ def _table(file: Path, data_format: str) -> pa.Table:
             return pa.ipc.open_file(mapped).read_all()
 
 
-def _from_table(table: pa.Table, found: SplitFiles) -> Rows:
+def _from_table(table: pa.Table, files: SplitFiles) -> Rows:
     def take(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(indices), CHUNK):
             yield from table.take(pa.array(indices[start : start + CHUNK], pa.int64())).to_pylist()
 
     return Rows(
-        found.shown, tuple(table.column_names), table.num_rows, lambda name: list(table.column(name).to_pylist()), take
+        files.shown, tuple(table.column_names), table.num_rows, lambda name: list(table.column(name).to_pylist()), take
     )
 
 
-def _from_dicts(rows: list[dict[str, Any]], found: SplitFiles) -> Rows:
+def _from_dicts(rows: list[dict[str, Any]], files: SplitFiles) -> Rows:
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     return Rows(
-        found.shown,
+        files.shown,
         columns,
         len(rows),
         lambda name: [row.get(name) for row in rows],

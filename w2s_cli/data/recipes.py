@@ -1,8 +1,8 @@
-"""What determines the rows of a pool: the identity of a `rows` stage, made from a data set's YAML at planning time.
+"""The identity of a `rows` stage: what determines the rows of a pool. It is made from the data set's YAML when a run is planned.
 
-* Only what determines this pool's rows is in its params. Another pool's limit is not; of the fractions, only the interval that
-  they leave to this pool. The side on which long texts are cut belongs to the models that read them.
-* Everything that can be refused without opening the data is refused here, before anything runs.
+* The params hold only settings that determine this pool's rows: not another pool's limit, and of the fractions only this pool's
+  interval. The side on which long texts are cut belongs to the models that read them.
+* Errors that show without the data are raised here, before anything runs.
 """
 
 import math
@@ -18,8 +18,8 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.keys import ast_hash
 
 SPLITS = ("train", "test")
-DRIFT = 0.02  # by which a base rate may differ from the recipe's …
-CHANCE_ERRORS = 3  # … beyond so many standard errors
+DRIFT = 0.02  # allowed difference of a base rate from the recipe's …
+CHANCE_ERRORS = 3  # … beyond this number of standard errors
 DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "id", "classes", "balanced")
 
 
@@ -68,10 +68,10 @@ def rows_params(
 
 
 def check_recipe(data: Mapping[str, Any]) -> None:
-    """Refuse what no source could make good.
+    """Refuse a configuration that is wrong for every source.
 
     Raises:
-        UserError: says which field, and what it may be.
+        UserError: names the field and its allowed values.
     """
     where = f'data set "{data["name"]}"'
     if bool(data["text"]) == bool(data["template"]):
@@ -131,43 +131,43 @@ def _check_limits(where: str, data: Mapping[str, Any]) -> None:
             )
 
 
-def _check_names(where: str, field: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for name in given:
-        if name not in known:
-            raise UserError(f'{where}: {field} has no "{name}".{did_you_mean(name, known)}')
+def _check_names(where: str, field: str, entries: Mapping[str, Any], choices: tuple[str, ...]) -> None:
+    for name in entries:
+        if name not in choices:
+            raise UserError(f'{where}: {field} has no "{name}".{did_you_mean(name, choices)}')
 
 
 def drift(
     expected: Mapping[str, Any] | None,
     *,
     split: str,
-    found_rows: int,
+    rows: int,
     base_rate: float | None = None,
-    looked_at: int = 0,
+    counted: int = 0,
 ) -> list[str]:
-    """What differs from the data set as it was when its recipe was written, in words.
+    """Differences between the data set now and when its recipe was written, as sentences.
 
     Args:
-        expected: {train, test: rows of the splits; base_rate: share of class 1, one number or {train, test}}; what is missing is not known.
+        expected: {train, test: rows of the splits; base_rate: share of class 1, one number or {train, test}}; all optional.
         split: train or test.
-        found_rows: rows of the split.
-        base_rate: share of class 1 among the rows that were looked at, before balancing; null: not looked at.
-        looked_at: how many these are: few rows may differ by chance.
+        rows: number of rows of the split.
+        base_rate: share of class 1 among the counted rows, before balancing; None: not counted.
+        counted: number of these rows. Few rows may differ by chance.
     """
-    known = expected or {}
-    found = []
-    if known.get(split) not in (None, found_rows):
-        found.append(
-            f"the {split} split has {found_rows:,} rows; the recipe was written for {known[split]:,}: "
+    recipe = expected or {}
+    differences = []
+    if recipe.get(split) not in (None, rows):
+        differences.append(
+            f"the {split} split has {rows:,} rows; the recipe was written for {recipe[split]:,}: "
             "is it another version of the data?"
         )
-    rate = known.get("base_rate")
-    wanted = rate.get(split) if isinstance(rate, Mapping) else rate
-    if wanted is not None and base_rate is not None and looked_at:
-        chance = CHANCE_ERRORS * math.sqrt(wanted * (1 - wanted) / looked_at)
-        if abs(base_rate - wanted) > DRIFT + chance:
-            found.append(
-                f"{base_rate:.1%} of the usable {split} rows are of class 1; the recipe was written for {wanted:.1%}: "
+    rates = recipe.get("base_rate")
+    rate = rates.get(split) if isinstance(rates, Mapping) else rates
+    if rate is not None and base_rate is not None and counted:
+        chance = CHANCE_ERRORS * math.sqrt(rate * (1 - rate) / counted)
+        if abs(base_rate - rate) > DRIFT + chance:
+            differences.append(
+                f"{base_rate:.1%} of the usable {split} rows are of class 1; the recipe was written for {rate:.1%}: "
                 "is it another version of the data, or another label column?"
             )
-    return found
+    return differences

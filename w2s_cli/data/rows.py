@@ -1,6 +1,6 @@
-"""The rows of one split as the other files here see them, whatever they were read from.
+"""The rows of one split, in one form for all file formats.
 
-A row is a dictionary. Columns can be looked at without making rows, and rows are made only for the indices that are asked for.
+A row is a dictionary. A column can be read without rows, and rows are made only for the chosen indices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ class Rows:
     take: Callable[[Sequence[int]], Iterator[dict[str, Any]]]  # the rows at some indices, lazily
 
     def need(self, column: str, option: str) -> str:
-        """`column`, if there is such a column; `option` is where its name was given."""
+        """`column`, if it exists, else UserError; `option` is the setting with its name."""
         if column not in self.columns:
             raise UserError(f'{self.shown} has no column "{column}" ({option}).{did_you_mean(column, self.columns)}')
         return column

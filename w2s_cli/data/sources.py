@@ -1,16 +1,14 @@
-"""Which files hold a split, and which bytes they are.
+"""The files of a split, and the identity of their bytes.
 
-* One rule for every layout, as a function of file names: a local folder, a snapshot of a hub repository and a listing that the hub
-  sends are the same thing. Known: `train.jsonl.gz`, `train-00000-of-00004.parquet`, `train/0000.parquet`, these inside `data/` or one
-  other folder, and what `save_to_disk` of the datasets library writes (`train/data-00000-of-00001.arrow`).
-* A split may also be said as a file name or a pattern (`splits.train: "harmless-base/*.jsonl.gz"`).
-* A single file (or `Dataset.save_to_disk` folder) has no splits: it is the training split, and the test rows are taken from it.
-* The identity of local data is the content of the files that are read: not their place, name or time stamps, and not the notes that
-  lie beside them.
+* One rule, a function of file names, serves local folders, snapshots of hub repositories and the hub's lists of files. It recognises
+  `train.jsonl.gz`, `train-00000-of-00004.parquet`, `train/0000.parquet`, these inside `data/` or one other folder, and the files of the
+  datasets library's `save_to_disk` (`train/data-00000-of-00001.arrow`).
+* A split may also be a file name or a pattern (`splits.train: "harmless-base/*.jsonl.gz"`).
+* A single file (or `Dataset.save_to_disk` folder) has no splits: it is the training split, and the test rows are a part of it.
+* The identity of local data is the content of its data files. Places, names, time stamps and notes beside the data do not matter.
 """
 
 import fnmatch
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.files import sha256_file
-from w2s_cli.store.keys import canonical_json
+from w2s_cli.store.keys import json_digest
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -38,9 +36,9 @@ NOTES = (
     "dataset_infos.json",
     "dataset_dict.json",
     "state.json",
-)  # of the datasets library: no rows
-FILES_SHOWN = 4  # of a folder that does not have the split
-DEEPEST = 4  # folders below data.path that are looked into
+)  # of the datasets library, without rows
+FILES_SHOWN = 4  # file names in the message about a missing split
+DEEPEST = 4  # levels of folders below data.path that are searched
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class SplitFiles:
 
     @property
     def shown(self) -> str:
-        """How messages name them."""
+        """The files' name in messages."""
         more = f" (and {len(self.files) - 1} more)" if len(self.files) > 1 else ""
         return f"{self.files[0]}{more}"
 
@@ -66,35 +64,35 @@ def local_files(path: Path, splits: Mapping[str, str | None], data_format: str |
         data_format: one of FORMATS; null: by suffix.
 
     Raises:
-        UserError: nothing there, a split without files or with several candidates, an unknown suffix.
+        UserError: no such path, a split without files or with several candidates, an unknown suffix.
     """
     return {role: _typed(files, data_format) for role, files in _paths(path, splits).items()}
 
 
 def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None) -> str:
-    """sha256 over the bytes of the files that `splits` names; moving, touching or renaming the folder does not change it.
+    """sha256 over the bytes of the files of `splits`; it stays when the folder is moved, touched or renamed.
 
-    `cache` is a JSON file that remembers the hashes of unchanged files (`store.files.sha256_file`).
+    `cache` is a JSON file with the digests of unchanged files (`store.files.sha256_file`).
     """
     used = {
         role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache) for file in files]}
         for role, files in _paths(path, splits).items()
     }
-    return hashlib.sha256(canonical_json(used).encode()).hexdigest()
+    return json_digest(used)
 
 
 def split_names(names: Sequence[str], split: str, *, where: str, config: str | None = None) -> list[str]:
-    """Those of the relative file names (with "/") that hold `split`, sorted.
+    """The files of `split` among relative file `names` (with "/"), sorted.
 
-    `config` is a hub configuration: the folder of that name is preferred.
+    `config` is a hub configuration: a folder of that name takes precedence.
     """
-    known = [name for name in names if format_of(name) and PurePosixPath(name).name not in NOTES]
+    data_files = [name for name in names if format_of(name) and PurePosixPath(name).name not in NOTES]
     if exact := [name for name in names if name == split or ("*" in split and fnmatch.fnmatch(name, split))]:
         return sorted(exact)
-    if config and (inside := [name for name in known if config in PurePosixPath(name).parts[:-1]]):
-        known = inside
+    if config and (inside := [name for name in data_files if config in PurePosixPath(name).parts[:-1]]):
+        data_files = inside
     groups: dict[tuple[str, str], list[str]] = {}  # (folder, suffix) → files that belong together
-    for name in known:
+    for name in data_files:
         folder = _folder_of_split(name, split)
         if folder is not None:
             groups.setdefault((folder, _suffix(name)), []).append(name)
@@ -104,7 +102,7 @@ def split_names(names: Sequence[str], split: str, *, where: str, config: str | N
             "" if named else f" Expected: a file {split}.jsonl, .csv or .parquet, or a folder {split} of such files."
         )
         raise UserError(
-            f'{where} has no split "{split}" (data.splits).{did_you_mean(split, known, shown=FILES_SHOWN)}{expected} '
+            f'{where} has no split "{split}" (data.splits).{did_you_mean(split, data_files, shown=FILES_SHOWN)}{expected} '
             "One file of another name: data.path=FILE, or data.splits.train=FILE in a folder."
         )
     if len(groups) > 1:
@@ -119,7 +117,7 @@ def split_names(names: Sequence[str], split: str, *, where: str, config: str | N
 
 
 def format_of(name: str) -> str | None:
-    """The format that the suffix of a file name stands for."""
+    """The format of a file by the suffix of its name; None for other suffixes."""
     return SUFFIXES.get(_suffix(name))
 
 
@@ -129,7 +127,7 @@ def _suffix(name: str) -> str:
 
 
 def _folder_of_split(name: str, split: str) -> str | None:
-    """The folder in which `name` is a file of `split`; None if it is none of its files."""
+    """The folder of `name`, a file of `split`; None for other files."""
     path = PurePosixPath(name)
     stem = path.name[: len(path.name) - len(_suffix(name))]
     if stem == split or re.fullmatch(re.escape(split) + r"-\d+-of-\d+", stem):
@@ -173,10 +171,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _typed(files: Sequence[Path], data_format: str | None) -> SplitFiles:
-    found = data_format or format_of(files[0].name)
-    if found is None:
+    chosen_format = data_format or format_of(files[0].name)
+    if chosen_format is None:
         raise UserError(
             f"{files[0]}: unknown suffix. Rows are read from {', '.join(SUFFIXES)}; "
             f"for another suffix say what it is with data.format= ({', '.join(FORMATS)})."
         )
-    return SplitFiles(found, tuple(files))
+    return SplitFiles(chosen_format, tuple(files))

@@ -6,9 +6,9 @@ Guo et al. 2024, Vision Superalignment, arXiv 2402.03749).
 
 ŷ_p and ŷ_f are the classes of the student and of the supervisor, KD the divergence KL(f ‖ p) at a temperature, times its square.
 
-* sign=1 is the authors' code: b is at most 1/2, equals it where the two agree, and falls where the student is surely of another
-  opinion, so those rows go back to the supervisor. sign=-1 turns this round: a student that is sure of another class keeps it.
-* The paper's additional cross-entropy against the ground truth is left out: a student has none. `weight` is its w.
+* sign=1 is the authors' code. b is at most 1/2; it is 1/2 where student and supervisor agree, and falls where the student is sure of
+  another class, so these rows follow the supervisor. sign=-1 is the opposite: a student that is sure of another class keeps it.
+* The paper's further cross-entropy against the ground truth is left out, because a student has no ground truth. `weight` is w.
 * `warmup`: b rises linearly to its value over that share of training (0: from the start).
 """
 
@@ -41,11 +41,11 @@ def adaptconf(
         raise UserError(f"adaptconf: T={T} and temperature={temperature} must be positive")
     if sign not in (1.0, -1.0):
         raise UserError(f"adaptconf: sign={sign} must be 1 (the authors' code) or -1 (turned round)")
-    to_own = cross_entropy(logits, logits.argmax(-1), reduction="none")  # [rows]
+    own_loss = cross_entropy(logits, logits.argmax(-1), reduction="none")  # [rows] CE(p, ŷ_p)
     with torch.no_grad():
-        to_labels = cross_entropy(logits, labels.argmax(-1), reduction="none")  # [rows]
-        share = torch.sigmoid(sign * (to_own - to_labels) / T)  # [rows] b
+        label_loss = cross_entropy(logits, labels.argmax(-1), reduction="none")  # [rows] CE(p, ŷ_f)
+        share = torch.sigmoid(sign * (own_loss - label_loss) / T)  # [rows] b
         share = share * (min(1.0, progress / warmup) if warmup > 0 else 1.0)
-        taught = (labels.log() / temperature).softmax(-1)  # [rows, classes]
-    apart = (torch.xlogy(taught, taught) - taught * (logits / temperature).log_softmax(-1)).sum(-1)  # [rows]
-    return weight * ((1 - share) * temperature**2 * apart + share * to_own).mean()
+        target = (labels.log() / temperature).softmax(-1)  # [rows, classes] f at the temperature
+    divergence = (torch.xlogy(target, target) - target * (logits / temperature).log_softmax(-1)).sum(-1)  # [rows]
+    return weight * ((1 - share) * temperature**2 * divergence + share * own_loss).mean()

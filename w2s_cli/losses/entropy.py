@@ -1,9 +1,9 @@
-"""Cross-entropy with an entropy penalty: the student is also asked to be sure of what it says.
+"""Cross-entropy with an entropy penalty, which asks the student for confident predictions.
 
     loss = (1 − a) · xent(f, p) + a · H(p),   a rising linearly from 0 to alpha over the first `warmup` of training
 
-This is the loss that the EleutherAI post on weak-to-strong generalization (2024) describes. The gradient goes through p in H(p):
-its part is a · (−p_k (log p_k + H(p))), which pushes a student away from 1/2. The post's code stops it: `entropy_detached`.
+Source: the text of EleutherAI's post on weak-to-strong generalization (2024). The gradient goes through p in H(p): its part is
+a · (−p_k (log p_k + H(p))), which pushes a student away from 1/2. The post's code stops this gradient: `entropy_detached`.
 """
 
 from torch import Tensor

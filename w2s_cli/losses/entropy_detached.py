@@ -1,10 +1,10 @@
-"""The "entropy" loss as the code of EleutherAI/w2s has it: the student's own prediction in the target, without a gradient through it.
+"""The "entropy" loss of the code of EleutherAI/w2s: the target holds the student's own prediction, without a gradient through it.
 
     loss = −Σ_c ((1 − a) f_c + a stopgrad(p_c)) log p_c
 
-Its gradient with respect to the logits is p − ((1 − a) f + a p) = (1 − a)(p − f): exactly (1 − a) times that of `xent`. There is no
-confidence term in it. Adam hardly sees a common factor, so results should equal those of xent up to what weight decay, clipping
-and the warm-up make of it; it is here to reproduce published figures. `entropy` is the loss that the text describes.
+Its gradient with respect to the logits is p − ((1 − a) f + a p) = (1 − a)(p − f): exactly (1 − a) times the gradient of `xent`, without
+a confidence term. A common factor hardly changes Adam, so results should equal those of xent up to effects of weight decay, clipping
+and warm-up. This loss serves to reproduce published figures. The loss in the post's text is `entropy`.
 """
 
 from torch import Tensor

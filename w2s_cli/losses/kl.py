@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence of the student from the weak labels (card of EleutherAI/w2s; Hinton et al. 2015).
 
-KL(f ‖ p) = xent − H(f), and H(f) does not depend on the student: the gradient is that of `xent`, only the value differs. It is 0
-where the student repeats the supervisor, so its curve reads as "how far from the labels".
+KL(f ‖ p) = xent − H(f), and H(f) does not depend on the student: the gradient equals that of `xent`, only the value differs. The value is
+0 if the student repeats the supervisor, so its curve shows the distance from the labels.
 """
 
 import torch

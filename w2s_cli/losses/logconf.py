@@ -1,19 +1,19 @@
-"""Auxiliary confidence loss: the target moves from the weak label towards the student's own hardened prediction.
+"""Auxiliary confidence loss: the target moves from the weak label to the student's own hardened prediction.
 
     target = (1 − a) · f + a · h,   h = 1[p(class 1) > t],   no gradient through h
 
-(Burns et al. 2023, section 4.3 and appendix A.4; "logconf" in the reference code.) The threshold t is not a number but a
-count: how many rows of the effective batch are hardened to class 1.
+Source: Burns et al. 2023, section 4.3 and appendix A.4; "logconf" in the reference code. A count gives the threshold t: the number of
+rows of the effective batch that are hardened to class 1.
 
 * share="half": half of the batch, the paper's rule for balanced data.
-* share="labels": as many as the mean weak label of class 1 says, the reference code's quantile: ceil(mean · (rows − 1)).
-* Rows with equal p at the threshold share what is left of the count, so the count is met with ties too. At the first
-  step all p are equal (the head starts at 0): the quantile of the reference code then hardens every row to class 0.
-* balance=True (the `balance_batch` of EleutherAI/w2s): before all else the mean log-odds of the batch is taken from every label,
-  y ← sigmoid(logit(y) − mean logit(y)), and the share of class 1 is one half. It corrects a supervisor that leans to one class. A
-  batch of one has no mean of its own (every label would become 1/2): it takes that of all labels of the training.
-* ramp="linear": a rises from 0 to alpha over the first `warmup` of training. ramp="jump": the reference code's schedule;
-  a is alpha · progress up to `warmup` and then jumps to alpha.
+* share="labels": the share of the mean weak label of class 1, as the reference code's quantile: ceil(mean · (rows − 1)).
+* Rows with equal p at the threshold divide the rest of the count among them, so the count is exact with ties too. At the first step all
+  p are equal (the head starts at 0); the quantile of the reference code then hardens every row to class 0.
+* balance=True (`balance_batch` of EleutherAI/w2s): first the mean log-odds of the batch is subtracted from every label,
+  y ← sigmoid(logit(y) − mean logit(y)), and the share of class 1 is one half. This corrects a supervisor that prefers one class. A batch
+  of one row uses the mean over all labels of the training, because with its own mean its label would be 1/2.
+* ramp="linear": a rises from 0 to alpha over the first `warmup` of training. ramp="jump", the reference code's schedule: a is
+  alpha · progress up to `warmup`, then alpha.
 """
 
 import math
@@ -64,16 +64,20 @@ def logconf(
                 count = float(math.ceil((0.5 if balance else float(labels[:, 1].mean())) * (rows - 1) - 1e-5))
             case _:
                 raise UserError(f'logconf: share={share} is unknown; use "half" or "labels"')
-        confidence = logits[:, 1] - logits[:, 0]  # [rows], rises with p(class 1) and has no ties by rounding near 1
-        above = (confidence[None, :] > confidence[:, None]).sum(1)  # [rows] rows that go first
-        ties = (confidence[None, :] == confidence[:, None]).sum(1)  # [rows] itself included
-        hard = ((count - above.to(labels)) / ties).clamp(0, 1)  # [rows] 1 above the threshold, 0 below, a share at it
+        confidence = logits[:, 1] - logits[:, 0]  # [rows], rises with p(class 1), without ties from rounding near 1
+        above = (confidence[None, :] > confidence[:, None]).sum(1)  # [rows] number of rows with more confidence
+        ties = (confidence[None, :] == confidence[:, None]).sum(
+            1
+        )  # [rows] number of rows with equal confidence, itself included
+        hard = ((count - above.to(labels)) / ties).clamp(
+            0, 1
+        )  # [rows] 1 above the threshold, 0 below, a share at the threshold
         target = (1 - weight) * labels + weight * torch.stack([1 - hard, hard], dim=1)
     return -(target * logits.log_softmax(-1)).sum(-1).mean()
 
 
 def prepare(labels: Tensor, **args: Any) -> dict[str, Any]:
-    """The arguments with the mean log-odds of all labels of the training, [rows, 2], where they are to be balanced."""
+    """The arguments; for balance=True with the mean log-odds of all `labels` of the training, [rows, 2], as `center`."""
     if not args.get("balance") or labels.shape[1] != 2:
         return args
     return {**args, "center": float(_log_odds(labels.double()).mean())}

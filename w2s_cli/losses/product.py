@@ -1,7 +1,7 @@
-"""Cross-entropy against the product of the student's and the supervisor's beliefs ("product" of the W2SG reference code).
+"""Cross-entropy against the product of the student's and the supervisor's probabilities ("product" in the W2SG reference code).
 
-The target is ∝ p^beta · f^alpha, p being the student's probabilities and f the weak label; it is renormalised and no
-gradient goes through it. A confident student keeps its view where the supervisor is unsure.
+The target is ∝ p^beta · f^alpha, with the student's probabilities p and the weak label f, renormalised and without a gradient. A
+confident student keeps its prediction where the supervisor is unsure.
 """
 
 import torch

@@ -1,11 +1,11 @@
-"""Confidence window: the student learns only from rows that it is not sure about yet (EleutherAI/w2s, 2024).
+"""Confidence window: the student learns only from rows with an unsure prediction (EleutherAI/w2s, 2024).
 
     loss = (1 / rows) · Σ over rows with max_c p_c < 0.5 + radius of xent(f, p)
 
-* The sum is divided by all rows of the batch, so an update shrinks as the student makes up its mind.
-* radius="midweak": the median of |y − 0.5| over all weak labels it is trained on, y being the label of class 1; in general the
-  median of (largest probability − 0.5). The student then stops where it is as sure as the supervisor typically is. With hard
-  labels that is 0.5: all rows, except where p rounds to 1.
+* The divisor is the number of all rows of the batch, so updates shrink as the student becomes sure.
+* radius="midweak": the median over all weak labels of (largest probability − 0.5); for two classes |y − 0.5|, with the label y of class
+  1. Learning on a row then stops at the supervisor's median confidence. With hard labels the radius is 0.5: all rows, except rows
+  whose p rounds to 1.
 * More than two classes: the same rule, 0.5 + radius on the largest probability.
 """
 
@@ -33,7 +33,7 @@ def window(logits: Tensor, labels: Tensor, *, progress: float, radius: float | s
 
 
 def prepare(labels: Tensor, *, radius: float | str = 0.15) -> dict[str, Any]:
-    """The arguments with "midweak" replaced by its number; `labels` [rows, classes] are all labels of the training."""
+    """The arguments, with a number for "midweak"; `labels` [rows, classes] are all labels of the training."""
     if radius == "midweak":
         radius = float(torch.quantile(labels.double().amax(-1) - 0.5, 0.5)) if len(labels) else 0.0
     return {"radius": radius}

@@ -1,17 +1,16 @@
-"""Selection rules: a pool's labels filtered, changed or replaced; one file each, with one public function of the file's name.
+"""Selection rules filter, change or replace the labels of a pool. One file each, with one public function of the file's name.
 
     def confidence(labels, *, …) -> Selected
 
-* `labels` is one label artifact; the keyword arguments are the `args` of `configs/select/<name>.yaml` or
+* `labels` is one label artifact. The keyword arguments are the `args` of `configs/select/<name>.yaml` or
   `configs/control/<name>.yaml`.
-* A file says `NEEDS_FEATURES = True` if it looks at frozen features of the rows, `NEEDS_TRUTH = True` if it looks at the
-  ground truth (controls, and what true labels would cost); both are read from the syntax tree when a run is planned. A
-  rule that does not say so is not given them.
-* A row that is not covered has no label. It takes no part in a rule (it is nobody's neighbour), and stays uncovered unless
-  the rule gives it a true label; what stands in its `p` is not read.
-* Rows come in an order that is drawn by hash, so that a tie that falls to the first row falls to chance and not to the
-  order of a file. Other chance comes from `chance`: a draw by row id.
-* To add one: put `selection/<name>.py` into the package or into a folder given by `--config-dir`. There is no list.
+* A file sets `NEEDS_FEATURES = True` if it uses frozen features of the rows, `NEEDS_TRUTH = True` if it uses the ground truth
+  (controls, budgets of true labels). Plans read both from the syntax tree. Without them a rule gets neither.
+* A row that is not covered has no label; its `p` is never read. It takes no part in a rule (it is no row's neighbour), and stays
+  uncovered unless the rule gives it a true label.
+* A hash draws the order of the rows, so that a tie that goes to the first row is decided by chance, not by the order of a file. Other
+  random numbers come from `chance`, a draw by row id.
+* To add a rule, put `selection/<name>.py` into the package or into a `--config-dir` folder. No list has to be edited.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,7 @@ ACTIONS = ("filter", "relabel")
 
 @dataclass(frozen=True)
 class Labels:
-    """What a supervisor said about the rows of one pool."""
+    """A supervisor's labels of the rows of one pool."""
 
     ids: list[str]
     p: Floats  # [rows, classes]
@@ -45,7 +44,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Selected:
-    """The labels that a student is to learn from, rows in the order of `Labels`."""
+    """The selected labels, with rows in the order of `Labels`."""
 
     p: Floats  # [rows, classes]
     covered: Booleans  # [rows]
@@ -53,7 +52,7 @@ class Selected:
 
 
 class Rule(NamedTuple):
-    """A selection rule, and what it must be given."""
+    """A selection rule, and the inputs that it needs."""
 
     function: Callable[..., Selected]
     needs_features: bool
@@ -64,8 +63,7 @@ def load_rule(name: str, folders: Sequence[Path | str] = (), planned: str | None
     """The rule of `<folder>/selection/<name>.py`, else of the package.
 
     Raises:
-        UserError: there is none of that name, it is not the code that was `planned` with, its file fails, or it defines no function of
-            its name.
+        UserError: no rule of that name, code other than `planned` (the hash in the plan), a failing import, or no function of the name.
     """
     module, path = load_code("selection", name, folders, planned=planned)
     function = function_of(module, path, "labels, *, …")
@@ -75,27 +73,27 @@ def load_rule(name: str, folders: Sequence[Path | str] = (), planned: str | None
 
 
 def chance(labels: Labels, purpose: str, rows: Integers | None = None) -> Floats:
-    """A number in [0, 1) for each of `rows` (all), by hash of purpose, seed and row id."""
+    """A number in [0, 1) for each of `rows` (None: all rows), by a hash of purpose, seed and row id."""
     draw = drawer("selection", purpose, labels.seed)
     return np.array([draw(labels.ids[row]) for row in (range(len(labels.ids)) if rows is None else rows)])
 
 
 def need_share(value: float | None, what: str) -> float:
-    """`value`, if it is a share."""
+    """`value`, if it lies in [0, 1], else UserError."""
     if value is None or not 0 <= value <= 1:
         raise UserError(f"{what}={value}: must lie between 0 and 1")
     return float(value)
 
 
 def need_truth(labels: Labels) -> Integers:
-    """The ground truth, which the stage gives to rules that say NEEDS_TRUTH."""
+    """The ground truth, which the stage passes to rules with NEEDS_TRUTH."""
     if labels.truth is None:
         raise UserError("this selection rule needs the ground truth: its file must say NEEDS_TRUTH = True")
     return labels.truth
 
 
 def covered_features(labels: Labels, least: int = 2) -> tuple[Integers, Floats]:
-    """Covered rows [n], and their features [n, width], less their mean: distances and slopes are the same, rounding is less."""
+    """Covered rows [n], and their features minus the mean, [n, width]: distances and slopes stay, rounding errors shrink."""
     if labels.features is None:
         raise UserError("this selection rule needs features: its file must say NEEDS_FEATURES = True")
     rows = np.flatnonzero(labels.covered)
@@ -111,10 +109,10 @@ def covered_features(labels: Labels, least: int = 2) -> tuple[Integers, Floats]:
 
 
 def by_probe(labels: Labels, rows: Integers, probe: Floats, action: str, contamination: float) -> Selected:
-    """Labels and a probe's prediction of them: drop the rows that differ most, or take the prediction as the label.
+    """Drop the rows whose labels differ most from a probe's prediction, or replace the labels by the prediction.
 
-    The distance is half the sum over classes of |probe − label|: |probe − label| of either class where there are two. As in
-    the EleutherAI code, ⌊contamination · rows⌋ rows are dropped.
+    The distance is half the sum over classes of |probe − label|; for two classes that is |probe − label| of either class. As in the
+    EleutherAI code, ⌊contamination · rows⌋ rows are dropped.
 
     Args:
         rows: [n], the covered rows.
@@ -123,14 +121,14 @@ def by_probe(labels: Labels, rows: Integers, probe: Floats, action: str, contami
     need_one_of(action, ACTIONS, "select.args.action")
     share = need_share(contamination, "select.args.contamination")
     distance = np.abs(probe - labels.p[rows]).sum(axis=1) / 2
-    found = {"mean_distance": float(distance.mean())}
+    diagnostics = {"mean_distance": float(distance.mean())}
     if action == "relabel":
         p = labels.p.copy()
         p[rows] = probe
-        return Selected(p, labels.covered.copy(), found)
+        return Selected(p, labels.covered.copy(), diagnostics)
     order = np.argsort(-distance, kind="stable")
     count = int(share * len(rows))
     covered = labels.covered.copy()
     covered[rows[order[:count]]] = False
     cut = {"dropped": count, "smallest_dropped": float(distance[order[count - 1]]) if count else None}
-    return Selected(labels.p, covered, found | cut)
+    return Selected(labels.p, covered, diagnostics | cut)

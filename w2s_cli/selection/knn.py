@@ -1,8 +1,8 @@
-"""kNN probe: a label is believed if the labels of its nearest neighbours in the strong model's features say the same.
+"""kNN probe: trust a label if it agrees with the labels of the nearest neighbours in the strong model's features.
 
 EleutherAI, "Experiments in Weak-to-Strong Generalization" (2024): the mean weak label of the k = 50 nearest rows,
-Euclidean. Their code asks the training rows themselves, so a row is its own nearest neighbour and votes for its own label;
-here it does not, unless `itself` asks for what was published.
+Euclidean. In their code a row is its own nearest neighbour, so its own label is in the mean. Here only `itself=True` does
+this, to reproduce published figures.
 """
 
 from w2s_cli.selection import Labels, Selected, by_probe, covered_features
@@ -15,17 +15,17 @@ NEEDS_TRUTH = False
 def knn(
     labels: Labels, *, action: str = "filter", contamination: float = 0.1, k: int = 50, itself: bool = False
 ) -> Selected:
-    """Mean label of the `k` nearest rows; action=relabel takes it as the label, action=filter drops the farthest from it.
+    """The probe is the mean label of the `k` nearest rows; relabel takes it as the label, filter drops the labels farthest from it.
 
     Args:
         contamination: share of the rows to drop (action=filter).
-        k: neighbours; all other rows, where there are fewer.
+        k: number of neighbours; all other rows, if they are fewer.
 
     Returns:
-        diagnostics: k as used, mean_distance, and for a filter dropped and smallest_dropped (distance).
+        diagnostics: k (the number in use), mean_distance, and for a filter dropped and smallest_dropped (distance).
     """
     rows, features = covered_features(labels)
     neighbours = nearest(features, k, itself=itself)  # [rows, k]
     probe = labels.p[rows][neighbours].mean(axis=1)  # [rows, classes]
-    found = by_probe(labels, rows, probe, action, contamination)
-    return Selected(found.p, found.covered, {"k": neighbours.shape[1], **found.diagnostics})
+    selected = by_probe(labels, rows, probe, action, contamination)
+    return Selected(selected.p, selected.covered, {"k": neighbours.shape[1], **selected.diagnostics})

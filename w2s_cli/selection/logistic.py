@@ -1,8 +1,8 @@
-"""Logistic probe: a label is believed if a linear model of the strong model's features, fitted to all labels, says the same.
+"""Logistic probe: trust a label if it agrees with a linear model of the strong model's features, fitted to all labels.
 
-EleutherAI, "Experiments in Weak-to-Strong Generalization" (2024): mean cross-entropy to the soft labels + l2 ‖w‖² (not the
-bias), from zero, by L-BFGS. Two classes have one weight vector (the logit of class 1); more have one each (softmax). The
-loss is convex, so the minimum does not depend on the optimiser; float64.
+EleutherAI, "Experiments in Weak-to-Strong Generalization" (2024): mean cross-entropy to the soft labels + l2 ‖w‖² (without the
+bias), from zero, by L-BFGS. Two classes have one weight vector (the logit of class 1), more classes have one each (softmax).
+The loss is convex, so the minimum does not depend on the optimiser. Float64.
 """
 
 import numpy as np
@@ -24,12 +24,12 @@ def logistic(
     l2: float = 0.001,
     iterations: int = 10_000,
 ) -> Selected:
-    """The probe's probabilities on the rows it was fitted to; relabel takes them, filter drops the farthest labels from them.
+    """The probe's probabilities on its training rows; relabel takes them as labels, filter drops the labels farthest from them.
 
     Args:
         contamination: share of the rows to drop (action=filter).
-        l2: penalty; 0.001 in the authors' code, 0.01 in the post.
-        iterations: of L-BFGS, at most.
+        l2: the penalty; 0.001 in the authors' code, 0.01 in the post.
+        iterations: the largest number, of L-BFGS.
 
     Returns:
         diagnostics: loss (without penalty), iterations, converged, mean_distance, and dropped, smallest_dropped.
@@ -60,10 +60,10 @@ def logistic(
     start = np.zeros(shape[0] * heads)
     done = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     log_p = fitted(done.x)
-    found = by_probe(labels, rows, np.exp(log_p), action, contamination)
+    selected = by_probe(labels, rows, np.exp(log_p), action, contamination)
     fit = {
         "loss": float(-(target * log_p).sum() / len(rows)),
         "iterations": int(done.nit),
         "converged": bool(done.success),
     }
-    return Selected(found.p, found.covered, {**fit, **found.diagnostics})
+    return Selected(selected.p, selected.covered, {**fit, **selected.diagnostics})

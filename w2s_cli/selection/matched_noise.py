@@ -1,11 +1,11 @@
-"""Control: the truth with as many errors as the supervisor makes, but without structure: which rows are wrong is chance.
+"""Control: the truth with as many errors as the supervisor's labels, but on random rows.
 
-A student may fail to learn its supervisor's errors because they are errors, or because of where they lie. With these
-labels only the first can be. What is matched (`match`):
+A student may not learn its supervisor's errors, either because they are errors, or because of the rows that they are on. With
+these labels only the first reason is possible. The choices of `match`:
 
 * rate: the number of wrong labels; a wrong label is any other class.
-* confusion: how many rows of each class are labelled as each class.
-* labels: for each true class all the supervisor's soft labels, dealt out by chance among the rows of that class.
+* confusion: for each true class, the number of rows labelled as each class.
+* labels: for each true class, the supervisor's soft labels, assigned to the rows of that class at random.
 
 rate and confusion give one-hot labels.
 """
@@ -22,31 +22,30 @@ MATCHES = ("rate", "confusion", "labels")
 
 
 def matched_noise(labels: Labels, *, match: str = "rate") -> Selected:
-    """The truth on the labelled rows, wrong on as many of them as the given labels are.
+    """The truth on the labelled rows, with as many errors as `labels`.
 
     Returns:
-        diagnostics: wrong, and still_wrong (rows that were wrong before and are now).
+        diagnostics: wrong, and still_wrong (rows that are wrong before and after).
     """
     need_one_of(match, MATCHES, "control.args.match")
     truth = need_truth(labels)
     rows, classes = np.flatnonzero(labels.covered), labels.p.shape[1]
-    said, right = predicted(labels.p[rows]), truth[rows]
+    weak_class, true_class = predicted(labels.p[rows]), truth[rows]  # [labelled rows] each
     p = labels.p.copy()
     if match == "rate":
-        count = int((said != right).sum())
+        count = int((weak_class != true_class).sum())
         flipped = np.argsort(chance(labels, "flip", rows), kind="stable")[:count]
-        given = right.copy()
+        noisy = true_class.copy()
         step = 1 + np.floor(chance(labels, "class", rows[flipped]) * (classes - 1)).astype(np.int64)  # 1 … classes − 1
-        given[flipped] = (right[flipped] + step) % classes
-        p[rows] = np.eye(classes)[given]
+        noisy[flipped] = (true_class[flipped] + step) % classes
+        p[rows] = np.eye(classes)[noisy]
     else:
         source = p if match == "labels" else np.eye(classes)[predicted(p)]
         taker, giver = chance(labels, "taker", rows), chance(labels, "giver", rows)
-        for one in np.unique(right):
-            inside = np.flatnonzero(right == one)
+        for number in np.unique(true_class):
+            inside = np.flatnonzero(true_class == number)
             order = rows[inside[np.argsort(giver[inside], kind="stable")]]
             p[rows[inside[np.argsort(taker[inside], kind="stable")]]] = source[order]
-    now = predicted(p[rows]) != right
-    return Selected(
-        p, labels.covered.copy(), {"wrong": int(now.sum()), "still_wrong": int((now & (said != right)).sum())}
-    )
+    wrong = predicted(p[rows]) != true_class
+    still_wrong = wrong & (weak_class != true_class)
+    return Selected(p, labels.covered.copy(), {"wrong": int(wrong.sum()), "still_wrong": int(still_wrong.sum())})

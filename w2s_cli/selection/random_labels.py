@@ -1,7 +1,6 @@
-"""Control: labels that know nothing of the text. The supervisor's labels, dealt out again to the rows by chance.
+"""Control: labels that are independent of the text: the supervisor's labels in a random order.
 
-Class balance, confidence and the number of labels are as before. What a student still gets right, it gets from the class
-balance.
+Class balance, confidence and number of labels stay. Any accuracy of the student then comes from the class balance.
 """
 
 import numpy as np

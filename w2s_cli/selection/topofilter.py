@@ -1,12 +1,12 @@
-"""TopoFilter (Wu et al. 2020, as in EleutherAI's code): keep the main body of each class in the strong model's features.
+"""TopoFilter (Wu et al. 2020, as in EleutherAI's code): keep the largest component of each class in the strong model's features.
 
 1. The k nearest rows of each row make a directed graph. Of each class (argmax of the label) the largest strongly connected
-   component is kept: rows among rows of another label have no way back, and fall out.
-2. Zeta step: of the kept rows, drop those whose label is farthest from the mean label of their nearest kept rows, until
-   the share `contamination` of all rows is dropped. Step 1 may have dropped more already: on some data sets half of the
-   rows; then this step drops nothing, and the diagnostics show it.
+   component is kept. A row among rows of another class is usually in no such component, and is dropped.
+2. Zeta step: the kept rows whose labels are farthest from the mean label of their nearest kept rows are dropped, until the
+   share `contamination` of all rows is dropped. Step 1 may already drop more, half of the rows on some data sets. Then this
+   step drops nothing, and the diagnostics show it.
 
-relabel keeps all rows: each gets the mean label of its nearest rows in the kept body.
+relabel keeps all rows: each row gets the mean label of its nearest rows among the rows kept in step 1.
 """
 
 import numpy as np
@@ -25,17 +25,17 @@ NEEDS_TRUTH = False
 def topofilter(
     labels: Labels, *, action: str = "filter", contamination: float = 0.1, k_component: int = 50, k_zeta: int = 50
 ) -> Selected:
-    """Filter as above; neighbours are all other rows where there are fewer than k.
+    """The filter, or relabelling, of the module's docstring; with fewer than k other rows, all of them are neighbours.
 
     Args:
-        contamination: share of the covered rows to drop in all (rounded).
-        k_component, k_zeta: neighbours in step 1 and 2.
+        contamination: share of the covered rows that both steps drop together (rounded).
+        k_component, k_zeta: numbers of neighbours in steps 1 and 2.
 
     Returns:
         diagnostics: dropped_by_component, dropped_by_zeta.
 
     Raises:
-        UserError: no class has a body of two rows or more.
+        UserError: no component has two rows or more.
     """
     need_one_of(action, ACTIONS, "select.args.action")
     share = need_share(contamination, "select.args.contamination")
@@ -67,8 +67,8 @@ def largest_components(neighbours: Integers, classes: Integers) -> Booleans:
     _, component = connected_components(graph, directed=True, connection="strong")
     sizes = np.bincount(component)
     inside = np.zeros(rows, dtype=np.bool_)
-    for one in np.unique(classes):
-        members = classes == one
+    for number in np.unique(classes):
+        members = classes == number
         counts = np.where(np.isin(np.arange(len(sizes)), component[members]), sizes, 0)
         inside |= members & (component == counts.argmax())
     return inside

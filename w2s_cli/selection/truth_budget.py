@@ -1,12 +1,13 @@
-"""A budget of true labels among weak ones: what few dear labels add to many cheap ones.
+"""A budget of true labels among weak labels: the gain from few expensive labels beside many cheap labels.
 
 Mallen & Belrose 2024, "Balancing Label Quantity and Quality" (arXiv 2410.13215). `rows` or `share` true labels are bought;
-of the other rows `weak_share` keep their weak labels (0: true labels alone). A true label costs the same wherever it is
-put, so `placement` is the question:
+of the other rows, `weak_share` keep their weak labels (0: true labels only). A true label costs the same on every row, so the
+question is its `placement`:
 
-* random: anywhere. Draws by row id, so a smaller budget is a part of a larger one.
-* uncertain: where the weak label's largest probability is smallest; rows without a label first.
-* oracle_wrong: where the weak label is wrong or missing, then anywhere. No one can do this: it bounds what placement gains.
+* random: on rows drawn by id, so a smaller budget is a part of a larger budget.
+* uncertain: on the rows with the smallest largest probability of the weak label; rows without a label first.
+* oracle_wrong: on rows whose weak label is wrong or missing, then on random rows. This is impossible in practice: it bounds the
+  gain from placement.
 """
 
 import numpy as np
@@ -29,18 +30,18 @@ def truth_budget(
     placement: str = "random",
     weak_share: float = 1.0,
 ) -> Selected:
-    """Weak labels with true ones (one-hot) in the place of some.
+    """Weak labels, some of them replaced by true labels (one-hot).
 
     Args:
-        share, rows: how many rows get the truth; one of the two. A share is rounded.
+        share, rows: the share (rounded), or the number, of rows with a true label; one of the two.
         placement: random, uncertain or oracle_wrong.
-        weak_share: share of the other labelled rows that keep their weak label, drawn at random; the rest has none.
+        weak_share: share of the other labelled rows that keep their weak label, drawn at random; the rest has no label.
 
     Returns:
-        diagnostics: true_labels, weak_labels, and wrong_replaced (how many of the replaced weak labels were wrong).
+        diagnostics: true_labels, weak_labels, and wrong_replaced (the number of wrong labels among the replaced ones).
 
     Raises:
-        UserError: neither or both of share and rows, or more rows than there are.
+        UserError: neither or both of share and rows, or more rows than the pool has.
     """
     truth = need_truth(labels)
     need_one_of(placement, PLACEMENTS, "select.args.placement")
@@ -63,5 +64,5 @@ def truth_budget(
     p, covered = labels.p.copy(), np.zeros(total, dtype=np.bool_)
     p[bought] = np.eye(p.shape[1])[truth[bought]]
     covered[bought] = covered[kept] = True
-    found = {"true_labels": count, "weak_labels": len(kept), "wrong_replaced": int(wrong[bought].sum())}
-    return Selected(p, covered, found)
+    diagnostics = {"true_labels": count, "weak_labels": len(kept), "wrong_replaced": int(wrong[bought].sum())}
+    return Selected(p, covered, diagnostics)

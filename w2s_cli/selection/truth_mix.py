@@ -1,4 +1,4 @@
-"""Control: a share of the labels, drawn at random, is the ground truth; share=1 is the ceiling's supervision."""
+"""Control: a random share of the labels is replaced by the ground truth; share=1 is the ceiling's supervision."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ NEEDS_TRUTH = True
 
 
 def truth_mix(labels: Labels, *, share: float = 0.5) -> Selected:
-    """One-hot truth on `share` of the labelled rows (rounded); a smaller share's rows are among those of a larger one.
+    """One-hot truth on `share` of the labelled rows (rounded); the rows of a smaller share are among the rows of a larger share.
 
     Returns:
         diagnostics: true_labels, wrong_replaced.

@@ -1,6 +1,5 @@
 """Calling a rule of w2s_cli.combining or w2s_cli.selection, which may be a user's own file, and checking what it gives."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from w2s_cli.combining import Combined, Votes
 from w2s_cli.errors import UserError, of_user_code
+from w2s_cli.plugins import call_code
 from w2s_cli.selection import Labels, Selected
 from w2s_cli.statistics.figures import TOLERANCE, Booleans, Floats
 
@@ -33,18 +33,11 @@ def apply_rule(
         UserError: arguments that the rule does not take, an error in it, results of another shape or type, values that are
             no probabilities, no row with a label.
     """
-    signature = inspect.signature(rule)
+    found = call_code(called, rule, given, args=args)
     try:
-        signature.bind(given, **args)
-    except TypeError as error:
-        raise UserError(f"{called}: {error}; it takes {signature}") from error
-    try:
-        found = rule(given, **args)
         p, covered = np.asarray(found.p, dtype=np.float64), np.asarray(found.covered)
         diagnostics = dict(found.diagnostics)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the user's file does
+    except Exception as error:  # whatever the user's file returns
         raise of_user_code(called, error) from error
     shape = given.p.shape[-2:]
     if p.shape != shape or covered.shape != shape[:1] or covered.dtype != np.bool_:

@@ -52,9 +52,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from safetensors.numpy import save_file
 
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models.building import quiet
-    from w2s_cli.training.models.classifier import is_causal, last_token_features, open_base, predict
-    from w2s_cli.training.models.opening import base_folder
+    from w2s_cli.training.models.classifier import is_causal, open_base
+    from w2s_cli.training.models.forward_pass import last_token_features, predict
+    from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.targets import read_rows
     from w2s_cli.training.token_cache import shared

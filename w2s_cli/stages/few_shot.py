@@ -81,15 +81,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: no causal model, label tokens that are not one token each, pairs, too few examples, or none that fits.
     """
     import numpy as np
-    import torch
 
     from w2s_cli.statistics.predictions import write_labels
     from w2s_cli.training import shots
     from w2s_cli.training.batching import micro_batches
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models.building import quiet
+    from w2s_cli.training.models.forward_pass import softmax
     from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
-    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.targets import read_rows
     from w2s_cli.training.tokens import context_limit
@@ -140,7 +139,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)
     if not np.isfinite(found).all():
         raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
-    p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
+    p = softmax(found)  # [rows, classes]
     write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     used, times = np.unique(counts, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}

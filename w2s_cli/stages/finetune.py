@@ -148,11 +148,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.models import classifier, lora, token_head
-    from w2s_cli.training.models.building import quiet, save_model
     from w2s_cli.training.models.compiled import compile_layers
-    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+    from w2s_cli.training.models.saving import save_model
+    from w2s_cli.training.objectives import classification
     from w2s_cli.training.prompting import encode_for
-    from w2s_cli.training.targets import lesson, read_rows
+    from w2s_cli.training.targets import read_rows, training_targets
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     fault("finetune.start")
@@ -164,7 +165,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(
             f"row weights need loss=xent, which is linear in the labels; the loss is {params['loss']['name']}"
         )
-    taught = lesson(rows, edges.get("labels"), params["labels"], params.get("sharpening"), edges.get("weights"))
+    taught = training_targets(
+        rows, edges.get("labels"), params["labels"], params.get("sharpening"), edges.get("weights")
+    )
     rows = taught.rows
     folder = base_folder(params.get("model"), edges.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
@@ -206,10 +209,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])
 
     loss = load_loss(params["loss"]["name"], ctx.execution.get("folders", ()), params["loss"].get("code"))
-    targets = torch.from_numpy(taught.targets).to(device)
+    targets = torch.from_numpy(taught.p).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)
-    objective = classifier.objective(
+    objective = classification.objective(
         fed.forward, fed.lengths, targets, loss, args, weights=weights, tokens=fed.tokens, layout=fed.layout
     )
     sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", held)

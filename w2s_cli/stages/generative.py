@@ -85,9 +85,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
-    from w2s_cli.training.models.building import quiet, save_model
     from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
-    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+    from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import next_token
     from w2s_cli.training.tokens import context_limit
 

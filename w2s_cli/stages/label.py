@@ -55,17 +55,18 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
     """
     import numpy as np
-    import torch
 
     from w2s_cli.statistics.predictions import write_labels
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.models import probe
-    from w2s_cli.training.models.building import quiet
-    from w2s_cli.training.models.classifier import logits, open_finished, predict
+    from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
+    from w2s_cli.training.models.forward_pass import logits, predict, softmax
+    from w2s_cli.training.models.opening import quiet
+    from w2s_cli.training.models.reward import check_outputs
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.targets import check_outputs, read_rows
+    from w2s_cli.training.targets import read_rows
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     fault("label.start")
@@ -104,7 +105,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(
             f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
         )
-    p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
+    p = softmax(found)  # [rows, classes]
     write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
     return {
         "rows": len(rows.ids),

@@ -54,7 +54,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
-    from w2s_cli.training.models.building import fresh_language_model, quiet, save_model
+    from w2s_cli.training.models.language_model import fresh_language_model
+    from w2s_cli.training.models.opening import quiet
+    from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import next_token
 
     fault("pretrain.start")

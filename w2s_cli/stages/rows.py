@@ -81,9 +81,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     for warning in drift(
         ctx.execution.get("expected"),
         split=split,
-        found_rows=rows.count,
+        rows=rows.count,
         base_rate=pool.looked_at[1] / pool.looked_at.total(),
-        looked_at=pool.looked_at.total(),
+        counted=pool.looked_at.total(),
     ):
         ctx.log(f"warning: {warning}")
         ctx.measure(warning=warning)

@@ -1,10 +1,10 @@
 """The figures of one model and of a student with its weak supervisor, in float64.
 
 * A predicted class is the argmax of the probabilities; a tie goes to the lower class.
-* What is undefined (AUROC of one class, agreement on no rows, PGR over a gap of 0) is None, never a
-  stand-in like 0.5.
-* PGR is not clipped: a student below its supervisor has a negative one, a student above the ceiling one
-  above 1.
+* An undefined figure (AUROC of one class, agreement on no rows, PGR over a gap of 0) is None, never a
+  substitute like 0.5.
+* PGR is not clipped: it is negative for a student below its supervisor, and above 1 for a student above the
+  ceiling.
 """
 
 import math
@@ -19,8 +19,8 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 ECE_BINS = 15
-SMALLEST = 1e-7  # probability that stands for 0 in a logarithm
-TOLERANCE = 1e-3  # by which probabilities may fail to add up to 1
+SMALLEST = 1e-7  # probability in the place of 0 in a logarithm
+TOLERANCE = 1e-3  # allowed error of a sum of probabilities
 
 
 def predicted(p: Floats) -> Integers:
@@ -34,15 +34,14 @@ def accuracy(p: Floats, truth: Integers) -> float:
 
 
 def auroc(logits: Floats, truth: Integers) -> float | None:
-    """Area under the ROC curve of the margin, ties by mid-ranks; None where a class has no rows or all of
-    them.
+    """Area under the ROC curve of the margin, ties by mid-ranks; None if a class has no rows, or all rows.
 
-    The margin of a class is its logit minus the largest other one: for two classes the difference of the
-    logits, which still orders rows whose probabilities are both 1 in float32. More than two classes: the
-    mean over classes of one class against the rest.
+    The margin of a class is its logit minus the largest other logit. For two classes that is the difference
+    of the logits, which orders even rows whose probabilities are 1 in float32. More than two classes: the
+    mean over classes of the area of one class against the rest.
 
     Args:
-        logits: [rows, classes]; log probabilities do as well (−inf is allowed).
+        logits: [rows, classes]; or log probabilities (−inf is allowed).
         truth: [rows].
     """
     rows, classes = logits.shape
@@ -75,7 +74,7 @@ def calibration_error(p: Floats, truth: Integers, bins: int = ECE_BINS) -> float
 
 
 def misfit(student_logits: Floats, student_p: Floats, weak_p: Floats, truth: Integers) -> dict[str, float]:
-    """How far the student is from its supervisor, and what it gained, in the terms of Charikar et al. 2024.
+    """The student's distance from its supervisor, and its gain, as in Charikar et al. 2024.
 
     "Quantifying the Gain in Weak-to-Strong Generalization", theorem 1: where the student is the best fit of
     a convex class, the gain (supervisor's squared error minus student's) is at least the misfit. Squared
@@ -110,7 +109,7 @@ def misfit(student_logits: Floats, student_p: Floats, weak_p: Floats, truth: Int
 def recovered(weak: float, student: float, ceiling: float) -> float | None:
     """PGR, (student − weak) / (ceiling − weak) (Burns et al. 2023, section 3); None over a gap of 0.
 
-    Means over seeds carry rounding errors, so a gap below what one row in a billion makes is 0.
+    Means over seeds have rounding errors, so a gap below that of one row in a billion counts as 0.
     """
     return None if abs(ceiling - weak) < 1e-9 else (student - weak) / (ceiling - weak)
 
@@ -119,16 +118,16 @@ def median_recovered(pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Median PGR over pairs of models, by the exclusion rule of the paper's notebook (openai/weak-to-strong,
     Plotting.ipynb).
 
-    Dropped: a model paired with itself, and pairs whose ceiling does not beat the weak supervisor. The
-    notebook takes means over seeds for weak and ceiling, and one student per run: give one mapping per run,
+    Excluded: a model paired with itself, and pairs whose ceiling does not beat the weak supervisor. The
+    notebook takes means over seeds for weak and ceiling, and one student per run: pass one mapping per run,
     with those means.
 
     Args:
         pairs: mappings with weak_model, strong_model (names) and weak, student, ceiling (accuracies).
 
     Returns:
-        median (None if nothing is left), kept, same_model and ceiling_not_above_weak (counts of what was
-        dropped).
+        median (None if no pair remains), kept (the number of pairs in the median), same_model and
+        ceiling_not_above_weak (the numbers of excluded pairs).
     """
     ratios, same, below = [], 0, 0
     for pair in pairs:
@@ -144,12 +143,12 @@ def median_recovered(pairs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def log_p(p: Floats) -> Floats:
-    """Logits of labels that were made without a model: log p, with 0 taken as SMALLEST."""
+    """Logits of labels without a model: log p, with SMALLEST in the place of 0."""
     return np.asarray(np.log(np.maximum(p, SMALLEST)))
 
 
 def as_json(value: Any) -> Any:
-    """`value`, of NumPy or not, as JSON: 10 decimals, so that last bits do not reach the checksum; None for what is not finite."""
+    """`value` (plain or NumPy) as JSON: 10 decimals, so that last bits do not reach the checksum; None for values that are not finite."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):

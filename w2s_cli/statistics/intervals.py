@@ -1,31 +1,30 @@
-"""A paired bootstrap over seeds × test rows, built to hold its coverage with few seeds.
+"""A paired bootstrap over seeds × test rows, whose coverage is right with few seeds too.
 
-Accuracy of a role is the mean of a seeds × rows table of right and wrong, and both factors are samples:
-other seeds and other test rows would give another mean. One draw moves all columns (roles) together, rows
-and seeds alike, so differences and ratios of columns are paired. Four decisions, each checked by simulation
+The accuracy of a role is the mean of a table, seeds × rows, of right and wrong. Both factors are samples:
+other seeds and other test rows would give another mean. One draw moves all columns (roles) together, in rows
+and in seeds, so differences and ratios of columns are paired. Four decisions, each checked by simulation
 in tests/unit/statistics/test_intervals.py:
 
 * Rows are resampled with replacement, one draw for all seeds and roles. Rows with equal values in every
   column are exchangeable, so the draw is a multinomial over distinct patterns: the same distribution, much
   cheaper.
-* Seeds are not resampled as they are. Five seeds resampled with replacement have (S−1)/S of the variance, and
-  normal tails where Student's are due (coverage .87 where seeds dominate). Instead every seed's deviation
-  gets one normal weight, and the draw is divided by √(χ²/(S−1)): a multiplier bootstrap whose every linear
-  combination is exactly Student's t with S−1 degrees of freedom.
-* What seeds disagree on row by row shows up in both factors. Resampling both as they are counts it twice or
-  thrice (coverage .98 and intervals a fifth too wide). It belongs to the seed term, which is measured with
-  its own freedom; the row deviations are shrunk to the covariance they would have with infinitely many
-  seeds (the two-way random-effects estimate).
-* A ratio (PGR) is not bounded by quantiles of ratios of draws, which break when the denominator nears 0, but
-  as Fieller does: the interval holds each θ for which 0 lies inside the interval of
-  numerator − θ · denominator. If the denominator itself may be 0, every θ may be true and the answer is
-  "unbounded" (None).
+* Seeds are not resampled with replacement. Five seeds resampled so have (S−1)/S of the variance, and normal
+  tails instead of Student's (coverage .87 if seeds dominate). Instead every seed's deviation gets a normal
+  weight, and the draw is divided by √(χ²/(S−1)). In this multiplier bootstrap every linear combination is
+  exactly Student's t with S−1 degrees of freedom.
+* The disagreement of seeds on single rows is in both factors. Plain resampling of both counts it two or
+  three times (coverage .98, intervals a fifth too wide). It belongs to the seed term, which has its own
+  degrees of freedom. So the row deviations are shrunk to the covariance that they would have with infinitely
+  many seeds (the two-way random-effects estimate).
+* Quantiles of ratios of draws fail for PGR when the denominator is near 0. Fieller's interval holds each θ
+  for which 0 lies inside the interval of numerator − θ · denominator. If the denominator itself may be 0,
+  every θ is possible, and the answer is "unbounded" (None).
 
 With one seed the draws hold test-row noise only.
 
-A role's own accuracy is a share of its own rows and no comparison (`share_interval`): its interval depends on this role's
-column alone, so the same predictions have the same interval in every result. With one seed it is exact, as if there were
-infinitely many draws; over seeds it comes from draws of that column.
+The accuracy of one role is no comparison (`share_interval`): its interval depends on this role's column only, so the same
+predictions have the same interval in every result. With one seed the interval is exact, as with infinitely many draws; with
+several seeds it comes from draws of that column.
 """
 
 import numpy as np
@@ -39,7 +38,7 @@ def bootstrap_means(cells: Floats, draws: int, seed: int = 0) -> Floats:
 
     Args:
         cells: [seeds, rows, columns], one value per seed and test row; the rows are the same for all seeds.
-        draws: how many; 2,000 leave about ±4 % of an interval's half-width to chance.
+        draws: their number; with 2,000 an interval's half-width varies by about ±4 %.
         seed: of the generator; the same cells and seed give the same draws.
 
     Returns:
@@ -63,12 +62,11 @@ def bootstrap_means(cells: Floats, draws: int, seed: int = 0) -> Floats:
 
 
 def _row_shrinkage(cells: Floats) -> Floats:
-    """The matrix A [columns, columns] that takes row means to the spread they would have with infinitely many
-    seeds.
+    """The matrix A [columns, columns] that shrinks row means to their spread with infinitely many seeds.
 
-    With Σ the covariance of the row means over S seeds, and E that of what is left of a cell after its
-    row's and its seed's mean: Σ − E/S is the rows' own covariance (set to 0 in directions where chance
-    makes it negative), and AᵀΣA equals it.
+    Σ is the covariance of the row means over S seeds, E the covariance of the cells without the means of
+    their row and seed. Σ − E/S is the rows' own covariance (0 in directions where chance makes it negative),
+    and AᵀΣA equals it.
     """
     seeds, rows, _ = cells.shape
     mean = cells.mean(axis=(0, 1))
@@ -81,7 +79,7 @@ def _row_shrinkage(cells: Floats) -> Floats:
 
 
 def _symmetric_power(matrix: Floats, power: float) -> Floats:
-    """Power of a symmetric matrix on the directions where it is positive; 0 on the others (columns may depend
+    """Power of a symmetric matrix in the directions where it is positive; 0 in the others (columns may depend
     on each other).
     """
     value, direction = np.linalg.eigh(matrix)
@@ -101,9 +99,9 @@ def interval(draws: Floats, confidence: float) -> tuple[float, float]:
 def share_interval(right: Floats, confidence: float, draws: int) -> tuple[float, float]:
     """The percentile interval of one role's accuracy, within [0, 1].
 
-    One seed: rows resampled with replacement have Binomial(rows, accuracy) right ones, so the bounds are quantiles of that
-    distribution (the smallest share whose cumulative probability reaches the tail) and nothing is drawn. Several seeds:
-    quantiles of `bootstrap_means` of this column alone.
+    One seed: among rows resampled with replacement, the number of right ones is Binomial(rows, accuracy). The bounds are quantiles
+    of that distribution (the smallest share whose cumulative probability reaches the tail), without draws. Several seeds:
+    quantiles of `bootstrap_means` of this column only.
 
     Args:
         right: [seeds, rows] of 0 and 1.
@@ -113,7 +111,7 @@ def share_interval(right: Floats, confidence: float, draws: int) -> tuple[float,
     seeds, rows = right.shape
     if seeds > 1:
         low, high = interval(bootstrap_means(right[..., None], draws)[:, 0], confidence)
-        return max(low, 0.0), min(high, 1.0)  # a normal seed term knows no bounds
+        return max(low, 0.0), min(high, 1.0)  # a normal seed term has no bounds
     tail = (1 - confidence) / 2
     reached = bdtr(np.arange(rows + 1.0), rows, right.mean())  # [rows + 1], P(at most k rows right)
     below, above = np.searchsorted(reached, [tail, 1 - tail])
@@ -123,9 +121,9 @@ def share_interval(right: Floats, confidence: float, draws: int) -> tuple[float,
 def ratio_interval(numerator: Floats, denominator: Floats, confidence: float) -> tuple[float, float] | None:
     """Fieller's interval of mean(numerator) / mean(denominator) for a positive denominator, by counting draws.
 
-    The share F(θ) of draws with numerator > θ · denominator changes only at the draws' own ratios; the
-    interval reaches from the first to the last θ with tail ≤ F(θ) ≤ 1 − tail. While all denominators are
-    positive this is the plain percentile interval.
+    The share F(θ) of draws with numerator > θ · denominator changes only at the draws' own ratios. The
+    interval reaches from the first to the last θ with tail ≤ F(θ) ≤ 1 − tail. With positive denominators only,
+    this is the plain percentile interval.
 
     Args:
         numerator, denominator: [draws], drawn together.
@@ -140,7 +138,7 @@ def ratio_interval(numerator: Floats, denominator: Floats, confidence: float) ->
     moving = denominator != 0
     ratios = numerator[moving] / denominator[moving]
     order = np.argsort(ratios, kind="stable")
-    step = np.where(denominator[moving][order] > 0, -1, 1)  # passing a draw's ratio, it leaves the count, or enters it
+    step = np.where(denominator[moving][order] > 0, -1, 1)  # above its own ratio a draw leaves the count, or enters it
     start = int((denominator > 0).sum() + (numerator[~moving] > 0).sum())
     after = (start + np.cumsum(step)) / len(numerator)
     before = after - step / len(numerator)

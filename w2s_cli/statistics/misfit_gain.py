@@ -6,17 +6,17 @@ least squares on the weak model's predictions for other rows. Linear heads are a
 
     error(student) ≤ error(weak) − misfit,   misfit = E (student − weak)²,
 
-if h_s can express the task (realisable: h_s = h*). The heads are even a linear space, so there both sides are equal:
-the student is an orthogonal projection, and tasks lie on the diagonal of gain against misfit. If it cannot, and its best
-head for the task has error ε, then |gain − misfit| ≤ 2 √(ε misfit): exactly so on the rows that the student was fitted to,
+if h_s can express the task (realisable: h_s = h*). The heads are even a linear space, so both sides are equal: the
+student is an orthogonal projection, and tasks lie on the diagonal of gain against misfit. If h_s cannot express the
+task, and its best head has error ε, then |gain − misfit| ≤ 2 √(ε misfit). This is exact on the student's training rows,
 where all three are projections of the same vectors.
 
 * Representations: `perturbed` adds noise to the weights of h*, much for h_w and (non-realisable) little for h_s;
   `pretrained` trains networks of other depths on other tasks by Adam, as the paper does first.
-* Networks have no biases, and inputs are standard normal. The paper's inputs have σ = 500, beside which biases vanish;
-  without them the scale of the inputs cancels.
+* Networks have no biases, and inputs are standard normal. Beside the paper's inputs, with σ = 500, biases vanish;
+  without biases the scale of the inputs cancels.
 * Errors are in units of the task's mean square, so that tasks can be compared.
-* All chance comes from hashes of seed, purpose and task number: tasks do not depend on each other or on how many there are.
+* Random numbers come from hashes of seed, purpose and task number, so tasks do not depend on each other or on their number.
 """
 
 import math
@@ -38,29 +38,31 @@ Network = list[Floats]  # one matrix [inputs, outputs] per layer
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that determines the points."""
+    """All settings that determine the points."""
 
     setting: str  # realisable | non_realisable
     seed: int = 0
-    representation: str = "perturbed"  # how h_w, and h_s if it is not h*, come about
+    representation: str = "perturbed"  # the origin of h_w, and of h_s if it is not h*
     tasks: int = 100
     rows: int = 5000  # of each task's three samples: weak training, student training, held out
     inputs: int = 8
-    hidden: int = 32  # width of the layers between
+    hidden: int = 32  # width of the hidden layers
     width: int = 16  # of the representations
     layers: int = 5  # of h*
     weak_noise: float = 0.3  # perturbed: of h_w, in units of the weights' standard deviation
     strong_noise: float = 0.05  # perturbed, non-realisable: of h_s
     weak_layers: int = 2  # pretrained
     strong_layers: int = 8  # pretrained, non-realisable
-    pretraining_tasks: int = 32  # fewer than the width leave directions of h* that no task shows
+    pretraining_tasks: int = 32  # at least the width, so that the tasks show every direction of h*
     pretraining_rows: int = 2000
     pretraining_steps: int = 1000
 
     def __post_init__(self) -> None:
-        for name, known in (("setting", SETTINGS), ("representation", REPRESENTATIONS)):
-            if getattr(self, name) not in known:
-                raise UserError(f'theory: {name}="{getattr(self, name)}" is unknown; choose one of {", ".join(known)}.')
+        for name, choices in (("setting", SETTINGS), ("representation", REPRESENTATIONS)):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f'theory: {name}="{getattr(self, name)}" is unknown; choose one of {", ".join(choices)}.'
+                )
         for field in fields(self):
             value = getattr(self, field.name)
             whole = field.type in (int, "int")
@@ -76,16 +78,16 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Point:
-    """One task; everything in units of the task's mean square on the sample in question."""
+    """One task; all figures in units of the task's mean square on the same sample."""
 
     task: int
     error_weak: float  # held-out rows
     error_student: float
     misfit: float
     gain: float  # error_weak − error_student
-    misfit_fit: float  # on the rows that the student was fitted to
+    misfit_fit: float  # on the student's training rows
     gain_fit: float
-    epsilon: float  # error there of the best head on h_s for the truth: 0 if realisable
+    epsilon: float  # error of the best head on h_s for the truth, on the student's training rows: 0 if realisable
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Representations:
 
 
 def generator(*names: str | int) -> np.random.Generator:
-    """A generator that depends on the names alone."""
+    """A generator that depends on the names only."""
     return np.random.default_rng(int(fingerprint("theory", *names), 16))
 
 
@@ -137,7 +139,7 @@ def _perturbed(network: Network, noise: float, chance: np.random.Generator) -> N
 def pretrained(experiment: Experiment, target: Network, layers: int, role: str) -> Network:
     """A network trained with linear heads on the pretraining tasks, by Adam (rate 0.003, falling to 0) on all rows at once.
 
-    min over h, f_1 … f_T of (1/T) Σ_t E (f_t(h(x)) − f*_t(h*(x)))²; the heads are thrown away.
+    min over h, f_1 … f_T of (1/T) Σ_t E (f_t(h(x)) − f*_t(h*(x)))²; the heads are dropped.
     """
     chance = generator(experiment.seed, "pretraining")  # the same tasks and rows for weak and strong
     x = chance.standard_normal((experiment.pretraining_rows, experiment.inputs))
@@ -175,7 +177,7 @@ def squared_error_gradient(x: Floats, y: Floats, weights: Sequence[Floats]) -> l
 
 
 def point(experiment: Experiment, networks: Representations, task: int) -> Point:
-    """One task: weak model, student, and how far they are from the truth and from each other."""
+    """One task: weak model, student, and their distances from the truth and from each other."""
     chance = generator(experiment.seed, "task", task)
     head = chance.standard_normal(experiment.width)
     x_weak, x_student, x_test = (chance.standard_normal((experiment.rows, experiment.inputs)) for _ in range(3))
@@ -185,10 +187,10 @@ def point(experiment: Experiment, networks: Representations, task: int) -> Point
     figures = {}
     for name, x in (("held_out", x_test), ("fit", x_student)):
         truth = represent(x, networks.target) @ head
-        said, learned = represent(x, networks.weak) @ weak, represent(x, networks.strong) @ student
+        weak_y, student_y = represent(x, networks.weak) @ weak, represent(x, networks.strong) @ student
         unit = float((truth**2).mean())
         figures[name] = [
-            float(((a - b) ** 2).mean()) / unit for a, b in ((said, truth), (learned, truth), (learned, said))
+            float(((a - b) ** 2).mean()) / unit for a, b in ((weak_y, truth), (student_y, truth), (student_y, weak_y))
         ]
     features, truth = represent(x_student, networks.strong), represent(x_student, networks.target) @ head
     epsilon = float(((features @ best_head(features, truth) - truth) ** 2).mean() / (truth**2).mean())

@@ -1,7 +1,7 @@
-"""Exact nearest neighbours among the rows, without a table of all pairs of rows.
+"""Exact nearest neighbours among rows, without a table of all pairs of rows.
 
-Distances are Euclidean, in float64, for a block of rows at a time. A point is not its own neighbour, however many copies
-of it there are. Among equally near rows the choice depends on nothing but the order of the rows.
+Distances are Euclidean, in float64, for a block of rows at a time. A row is not its own neighbour, but copies of it are neighbours.
+Among equally near rows the choice depends only on the order of the rows.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ BLOCK = 2**23  # distances in memory at a time (64 MiB)
 
 
 def nearest(features: Floats, k: int, *, among: Integers | None = None, itself: bool = False) -> Integers:
-    """The `k` nearest rows of each row of `features` [rows, width], in no order: [rows, min(k, others)].
+    """The `k` nearest rows of each row of `features` [rows, width], unordered: [rows, min(k, others)].
 
     Args:
-        among: [n], the rows that may be neighbours; all.
-        itself: a row is its own first neighbour (as in code that asks the training rows for their own neighbours).
+        among: [n], the rows that may be neighbours; None: all.
+        itself: a row is its own first neighbour (as in code that looks up training rows among the training rows).
     """
     rows = len(features)
     among = np.arange(rows) if among is None else among
@@ -26,12 +26,12 @@ def nearest(features: Floats, k: int, *, among: Integers | None = None, itself: 
         raise UserError(f"nearest neighbours need k of at least 1 and two rows; here k={k}, rows={len(among)}")
     candidates = features[among]
     squares = (candidates**2).sum(axis=1)
-    found = np.empty((rows, k), dtype=np.int64)
+    neighbours = np.empty((rows, k), dtype=np.int64)
     step = max(1, BLOCK // len(among))
     for start in range(0, rows, step):
         end = min(start + step, rows)
         distance = squares - 2 * features[start:end] @ candidates.T  # + |x|², the same for all of a row
         own = np.flatnonzero((among >= start) & (among < end))
         distance[among[own] - start, own] = -np.inf if itself else np.inf
-        found[start:end] = among[np.argpartition(distance, k - 1, axis=1)[:, :k]]
-    return found
+        neighbours[start:end] = among[np.argpartition(distance, k - 1, axis=1)[:, :k]]
+    return neighbours

@@ -1,10 +1,9 @@
 """Paired tests of two methods over data sets (or any other units): Student's t and Wilcoxon's signed ranks, one- and two-sided.
 
-* The unit is what the pairs are over, a data set: rows and seeds inside it were averaged before, so n is small and no normal
-  approximation is used. Wilcoxon's p is exact also with ties (all 2^n signs of the mid-ranks are counted); differences of 0 are
-  dropped first, as Wilcoxon did.
-* Differences are rounded to 9 decimals before they are ranked: results carry 10, and the last bits of a subtraction would break ties.
-* What is undefined (t of fewer than two pairs, or of equal differences; Wilcoxon without a difference) is None.
+* A unit is one data set, averaged over its rows and seeds. So n is small, and no normal approximation is used. Wilcoxon's p is exact
+  with ties too (all 2^n signs of the mid-ranks are counted). Differences of 0 are dropped first, as Wilcoxon did.
+* Differences are rounded to 9 decimals before the ranking: results have 10, and the last bits of a subtraction would break ties.
+* An undefined test (t of fewer than two pairs, or of equal differences; Wilcoxon without a difference) is None.
 """
 
 import math
@@ -17,18 +16,18 @@ DECIMALS = 9
 
 
 def paired_tests(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """Is `a` above `b`, unit by unit?
+    """Tests whether `a` is above `b`, unit by unit.
 
     Args:
         a, b: [units], one figure per unit, paired by position.
 
     Returns:
         n, mean (of a − b), deviation (standard, n − 1), t and wilcoxon: each with statistic, p (two-sided), p_greater
-        (a above b) and p_less. Wilcoxon's statistic is the sum of the ranks of positive differences; `n` there leaves
-        differences of 0 out.
+        (a above b) and p_less. Wilcoxon's statistic is the sum of the ranks of positive differences; its `n` does not count
+        differences of 0.
 
     Raises:
-        ValueError: other lengths.
+        ValueError: different lengths.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
@@ -110,7 +109,7 @@ def _wilcoxon(differences: Sequence[float]) -> dict[str, Any]:
     doubled = np.round(2 * (np.cumsum(count) - (count - 1) / 2)[place]).astype(
         int
     )  # [n], twice the mid-ranks: whole numbers
-    share = np.zeros(int(doubled.sum()) + 1)  # of all signs, how many have this sum of positive doubled ranks
+    share = np.zeros(int(doubled.sum()) + 1)  # how many of all signs have this sum of positive doubled ranks
     share[0] = 1.0
     for rank in doubled:
         moved_up = np.zeros_like(share)

@@ -1,4 +1,4 @@
-"""What a plan can show, said before anything runs. Standard library only: `w2s plan` prints it."""
+"""The smallest effect that a planned experiment can show. Standard library only, because `w2s plan` prints it."""
 
 import math
 from statistics import NormalDist
@@ -18,14 +18,14 @@ def minimum_detectable(
     """The smallest true difference of two accuracies that a test of `rows` rows and `seeds` seeds shows.
 
     Paired binomial (McNemar): on one row the difference of right and wrong is −1, 0 or 1, so its variance
-    is at most the share of rows on which exactly one of the two is right, `discordant`. 0.25 is on the safe
-    side for two models finetuned for one task (independent models of accuracy .7 and .8 have 0.38). Row
-    noise does not fall with seeds: they share the test rows. The seed term has `seed_deviation` per model,
-    unpaired, and Student's quantile for its few degrees of freedom; one seed has none, and the answer then
-    holds for test-row noise only.
+    is at most `discordant`, the share of rows on which exactly one of the two is right. 0.25 is conservative
+    for two models finetuned for one task (independent models of accuracy .7 and .8 have 0.38). Row noise
+    does not fall with seeds, because seeds share the test rows. The seed term has `seed_deviation` per model,
+    unpaired, and Student's quantile for its few degrees of freedom. One seed has no such term: the answer
+    then holds for test-row noise only.
 
     Args:
-        gap: expected ceiling − weak; with it the smallest PGR that can be told from 0 is given too.
+        gap: expected ceiling − weak; with it the smallest PGR different from 0 is returned too.
         seed_deviation: standard deviation of one model's true accuracy over seeds.
 
     Returns:

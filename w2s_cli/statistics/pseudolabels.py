@@ -1,15 +1,15 @@
-"""What a student makes of its supervisor's labels: pseudolabel correction and coverage expansion.
+"""Pseudolabel correction and coverage expansion: the student's accuracy where its supervisor is wrong, and where it abstains.
 
 Lang, Sontag & Vijayaraghavan 2024, "Theoretical Analysis of Weak-to-Strong Generalization" (arXiv 2405.16043), on the
-test rows: S are the rows that the supervisor labels, T those on which it abstains, S_i and T_i the rows of true class i
-among them.
+test rows: S are the rows that the supervisor labels, T the rows on which it abstains, S_i and T_i their rows of true
+class i.
 
 * weak_error is their α (α_i for a class): the supervisor's error on S.
-* Correction: the student is right on a row of S that the supervisor has wrong (student_on_covered_wrong).
-* Expansion: it is right on a row of T (student_on_uncovered).
+* Correction: the student is right on a row of S where the supervisor is wrong (student_on_covered_wrong).
+* Expansion: the student is right on a row of T (student_on_uncovered).
 
-Each is a ratio of two means, and its interval that of the bootstrap over seeds and test rows (intervals.py); the columns
-are drawn apart from those of the rest of the report, whose draws stay what they are.
+Each is a ratio of two means, with an interval from the bootstrap over seeds and test rows (intervals.py). Its columns are
+drawn apart from the rest of the report, so that they do not change the report's draws.
 """
 
 from typing import Any
@@ -30,31 +30,31 @@ def pseudolabels(
     draws: int,
     confidence: float,
 ) -> dict[str, Any]:
-    """The figures of all rows, and under per_class those of the rows of each true class.
+    """The figures of all rows, and under per_class the figures of each true class.
 
     Args:
         truth: [rows].
         weak, student: [seeds, rows], predicted classes.
         covered: [seeds, rows], rows that the supervisor labels; None: all.
-        classes: how many there are.
+        classes: their number.
         draws: of the bootstrap.
         confidence: of the intervals.
 
     Returns:
         coverage, weak_error, student_on_covered, student_on_covered_right, student_on_covered_wrong, student_on_uncovered, each
-        {value, interval}: value is None of no rows, the interval None where the rows might be none.
+        {value, interval}: the value is None without such rows, the interval None if their number may be 0.
     """
     inside = np.ones(weak.shape, dtype=np.bool_) if covered is None else covered
     cells = _cells(inside, weak == truth, student == truth)
-    found = _figures(cells, draws, confidence)
-    found["per_class"] = [
-        _figures({name: cell * (truth == one) for name, cell in cells.items()}, draws, confidence)
-        for one in range(classes)
+    figures = _figures(cells, draws, confidence)
+    figures["per_class"] = [
+        _figures({name: cell * (truth == true_class) for name, cell in cells.items()}, draws, confidence)
+        for true_class in range(classes)
     ]
-    return found
+    return figures
 
 
-PARTS = {  # figure: share of which rows, among which
+PARTS = {  # figure: (rows in the numerator, rows in the denominator)
     "coverage": ("covered", "all"),
     "weak_error": ("wrong", "covered"),
     "student_on_covered": ("student_covered", "covered"),
@@ -81,15 +81,15 @@ def _figures(cells: dict[str, Floats], draws: int, confidence: float) -> dict[st
     moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
     sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
     mean = {name: float(cell.mean()) for name, cell in cells.items()}
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, (part, whole) in PARTS.items():
         bounds: tuple[float, float] | None
         if np.array_equal(cells[whole], np.ones_like(cells[whole])):  # a plain share
             bounds = interval(sample[part], confidence)
         else:
             bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
-        found[name] = {
+        figures[name] = {
             "value": mean[part] / mean[whole] if mean[whole] else None,
             "interval": None if bounds is None else [min(max(bound, 0.0), 1.0) for bound in bounds],
         }
-    return found
+    return figures

@@ -1,12 +1,12 @@
-"""The metrics of a run, or of several seeds of it: one function, since one run is a table with one seed.
+"""The metrics of a run, or of several seeds of one setting. One function serves both: a run is a table with one seed.
 
-* A figure over seeds is the mean of the seeds' figures; accuracies, their differences, PGR and agreement
-  carry an interval. What compares roles is drawn jointly for all of them (paired); the interval of a role's
-  accuracy depends on nothing but this role's predictions.
-* PGR is the ratio of the means. The mean of per-seed ratios, which a small gap in one seed can ruin, stands
-  beside it.
-* Roles may be missing (no weak supervisor with imported labels, no ceiling in a method without one); then
-  so are the figures that need them.
+* A figure over seeds is the mean of the seeds' figures. Accuracies, their differences, PGR and agreement
+  have an interval. Comparisons of roles use joint draws of all roles (paired); the interval of a role's
+  accuracy depends on this role's predictions only.
+* PGR is the ratio of the means. The report also has the mean of per-seed ratios, which a small gap in one
+  seed can spoil.
+* A role may be missing (no weak supervisor with imported labels, no ceiling in a method without one). Then
+  the figures that need this role are missing too.
 * The result is JSON: no NaN, no infinity (None), and 10 decimals, so that the last bits of a sum do not
   reach the checksum.
 """
@@ -40,28 +40,28 @@ CEILING_BELOW = "the ceiling is below the weak supervisor: PGR has no meaning"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one role said on the test rows, one table per seed."""
+    """The predictions of one role on the test rows, one table per seed."""
 
     p: Floats  # [seeds, rows, classes]
     logits: Floats  # [seeds, rows, classes]
-    covered: Booleans | None = None  # [seeds, rows], rows that it labels; None: all
+    covered: Booleans | None = None  # [seeds, rows], rows with a prediction; None: all
 
 
-def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, confidence: float) -> dict[str, Any]:
-    """Metrics of the roles in `said`, the same test rows and order for all of them.
+def report(truth: Integers, predictions: Mapping[str, Predictions], *, draws: int, confidence: float) -> dict[str, Any]:
+    """Metrics of the roles in `predictions`; all roles have the same test rows in the same order.
 
     Args:
         truth: [rows], classes of the test rows.
-        said: role → its predictions.
+        predictions: role → its predictions.
         draws: of the bootstrap.
         confidence: of the intervals, 0.95 for 95 %.
 
     Returns:
-        rows, classes, seeds, confidence, majority (share of the largest class), noise (what the intervals hold), a
+        rows, classes, seeds, confidence, majority (share of the largest class), noise (the noise in the intervals), a
         block per role, differences, pgr, agreement, misfit, pseudolabels.
     """
-    seeds, rows, classes = next(iter(said.values())).p.shape
-    cells = _cells(truth, said)
+    seeds, rows, classes = next(iter(predictions.values())).p.shape
+    cells = _cells(truth, predictions)
     moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
     sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
     mean = {name: float(cell.mean()) for name, cell in cells.items()}
@@ -73,35 +73,41 @@ def report(truth: Integers, said: Mapping[str, Predictions], *, draws: int, conf
         "majority": float(np.bincount(truth).max() / rows),
         "noise": "seeds and test rows" if seeds > 1 else "test rows only",
     }
-    for role in said:
+    for role in predictions:
         own = share_interval(cells[role], confidence, draws)
-        metrics[role] = _role(truth, said[role]) | {"interval": list(own)}
+        metrics[role] = _role(truth, predictions[role]) | {"interval": list(own)}
     metrics["differences"] = {
         f"{more}_minus_{less}": {
             "value": mean[more] - mean[less],
             "interval": list(interval(sample[more] - sample[less], confidence)),
         }
         for more, less in DIFFERENCES
-        if more in said and less in said
+        if more in predictions and less in predictions
     }
-    if all(role in said for role in ROLES):
+    if all(role in predictions for role in ROLES):
         metrics["pgr"] = _pgr({role: metrics[role]["per_seed"]["accuracy"] for role in ROLES}, sample, confidence)
-    if "weak" in said and "student" in said:
+    if "weak" in predictions and "student" in predictions:
         metrics["agreement"] = _agreement(mean, sample, confidence)
-        metrics["misfit"] = _misfit(truth, said["student"], said["weak"])
-        weak_class, student_class = predicted(said["weak"].p), predicted(said["student"].p)
+        metrics["misfit"] = _misfit(truth, predictions["student"], predictions["weak"])
+        weak_class, student_class = predicted(predictions["weak"].p), predicted(predictions["student"].p)
         metrics["pseudolabels"] = pseudolabels(
-            truth, weak_class, student_class, said["weak"].covered, classes=classes, draws=draws, confidence=confidence
+            truth,
+            weak_class,
+            student_class,
+            predictions["weak"].covered,
+            classes=classes,
+            draws=draws,
+            confidence=confidence,
         )
     plain: dict[str, Any] = as_json(metrics)
     return plain
 
 
-def _cells(truth: Integers, said: Mapping[str, Predictions]) -> dict[str, Floats]:
+def _cells(truth: Integers, predictions: Mapping[str, Predictions]) -> dict[str, Floats]:
     """The columns of the bootstrap, each [seeds, rows] of 0 and 1."""
-    classes = {role: predicted(predictions.p) for role, predictions in said.items()}
-    cells = {role: (classes[role] == truth).astype(np.float64) for role in said}
-    if "weak" in said and "student" in said:
+    classes = {role: predicted(by_role.p) for role, by_role in predictions.items()}
+    cells = {role: (classes[role] == truth).astype(np.float64) for role in predictions}
+    if "weak" in predictions and "student" in predictions:
         agree = (classes["weak"] == classes["student"]).astype(np.float64)
         cells["agree"] = agree
         cells["agree_right"] = agree * cells["weak"]
@@ -121,8 +127,8 @@ def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
 
 
 def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
-    """PGR of the means over seeds; `per_seed` has each seed's own weak supervisor and ceiling as its
-    baselines.
+    """PGR of the means over seeds; in `per_seed` the baselines are each seed's own weak supervisor and
+    ceiling.
     """
     weak, student, ceiling = (float(np.mean(per_seed[role])) for role in ROLES)
     ratios = [recovered(*three) for three in zip(*(per_seed[role] for role in ROLES), strict=True)]
@@ -145,8 +151,8 @@ def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], conf
 
 
 def _agreement(mean: Mapping[str, float], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
-    """Share of rows on which the student says what its supervisor says: of all, of those it has right, of
-    those it has wrong.
+    """Share of rows on which student and supervisor predict the same class: of all rows, of the rows where the
+    supervisor is right, and where it is wrong.
     """
     parts = {"when_weak_right": ("agree_right", "weak"), "when_weak_wrong": ("agree_wrong", "weak_wrong")}
     agreement: dict[str, Any] = {
@@ -162,15 +168,15 @@ def _agreement(mean: Mapping[str, float], sample: Mapping[str, Floats], confiden
 
 
 def _share(bounds: tuple[float, float]) -> list[float]:
-    """Bounds of a share: between 0 and 1, whatever a normal approximation says."""
+    """Bounds of a share, cut to 0 … 1: a normal approximation may exceed them."""
     return [min(max(bound, 0.0), 1.0) for bound in bounds]
 
 
 def _misfit(truth: Integers, student: Predictions, weak: Predictions) -> dict[str, float | None]:
     seeds = [misfit(student.logits[s], student.p[s], weak.p[s], truth) for s in range(len(student.p))]
-    return {name: _mean([one[name] for one in seeds]) for name in seeds[0]}
+    return {name: _mean([figures[name] for figures in seeds]) for name in seeds[0]}
 
 
 def _mean(values: list[Any]) -> float | None:
-    """Mean over seeds; None if a seed has no such figure."""
+    """Mean over seeds; None if the figure is missing for a seed."""
     return None if not values or None in values else float(np.mean(values))

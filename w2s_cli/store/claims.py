@@ -1,8 +1,8 @@
-"""Who works on a stage: a kernel lock held by the worker that does the work.
+"""Claims: a worker holds a kernel lock on the stage that it makes, so no stage is made twice at the same time.
 
-* `flock` is freed by the kernel when the process dies, however it dies, so a claim is never stale. Descriptors are close-on-exec.
-* A writer holds it exclusively and without waiting; who reads a finished stage's files for long holds it shared.
-* owner.json only tells people who has it; it decides nothing.
+* The kernel releases `flock` when the process ends, in any way, so a claim is never stale. Descriptors are close-on-exec.
+* A writer takes the lock exclusively, and does not wait for it. A long reader of a finished stage takes it shared.
+* owner.json tells people the owner of a claim; no code decides by it.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from w2s_cli.store.files import read_json, write_json
 
 @contextmanager
 def claim(folder: Path) -> Iterator[bool]:
-    """Try to own the stage folder; yields whether we do."""
+    """Try to claim the stage folder; yields whether the claim succeeded."""
     with (folder / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,10 +35,10 @@ def claim(folder: Path) -> Iterator[bool]:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Keep a finished stage from being redone or removed while its files are read."""
+    """Within the block a finished stage is neither redone nor removed, so that its files can be read."""
     try:
         file = (folder / ".lock").open("r")
-    except (FileNotFoundError, PermissionError):  # a copied or read-only store: nobody redoes it here
+    except (FileNotFoundError, PermissionError):  # a copied or read-only store: its stages cannot be redone
         yield
         return
     with file:
@@ -47,7 +47,7 @@ def reading(folder: Path) -> Iterator[None]:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether some process owns the stage now."""
+    """Whether a process has claimed the stage."""
     try:
         with (folder / ".lock").open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -59,13 +59,13 @@ def is_claimed(folder: Path) -> bool:
 
 
 def owner(folder: Path) -> str:
-    """'pid 123 on host' of the process that owns the stage, for messages."""
-    found = read_json(folder / "owner.json") or {}
-    return f"pid {found.get('pid', '?')} on {found.get('host', '?')}" if found else "another process"
+    """'pid 123 on host' of the process with the claim, for messages."""
+    process = read_json(folder / "owner.json") or {}
+    return f"pid {process.get('pid', '?')} on {process.get('host', '?')}" if process else "another process"
 
 
 def locks_work(folder: Path) -> bool:
-    """Whether file locks hold on this file system (they do not on some network mounts)."""
+    """Whether file locks work on this file system (some network mounts ignore them)."""
     probe = folder / f".lock-probe-{os.getpid()}"
     try:
         with probe.open("w") as first, probe.open("r") as second:

@@ -1,9 +1,9 @@
-"""Named kill points, for the tests that kill a worker between two steps and look whether the next command continues.
+"""Named kill points for tests, which kill a worker between two steps and check that the next command continues.
 
 * Without `W2S_FAULT` a point costs one dictionary look-up and does nothing.
-* `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point;
-  `name:3=enospc` raises "no space left on device" there instead.
-* The hit is appended to the file `W2S_FAULT_LOG` first, so that a test can assert that the point was reached.
+* `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point.
+  `name:3=enospc` raises "no space left on device" instead.
+* Before that, the point's name is appended to the file `W2S_FAULT_LOG`, so that a test can assert that the point was reached.
 """
 
 import errno
@@ -16,7 +16,7 @@ _passages: Counter[str] = Counter()  # of this process; used only while a fault 
 
 
 def fault(name: str) -> None:
-    """Die (or fail) here if the environment asks for it."""
+    """Kill the process, or raise OSError, if `W2S_FAULT` names this point and passage."""
     wanted = os.environ.get("W2S_FAULT")
     if not wanted:
         return

@@ -1,7 +1,7 @@
-"""Files that are either there in full or not there: temporary name, fsync, rename; and sha256 that is computed once.
+"""Files that are always complete (temporary name, fsync, rename), and their sha256 digests.
 
-* `write_json` survives a kill at any byte: readers see the old file or the new one.
-* `sha256_file` remembers by (path, size, mtime_ns, inode) in a small cache file, because weights of gigabytes are asked for at every plan.
+* `write_json` survives a kill at any byte: readers see the old file or the new file.
+* `sha256_file` caches digests by (path, size, mtime_ns, inode), because every plan needs the digests of weights of gigabytes.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if it is missing or cut short."""
+    """The file's value, or None if the file is missing or cut short."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -47,12 +47,12 @@ def read_json(path: Path) -> Any:
 
 
 def safe_name(text: str) -> str:
-    """`text` as a part of a folder name: letters, digits, dots and dashes, at most 80; names come from users."""
+    """`text` as a part of a folder name: letters, digits, dots and dashes, at most 80 characters. Users choose the names."""
     return re.sub(r"[^\w.-]+", "-", text).strip(".-")[:80] or "unnamed"
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file durable, or the renames inside a folder."""
+    """Make the content of a file, or the renames inside a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -67,18 +67,18 @@ def digest(path: Path) -> str:
 
 
 def sha256_file(path: Path, cache: Path | None = None) -> str:
-    """sha256 of the file's bytes; with `cache` (a JSON file), only read when size, time or inode changed."""
+    """sha256 of the file's bytes; with `cache` (a JSON file) they are read only if size, time or inode changed."""
     if cache is None:
         return digest(path)
-    found = path.stat()
-    stamp = f"{path.resolve()}|{found.st_size}|{found.st_mtime_ns}|{found.st_ino}"
-    known = read_json(cache) or {}
-    if stamp in known:
-        return str(known[stamp])
+    status = path.stat()
+    stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
+    digests = read_json(cache) or {}
+    if stamp in digests:
+        return str(digests[stamp])
     value = digest(path)
     with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
         cache.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache, {**known, stamp: value})
+        write_json(cache, {**digests, stamp: value})
     return value
 
 

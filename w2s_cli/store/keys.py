@@ -1,13 +1,13 @@
-"""When are two stages the same stage? When their canonical JSON is the same bytes.
+"""Keys: two stages are the same stage if their identities have the same canonical JSON.
 
-* A stage's identity is {format, kind, version, params, inputs}: what determines the result, and nothing else. Device, paths,
-  threads and cadence live in the `execution` part of stage.json, which is never hashed, so there is no exclude list to forget.
-* Canonical JSON: sorted keys, no white space, no NaN; a type that JSON does not have is refused loudly. 1 and 1.0 differ here: values
-  are cast to the type of their field before they come here.
-* The key is the first 12 hex digits of the sha256; a hit compares the whole identity, so 12 digits need only be handy.
-* Code that defines a result (a loss, a data transform) enters the params by the hash of its syntax tree without docstrings, comments,
-  imports and annotations: a module that moves and a tidier type change no key, a changed constant does.
-* FORMAT is raised when the identity itself changes its form. Stages of an older format have other keys; they are recognised, never read.
+* A stage's identity is {format, kind, version, params, inputs}: everything that determines the result, and nothing else. Device, paths,
+  threads and cadence are in the `execution` part of stage.json, which is never hashed. So no list of exceptions can be incomplete.
+* Canonical JSON has sorted keys, no white space and no NaN; a type that JSON does not have is an error. 1 and 1.0 differ, so values must
+  have the type of their field.
+* The key is the first 12 hex digits of the sha256. The store compares the whole identity as well, so a collision is noticed.
+* Code that defines a result (a loss, a data transform) enters the params as the hash of its syntax tree without docstrings, comments,
+  imports and annotations. A moved module or a better type changes no key; a changed constant changes it.
+* FORMAT rises when the form of the identity changes. Stages of an older format have other keys; they are recognised, but never read.
 """
 
 import ast
@@ -24,7 +24,7 @@ NO_MEANING = ("annotation", "returns", "type_comment", "type_params", "ctx", "ki
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of `value`; TypeError for what JSON cannot say exactly."""
+    """The canonical JSON of `value`; TypeError for a value without an exact form in JSON."""
     _check(value, "$")
     options: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
     return json.dumps(value, default=dict, **options)  # dict: of other mappings
@@ -48,26 +48,31 @@ def _check(value: Any, where: str) -> None:
         raise TypeError(f"{where}: {type(value).__name__} has no canonical form")
 
 
+def json_digest(value: Any) -> str:
+    """sha256 of the canonical JSON of `value`, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
 def identity(kind: str, version: int, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What is hashed. `inputs` maps an edge's name to the key (or list of keys) it reads."""
+    """The identity of a stage. `inputs` maps an edge's name to the key, or list of keys, of the stages that it reads."""
     return {"format": FORMAT, "kind": kind, "version": version, "params": dict(params), "inputs": dict(inputs)}
 
 
 def stage_key(ident: Mapping[str, Any]) -> str:
-    """The 12 hex digits that name a stage."""
-    return hashlib.sha256(canonical_json(ident).encode()).hexdigest()[:KEY_DIGITS]
+    """The 12 hex digits that identify a stage."""
+    return json_digest(ident)[:KEY_DIGITS]
 
 
 def ast_hash(path: Path) -> str:
-    """12 hex digits of what a Python file computes; the same under every Python version."""
+    """12 hex digits for the computation in a Python file; the same under every Python version."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return hashlib.sha256(canonical_json(_meaning(tree)).encode()).hexdigest()[:KEY_DIGITS]
+    return json_digest(_meaning(tree))[:KEY_DIGITS]
 
 
 def _meaning(node: Any) -> Any:
-    """A syntax tree as JSON, without docstrings, imports and annotations; None for a statement of which nothing is left."""
+    """A syntax tree as JSON, without docstrings, imports and annotations; None for a statement without further parts."""
     if isinstance(node, list):
-        every = ["none" if item is None else _meaning(item) for item in node]  # kw_defaults says by None: no default
+        every = ["none" if item is None else _meaning(item) for item in node]  # in kw_defaults, None means: no default
         return [item for item in every if item is not None]
     if not isinstance(node, ast.AST):
         return repr(node)
@@ -90,6 +95,6 @@ def _meaning(node: Any) -> Any:
 
 
 def _without_docstring(node: Any) -> Any:
-    """The body of a node, less its docstring."""
+    """The body of a node without its docstring."""
     documented = isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     return node.body[1:] if documented and ast.get_docstring(node, clean=False) is not None else node.body

@@ -1,12 +1,12 @@
-"""How a result becomes visible: manifest, one rename to result/, record.json last. And how it is checked afterwards.
+"""Publishing a result (manifest, one rename to result/, record.json last), and checking it afterwards.
 
-* `record.json` present ⇔ the stage is complete. It holds the digest of manifest.json, which holds the digest of every file, so one
-  changed byte anywhere is noticed.
-* Every step may be the last one before a power cut: files are synced before the rename, the rename before the record.
-* `result/` without a record (killed between the last two steps) is verified and adopted. A redo moves the old result to old/<run id>
-  first, since a rename onto a full folder fails.
-* On use, everything small (labels, metrics, configs) is hashed; weights are compared by size and time, and hashed only when the time
-  differs (a copied store) or when asked for in full. The manifest has no time and no host: the same stage gives the same bytes.
+* `record.json` exists ⇔ the stage is complete. The record holds the digest of manifest.json, and the manifest holds the digest of every
+  file, so one changed byte anywhere is noticed.
+* A power cut may follow any step: files are synced before the rename, the rename before the record.
+* A `result/` without a record (killed between the last two steps) is verified and adopted. A redo first moves the old result to
+  old/<run id>, because a rename onto a full folder fails.
+* On use, small files (labels, metrics, configs) are hashed. Weights are compared by size and time, and hashed only if the time differs (a
+  copied store) or for a `full` check. The manifest has no time and no host, so the same stage gives the same bytes.
 """
 
 import os
@@ -22,7 +22,7 @@ WEIGHTS = (".safetensors", ".bin")  # too large to hash at every use
 
 
 def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> None:
-    """Make result.tmp/ the stage's result. `record` is provenance; the digests are added here."""
+    """Make result.tmp/ the stage's result. `record` holds the provenance; this function adds the digests."""
     staged = folder / "result.tmp"
     fault("publish.begin")
     files = {}
@@ -57,7 +57,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def retire(folder: Path) -> None:
-    """Move result/ and its record to old/<run id>: the stage is to be made again."""
+    """Move result/ and its record to old/<run id>, so that the stage can be made again."""
     record = read_json(folder / "record.json") or {}
     target = folder / "old" / str(record.get("run", "unrecorded"))
     number = 1
@@ -65,7 +65,7 @@ def retire(folder: Path) -> None:
         number += 1
         target = target.with_name(f"{target.name.split('~')[0]}~{number}")
     target.mkdir(parents=True)
-    if (folder / "record.json").exists():  # first the record: without it the stage is no longer complete
+    if (folder / "record.json").exists():  # the record first: without a record the stage is not complete
         os.rename(folder / "record.json", target / "record.json")
     if (folder / "result").exists():
         os.rename(folder / "result", target / "result")
@@ -73,7 +73,7 @@ def retire(folder: Path) -> None:
 
 
 def damage(folder: Path, *, full: bool = False, cache: Path | None = None) -> list[str]:
-    """What is wrong with a finished stage's result, one line a file; [] = sound. `full` hashes weights too."""
+    """The damaged files of a finished stage's result, one line a file; [] = sound. `full` hashes weights too."""
     record, manifest_path = read_json(folder / "record.json"), folder / "result" / "manifest.json"
     manifest = read_json(manifest_path)
     if record is None or "result" not in record:
@@ -81,14 +81,14 @@ def damage(folder: Path, *, full: bool = False, cache: Path | None = None) -> li
     if manifest is None:
         return ["result/manifest.json is missing or cut short"]
     if digest(manifest_path) != record["result"]:
-        return ["result/manifest.json is not the one that was recorded"]
+        return ["result/manifest.json is not the recorded manifest"]
     return contents_damage(folder, manifest, record, full=full, cache=cache)
 
 
 def contents_damage(
     folder: Path, manifest: dict[str, Any], record: dict[str, Any], *, full: bool, cache: Path | None
 ) -> list[str]:
-    """Compare the files of result/ with the manifest."""
+    """The differences between the files of result/ and the manifest, one line a file."""
     problems = []
     pruned = set(record.get("pruned", ()))
     for name, expected in manifest["files"].items():
@@ -109,7 +109,7 @@ def contents_damage(
 
 
 def adopt(folder: Path, record: dict[str, Any]) -> bool:
-    """Complete a stage that was killed between the rename and the record; False if there is nothing sound to adopt."""
+    """Complete a stage that was killed between the rename and the record; False without a sound result."""
     manifest = read_json(folder / "result" / "manifest.json")
     if manifest is None or contents_damage(folder, manifest, {}, full=True, cache=None):
         return False
@@ -120,7 +120,7 @@ def adopt(folder: Path, record: dict[str, Any]) -> bool:
 
 
 def prune_weights(folder: Path) -> int:
-    """Remove the weights of a finished stage and note it in the record; returns the bytes freed."""
+    """Remove the weights of a finished stage and note this in the record; returns the number of freed bytes."""
     record = read_json(folder / "record.json")
     manifest = read_json(folder / "result" / "manifest.json")
     if record is None or manifest is None:
@@ -129,7 +129,9 @@ def prune_weights(folder: Path) -> int:
     present = [n for n in weights if (folder / "result" / n).exists()]
     if not present:
         return 0
-    write_json(folder / "record.json", {**record, "pruned": weights})  # before the files go: a kill leaves no "damage"
+    write_json(
+        folder / "record.json", {**record, "pruned": weights}
+    )  # before the removal, so that a kill leaves no "damage"
     fault("prune.noted")
     freed = 0
     for name in present:

@@ -1,12 +1,12 @@
-"""The outputs folder: where a stage lies, and what state it is in.
+"""The outputs folder: the place of a stage, and its state.
 
     outputs/stages/<kind>/<slug>-<key>/   stage.json result/ record.json work/ log.txt metrics.jsonl .lock failed.json
     outputs/runs/<date>/<time>-<slug>/    one command's config, plan and results
     outputs/sweeps/<date>/<time>-<slug>/  the same for a multirun
 
-* A folder is found by its key; the slug is for people.
-* stage.json holds the whole job: its identity, and under `execution` what a worker needs to know beside it.
-* The state is read from files only, so every process, and a person with `ls`, sees the same.
+* The key identifies a stage's folder; the slug is for people.
+* stage.json holds the whole job: its identity and, under `execution`, the further options of a worker.
+* The state is read from files only, so every process, and a person with `ls`, sees the same state.
 """
 
 import fcntl
@@ -26,12 +26,12 @@ OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
 
 
 class StoreError(Exception):
-    """The outputs folder is not as it should be; the message says what to do."""
+    """The outputs folder has a wrong state; the message says what to do."""
 
 
 @dataclass
 class State:
-    """What a stage's folder says."""
+    """The state of a stage, from the files in its folder."""
 
     word: str  # done | running | resumable | failed | missing | damaged | older
     detail: str = ""
@@ -40,7 +40,7 @@ class State:
 
     @property
     def digest(self) -> str | None:
-        """What downstream stages remember of this result."""
+        """The digest of the result, as downstream stages record it; None unless the stage is done."""
         return self.record.get("result") if self.word == "done" else None
 
     @property
@@ -50,7 +50,7 @@ class State:
 
 
 class Store:
-    """Stages under one root; remembers which folders it has seen."""
+    """The stages under one root, with a cache of their folders."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -62,7 +62,7 @@ class Store:
 
     @property
     def cache(self) -> Path:
-        """What can be made again: digests, code hashes, commits of hub branches, token rows, joined tables."""
+        """Files that can be made again: digests, code hashes, commits of hub branches, token rows, joined tables."""
         return self.root / ".cache"
 
     @property
@@ -71,7 +71,7 @@ class Store:
         return self.cache / "digests.json"
 
     def folders(self, *, refresh: bool = False) -> dict[str, Path]:
-        """key → folder of every stage there is."""
+        """key → folder, of every stage under the root."""
         if self._folders is None or refresh:
             self._folders = {}
             for kind in sorted(path for path in self.stages.glob("*") if path.is_dir()):
@@ -83,11 +83,11 @@ class Store:
         return self._folders
 
     def folder(self, key: str) -> Path | None:
-        """The stage's folder, if it was ever made."""
+        """The stage's folder, if it exists."""
         return self.folders().get(key)
 
     def has_older(self, kind: str, slug: str) -> bool:
-        """Whether a stage of an older format lies here under this kind and slug: the job that its key no longer finds."""
+        """Whether a stage of an older format has this kind and slug: probably the same job under its older key."""
         place, name = self.stages / kind, re.compile(re.escape(slug) + rf"-[0-9a-f]{{{keys.KEY_DIGITS}}}")
         same = [folder for folder in self.folders().values() if folder.parent == place and name.fullmatch(folder.name)]
         return any(is_older(folder) for folder in same)
@@ -97,7 +97,7 @@ class Store:
         return [path for key, path in sorted(self.folders(refresh=True).items()) if key.startswith(prefix.lower())]
 
     def prepare(self, ident: Mapping[str, Any], *, name: str, slug: str, execution: Mapping[str, Any]) -> Path:
-        """Make the stage's folder and write stage.json; StoreError if another identity has the same key."""
+        """Make the stage's folder and write stage.json; StoreError if the folder holds another identity under the same key."""
         key = keys.stage_key(ident)
         folder = self.folder(key) or self._make_folder(self.stages / ident["kind"], slug, key)
         self.compare(folder, ident)
@@ -110,7 +110,7 @@ class Store:
         return folder
 
     def _make_folder(self, kind: Path, slug: str, key: str) -> Path:
-        """Find or make the folder of a key; two commands that call it by different slugs at once must agree on one."""
+        """Find or make the folder of a key; two commands with different slugs at the same time get one folder."""
         try:
             kind.mkdir(parents=True, exist_ok=True)
             with (kind / ".lock").open("a") as lock:
@@ -123,11 +123,11 @@ class Store:
         return folder
 
     def compare(self, folder: Path, ident: Mapping[str, Any]) -> None:
-        """Refuse a folder that holds another stage than its key says."""
-        found = read_json(folder / "stage.json")
-        if found is None:
+        """Refuse a folder whose stage.json has another identity than its key."""
+        job = read_json(folder / "stage.json")
+        if job is None:
             return
-        stored = {name: found.get(name) for name in ("format", "kind", "version", "params", "inputs")}
+        stored = {name: job.get(name) for name in ("format", "kind", "version", "params", "inputs")}
         if keys.canonical_json(stored) != keys.canonical_json(ident):
             raise StoreError(
                 f"{folder}/stage.json does not hold the stage that its key {keys.stage_key(ident)} names: it was edited, or two "
@@ -135,13 +135,13 @@ class Store:
             )
 
     def state(self, key: str, *, full: bool = False) -> State:
-        """What the files say about a stage; `full` hashes its weights too."""
+        """The state of a stage; `full` hashes its weights too."""
         folder = self.folder(key)
         return State("missing") if folder is None else folder_state(folder, full=full, cache=self.digests)
 
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
-    """The state of one stage folder; without `verify` the result's bytes are trusted (listing thousands of stages)."""
+    """The state of one stage folder; without `verify` the result's bytes are not checked (to list thousands of stages)."""
     record = read_json(folder / "record.json")
     if is_older(folder, record):
         return State("older", OLDER, record or {})
@@ -164,19 +164,20 @@ def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None,
 
 
 def is_older(folder: Path, record: dict[str, Any] | None = None) -> bool:
-    """Whether a stage was made by a w2s whose keys have another format; of a finished stage its `record` says so."""
-    said = record or read_json(folder / "stage.json")
-    return bool(said) and said.get("format", 1) < keys.FORMAT
+    """Whether an older w2s, with another format of keys, made the stage: from its `record`, or without one from stage.json."""
+    job = record or read_json(folder / "stage.json")
+    return bool(job) and job.get("format", 1) < keys.FORMAT
 
 
 def _position(folder: Path) -> str:
     """'step 400/1200' of the newest checkpoint."""
-    found = [read_json(path) or {} for path in sorted(folder.glob("work/checkpoint-*/state.json"))[-1:]]
-    return f"step {found[0]['step']}/{found[0]['total']}" if found and {"step", "total"} <= set(found[0]) else ""
+    newest = next(iter(sorted(folder.glob("work/checkpoint-*/state.json"), reverse=True)), None)
+    state = (read_json(newest) if newest else None) or {}
+    return f"step {state['step']}/{state['total']}" if {"step", "total"} <= set(state) else ""
 
 
 def unwritable(path: Path, error: OSError) -> str:
-    """The message for a folder that cannot be written, naming who owns it."""
+    """The message for a folder that cannot be written, with its owner."""
     existing = next((p for p in (path, *path.parents) if p.exists()), path)
     try:
         held_by = existing.owner()

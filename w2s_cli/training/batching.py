@@ -1,9 +1,9 @@
-"""Which rows make an update, and in which pieces they go through the model.
+"""Effective batches (the rows of an update) and micro-batches (the rows of one forward pass).
 
-* The order of updates is a pure function of (seed, epoch), reshuffled each epoch: a position is one integer.
-* An effective batch (in rows or in tokens, as the config says) is cut into micro-batches by a budget of tokens. They are an
-  execution detail: small enough for the memory, and sorted by length, so little is padded, or nothing where rows are packed.
-* Padding is on the right and a mask says where it is; nothing is ever derived from a token's id.
+* The order of rows is a pure function of (seed, epoch), so a position in the training is one integer.
+* The config gives the size of an effective batch, in rows or in tokens. A budget of tokens cuts it into micro-batches. These are an
+  execution detail: small enough for the memory, and sorted by length, so that padding is small. Packed rows have no padding.
+* Padding is on the right. A mask marks it; a token's id is never used to find it.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from w2s_cli.errors import UserError
 class Layout:
     """How rows lie in a micro-batch."""
 
-    packed: bool = False  # end to end; else side by side, padded to the longest
-    waste: int = 56  # padding tokens that a micro-batch may have: what its fixed cost is worth
-    most: int | None = None  # tokens that a micro-batch has at most, whatever its budget
-    unit: int = 1  # packed rows, with `spare` tokens after them, are filled up to a multiple of this
+    packed: bool = False  # rows end to end; else side by side, padded to the longest
+    waste: int = 56  # most padding tokens in a micro-batch: their cost equals its fixed cost
+    most: int | None = None  # most tokens in a micro-batch, whatever the budget
+    unit: int = 1  # packed rows and `spare` tokens after them are filled up to a multiple of it
     spare: int = 0
 
     def room(self, lengths: np.ndarray) -> int:
-        """Tokens that rows of these lengths take together."""
+        """Tokens of a micro-batch with rows of these lengths, padding included."""
         if self.packed:
             return -(-(int(lengths.sum()) + self.spare) // self.unit) * self.unit
         return int(lengths.max()) * len(lengths)
@@ -37,7 +37,7 @@ class Layout:
 PADDED = Layout()
 LAUNCHED = Layout(
     waste=1024
-)  # on a GPU: a micro-batch costs the launch of its kernels, small or large (reasoned, not measured)
+)  # on a GPU: each micro-batch, small or large, costs the launch of its kernels (reasoned, not measured)
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
@@ -71,14 +71,14 @@ def batches_of_tokens(order: Sequence[int], lengths: np.ndarray, batch_tokens: i
 def micro_batches(
     rows: Sequence[int], lengths: np.ndarray, micro_tokens: int, layout: Layout = PADDED
 ) -> list[list[int]]:
-    """Cut `rows` into pieces of at most `micro_tokens` tokens, padding included, longest rows first.
+    """Cut `rows` into micro-batches of at most `micro_tokens` tokens, padding included, longest rows first.
 
-    A row that is longer than the budget makes a piece of its own. A padded piece also ends where going on would waste more than the
-    layout allows.
+    A row above the budget is a micro-batch by itself. A padded micro-batch also ends where one more row would exceed the padding that
+    the layout allows.
     """
     budget = micro_tokens if layout.most is None else min(micro_tokens, layout.most)
     pieces: list[list[int]] = []
-    longest = real = 0  # of the last piece
+    longest = real = 0  # tokens of the last micro-batch: of its longest row, of all its rows
     for row in sorted(rows, key=lambda row: (-int(lengths[row]), row)):
         length = int(lengths[row])
         taken = real + length if layout.packed else (len(pieces[-1]) + 1) * longest if pieces else 0
@@ -104,12 +104,12 @@ def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[T
 def gather(
     forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: int, layout: Layout = PADDED
 ) -> np.ndarray:
-    """`forward(rows)`, [rows, …], for all rows in their order, in length-sorted batches of at most `budget` tokens."""
-    found: np.ndarray | None = None
+    """`forward(rows)` for all rows: [all rows, …] float32 in their order; micro-batches of at most `budget` tokens, sorted by length."""
+    outputs: np.ndarray | None = None
     for piece in micro_batches(range(len(lengths)), lengths, budget, layout):
         part = forward(piece).float().cpu().numpy()
-        if found is None:
-            found = np.empty((len(lengths), *part.shape[1:]), dtype=np.float32)
-        found[piece] = part
-    assert found is not None
-    return found
+        if outputs is None:
+            outputs = np.empty((len(lengths), *part.shape[1:]), dtype=np.float32)
+        outputs[piece] = part
+    assert outputs is not None
+    return outputs

@@ -1,10 +1,10 @@
-"""A snapshot of training from which a resumed run equals an uninterrupted one.
+"""Checkpoints: a training that resumes from one gives the same result as an uninterrupted training.
 
-* Tensors in safetensors, everything else in JSON; never a pickle.
-* Written into `checkpoint.tmp/`, synced, then renamed to `checkpoint-<step>/`: a folder of that name is complete.
-  Older ones are removed after the rename, so there is always one to go back to.
-* Written by a thread of its own: the state is copied between two updates, and training goes on while the copy goes to the disk.
-* Only what training changes is stored: trainable parameters, optimizer state, random state, position.
+* Tensors are safetensors, everything else is JSON; never a pickle.
+* A checkpoint is written into `checkpoint.tmp/`, synced, then renamed to `checkpoint-<step>/`: a folder of that name is complete.
+  Older checkpoints are removed after the rename, so one complete checkpoint always exists.
+* A thread of its own writes: the state is copied between two updates, and training continues while the copy goes to the disk.
+* Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
 """
 
 import os
@@ -30,7 +30,7 @@ _PATTERN = "checkpoint-*"
 
 
 class Writer:
-    """Writes snapshots while training goes on; state: the one that is on its way to the disk."""
+    """Writes checkpoints while training continues; its state is the checkpoint that is being written."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -51,17 +51,17 @@ class Writer:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: dict[str, Any],
-        kept: Mapping[str, Tensor] | None = None,
+        best_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Take the state after `step` updates and have it written; waits for the one before.
+        """Copy the state after `step` updates and start to write it; waits for the checkpoint before.
 
-        `state` is anything else (JSON) that the loop needs back, `kept` further tensors.
+        `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping.
 
         Raises:
-            OSError: the snapshot before could not be written.
+            OSError: the checkpoint before could not be written.
         """
         self.wait()
-        content = _content(model, optimizer, kept)
+        content = _content(model, optimizer, best_weights)
         position = {
             **deepcopy(state),
             "step": step,
@@ -70,18 +70,18 @@ class Writer:
         self._writing = self._thread.submit(_write, self._ctx, step, content, position)
 
     def wait(self) -> None:
-        """Return when the last snapshot is on the disk; OSError if it could not be written."""
+        """Return when the last checkpoint is on the disk; OSError if it could not be written."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
 
-def _content(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor] | None) -> bytes:
-    """The tensors of a snapshot as a safetensors file: a copy, so that training may go on."""
+def _content(model: nn.Module, optimizer: torch.optim.Optimizer, best_weights: Mapping[str, Tensor] | None) -> bytes:
+    """The tensors of a checkpoint as a safetensors file: a copy, so that training can continue."""
     tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
-    tensors |= {f"kept/{name}": value for name, value in (kept or {}).items()}
+    tensors |= {f"kept/{name}": value for name, value in (best_weights or {}).items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -90,7 +90,7 @@ def _content(model: nn.Module, optimizer: torch.optim.Optimizer, kept: Mapping[s
 
 
 def _write(ctx: Context, step: int, content: bytes, state: dict[str, Any]) -> None:
-    """Put a snapshot on the disk, then remove the older ones."""
+    """Write a checkpoint to the disk, then remove the older ones."""
     fault("checkpoint.begin")
     temporary = ctx.work / "checkpoint.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -111,24 +111,24 @@ def _write(ctx: Context, step: int, content: bytes, state: dict[str, Any]) -> No
     ctx.log(f"checkpoint at step {step}/{state['total']}")
 
 
-def load_kept(work: Path) -> dict[str, Tensor]:
-    """The tensors that `Writer.save` was given as `kept` for the newest snapshot; call it after `load`, which finds what is damaged."""
+def load_best_weights(work: Path) -> dict[str, Tensor]:
+    """The `best_weights` of the newest checkpoint; call it after `load`, which reports a damaged checkpoint."""
     with safe_open(sorted(work.glob(_PATTERN))[-1] / "tensors.safetensors", framework="pt") as file:
         return {n.removeprefix("kept/"): file.get_tensor(n) for n in file.keys() if n.startswith("kept/")}  # noqa: SIM118
 
 
 def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Put the newest snapshot into model, optimizer and random state; returns its `state`, or None if there is none.
+    """Put the newest checkpoint into model, optimizer and random state; returns its `state`, or None without a checkpoint.
 
-    The thread count is restored too, because it changes the last bits of sums.
+    The thread count is restored too: it changes the last bits of sums.
 
     Raises:
-        UserError: the snapshot is damaged or belongs to another model.
+        UserError: the checkpoint is damaged or belongs to another model.
     """
-    found = sorted(work.glob(_PATTERN))
-    if not found:
+    checkpoints = sorted(work.glob(_PATTERN))
+    if not checkpoints:
         return None
-    folder = found[-1]
+    folder = checkpoints[-1]
     state = read_json(folder / "state.json")
     try:
         tensors = load_file(folder / "tensors.safetensors")

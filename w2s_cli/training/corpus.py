@@ -1,10 +1,10 @@
-"""From a corpus file to the texts and token rows of pretraining, and the tokenizer that is trained on them.
+"""From a corpus file to the texts and token rows of pretraining, and a tokenizer trained on these texts.
 
-* A corpus is one text per line (.txt) or one JSON entry per line (.jsonl), plain or gzipped. An entry becomes one text
-  per template, so one fact can be said in several phrasings; a template whose field is missing or empty is skipped.
-* Held-out entries are held out with all their texts, and are chosen by a hash, not by a random state.
-* The tokenizer is a byte-level BPE: no text is unknown to it. Every encoded text starts with the end-of-text token, in
-  pretraining and later alike, so a first word is always read in the same way.
+* A corpus has one text per line (.txt) or one JSON entry per line (.jsonl), plain or gzipped. An entry becomes one text per template,
+  so one fact can have several phrasings. A template with a missing or empty field gives no text.
+* An entry is held out with all its texts. A hash, not a random state, chooses the held-out entries.
+* The tokenizer is a byte-level BPE, so it encodes any text. Every encoded text starts with the end-of-text token, in pretraining and
+  later, so a first word always has the same tokens.
 """
 
 import gzip
@@ -26,7 +26,7 @@ END, PAD = "<|endoftext|>", "<|pad|>"
 
 
 class _Fields(string.Formatter):
-    """Format strings over an entry: lists are joined by ", " or indexed by `{name[0]}`; nothing else is reachable."""
+    """Format strings over an entry: lists are joined by ", " or indexed by `{name[0]}`. Attributes are not reachable."""
 
     def get_field(self, field_name: str, args: Sequence[Any], kwargs: Any) -> tuple[Any, str]:
         name, bracket, index = field_name.partition("[")
@@ -39,10 +39,10 @@ class _Fields(string.Formatter):
 
 
 def render(template: str, entry: dict[str, Any]) -> str | None:
-    """The text of one entry, or None where a field that the template needs is missing or empty.
+    """The text of one entry, or None if a field of the template is missing or empty.
 
     Raises:
-        UserError: the template itself is wrong.
+        UserError: the template is malformed.
     """
     try:
         return _Fields().vformat(template, (), entry)
@@ -55,10 +55,10 @@ def render(template: str, entry: dict[str, Any]) -> str | None:
 
 
 def read_texts(path: Path, templates: Sequence[str]) -> list[list[str]]:
-    """The texts of each entry, in file order; entries without any text are left out. A folder is its corpus files by name.
+    """The texts of each entry, in file order, without entries that have no text. A folder's files are read in order of their names.
 
     Raises:
-        UserError: a file is missing, unreadable, not text, or there is no text at all.
+        UserError: a file is missing, unreadable or not text, or no entry gives a text.
     """
     texts = [entry for file in corpus_files(path) for entry in _read_file(file, templates)]
     if not texts:
@@ -95,7 +95,7 @@ def _read_file(path: Path, templates: Sequence[str]) -> list[list[str]]:
 
 
 def hold_out(entries: list[list[str]], share: float) -> tuple[list[str], list[str]]:
-    """(training texts, validation texts); `share` of the entries, those with the smallest hash, are held out."""
+    """(training texts, validation texts); the `share` of the entries with the smallest hashes is held out."""
     ranked = sorted(range(len(entries)), key=lambda i: hashlib.sha256(f"{i} {entries[i][0]}".encode()).digest())
     held = set(ranked[: round(share * len(entries))])
     train = [text for i, texts in enumerate(entries) if i not in held for text in texts]
@@ -103,9 +103,9 @@ def hold_out(entries: list[list[str]], share: float) -> tuple[list[str], list[st
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int, add_prefix_space: bool, max_length: int) -> Any:
-    """A fast tokenizer (byte-level BPE) that AutoTokenizer loads from its folder; ids 0 and 1 are END and PAD.
+    """A fast tokenizer (byte-level BPE), loadable by AutoTokenizer; ids 0 and 1 are END and PAD.
 
-    `add_prefix_space` makes the first word of a text the same tokens as that word inside a text.
+    With `add_prefix_space` a word has the same tokens at the start of a text as inside it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -134,8 +134,8 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, add_prefix_space: boo
 def token_rows(tokenizer: Any, texts: Sequence[str], sequence: str, max_length: int, seed: int) -> list[np.ndarray]:
     """Rows of token ids [≤ max_length], each text between two END tokens.
 
-    sequence="entries": one row per text, cut at max_length. "packed": texts in shuffled order, one after the other, in
-    rows of exactly max_length (what is left at the end is dropped).
+    sequence="entries": one row per text, cut at max_length. "packed": texts in shuffled order, end to end, in rows of exactly
+    max_length; the last, incomplete row is dropped.
     """
     encoded = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(list(texts))]
     if sequence == "entries":

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import read_json
 from w2s_cli.training.batching import PADDED, Layout
-from w2s_cli.training.models import classifier, probe
-from w2s_cli.training.stopping import Keeper, keeper
+from w2s_cli.training.models import classifier, forward_pass, probe, reward
+from w2s_cli.training.stopping import EarlyStopping, early_stopping
 from w2s_cli.training.targets import Rows, probabilities, read_rows
 from w2s_cli.training.tokens import TokenRows
 
@@ -31,9 +31,9 @@ def from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> I
     """The whole model on texts."""
 
     def forward(piece: list[int]) -> Tensor:
-        return classifier.class_logits(classifier.on_rows(model, tokens, piece, pad_id, precision))
+        return reward.class_logits(forward_pass.on_rows(model, tokens, piece, pad_id, precision))
 
-    layout = classifier.layout_for(model, precision)
+    layout = forward_pass.layout_for(model, precision)
     return Inputs(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
 
 
@@ -42,7 +42,7 @@ def from_features(head: nn.Module, features: Path, rows: Rows, device: torch.dev
     stored = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
     ones = np.ones(len(rows.ids), dtype=np.int64)
     truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
-    return Inputs(lambda piece: classifier.class_logits(head(stored[piece])), ones, PADDED, ones, truncated)
+    return Inputs(lambda piece: reward.class_logits(head(stored[piece])), ones, PADDED, ones, truncated)
 
 
 def probe_head(model: Any, device: torch.device) -> nn.Linear:
@@ -56,7 +56,7 @@ def probe_head(model: Any, device: torch.device) -> nn.Linear:
 
 def stopping(
     how: dict[str, Any] | None, edges: dict[str, Path], rows: Rows, feed: Callable[[Rows, str], Inputs]
-) -> Keeper | None:
+) -> EarlyStopping | None:
     """What evaluates the validation rows and keeps the best weights; None without early stopping.
 
     Raises:
@@ -73,4 +73,4 @@ def stopping(
         )
     held, p, _ = probabilities(held, edges.get("validation_labels"))
     held_inputs = feed(held, "validation_features")
-    return keeper(how, held_inputs.forward, held_inputs.lengths, p, held_inputs.layout)
+    return early_stopping(how, held_inputs.forward, held_inputs.lengths, p, held_inputs.layout)

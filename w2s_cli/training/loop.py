@@ -1,12 +1,12 @@
 """The one training loop, for every objective.
 
-* An objective is a function from the rows of an update to its contributions: each is a loss that the loop sends
-  backward at once, so that only one micro-batch's graph is alive. The loop knows nothing about labels or tokens.
-* Learning rate and order are functions of the step, not state; what is left to remember fits `checkpoint.py`.
-* Nothing waits for the device at every step: figures of updates stay there until somebody is to see them.
-* Out of memory on a GPU: the micro-batch is halved and the update done again.
-* No accelerate here: its process-wide state forbids two precisions in one worker, and for one device it would only
-  wrap `autocast` and `backward`.
+* An objective is a function from the rows of an update to contributions, one for each micro-batch. The loop calls backward on each
+  contribution at once, so only one micro-batch's graph is in memory. The loop knows nothing about labels or tokens.
+* Learning rate and order of rows are functions of the step, so a checkpoint need not store them.
+* No step waits for the device: the figures of updates stay on the device until they are logged, shown or stored.
+* Out of memory on a GPU: the loop halves the micro-batch and repeats the update.
+* The loop does not use accelerate: accelerate's process-wide state forbids two precisions in one worker, and for one device it only
+  wraps `autocast` and `backward`.
 """
 
 import math
@@ -22,18 +22,18 @@ from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.store.faults import fault
 from w2s_cli.training import checkpoint
-from w2s_cli.training.stopping import Keeper
+from w2s_cli.training.stopping import EarlyStopping
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How weights are updated; all of it is identity of the stage."""
+    """How weights are updated; every field is part of the stage's identity."""
 
     epochs: float
     lr: float
     schedule: str = "cosine"  # to 0 at the last step; or linear, constant
-    warmup: float = 0.0  # share of the steps with a rising learning rate
-    optimizer: str = "adam"  # or adamw: decoupled decay, of matrices only
+    warmup: float = 0.0  # share of the steps, in which the learning rate rises
+    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = None  # global norm; None = no clipping
@@ -41,8 +41,8 @@ class Recipe:
     @classmethod
     def of(cls, params: dict[str, Any]) -> "Recipe":
         """The recipe inside a stage's params."""
-        chosen = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
-        return cls(**{**chosen, "betas": tuple(params.get("betas", cls.betas))})
+        fields = {name: params[name] for name in cls.__dataclass_fields__ if name in params}
+        return cls(**{**fields, "betas": tuple(params.get("betas", cls.betas))})
 
 
 Sums = dict[str, Tensor | float]
@@ -53,7 +53,7 @@ class Contribution:
     """One micro-batch's part of an update."""
 
     backward: Tensor  # scalar whose gradient is this part of the effective batch's gradient
-    sums: Sums  # added up over micro-batches; "loss" is this part of the effective batch's loss
+    sums: Sums  # added over micro-batches; "loss" is this part of the effective batch's loss
 
 
 Objective = Callable[[Sequence[int], float, int], Iterator[Contribution]]  # rows, progress in [0, 1), micro_tokens
@@ -85,7 +85,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             return torch.optim.Adam(trainable, weight_decay=recipe.weight_decay, **options)
         case "adamw":
             matrices = [p for p in trainable if p.ndim > 1]
-            vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms are not decayed
+            vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms have no weight decay
             groups = [
                 {"params": matrices, "weight_decay": recipe.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
@@ -101,12 +101,15 @@ def train(
     recipe: Recipe,
     ctx: Context,
     kind: str,
-    keeper: Keeper | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> dict[str, float]:
-    """Train `model` in place, from the newest checkpoint in `ctx.work` if there is one.
+    """Train `model` in place, from the newest checkpoint in `ctx.work` if one exists.
 
-    `batches(epoch)` gives the effective batches of an epoch, the same number in each. With a `keeper` the model ends with the
-    weights of its best evaluation. Returns the sums of the last epoch per update for "loss" and in total for the others, and "steps".
+    `batches(epoch)` gives the effective batches of an epoch, the same number in each epoch. With `early_stopping` the model ends with
+    the weights of the best evaluation.
+
+    Returns:
+        The sums of the last epoch ("loss" as the mean over updates, all others as totals), and "steps".
 
     Raises:
         Stopped: the stage was asked to stop; a checkpoint is written.
@@ -122,14 +125,14 @@ def train(
     if saved is not None:
         first, sums = int(saved["step"]), dict(saved["sums"])
         micro_tokens = min(micro_tokens, int(saved["micro_tokens"]))
-        if keeper is not None:
-            keeper.restore(saved["evaluations"], checkpoint.load_kept(ctx.work))
+        if early_stopping is not None:
+            early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work))
         ctx.log(f"resumed at step {first}/{total}")
     ctx.cut_metrics(first)
     model.train()
     examples, tokens, started, done = 0, 0.0, time.monotonic(), first
     epoch, plan = -1, list[list[int]]()
-    waiting: list[Sums] = []  # updates whose figures are still on the device
+    pending: list[Sums] = []  # updates whose figures are still on the device
     with checkpoint.Writer(ctx) as writer:
         for step in range(first, total):
             fault(f"{kind}.step")
@@ -147,70 +150,72 @@ def train(
                 torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            waiting.append(update)
+            pending.append(update)
             examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
             stopping, logged = ctx.stop_requested(), done % log_every == 0 or done == total
-            evaluating = keeper is not None and keeper.due(done, last=done == total)
+            evaluating = early_stopping is not None and early_stopping.due(done, last=done == total)
             saving = done < total and (stopping or ctx.checkpoint_due())
             if logged or evaluating or saving or done % per_epoch == 0 or ctx.progress_due(done, total):
-                settled = _settled(waiting, done, recipe)
-                waiting = []
-                for figures in settled:
+                fetched = _fetched(pending, done, recipe)
+                pending = []
+                for figures in fetched:
                     for name, value in figures.items():
                         sums[name] = sums.get(name, 0.0) + value
-                last = settled[-1]
+                last = fetched[-1]
                 if logged:
                     ctx.record_metric(done, loss=last["loss"], lr=rate, **_agreement(last))
                 ctx.progress(done, total, loss=last["loss"], examples=examples, tokens=tokens)
-            if keeper is not None and evaluating and keeper.look(model, done, micro_tokens, ctx):
-                ctx.log(f"no gain in {keeper.patience} evaluations: enough after step {done}/{total}")
+            if early_stopping is not None and evaluating and early_stopping.evaluate(model, done, micro_tokens, ctx):
+                ctx.log(f"no gain in {early_stopping.patience} evaluations: training ends after step {done}/{total}")
                 break
             if saving:
                 state: dict[str, Any] = {"sums": sums, "micro_tokens": micro_tokens, "total": total}
-                if keeper is not None:
-                    state["evaluations"] = keeper.evaluations
-                writer.save(done, model, optimizer, state, keeper.weights if keeper is not None else None)
+                if early_stopping is not None:
+                    state["evaluations"] = early_stopping.evaluations
+                writer.save(
+                    done, model, optimizer, state, early_stopping.weights if early_stopping is not None else None
+                )
             if stopping and done < total:
                 writer.wait()
                 raise Stopped
-    if keeper is not None:
-        keeper.put_back(model)
+    if early_stopping is not None:
+        early_stopping.restore_best_weights(model)
     seconds = time.monotonic() - started
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
     in_last_epoch = (done - 1) % per_epoch + 1
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
 
 
-def _settled(waiting: list[Sums], done: int, recipe: Recipe) -> list[dict[str, float]]:
-    """The figures of the last updates before `done`, fetched from the device in one go.
+def _fetched(pending: list[Sums], done: int, recipe: Recipe) -> list[dict[str, float]]:
+    """The figures of the `pending` updates, which end with update `done`, fetched from the device in one transfer.
 
     Raises:
         UserError: a loss is not finite.
     """
-    on_device = [value for figures in waiting for value in figures.values() if isinstance(value, Tensor)]
-    fetched = iter(torch.stack([value.float() for value in on_device]).tolist() if on_device else [])
-    settled = [
-        {name: next(fetched) if isinstance(value, Tensor) else float(value) for name, value in figures.items()}
-        for figures in waiting
+    on_device = [value for figures in pending for value in figures.values() if isinstance(value, Tensor)]
+    values = iter(torch.stack([value.float() for value in on_device]).tolist() if on_device else [])
+    fetched = [
+        {name: next(values) if isinstance(value, Tensor) else float(value) for name, value in figures.items()}
+        for figures in pending
     ]
-    for step, figures in enumerate(settled, start=done - len(settled)):
+    for step, figures in enumerate(fetched, start=done - len(fetched)):
         if not math.isfinite(figures["loss"]):
             raise UserError(
                 f"the loss is {figures['loss']} at step {step}: lower the learning rate (lr={recipe.lr}), "
                 "or set the model's precision=fp32"
             )
-    return settled
+    return fetched
 
 
 def _agreement(update: dict[str, float]) -> dict[str, float]:
-    """The share of an update's rows whose predicted class is their label's, before the update; empty for other objectives."""
+    """Share of the rows whose predicted class, before the update, is the class of the label; empty for objectives without classes."""
     return {"agreement": update["right"] / update["rows"]} if {"right", "rows"} <= set(update) else {}
 
 
 def _gradients(
     model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, micro_tokens: int, ctx: Context
 ) -> tuple[Sums, int]:
-    """Accumulate the gradient of one effective batch; returns its sums and the micro-batch budget that fitted."""
+    """Accumulate the gradient of one effective batch; returns its sums and the micro-batch budget that fits the memory."""
     while True:
         sums: Sums = {}
         try:
@@ -220,12 +225,12 @@ def _gradients(
                     sums[name] = sums.get(name, 0.0) + value
             return sums, micro_tokens
         except torch.OutOfMemoryError as error:
-            if micro_tokens <= 1:  # every piece was a single row already
+            if micro_tokens <= 1:  # every micro-batch is a single row already
                 raise UserError(
                     "the device has not enough memory for one row: use gradient_checkpointing=true, "
                     "a smaller max_length, train=lora, or a smaller model"
                 ) from error
             micro_tokens = micro_tokens // 2
-        model.zero_grad(set_to_none=True)  # outside the handler, whose traceback keeps the failed graph alive
+        model.zero_grad(set_to_none=True)  # outside the handler: its traceback keeps the failed graph in memory
         torch.cuda.empty_cache()
-        ctx.log(f"out of device memory: going on with micro_tokens={micro_tokens}")
+        ctx.log(f"out of device memory: continuing with micro_tokens={micro_tokens}")

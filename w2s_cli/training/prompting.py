@@ -1,8 +1,8 @@
-"""Texts that end with a question for the label token: the suffix is always there, whatever has to be cut.
+"""Texts with a suffix that asks for the label token; truncation never cuts the suffix.
 
-* A text and its suffix are tokenized as one string, as the language model would read them ("." and a newline may be one token). Of
-  a text that is too long only the text is cut, on the chosen side; leading special tokens and the suffix stay.
-* A finished classifier remembers its suffix in its config (`w2s_suffix`), so that whoever uses it later asks in the same way.
+* Text and suffix are tokenised as one string, as the language model would read them ("." and a newline may be one token). In a row
+  that is too long only the text is cut, on the chosen side; leading special tokens and the suffix stay.
+* The config of a finished classifier holds its suffix (`w2s_suffix`), so that every later stage asks in the same way.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TOKENS = "w2s_tokens"
 
 
 def encode_for(config: Any, tokenizer: Any, rows: Rows, limit: int, folder: Path, ctx: Context) -> TokenRows:
-    """The token rows of `rows`, with the suffix that the classifier of `config`, in `folder`, was trained with, if there is one."""
+    """The token rows of `rows`; with the suffix in `config`, if the classifier in `folder` was trained with one."""
     suffix = getattr(config, SUFFIX, None)
     if suffix is not None and rows.second is not None:
         raise UserError("a model with label tokens classifies single texts, and these rows are pairs")
@@ -41,7 +41,7 @@ def encode_with_suffix(
     """Token rows of text + suffix, of at most `limit` tokens; `special`: with the tokenizer's leading special tokens.
 
     Raises:
-        UserError: the suffix alone is longer than `limit`, or the tokenizer cannot say which token is of which character.
+        UserError: the suffix alone is longer than `limit`, or the tokenizer does not map tokens to characters.
     """
     if not tokenizer.is_fast:
         raise UserError("label tokens need a fast tokenizer (tokenizer.json), and this model has none")
@@ -56,7 +56,7 @@ def encode_with_suffix(
         texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
     ):
         end = len(ids)
-        while end and added[end - 1]:  # an end token after the question would be the last token
+        while end and added[end - 1]:  # without end tokens, so that the last token is the suffix's
             end -= 1
         lead = next((at for at in range(end) if not added[at]), end)
         tail = sum(1 for at in range(lead, end) if offsets[at][1] > len(text))

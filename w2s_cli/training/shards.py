@@ -1,7 +1,7 @@
-"""Arrays computed shard by shard, so that a killed stage goes on where it was.
+"""Arrays computed shard by shard, so that a killed stage continues after its last finished shard.
 
-A shard is a file in `ctx.work` that is either there in full or not there. Shards have a fixed number of rows, which is part of the
-stage's identity: batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one.
+A shard is a file in `ctx.work`, always complete (written under another name, then renamed). The number of rows in a shard is part of
+the stage's identity and batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from w2s_cli.store.files import write_bytes
 def in_shards(
     rows: int, shard_rows: int, ctx: Context, kind: str, compute: Callable[[int, int], np.ndarray], tokens: np.ndarray
 ) -> np.ndarray:
-    """`compute(start, end)` over all rows, joined: [rows, …]. `tokens` [rows] is for the live view only.
+    """`compute(start, end)` over all rows, joined: [rows, …]. `tokens` [rows] counts tokens for the live view only.
 
     Raises:
         Stopped: the stage was asked to stop; finished shards are kept.

@@ -1,10 +1,9 @@
-"""Rows of a pool, and what a model is taught about them: ground truth or another model's labels.
+"""The rows of a pool and their training targets: ground truth, or another model's labels.
 
-* Labels are joined to rows by id, never by position. What cannot be a label (NaN, outside [0, 1], not summing to 1, an
-  unknown class) is refused with the file and the row.
-* A row whose label says covered=false has none: it is left out, and counted.
-* Pairs are rows of two texts, with class 1 = the second is preferred. Their model has one output, the reward r of a text; its
-  two class logits are [r(text), r(second)], so P(class 1) = sigmoid(r(second) - r(text)) (Bradley-Terry).
+* Labels are joined to rows by id, never by position. An impossible label (NaN, outside [0, 1], not summing to 1, an unknown class)
+  is refused; the message names the file and the row.
+* A row with covered=false has no label: the row is left out of the training, and counted.
+* A row of pairs has a first and a second text; class 1 = the second text is preferred (`models/reward.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ class Rows:
     texts: list[str]
     labels: np.ndarray  # [rows] ground truth, int
     classes: list[str]  # names
-    second: list[str] | None = None  # of pairs: the other text
+    second: list[str] | None = None  # of pairs: the second text; `texts` holds the first
 
     @property
     def outputs(self) -> list[str]:
@@ -44,13 +43,13 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a training sees."""
+class Targets:
+    """What a training learns: rows with one distribution over the classes each."""
 
-    rows: Rows  # those that have a label
-    targets: np.ndarray  # [rows, classes] float32
-    weights: np.ndarray | None  # [rows] float64: factors of each row's loss
-    uncovered: int | None  # rows left out; None: the labels say nothing of coverage
+    rows: Rows  # the rows with a label
+    p: np.ndarray  # [rows, classes] float32
+    weights: np.ndarray | None  # [rows] float64: factor of each row's loss
+    uncovered: int | None  # rows without a label; None: the labels have no column "covered"
 
 
 def read_rows(folder: Path) -> Rows:
@@ -78,76 +77,62 @@ def read_rows(folder: Path) -> Rows:
     return Rows(path, ids, table["text"].to_pylist(), labels.astype(np.int64), classes, second)
 
 
-def check_outputs(outputs: int, rows: Rows, folder: Path) -> None:
-    """Refuse a model with `outputs` outputs, from `folder`, for rows of the other form: pairs, or single texts."""
-    if rows.second is not None and outputs != 1:
-        raise UserError(
-            f"{folder} is a classifier of {outputs} classes, and {rows.path} holds pairs of texts: "
-            "use a reward model, which is a model that was trained on pairs"
-        )
-    if rows.second is None and outputs == 1:
-        raise UserError(
-            f"{folder} is a reward model, trained on pairs of texts, and {rows.path} holds single texts: "
-            "use a classifier that was trained on such rows, or a data set of pairs"
-        )
-
-
-def lesson(
+def training_targets(
     rows: Rows, labels: Path | None, form: str, sharpening: float | None = None, weights: Path | None = None
-) -> Lesson:
-    """What to train on: the label artifact in folder `labels`, or (None) the ground truth.
+) -> Targets:
+    """The targets from the label artifact in folder `labels`, or (None) from the ground truth.
 
     Args:
-        form: "soft": the probabilities. "hard": the one-hot of the largest (the first of equals). "sharpened": p^(1/T),
+        form: "soft": the probabilities. "hard": the one-hot of the largest (of equal ones the first). "sharpened": p^(1/T),
             renormalised, with T = `sharpening`.
         weights: folder of weights.parquet (id, weight), for the same rows.
 
     Raises:
-        UserError: ids differ, a label is no distribution over the classes, none is covered, or hard labels are all of one class.
+        UserError: ids differ, a label is no distribution over the classes, no row has a label, or all hard labels are of one class.
     """
-    used, found, uncovered = probabilities(rows, labels)
+    labelled, soft, uncovered = probabilities(rows, labels)
     path = rows.path if labels is None else labels / "labels.parquet"
     match form:
         case "soft":
-            taught = found
+            p = soft
         case "hard":
-            taught = np.eye(found.shape[1], dtype=np.float32)[found.argmax(1)]
+            p = np.eye(soft.shape[1], dtype=np.float32)[soft.argmax(1)]
         case "sharpened":
-            taught = sharpened(found, sharpening)
+            p = sharpened(soft, sharpening)
         case _:
             raise UserError(f'labels={form} is unknown; use "soft", "hard" or "sharpened"')
-    classes = found.argmax(1)
+    classes = soft.argmax(1)
     if (labels is None or form == "hard") and len(rows.ids) > 1 and len(np.unique(classes)) == 1:
         covered = "covered " if uncovered else ""
         raise UserError(
-            f"{path}: all {len(used.ids)} {covered}labels are class {int(classes[0])}; there is nothing to learn from them"
+            f"{path}: all {len(labelled.ids)} {covered}labels are class {int(classes[0])}; there is nothing to learn from them"
         )
-    kept = None
+    factors = None
     if weights is not None:
-        at = {name: row for row, name in enumerate(rows.ids)}
-        kept = _weights(weights / "weights.parquet", rows)[[at[name] for name in used.ids]]
-        if not kept.any():
+        place = {name: row for row, name in enumerate(rows.ids)}
+        factors = _weights(weights / "weights.parquet", rows)[[place[name] for name in labelled.ids]]
+        if not factors.any():
             raise UserError(f"{weights / 'weights.parquet'}: all weights are 0; there is nothing to learn from")
-    return Lesson(used, taught, kept, uncovered)
+    return Targets(labelled, p, factors, uncovered)
 
 
 def sharpened(p: np.ndarray, temperature: float | None) -> np.ndarray:
-    """p^(1/T) renormalised, [rows, classes] float32; T below 1 moves towards hard labels, T = 1 changes nothing.
+    """p^(1/T) renormalised, [rows, classes] float32; T below 1 moves p towards hard labels, T = 1 changes nothing.
 
     Raises:
-        UserError: no temperature, or one that is not above 0.
+        UserError: no temperature above 0.
     """
     if temperature is None or not temperature > 0:
         raise UserError(
             f"labels=sharpened needs a temperature above 0, and sharpening={temperature}; for 0 use labels=hard"
         )
     exact = p.astype(np.float64)
-    powered = (exact / exact.max(1, keepdims=True)) ** (1 / temperature)  # the largest stays 1, so nothing overflows
+    powered = (exact / exact.max(1, keepdims=True)) ** (1 / temperature)  # the largest is 1, so nothing overflows
     return (powered / powered.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def probabilities(rows: Rows, labels: Path | None) -> tuple[Rows, np.ndarray, int | None]:
-    """The rows that have a label, their p [rows, classes] float32, and how many have none (None: nothing is said of it).
+    """The rows with a label, their p [rows, classes] float32, and the number of rows without (None: no column "covered").
 
     Without `labels`: the one-hot ground truth of all rows.
     """
@@ -179,18 +164,18 @@ def _weights(path: Path, rows: Rows) -> np.ndarray:
     """The weights of all `rows`, in their order: [rows] float64."""
     table = pq.read_table(path, columns=["id", "weight"])
     at = _joined(table["id"].to_pylist(), rows, path, "weight")
-    found: np.ndarray = table["weight"].to_numpy(zero_copy_only=False).astype(np.float64)[at]
-    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    weights: np.ndarray = table["weight"].to_numpy(zero_copy_only=False).astype(np.float64)[at]
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         raise UserError(
-            f"{path}: the weight of row {rows.ids[wrong[0]]} is {found[wrong[0]]}: it must be a number from 0 up"
+            f"{path}: the weight of row {rows.ids[wrong[0]]} is {weights[wrong[0]]}: it must be a number from 0 up"
         )
-    return found
+    return weights
 
 
-def _joined(found: list[str], rows: Rows, path: Path, what: str) -> np.ndarray:
-    """Where each of `rows` stands among the ids `found` of a file; UserError unless both hold the same ids."""
-    at = {name: row for row, name in enumerate(found)}
+def _joined(ids: list[str], rows: Rows, path: Path, what: str) -> np.ndarray:
+    """The place of each of `rows` among the `ids` of a file, [rows]; UserError unless both hold the same ids."""
+    at = {name: row for row, name in enumerate(ids)}
     missing = [name for name in rows.ids if name not in at]
     if missing or len(at) != len(rows.ids):
         problem = (

@@ -1,9 +1,9 @@
-"""Token rows that stages and commands share: each (tokenizer, texts, limit) is tokenised once in an outputs folder.
+"""A cache of token rows: each (tokenizer, texts, limit) is tokenised once in an outputs folder, for all stages and commands.
 
-* An entry is named by the hash of all that decides its content: the tokenizer's files, the versions of the libraries, the texts, the
-  limit and what else was asked. So nothing has to be kept in step, and a wrong entry cannot be found.
-* Entries are memory-mapped NumPy files, checked against their digests when opened. A damaged one is made again.
-* A cache: it is no part of any result, a folder that cannot be written costs time only, and `w2s gc` removes what was long not used.
+* An entry's name is the hash of everything that decides its content: the tokenizer's files, the versions of the libraries, the texts,
+  the limit and further options. So an entry never becomes wrong, and nothing has to invalidate it.
+* Entries are memory-mapped NumPy files, compared with their digests when opened. A damaged entry is made again.
+* The cache is no part of any result. A folder that cannot be written costs time only. `w2s gc` removes entries without recent use.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ NO_TOKENIZER = ("config.json", "generation_config.json", "README.md")
 LIBRARIES = ("tokenizers", "transformers")
 
 
-def shared(ctx: Context, folder: Path, rows: Rows, asked: Sequence[Any], make: Callable[[], TokenRows]) -> TokenRows:
-    """`make()`, or what it gave before for the same texts, tokenizer (that in the model folder `folder`) and `asked` (JSON)."""
+def shared(ctx: Context, folder: Path, rows: Rows, options: Sequence[Any], make: Callable[[], TokenRows]) -> TokenRows:
+    """The cached result of `make()` for the same texts, tokenizer (of the model folder `folder`) and `options` (JSON)."""
     if ctx.cache is None:
         return make()
-    entry = ctx.cache / FOLDER / _name(folder, rows, asked)
-    found = _opened(entry)
-    if found is None:
-        found = make()
+    entry = ctx.cache / FOLDER / _name(folder, rows, options)
+    token_rows = _opened(entry)
+    if token_rows is None:
+        token_rows = make()
         with contextlib.suppress(OSError):
-            _keep(entry, found)
-    return found
+            _store(entry, token_rows)
+    return token_rows
 
 
-def _name(folder: Path, rows: Rows, asked: Sequence[Any]) -> str:
+def _name(folder: Path, rows: Rows, options: Sequence[Any]) -> str:
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name not in NO_TOKENIZER)
     tokenizer = {path.name: digest(path) for path in files if not path.name.endswith(".index.json")}
     versions = {name: version(name) for name in LIBRARIES}
-    hashed = hashlib.sha256(json.dumps([versions, tokenizer, list(asked)], sort_keys=True).encode())
+    hashed = hashlib.sha256(json.dumps([versions, tokenizer, list(options)], sort_keys=True).encode())
     for texts in (rows.texts, rows.second or []):
         hashed.update(f"{len(texts)} texts".encode())
         for text in texts:
@@ -58,29 +58,29 @@ def _name(folder: Path, rows: Rows, asked: Sequence[Any]) -> str:
 
 
 def _opened(entry: Path) -> TokenRows | None:
-    """The token rows of an entry; None if it is missing or damaged."""
-    said = read_json(entry / "entry.json")
-    if said is None:
+    """The token rows of an entry; None for a missing or damaged entry."""
+    index = read_json(entry / "entry.json")
+    if index is None:
         return None
     try:
-        if any(digest(entry / name) != sha for name, sha in said["files"].items()):
+        if any(digest(entry / name) != sha for name, sha in index["files"].items()):
             return None
-        read = [_read(entry, name) for name in ("ids", "second") if f"{name}.npy" in said["files"]]
-        os.utime(entry)  # when it was used last, for `w2s gc`
+        texts = [_read(entry, name) for name in ("ids", "second") if f"{name}.npy" in index["files"]]
+        os.utime(entry)  # the time of its last use, for `w2s gc`
     except OSError:
         return None
-    return joined(read[0], int(said["truncated"]), read[1] if len(read) > 1 else None)
+    return joined(texts[0], int(index["truncated"]), texts[1] if len(texts) > 1 else None)
 
 
 def _read(entry: Path, name: str) -> list[np.ndarray]:
-    """The token rows of one text of each row: views of the file."""
+    """The token rows of the first (`ids`) or second texts: views of the file."""
     ids = np.asarray(np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False))
     ends = np.load(entry / f"{name}-ends.npy", allow_pickle=False)
     return np.split(ids, ends[:-1])
 
 
-def _keep(entry: Path, rows: TokenRows) -> None:
-    """Write an entry in a folder of its own, then give it its name; one that is there is damaged, or equal."""
+def _store(entry: Path, rows: TokenRows) -> None:
+    """Write an entry into a temporary folder, then rename the folder; an older entry of that name is damaged, or equal."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
     try:

@@ -1,9 +1,9 @@
 """Texts to token rows: one padding rule, one truncation rule, for every tokenizer.
 
-* A pad token that no text produces: where the tokenizer has none, or uses its end-of-text token, `<|pad|>` is added. Then
-  transformers' own classification forward, which finds the last token by "id ≠ pad", agrees with the mask for any text.
-* A text longer than the limit is cut on the chosen side and counted; it is never dropped, so all models see the same rows.
-* A pair is two texts that go through the model in one forward pass, so both are padded to the longer one: that is its length.
+* No text contains the pad token: a tokenizer without a pad token, or with its end-of-text token as one, gets `<|pad|>`. Then
+  transformers' own classifiers, which take "id ≠ pad" as the last token, agree with the mask for any text.
+* A text above the limit is cut on the chosen side, and counted. No text is dropped, so all models see the same rows.
+* The two texts of a pair go through the model in one forward pass, so the shorter is padded to the longer.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class TokenRows:
     """Encoded texts, or pairs of them."""
 
     ids: list[np.ndarray]  # each [tokens], int32
-    lengths: np.ndarray  # [rows] tokens that a row takes by itself; of a pair twice its longer text
-    truncated: int  # rows that were cut
-    second: list[np.ndarray] | None = None  # of pairs: the other text
+    lengths: np.ndarray  # [rows] tokens of a row in a padded micro-batch by itself; of a pair twice its longer text
+    truncated: int  # number of rows with a cut text
+    second: list[np.ndarray] | None = None  # of pairs: the second text; `ids` holds the first
 
     def part(self, start: int, end: int) -> "TokenRows":
         """Rows start … end-1."""
@@ -36,11 +36,11 @@ class TokenRows:
 
     @property
     def real(self) -> np.ndarray:
-        """Tokens of each row without any padding, [rows]."""
+        """Real tokens of each row, without padding, [rows]."""
         if self.second is None:
             return self.lengths
         return np.array(
-            [len(one) + len(other) for one, other in zip(self.ids, self.second, strict=True)], dtype=np.int64
+            [len(first) + len(second) for first, second in zip(self.ids, self.second, strict=True)], dtype=np.int64
         )
 
     def taken(self, layout: Layout) -> np.ndarray:
@@ -48,7 +48,7 @@ class TokenRows:
         return self.real if layout.packed else self.lengths
 
     def summary(self) -> dict[str, Any]:
-        """What the metrics say about truncation."""
+        """Cut rows and their share, for the metrics."""
         return {"rows": self.truncated, "share": round(self.truncated / max(1, len(self.ids)), 4)}
 
 
@@ -69,24 +69,24 @@ def open_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) ->
 def context_limit(config: Any, tokenizer: Any, max_length: int) -> int:
     """Tokens that a text may have: the smaller of `max_length` and the model's own context."""
     positions = getattr(config, "max_position_embeddings", None) or max_length
-    stated = tokenizer.model_max_length or max_length  # a huge number where the tokenizer does not know
+    stated = tokenizer.model_max_length or max_length  # a huge number in a tokenizer without a limit
     return int(min(max_length, positions, stated))
 
 
 def encode(tokenizer: Any, texts: Sequence[str], limit: int, second: Sequence[str] | None = None) -> TokenRows:
     """Token rows of at most `limit` tokens a text, with the tokenizer's own special tokens; an empty text is one end token.
 
-    `second`, if given, holds the other text of each row. A pair counts as cut if one of its texts is.
+    `second` (of pairs) holds the second text of each row. A pair counts as cut if one of its texts is cut.
     """
     rows, cut = _encoded(tokenizer, texts, limit)
     if second is None:
         return joined(rows, len(cut))
-    others, cut_too = _encoded(tokenizer, second, limit)
-    return joined(rows, len(cut | cut_too), others)
+    second_rows, second_cut = _encoded(tokenizer, second, limit)
+    return joined(rows, len(cut | second_cut), second_rows)
 
 
 def joined(ids: list[np.ndarray], truncated: int, second: list[np.ndarray] | None = None) -> TokenRows:
-    """Token rows of encoded texts, or of pairs with their other text; `truncated` of the rows were cut."""
+    """Token rows of encoded texts, or of pairs with their second texts; `truncated` rows were cut."""
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     if second is None:
         return TokenRows(ids, lengths, truncated)
@@ -94,7 +94,7 @@ def joined(ids: list[np.ndarray], truncated: int, second: list[np.ndarray] | Non
 
 
 def _encoded(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[np.ndarray], set[int]]:
-    """Token ids of each text, and which texts were cut."""
+    """Token ids of each text, and the numbers of the cut texts."""
     encoded: list[list[int]] = tokenizer(list(texts))["input_ids"] if len(texts) else []
     long = [row for row, ids in enumerate(encoded) if len(ids) > limit]
     if long:

@@ -18,10 +18,10 @@ from torch import Tensor
 from scripts.benchmarks.programs.answer import cpu_seconds, main
 from w2s_cli.training import batching
 from w2s_cli.training.attention import packed
-from w2s_cli.training.attention.rows import LAYOUT, Run, attention, runs
+from w2s_cli.training.attention.cpu import LAYOUT, Run, attention, runs
 from w2s_cli.training.device import pick_device
-from w2s_cli.training.models import classifier
-from w2s_cli.training.models.building import quiet
+from w2s_cli.training.models import classifier, forward_pass
+from w2s_cli.training.models.opening import quiet
 
 ROUNDS = 3
 Forward = Callable[[Any, Tensor, Tensor], Tensor]  # model, ids [rows, tokens], mask → last tokens' states [rows, width]
@@ -187,7 +187,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     by_hand = HAND_WRITTEN[model.config.model_type]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     ways: dict[str, Forward] = {
-        "auto": lambda model, ids, mask: classifier.last_token_features(model, ids, mask, precision),
+        "auto": lambda model, ids, mask: forward_pass.last_token_features(model, ids, mask, precision),
         "own": lambda model, ids, mask: by_hand(model, ids, mask, dtype),
     }
     for forward in ways.values():

@@ -18,7 +18,8 @@ from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import evaluate, features, finetune, label
 from w2s_cli.training.batching import micro_batches, pad
-from w2s_cli.training.models.classifier import class_logits, on_rows
+from w2s_cli.training.models.forward_pass import on_rows
+from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.targets import read_rows
 from w2s_cli.training.tokens import encode, open_tokenizer
 

@@ -135,13 +135,13 @@ def test_options_are_counted_from_the_number_that_the_recipe_gives() -> None:
 
 def test_a_drift_of_size_or_base_rate_is_reported_and_chance_is_not() -> None:
     expected = {"train": 100, "base_rate": {"train": 0.62, "test": 0.5}}
-    assert drift(expected, split="train", found_rows=100, base_rate=0.635, looked_at=10_000) == []
-    assert "62.0%" in drift(expected, split="train", found_rows=100, base_rate=0.66, looked_at=10_000)[0]
-    assert drift(expected, split="train", found_rows=100, base_rate=0.66, looked_at=500) == []
-    assert "written for 100" in drift(expected, split="train", found_rows=99, base_rate=0.62, looked_at=99)[0]
-    assert drift(expected, split="test", found_rows=7, base_rate=0.9, looked_at=7) == []
-    assert len(drift({"base_rate": 0.5}, split="test", found_rows=900, base_rate=0.9, looked_at=900)) == 1
-    assert drift(None, split="test", found_rows=7, base_rate=0.9, looked_at=900) == []
+    assert drift(expected, split="train", rows=100, base_rate=0.635, counted=10_000) == []
+    assert "62.0%" in drift(expected, split="train", rows=100, base_rate=0.66, counted=10_000)[0]
+    assert drift(expected, split="train", rows=100, base_rate=0.66, counted=500) == []
+    assert "written for 100" in drift(expected, split="train", rows=99, base_rate=0.62, counted=99)[0]
+    assert drift(expected, split="test", rows=7, base_rate=0.9, counted=7) == []
+    assert len(drift({"base_rate": 0.5}, split="test", rows=900, base_rate=0.9, counted=900)) == 1
+    assert drift(None, split="test", rows=7, base_rate=0.9, counted=900) == []
 
 
 def test_the_rows_stage_reports_a_drifted_base_rate_also_of_balanced_pools(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_real_rows_have_the_sizes_and_base_rates_of_the_recipe(tmp_path: Path, n
         split = "test" if pool == "test" and data["splits"]["test"] else "train"
         usable = metrics["usable"]
         assert drift(
-            known, split=split, found_rows=metrics["source_rows"], base_rate=usable["base_rates"]["1"], looked_at=usable["rows"]
+            known, split=split, rows=metrics["source_rows"], base_rate=usable["base_rates"]["1"], counted=usable["rows"]
         ) == []  # fmt: skip
 
 

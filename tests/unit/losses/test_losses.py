@@ -11,7 +11,7 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
-from w2s_cli.training.models import classifier
+from w2s_cli.training.objectives import classification
 
 ROOT = Path(__file__).parents[3]
 
@@ -169,7 +169,7 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(config: str) -> None
     args = loss.prepared(targets, arguments(config))
     found = {}
     for size in (1, 4, 32):
-        objective = classifier.objective(
+        objective = classification.objective(
             lambda rows: model(features[rows]), np.ones(32, dtype=int), targets, loss, args
         )
         model.zero_grad()
@@ -186,7 +186,7 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(config: str) -> None
 
 
 def write_loss(folder: Path, text: str) -> Path:
-    (folder / "losses").mkdir()
+    (folder / "losses").mkdir(parents=True)
     (folder / "losses" / "mine.py").write_text(text)
     return folder
 
@@ -206,8 +206,23 @@ def test_a_loss_that_prepares_is_given_all_labels_once_and_its_args_are_used(tmp
     loss = load_loss("mine", [write_loss(tmp_path, text)])
     assert loss.prepared(torch.tensor([[0.2, 0.8], [0.1, 0.9]]), {"top": 0.0}) == {"top": pytest.approx(0.9)}
     assert load_loss("xent").prepared(torch.ones(2, 2), {"any": 1}) == {"any": 1}
-    with pytest.raises(UserError, match=r"window cannot be prepared with the arguments .*radios"):
+    with pytest.raises(UserError, match=r"loss window, prepare: .*'radios'; it takes \(labels"):
         load_loss("window").prepared(torch.ones(2, 2), {"radios": 1})
+
+
+def test_an_error_inside_a_loss_names_its_line_and_a_lack_of_memory_is_left_to_the_loop(tmp_path: Path) -> None:
+    text = "import torch\n\n\ndef mine(logits, labels, *, progress, error='value'):\n    raise {error}\n"
+    for name, error, shown in (
+        ("value", "ValueError('odd')", r"loss mine failed: ValueError: odd \(.*mine.py, line 5\)"),
+        ("memory", "torch.OutOfMemoryError('full')", None),
+    ):
+        loss = load_loss("mine", [write_loss(tmp_path / name, text.replace("{error}", error))])
+        forward, lengths, targets = lambda rows: torch.zeros(len(rows), 2), np.ones(2, dtype=int), torch.eye(2)
+        objective = classification.objective(forward, lengths, targets, loss, {})
+        with pytest.raises(UserError if shown else torch.OutOfMemoryError, match=shown):
+            list(objective([0, 1], 0.0, 8))
+    with pytest.raises(UserError, match="loss mine: got an unexpected keyword argument 'width'; it takes"):
+        list(classification.objective(forward, lengths, targets, loss, {"width": 1})([0, 1], 0.0, 8))
 
 
 def test_every_loss_config_binds_to_its_function() -> None:

@@ -16,7 +16,8 @@ import torch
 from tests.conftest import environment
 from tests.unit.training.test_packed import opened
 from w2s_cli.losses import load_loss
-from w2s_cli.training.models import classifier
+from w2s_cli.training.models import forward_pass
+from w2s_cli.training.objectives import classification
 from w2s_cli.training.tokens import TokenRows
 
 
@@ -40,11 +41,11 @@ def most_kept(model: Any, batch: int, loss: str) -> int:
     tokens = TokenRows(list(ids), np.full(batch, 30), 0)
 
     def forward(piece: list[int]) -> torch.Tensor:
-        return classifier.on_rows(model, tokens, piece, 0, "fp32")
+        return forward_pass.on_rows(model, tokens, piece, 0, "fp32")
 
     p = torch.rand(batch, generator=torch.Generator().manual_seed(0))
-    targets, layout = torch.stack([1 - p, p], 1), classifier.layout_for(model, "fp32")
-    objective = classifier.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
+    targets, layout = torch.stack([1 - p, p], 1), forward_pass.layout_for(model, "fp32")
+    objective = classification.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
     Kept.now = Kept.most = 0
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         for part in objective(range(batch), 0.5, 240):

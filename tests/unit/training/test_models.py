@@ -24,7 +24,7 @@ from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.training.batching import pad
-from w2s_cli.training.models import classifier
+from w2s_cli.training.models import classifier, forward_pass
 from w2s_cli.training.models.opening import base_folder, hub_folder
 from w2s_cli.training.tokens import encode, open_tokenizer
 
@@ -94,8 +94,8 @@ def test_a_causal_head_starts_at_zero_and_reads_the_last_real_token(tmp_path: Pa
     ids, mask = pad(rows.ids, tokenizer.pad_token_id)
     assert not (ids[mask.bool()] == tokenizer.pad_token_id).any()
     with torch.inference_mode():
-        assert not classifier.logits(model, ids, mask, "fp32").any()
-        together = classifier.last_token_features(model, ids, mask, "fp32")
+        assert not forward_pass.logits(model, ids, mask, "fp32").any()
+        together = forward_pass.last_token_features(model, ids, mask, "fp32")
         for row, alone in enumerate(rows.ids):
             only = torch.from_numpy(alone.astype(np.int64))[None]
             hidden = model.base_model(input_ids=only, attention_mask=torch.ones_like(only)).last_hidden_state[0, -1]

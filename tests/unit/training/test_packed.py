@@ -10,10 +10,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.tiny_models import ENCODERS, FAMILIES, make_model
 from w2s_cli.training.attention import packed
-from w2s_cli.training.attention.rows import LAYOUT, LONG, attention, runs
+from w2s_cli.training.attention.cpu import LAYOUT, LONG, attention, runs
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models import classifier
+from w2s_cli.training.models import classifier, forward_pass
 from w2s_cli.training.tokens import open_tokenizer
 
 CPU = torch.device("cpu")
@@ -121,8 +121,8 @@ def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path:
         with autocast(CPU, "bf16"):
             found = packed.last_states(model, ids, mask).float()
             model._w2s_packed = False
-            padded = classifier.last_token_features(model, ids, mask, "bf16")
-        exact = classifier.last_token_features(model, ids, mask, "fp32")
+            padded = forward_pass.last_token_features(model, ids, mask, "bf16")
+        exact = forward_pass.last_token_features(model, ids, mask, "fp32")
     assert (found - exact).abs().mean() < 1.5 * (padded - exact).abs().mean()
 
 

@@ -20,7 +20,7 @@ from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.training.loop import Recipe, make_optimizer
-from w2s_cli.training.stopping import Keeper, keeper
+from w2s_cli.training.stopping import EarlyStopping, early_stopping
 
 STOPPING = {"metric": "accuracy", "every": 2, "patience": None}
 MODES = ("full", "lora", "probe")
@@ -149,7 +149,7 @@ def test_an_evaluation_changes_nothing_of_the_training(tmp_path: Path, task: dic
     assert len(steps[0]) == 15
 
 
-def test_looking_touches_no_random_state_and_no_gradient(tmp_path: Path) -> None:
+def test_an_evaluation_touches_no_random_state_and_no_gradient(tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).train()
     inputs = torch.randn(32, 4)
@@ -159,15 +159,17 @@ def test_looking_touches_no_random_state_and_no_gradient(tmp_path: Path) -> None
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     before = (torch.get_rng_state(), json.dumps(optimizer.state_dict(), default=lambda t: t.tolist()))
-    held = keeper({"metric": "auroc", "every": 1}, lambda rows: model(inputs[rows]), np.ones(32, dtype=int), labels)
-    assert not held.look(model, 1, 8, context(tmp_path))
+    stopping = early_stopping(
+        {"metric": "auroc", "every": 1}, lambda rows: model(inputs[rows]), np.ones(32, dtype=int), labels
+    )
+    assert not stopping.evaluate(model, 1, 8, context(tmp_path))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert json.dumps(optimizer.state_dict(), default=lambda t: t.tolist()) == before[1]
     assert model.training
     assert all(p.grad is None for p in model.parameters())
     model.eval()
     margin = (model(inputs)[:, 1] - model(inputs)[:, 0]).detach().double()
-    step, value = held.best
+    step, value = stopping.best
     assert step == 1
     assert value == pytest.approx(roc_auc_score(labels[:, 1], margin))
 
@@ -269,19 +271,21 @@ def test_validation_rows_that_cannot_judge_are_refused(tmp_path: Path, task: dic
 
 def test_weights_that_became_nan_are_never_the_best(tmp_path: Path) -> None:
     labels = np.eye(2)[np.arange(4) % 2]
-    held = keeper(STOPPING, lambda rows: torch.full((len(rows), 2), torch.nan), np.ones(4, dtype=int), labels)
+    stopping = early_stopping(
+        STOPPING, lambda rows: torch.full((len(rows), 2), torch.nan), np.ones(4, dtype=int), labels
+    )
     with pytest.raises(UserError, match="learning rate"):
-        held.look(torch.nn.Linear(1, 1), 2, 100, context(tmp_path))
+        stopping.evaluate(torch.nn.Linear(1, 1), 2, 100, context(tmp_path))
 
 
 def test_of_equal_evaluations_the_first_is_kept(tmp_path: Path) -> None:
     model, values = torch.nn.Linear(1, 1, bias=False), iter([0.5, 0.7, 0.7, 0.6])
-    held = Keeper("accuracy", 1, None, lambda micro_tokens: next(values))
+    stopping = EarlyStopping("accuracy", 1, None, lambda micro_tokens: next(values))
     for step in range(1, 5):
         torch.nn.init.constant_(model.weight, step)
-        held.look(model, step, 1, context(tmp_path))
-    held.put_back(model)
-    assert held.best == (2, 0.7)
+        stopping.evaluate(model, step, 1, context(tmp_path))
+    stopping.restore_best_weights(model)
+    assert stopping.best == (2, 0.7)
     assert float(model.weight) == 2
 
 

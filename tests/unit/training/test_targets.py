@@ -15,8 +15,8 @@ from tests.unit.training.test_stopping import write_labels
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import finetune
-from w2s_cli.training.models import classifier
-from w2s_cli.training.targets import lesson, read_rows, sharpened
+from w2s_cli.training.objectives import classification
+from w2s_cli.training.targets import read_rows, sharpened, training_targets
 
 P = np.array([0.9, 0.2, 0.6, 0.55, 0.3, 0.8, 0.45, 0.1, 0.7, 0.35])  # of class 1
 
@@ -59,9 +59,9 @@ def test_a_very_small_temperature_is_hard_and_does_not_overflow() -> None:
 def test_sharpening_needs_a_temperature(tmp_path: Path, temperature: float | None) -> None:
     rows, labels = read_rows(write_rows(tmp_path / "rows")), write_labels(tmp_path / "labels", P)
     with pytest.raises(UserError, match="temperature above 0"):
-        lesson(rows, labels, "sharpened", temperature)
+        training_targets(rows, labels, "sharpened", temperature)
     with pytest.raises(UserError, match="labels=sharp "):
-        lesson(rows, labels, "sharp", 0.5)
+        training_targets(rows, labels, "sharp", 0.5)
 
 
 def test_the_forms_of_a_label_in_a_training(tmp_path: Path, base: Path) -> None:
@@ -120,11 +120,11 @@ def test_nothing_covered_and_one_covered_class_are_refused(tmp_path: Path) -> No
     rows = read_rows(write_rows(tmp_path / "rows"))
     none = write_labels(tmp_path / "none", P, covered=np.zeros(10, dtype=bool))
     with pytest.raises(UserError, match=r"none.labels\.parquet: none of its 10 rows is covered"):
-        lesson(rows, none, "soft")
+        training_targets(rows, none, "soft")
     one = write_labels(tmp_path / "one", P, covered=P > 0.5)
     with pytest.raises(UserError, match="all 5 covered labels are class 1"):
-        lesson(rows, one, "hard")
-    assert len(lesson(rows, one, "soft").rows.ids) == 5
+        training_targets(rows, one, "hard")
+    assert len(training_targets(rows, one, "soft").rows.ids) == 5
 
 
 def test_weights_multiply_each_rows_cross_entropy() -> None:
@@ -134,7 +134,7 @@ def test_weights_multiply_each_rows_cross_entropy() -> None:
     expected = float(np.mean(w * -(y * log_p).sum(1)))
     slope = w[:, None] * (np.exp(log_p) - y) / 20  # of the mean, with respect to the logits
     logits = torch.tensor(x, requires_grad=True)
-    objective = classifier.objective(
+    objective = classification.objective(
         lambda rows: logits[rows],
         np.ones(20, dtype=int),
         torch.tensor(y),
@@ -172,10 +172,10 @@ def test_weights_are_joined_by_id_and_follow_the_covered_rows(tmp_path: Path) ->
     order = [3, 1, 9, 0, 2, 8, 7, 4, 6, 5]
     weights = write_weights(tmp_path / "weights", np.array(order, dtype=float), [f"r{row}" for row in order])
     labels = write_labels(tmp_path / "labels", P, covered=np.arange(10) > 6)
-    found = lesson(rows, labels, "soft", weights=weights).weights
+    found = training_targets(rows, labels, "soft", weights=weights).weights
     assert found is not None
     assert found.tolist() == [7, 8, 9]
-    assert lesson(rows, None, "hard").weights is None
+    assert training_targets(rows, None, "hard").weights is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_weights_are_joined_by_id_and_follow_the_covered_rows(tmp_path: Path) ->
 def test_weights_that_are_none_are_refused(tmp_path: Path, weights: np.ndarray, message: str) -> None:
     rows, labels = read_rows(write_rows(tmp_path / "rows")), write_labels(tmp_path / "labels", P)
     with pytest.raises(UserError, match=message):
-        lesson(rows, labels, "soft", weights=write_weights(tmp_path / "weights", weights))
+        training_targets(rows, labels, "soft", weights=write_weights(tmp_path / "weights", weights))
 
 
 def test_weights_with_another_loss_are_refused(tmp_path: Path, base: Path) -> None:

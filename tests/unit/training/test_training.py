@@ -25,7 +25,7 @@ from w2s_cli.losses import load_loss
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.training import checkpoint
 from w2s_cli.training.loop import Contribution, Recipe, learning_rate, make_optimizer, train
-from w2s_cli.training.models import classifier
+from w2s_cli.training.objectives import classification
 
 ROOT = Path(__file__).parents[3]
 CHANGES: dict[str, dict[str, Any]] = {
@@ -231,7 +231,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path:
             found: torch.Tensor = model(features_[rows])
             return found
 
-        objective = classifier.objective(forward, np.ones(16, dtype=int), targets, load_loss("xent"), {})
+        objective = classification.objective(forward, np.ones(16, dtype=int), targets, load_loss("xent"), {})
         ctx = context(tmp_path / str(room), micro_tokens=16)
         train(model, objective, lambda epoch: [list(range(16))], Recipe(epochs=3, lr=0.1), ctx, "finetune")
         weights.append(model.weight.detach().clone())

@@ -1,7 +1,7 @@
-"""Multiple choice as true or false: show the right option or a wrong one, by the toss of a coin.
+"""Multiple choice as true or false: a draw decides whether the right option or a wrong option is shown.
 
-The reference code's treatment (Burns et al. 2023, section 4.1 and appendix A) without what went wrong in its like: options of one
-kind for both labels, and no option that only ever is wrong (`exclude`).
+The treatment of the reference code (Burns et al. 2023, section 4.1 and appendix A), without two known label leaks: right and wrong
+options have the same form, and options that are never right can be left out (`exclude`).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ def choice(
     first: int = 0,
     by_text: bool = False,
 ) -> dict[str, Any] | None:
-    """Add `answer` (the option shown), `label` (1: it is right) and `listed` ("A) …" lines of all options).
+    """Add `answer` (the shown option), `label` (1: the shown option is right) and `listed` ("A) …" lines of all options).
 
     Args:
         row: the source's row.
         draw: purpose → number in [0, 1), fixed for the row.
-        choices: the fields that hold the options, or the one field that holds a list of them.
-        answer: the field that says which option is right, as its number from 0, its letter from A, or its own label
-            (`{text: [...], label: [...]}` as on the hub); null: the first of `choices` is.
-        exclude: options with one of these words in them are never shown, since they would give the label away. A
-            row whose right option is one of them is left out.
-        first: the number of the first option, where `answer` is a number.
-        by_text: `answer` holds the right option itself.
+        choices: the fields of the options, or the one field with a list of them.
+        answer: the field of the right option, as a number from 0, a letter from A, or the option's own label
+            (`{text: [...], label: [...]}` as on the hub); None: the first of `choices` is right.
+        exclude: options with one of these words are never shown, because they would give the label away. A row
+            whose right option has such a word is left out.
+        first: the number of the first option, if `answer` is a number.
+        by_text: `answer` holds the text of the right option.
 
     Returns None for a row without a right option or without a wrong one.
     """
@@ -49,17 +49,17 @@ def choice(
 
 def _options(row: dict[str, Any], choices: Sequence[str] | str) -> tuple[list[str], list[str]]:
     """The options and their names (A, B, … unless the source names them)."""
-    found = row[choices] if isinstance(choices, str) else [row[field] for field in choices]
+    texts = row[choices] if isinstance(choices, str) else [row[field] for field in choices]
     names = None
-    if isinstance(found, dict):
-        found, names = found["text"], found["label"]
-    options = [str(option) for option in found if option is not None]
+    if isinstance(texts, dict):
+        texts, names = texts["text"], texts["label"]
+    options = [str(option) for option in texts if option is not None]
     letters = [chr(ord("A") + number) for number in range(len(options))]
     return options, [str(name) for name in names] if names and len(names) == len(options) else letters
 
 
 def _position(value: Any, names: Sequence[str], first: int | None) -> int | None:
-    """Which option a source's answer means: its name, else its number counted from `first` (null: it is no number)."""
+    """The place of the option that the answer `value` means: by its name, else by its number counted from `first` (None: no numbers)."""
     text = str(value).strip()
     if text in names:
         return names.index(text)

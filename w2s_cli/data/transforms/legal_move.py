@@ -1,9 +1,9 @@
-"""A chess puzzle as a choice between its solving move and another legal move, drawn at random.
+"""A chess puzzle as a choice between the solution and another legal move, drawn at random.
 
-* Lichess gives the position before the opponent's move, and then that move and the solution. Shown is the position after it.
-* EleutherAI's recipe takes Stockfish's best other move as the wrong one. Here it is any legal move that does not mate, so that no engine
-  is needed and every machine makes the same rows; the task is easier.
-* Moves are in the computer's notation ("f2g3"): in the players' one a capture, a check and a mate are marked, which would give much away.
+* Lichess gives the position before the opponent's move, then that move and the solution. The text shows the position after that move.
+* In EleutherAI's recipe the wrong move is Stockfish's best other move. Here it is any legal move that does not mate: no engine is
+  needed, and every machine makes the same rows, but the task is easier.
+* Moves are in the computer's notation ("f2g3"). The players' notation marks captures, checks and mates, which would give much away.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from w2s_cli.errors import UserError
 def legal_move(
     row: dict[str, Any], *, draw: Callable[[str], float], position: str = "FEN", moves: str = "Moves"
 ) -> dict[str, Any] | None:
-    """Add `fen` (the position to move in), `one` and `two` (moves), `shown` ("1" or "2"), `label` (1: it is the solution's).
+    """Add `fen` (the position to move in), `one` and `two` (moves), `shown` ("1" or "2"), `label` (1: the shown number is the solution's).
 
     Args:
         row: the source's row.
         draw: purpose → number in [0, 1), fixed for the row.
         position, moves: the fields of the position before the opponent's move, and of the moves ("f2g3 e6e7 …", the opponent's first).
 
-    Returns None for a puzzle that is not a legal one, or in which every other move mates too or none is.
+    Returns None for an illegal puzzle, and for a puzzle without another move or whose other moves all mate.
 
     Raises:
         UserError: the package chess is not installed.
@@ -46,7 +46,7 @@ def legal_move(
     if not others:
         return None
     wrong = sorted(others)[int(draw("answer") * len(others))]
-    place, label = int(draw("place") < 0.5), int(draw("label") < 0.5)  # place: 1 where the solution comes second
+    place, label = int(draw("place") < 0.5), int(draw("label") < 0.5)  # place: 1 if the solution is second
     one, two = (wrong, solution) if place else (solution, wrong)
     return {
         "fen": board.fen(),
@@ -58,7 +58,7 @@ def legal_move(
 
 
 def _mates(board: Any, move: Any) -> bool:
-    """Whether a move ends the game: a puzzle may have several mates, and all of them are right."""
+    """Whether a move mates: a puzzle may have several mates, and all of them are right."""
     board.push(move)
     mate = bool(board.is_checkmate())
     board.pop()

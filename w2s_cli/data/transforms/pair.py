@@ -1,9 +1,9 @@
-"""Pairs of responses of which people (or a judge) prefer one: the two in an order that says nothing, and which is the better.
+"""Pairs of responses with a preference of people (or of a judge): a first and a second text in a drawn order, and the better text.
 
-* The order is drawn by the row's hash, so that "the second is better" is as frequent as not and no row's order depends on another.
-* A response is a text that begins with its prompt (`marker` says where the reply starts), or a list of chat messages, whose last one is
-  the reply. A pair whose two prompts differ compares two questions, not two answers: it is left out.
-* Rows with one prompt are one group: no prompt stands in two pools.
+* The row's hash draws the order, so that the second text is the better in half of the rows, and no row's order depends on another row.
+* A response is a text that begins with its prompt (`marker` marks the start of the reply), or a list of chat messages whose last message
+  is the reply. A pair with two different prompts compares questions, not answers: it is left out.
+* Rows with the same prompt are one group, so no prompt is in two pools.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,12 +29,12 @@ def pair(
     Args:
         row: the source's row.
         draw: purpose → number in [0, 1), fixed for the row.
-        chosen, rejected: the fields that hold the better and the worse one.
-        marker: what the last reply of a dialogue begins with ("\\n\\nAssistant:"); everything up to and with it is the prompt.
-        prompt: the field that holds the prompt, where the responses do not begin with it.
-        scores: two fields, the scores of `chosen` and `rejected`: the higher one is the better, whatever the fields are called.
-        margin: pairs whose scores are not further apart than this are left out; 0: ties.
-        longest: pairs with a text of more characters are left out; null: none.
+        chosen, rejected: the fields of the better and the worse response.
+        marker: the beginning of a dialogue's last reply ("\\n\\nAssistant:"); the prompt ends with it.
+        prompt: the field of the prompt, if the responses do not begin with it.
+        scores: two fields, the scores of `chosen` and `rejected`: the higher score is the better one.
+        margin: pairs whose scores differ by no more than this are left out; 0: ties.
+        longest: pairs with a text of more characters are left out; None: no limit.
 
     Returns None for a pair that is left out.
     """
@@ -66,7 +66,7 @@ def group(
     prompt: str | None = None,
     **_: Any,
 ) -> list[str]:
-    """What rows of one group agree in: the prompt; where there is none, the two responses whichever is the better."""
+    """The group of a row: its prompt; without a prompt its two responses, in either order."""
     if prompt is not None:
         return [str(row[prompt])]
     replies = [_said(row[field], marker) for field in (chosen, rejected)]
@@ -74,10 +74,10 @@ def group(
 
 
 def _said(value: Any, marker: str | None) -> tuple[str, str]:
-    """(prompt, reply) of one response; the prompt is empty where nothing says where it ends."""
+    """(prompt, reply) of one response; the prompt is empty if its end is unknown."""
     if isinstance(value, list):
         turns = [f"\n\n{ROLES.get(turn['role'], turn['role'])}: {turn['content']}" for turn in value[:-1]]
         return "".join((*turns, "\n\nAssistant:")), f" {value[-1]['content']}"
     text = str(value)
-    start, found, reply = text.rpartition(marker) if marker else ("", "", text)
-    return start + found, reply
+    start, separator, reply = text.rpartition(marker) if marker else ("", "", text)
+    return start + separator, reply

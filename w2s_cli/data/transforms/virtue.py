@@ -1,6 +1,6 @@
-"""ETHICS, virtue: the sentence and the trait, whether a copy of the data holds them in one column or in two.
+"""ETHICS, virtue: the sentence and the trait, from copies of the data with one column for both or with two.
 
-The authors' files hold "sentence [SEP] trait" in `scenario`; the hub's copy has a column `trait`. Rows with one sentence are one group.
+The authors' files have "sentence [SEP] trait" in `scenario`; the hub's copy has a column `trait`. Rows with one sentence are a group.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,13 @@ SEPARATOR = "[SEP]"
 
 
 def virtue(row: dict[str, Any], *, draw: Callable[[str], float]) -> dict[str, Any] | None:
-    """Add `sentence` and `trait`; None for a row that lacks one."""
+    """Add `sentence` and `trait`; None for a row without both."""
     sentence, trait = _parts(row)
     return {"sentence": sentence, "trait": trait} if sentence and trait else None
 
 
 def group(row: dict[str, Any]) -> list[str]:
-    """What rows of one group agree in: the sentence."""
+    """The group of a row: its sentence."""
     return [_parts(row)[0]]
 
 

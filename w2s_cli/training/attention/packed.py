@@ -1,12 +1,12 @@
-"""Rows laid end to end as one long row: nothing is padded, and each token attends only within its own row.
+"""Packed rows: rows end to end as one long row, without padding. Each token attends only within its own row.
 
-* Any causal architecture that takes its attention from transformers' interface can do it. Whether a model does it right is tried
-  once, on two short rows against its padded forward; one that does not is padded. So is what is compiled, and training with
-  gradient checkpointing, which runs layers again when what is set here is gone.
-* The attention is `packed_attention` on a CPU, and on an NVIDIA GPU in bf16 `varlen`; elsewhere rows are padded.
-* Rows come on the CPU and leave it packed: their lengths are known there, so nothing waits for a GPU.
-* A classifier reads the last token's state only, so the last layer has one query for each row: it is called up to its attention,
-  for the keys and values of all tokens, and then again for the last tokens. Exact, and 3/4 of the layer's work is not done.
+* Packing needs a causal architecture that takes its attention from transformers' interface. A trial compares two short packed rows
+  with the padded forward pass, once per model; a model that disagrees gets padded rows. Compiled models get padded rows too, and so
+  does gradient checkpointing, which repeats layers after this module's settings are undone.
+* The attention is `cpu.py` on a CPU, `varlen.py` on an NVIDIA GPU in bf16. Other devices and precisions get padded rows.
+* Rows are packed on the CPU, from their lengths, so nothing waits for a GPU.
+* A classifier reads the last token's state only, so the last layer needs one query for each row. That layer is called twice: first for
+  the keys and values of all tokens, up to its attention, then for the last tokens. The result is exact, with 1/4 of the layer's work.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,23 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from w2s_cli.training.attention import rows as packed_attention
-from w2s_cli.training.attention import varlen
+from w2s_cli.training.attention import cpu, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models.building import inputs, layers
 from w2s_cli.training.models.compiled import is_compiled
+from w2s_cli.training.models.trunk import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
 _CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
-BF16_ROUNDING = 0.03  # of the states, relative; another mask or another row's tokens give ten times as much
-_OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention that is more than a causal softmax
+BF16_ROUNDING = 0.03  # relative error of the states; a wrong mask or another row's tokens give ten times as much
+_OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
-    """Carries keys and values [1, heads, tokens, dim] out of a layer."""
+    """Carries keys and values, [1, heads, tokens, dim] each, out of a layer."""
 
     def __init__(self, key: Tensor, value: Tensor) -> None:
         super().__init__()
@@ -42,7 +41,7 @@ class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
 
 
 def usable(model: Any, precision: str) -> bool:
-    """Whether `model`, a classifier or language model, is to be given packed rows now."""
+    """Whether `model`, a classifier or language model, can take packed rows with its present settings."""
     device = model.device.type
     if device != "cpu" and not (device == "cuda" and precision in varlen.PRECISIONS):
         return False
@@ -54,8 +53,8 @@ def usable(model: Any, precision: str) -> bool:
 
 
 def layout(model: Any) -> Layout:
-    """How packed rows of this model lie in a micro-batch."""
-    return packed_attention.LAYOUT if model.device.type == "cpu" else varlen.LAYOUT
+    """The layout of packed micro-batches on this model's device."""
+    return cpu.LAYOUT if model.device.type == "cpu" else varlen.LAYOUT
 
 
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
@@ -72,8 +71,8 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
             key, value = caught.key, caught.value
         short = {name: _only(part, last, hidden.shape[1]) for name, part in named.items()}
         short["attend"] = lambda query, _, __, scale: at_last(query, key, value, scale)
-        found: Tensor = forward(hidden[:, last], *args, **short)
-        return found.new_zeros(hidden.shape).index_copy(1, last, found)  # trunks want as many tokens as they gave
+        states: Tensor = forward(hidden[:, last], *args, **short)
+        return states.new_zeros(hidden.shape).index_copy(1, last, states)  # trunks expect as many tokens as before
 
     with _replaced(layer, shortened):
         return _forward(model, ids, mask, at_all)[0, last]
@@ -86,19 +85,19 @@ def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """The token ids of rows one after another and their positions, from 0 in each row; [tokens] both, as many as the layout has room."""
+    """Token ids of rows end to end, and positions (from 0 in each row), [tokens] both, filled up with zeros to the layout's size."""
     real, count = mask.bool(), mask.sum(1)
     more = (0, layout.room(count.numpy()) - int(count.sum()))
     return pad(ids[real], more), pad((mask.cumsum(1) - 1)[real], more)
 
 
 def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
-    """Attention within rows of `lengths` on the model's device, for the queries of all tokens or of the rows' last ones."""
+    """Attention within rows of `lengths` on the model's device; queries are all tokens, or (`last`) each row's last token."""
     if model.device.type == "cuda":
         where = varlen.spans(lengths, model.device, last=last)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = packed_attention.runs(lengths, _matmul_dtype(model), last=last)
-    return lambda query, key, value, scale: packed_attention.attention(query, key, value, scale, runs)
+    runs = cpu.runs(lengths, _matmul_dtype(model), last=last)
+    return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
 
 
 def _matmul_dtype(model: Any) -> torch.dtype:
@@ -108,7 +107,7 @@ def _matmul_dtype(model: Any) -> torch.dtype:
 
 
 def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
-    """The trunk's output for the packed rows, [1, tokens, width], with some more tokens after them."""
+    """The trunk's states of the packed rows, [1, tokens, width], with the filling tokens at the end."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, _interface)
@@ -117,18 +116,18 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
     config = model.base_model.config
     before, config._attn_implementation = config._attn_implementation, NAME
     try:
-        found = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
+        output = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
     finally:
         config._attn_implementation = before
-    return found.last_hidden_state  # type: ignore[no-any-return]
+    return output.last_hidden_state  # type: ignore[no-any-return]
 
 
 def _interface(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, *, attend: Attend, **named: Any
 ) -> tuple[Tensor, None]:
-    """What the architecture calls for attention."""
+    """The attention function that transformers calls."""
     if mask is not None or any(named.get(rule) is not None for rule in _OTHER_RULES):
-        raise NotImplementedError("attention that is more than a causal softmax")
+        raise NotImplementedError("attention other than a causal softmax")
     scale = named.get("scaling")
     return attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale), None
 
@@ -139,7 +138,7 @@ def _catch(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 
 @contextmanager
 def _replaced(layer: nn.Module, other: Callable[..., Any]) -> Iterator[None]:
-    """Within the block calling `layer` calls `other(its forward, …)`."""
+    """Within the block, a call of `layer` is a call of `other(layer.forward, …)`."""
     forward = layer.forward
     layer.forward = lambda *args, **named: other(forward, *args, **named)  # type: ignore[method-assign]
     try:
@@ -149,14 +148,14 @@ def _replaced(layer: nn.Module, other: Callable[..., Any]) -> Iterator[None]:
 
 
 def _only(part: Any, rows: Tensor, tokens: int) -> Any:
-    """What a layer is told about all tokens ([1, tokens, …]: positions and their rotations), for the tokens `rows` only."""
+    """A layer's argument about all tokens ([1, tokens, …]: positions and their rotations), for the tokens `rows` only."""
     if isinstance(part, tuple):
-        return tuple(_only(one, rows, tokens) for one in part)
+        return tuple(_only(inner, rows, tokens) for inner in part)
     return part[:, rows] if isinstance(part, Tensor) and part.ndim > 1 and part.shape[1] == tokens else part
 
 
 def _agrees(model: Any, precision: str) -> bool:
-    """Whether two short packed rows give what they give padded; where gradients are on, these must come through too."""
+    """Whether two short rows have the same states packed and padded; with gradients on, a backward pass must work too."""
     if not getattr(model, "_supports_attention_backend", False):
         return False
     trunk, words = model.base_model, min(7, model.get_input_embeddings().num_embeddings)
@@ -173,10 +172,10 @@ def _agrees(model: Any, precision: str) -> bool:
             weights = [weight for weight in model.parameters() if weight.requires_grad]
             with torch.autocast(kind, enabled=False):  # as backward passes are
                 torch.autograd.grad(last.sum() + packed.sum(), weights, allow_unused=True)
-    except Exception:  # an architecture or a kernel may fail in any way at what it does not know; then it is padded
+    except Exception:  # architectures and kernels fail in many ways at unsupported arguments; then rows are padded
         return False
     expected = torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
-    found = torch.cat([packed, last]).detach()
+    states = torch.cat([packed, last]).detach()
     if precision == "bf16":
-        return bool((found - expected).norm() < BF16_ROUNDING * expected.norm())
-    return torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+        return bool((states - expected).norm() < BF16_ROUNDING * expected.norm())
+    return torch.allclose(states, expected, rtol=1e-3, atol=1e-4)

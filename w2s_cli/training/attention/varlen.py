@@ -1,7 +1,7 @@
-"""Attention over rows that lie end to end, on an NVIDIA GPU: torch's variable-length flash attention, one call for all rows.
+"""Attention over packed rows on an NVIDIA GPU: torch's variable-length flash attention, one call for all rows.
 
-Written to torch's documentation and tested with a stand-in for the kernel: nobody has run it on a GPU here. So `packed` tries every model
-on the device first, forward and backward, and pads its rows where that fails or disagrees.
+Written from torch's documentation and tested with a stand-in for the kernel, not yet on a GPU. So `packed.py` tries every model on the
+device first, forward and backward, and pads rows if the trial fails or disagrees.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from w2s_cli.training.batching import Layout
 
-LAYOUT = Layout(packed=True)  # as many tokens as the budget allows: launches are what costs
-PRECISIONS = ("bf16",)  # that the kernel has
+LAYOUT = Layout(packed=True)  # as many tokens as the budget allows: the cost is in the launches
+PRECISIONS = ("bf16",)  # of the kernel
 
 
 class Spans(NamedTuple):
-    """Where each row begins, for queries and for keys, [rows + 1] int32 on the device, and the longest of each."""
+    """Starts of the rows, for queries and for keys, [rows + 1] int32 on the device, and the longest row of each."""
 
     query_at: Tensor
     key_at: Tensor
@@ -28,7 +28,7 @@ class Spans(NamedTuple):
 
 
 def spans(lengths: Sequence[int], device: torch.device, *, last: bool) -> Spans:
-    """The spans of rows of `lengths`; the queries are all their tokens, or (`last`) one for each, its last, which sees all keys."""
+    """The spans of rows of `lengths`; the queries are all tokens, or (`last`) each row's last token, which sees all keys of its row."""
     keys = [0, *accumulate(lengths)]
     queries = list(range(len(lengths) + 1)) if last else keys
     at = [torch.tensor(starts, dtype=torch.int32).to(device, non_blocking=True) for starts in (queries, keys)]
@@ -38,13 +38,13 @@ def spans(lengths: Sequence[int], device: torch.device, *, last: bool) -> Spans:
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, where: Spans) -> Tensor:
     """Attention within each row: query, key and value are [1, heads, tokens, dim], the result [1, tokens, heads, dim] bf16.
 
-    Fewer heads of keys and values serve several of the queries each.
+    Keys and values may have fewer heads; each of their heads then serves several heads of queries.
     """
     from torch.nn.attention import varlen
 
     attend: Any = varlen.varlen_attn
     q, k, v = (part[0].transpose(0, 1).to(torch.bfloat16) for part in (query, key, value))  # [tokens, heads, dim]
-    found: Tensor = attend(
+    states: Tensor = attend(
         q,
         k,
         v,
@@ -56,4 +56,4 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, where: Sp
         window_size=(-1, 0) if where.causal else (-1, -1),
         enable_gqa=q.shape[1] != k.shape[1],
     )
-    return found.unsqueeze(0)
+    return states.unsqueeze(0)

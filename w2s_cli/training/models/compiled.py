@@ -1,9 +1,9 @@
-"""`launcher.compile=true`: the layers of a model through torch.compile.
+"""`launcher.compile=true`: torch.compile for the layers of a model.
 
 * Layer by layer, with lengths as symbols: one compilation serves all layers and all micro-batches.
-* It is off by default: packed rows, which a CPU and short rows gain more from, are not compiled, and the first steps of every worker
-  wait for the compiler. `docs/speed.md` has what it was worth.
-* It does not change what is computed, up to rounding, and is no part of a stage's key.
+* Off by default: compiled layers cannot take packed rows, which gain more on a CPU and for short rows, and the first steps of every
+  worker wait for the compiler. `docs/speed.md` has the measured gain.
+* Results are equal up to rounding, so `compile` is no part of a stage's key.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.device import autocast
-from w2s_cli.training.models.building import layers
+from w2s_cli.training.models.trunk import layers
 
 
 def compile_layers(model: Any, precision: str) -> None:
@@ -26,9 +26,9 @@ def compile_layers(model: Any, precision: str) -> None:
     ids = torch.zeros((2, 8), dtype=torch.int64, device=model.device)
     try:
         with autocast(model.device, precision):
-            found = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-        if found.requires_grad:
-            found.float().sum().backward()
+            states = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        if states.requires_grad:
+            states.float().sum().backward()
     except Exception as error:  # the compiler's, the system's, or a layer's that cannot be traced
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -39,5 +39,5 @@ def compile_layers(model: Any, precision: str) -> None:
 
 
 def is_compiled(model: Any) -> bool:
-    """Whether `compile_layers` was called on it."""
+    """Whether the layers of `model` are compiled."""
     return any(part._compiled_call_impl is not None for part in model.modules())

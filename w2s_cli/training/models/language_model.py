@@ -1,8 +1,8 @@
-"""A pretrained model used as the language model it is: opened with its output layer, and what its label tokens are worth.
+"""Causal language models: with fresh weights, or pretrained; and the rows of the output layer for label tokens.
 
-* Only causal models: an encoder (BERT, DeBERTa) has no next token, and an encoder-decoder reads its texts another way.
-* The logits of a few tokens are the last hidden state times those rows of the output layer. That is checked against the model's own
-  logits, because some architectures scale or cap them afterwards.
+* Only causal models have a next token (`architectures.py`).
+* The logits of label tokens are the last hidden state times their rows of the output layer. Some architectures scale or cap their
+  logits after that layer, so the product is compared with the model's own logits.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.training.models.architectures import Tables, has_next_token
-from w2s_cli.training.models.building import attention_for, zero_dropout
 from w2s_cli.training.models.opening import open_part, open_weights
+from w2s_cli.training.models.trunk import attention_for, fuse_activations, zero_dropout
+
+
+def fresh_language_model(
+    architecture: dict[str, Any], tokenizer: Any, max_length: int, seed: int, device: torch.device
+) -> Any:
+    """A causal language model with random weights drawn from `seed`; `architecture` is {model_type, …config fields}.
+
+    Raises:
+        UserError: an unknown model_type or field, or fewer positions than `max_length`.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+
+    fields = dict(architecture)
+    model_type = fields.pop("model_type", None)
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(
+            f"architecture.model_type={model_type} is unknown.{did_you_mean(str(model_type), CONFIG_MAPPING)}"
+        )
+    defaults = AutoConfig.for_model(model_type).to_dict()
+    for name in fields:
+        if name not in defaults:
+            raise UserError(f"architecture.{name} is not a field of {model_type}.{did_you_mean(name, defaults)}")
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = AutoConfig.for_model(model_type, **{"vocab_size": len(tokenizer), **special, **fields})
+    zero_dropout(config)
+    positions = getattr(config, "max_position_embeddings", max_length)
+    if positions < max_length:
+        raise UserError(f"max_length={max_length} but architecture has positions for {positions} tokens only")
+    torch.manual_seed(seed)
+    attention = attention_for(device, max_length)
+    try:
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"architecture {model_type}: {error}") from error
+    fuse_activations(model)
+    return model
 
 
 def open_language_model(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
     """The causal language model in `folder`, in fp32 on `device`, without dropout.
 
     Raises:
-        UserError: it is not a causal model, or its checkpoint is incomplete.
+        UserError: the model is not causal, or its checkpoint is incomplete.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -40,8 +80,8 @@ def _check_causal(config: Any, folder: Path) -> None:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    known = Tables(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    if not has_next_token(config.to_dict(), known):
+    tables = Tables(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    if not has_next_token(config.to_dict(), tables):
         raise UserError(
             f"the model in {folder} ({config.model_type}) is not a causal language model, so it has no next token; "
             "use one like gpt2, qwen or llama"
@@ -49,7 +89,7 @@ def _check_causal(config: Any, folder: Path) -> None:
 
 
 def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) -> Any:
-    """The model's tokenizer without an added pad token: every id it gives is in the model's embedding."""
+    """The model's tokenizer without an added pad token: every id is in the model's embedding."""
     from transformers import AutoTokenizer
 
     if truncation not in ("left", "right"):
@@ -60,17 +100,17 @@ def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bo
 
 
 def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The ids of the label tokens, one for each class in their order.
+    """The ids of the label tokens, one for each class, in the order of the classes.
 
     Raises:
-        UserError: not one for each class, one that is several tokens, or two that are the same.
+        UserError: another number than classes, a text of several tokens, or two equal tokens.
     """
     if len(tokens) != len(classes):
         raise UserError(
             f"{list(tokens)} are {len(tokens)} label tokens, but there are {len(classes)} classes, {list(classes)}: give one for each "
             "(few_shot.tokens or train.head.tokens)"
         )
-    found: list[int] = []
+    label_token_ids: list[int] = []
     for text in tokens:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
@@ -80,22 +120,22 @@ def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str]) -> 
                 "choose another word, mind its leading space (few_shot.tokens or train.head.tokens; the bundled models know "
                 '" object", " living", " animal", " person")'
             )
-        if ids[0] in found:
-            raise UserError(f'the label token "{text}" is the same token as "{tokens[found.index(ids[0])]}"')
-        found.append(ids[0])
-    return found
+        if ids[0] in label_token_ids:
+            raise UserError(f'the label token "{text}" is the same token as "{tokens[label_token_ids.index(ids[0])]}"')
+        label_token_ids.append(ids[0])
+    return label_token_ids
 
 
 @torch.inference_mode()
 def label_rows(model: Any, ids: Sequence[int]) -> Tensor:
-    """Rows of the output layer for the label tokens, [classes, width] fp32.
+    """The rows of the output layer for the label tokens `ids`, [classes, width] fp32.
 
     Raises:
-        UserError: the model's logits are not these rows times its last hidden state (a bias, a scale or a cap).
+        UserError: the model's logits are not the last hidden state times these rows (a bias, a scale or a cap).
     """
     chosen = torch.tensor(list(ids), device=model.device)
     rows: Tensor = model.get_output_embeddings().weight[chosen].float().clone()  # [classes, width]
-    row = chosen.unsqueeze(0)  # any text will do
+    row = chosen.unsqueeze(0)  # [1, tokens] any text serves
     logits = model(input_ids=row, use_cache=False).logits[0, :, chosen].float()  # [tokens, classes]
     hidden = model.base_model(input_ids=row, use_cache=False).last_hidden_state[0].float()  # [tokens, width]
     if hidden.shape[-1] != rows.shape[-1] or not torch.allclose(hidden @ rows.T, logits, rtol=1e-3, atol=1e-3):

@@ -1,4 +1,4 @@
-"""Low-rank adapters by peft (Hu et al. 2021), merged into the weights before saving, so a finished model is a plain one."""
+"""Low-rank adapters (LoRA, Hu et al. 2021) by peft, merged into the weights before saving: a saved model is a plain model."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import torch
 
 from w2s_cli.errors import UserError
 
-_HEAD = ("score", "classifier", "pooler")  # trained in full: new, or next to new
+_HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
 
 
 def add(model: Any, rank: int, alpha: int, seed: int) -> Any:
-    """Put adapters into `model` (in place), freeze all but them and the head; the returned value goes to `merge`.
+    """Put adapters into `model` in place, and freeze all other weights except the head; `merge` takes the returned tuner.
 
-    Adapters go into the modules that peft knows for the architecture, else into all linear layers of the trunk.
+    Adapters go into peft's default modules for the architecture; without a default, into all linear layers of the trunk.
     """
     from peft import LoraConfig, LoraModel
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
@@ -32,5 +32,5 @@ def add(model: Any, rank: int, alpha: int, seed: int) -> Any:
 
 
 def merge(tuner: Any) -> Any:
-    """The plain model with the adapters added into its weights."""
+    """The plain model, its weights with the adapters added."""
     return tuner.merge_and_unload()

@@ -1,9 +1,9 @@
-"""Base models from a local folder or the hub, with every way to fail turned into a message.
+"""Base models from a local folder or the hub; every failure becomes a message.
 
-* A hub model is first brought to its snapshot folder, then loaded as a local one, so loading itself never asks the network.
-  A complete cached snapshot is used without asking the hub.
-* Weights are safetensors; a .bin is read only where there are none, and only with weights_only=True, so that nothing in it is run.
-* A checkpoint must fill the whole trunk: transformers fills what is missing with random numbers and only warns.
+* A hub model is first brought into its snapshot folder, then loaded like a local model, so loading never needs the network.
+  A complete snapshot in the cache is used without a request to the hub.
+* Weights are safetensors. A .bin is read only in a folder without safetensors, with weights_only=True, so that no code in it runs.
+* A checkpoint must fill the whole trunk: transformers only warns about missing weights, and makes them random numbers.
 """
 
 import io
@@ -18,31 +18,42 @@ from safetensors import SafetensorError
 from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
+from w2s_cli.training.models.trunk import fuse_activations
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
 
 
-def base_folder(model: dict[str, Any] | None, above: Path | None, ctx: Context) -> Path:
-    """The folder of a stage's base model: the result `above` of another stage, else local, else from the hub.
+def quiet() -> None:
+    """Switch off transformers' notes and progress bars: important ones become errors or lines of log.txt."""
+    from transformers.utils import logging
 
-    `model` is the identity {"id", "revision"} or {"sha256"}; a local one lies at `ctx.execution["model_path"]`.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def base_folder(model: dict[str, Any] | None, upstream: Path | None, ctx: Context) -> Path:
+    """The folder of a stage's base model: from the result folder `upstream` of another stage, else local, else from the hub.
+
+    `model` is the identity {"id", "revision"} of a hub model, or {"sha256"} of a local one at `ctx.execution["model_path"]`.
     """
-    if above is not None:
-        return above / "model"
+    if upstream is not None:
+        return upstream / "model"
     if ctx.execution.get("model_path"):
         return Path(ctx.execution["model_path"])
     assert model is not None
     if "id" not in model:
-        raise UserError("the model is known by its content only; the command must say where its folder is (model_path)")
+        raise UserError(
+            "the stage has the model's digest but not its folder; the command must give the folder (model_path)"
+        )
     return hub_folder(model["id"], model["revision"], ctx)
 
 
 def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
-    """The snapshot folder of a hub model in the cache, downloaded (with progress, in megabytes) if need be.
+    """The snapshot folder of a hub model in the cache; downloaded, with progress in megabytes, if it is not complete.
 
     Raises:
-        UserError: offline and not cached, no such repository or revision, gated, or no network.
+        UserError: offline and not in the cache, no such repository or revision, gated, or no network.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -78,7 +89,7 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
 
 
 def _bar_of(ctx: Context) -> type:
-    """A tqdm class for huggingface_hub whose bars are drawn nowhere; those that count bytes go to the live view."""
+    """A tqdm class for huggingface_hub that draws no bars; bars that count bytes go to the live view."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):  # type: ignore[misc, type-arg]
@@ -95,7 +106,7 @@ def _bar_of(ctx: Context) -> type:
 
 
 def incomplete(folder: Path) -> str | None:
-    """What a model folder lacks, as the end of a sentence; None if it has a config and all its weight files."""
+    """The missing part of a model folder, as the end of a sentence; None if the config and all weight files are present."""
     if not (folder / "config.json").is_file():
         return "has no config.json"
     for suffix in ("safetensors", "bin"):
@@ -109,12 +120,12 @@ def incomplete(folder: Path) -> str | None:
 
 
 def weights_format(folder: Path) -> str:
-    """ "safetensors", or "bin" where the folder has nothing else: a pickle, read without running its code."""
+    """ "safetensors", or "bin" if the folder has no safetensors: a pickle, read without running its code."""
     return "safetensors" if any(folder.glob("*.safetensors")) else "bin"
 
 
 def open_part(what: Any, folder: Path, **options: Any) -> Any:
-    """`what.from_pretrained(folder, …)` with transformers' errors as a UserError that names the folder."""
+    """`what.from_pretrained(folder, …)`; transformers' errors become UserErrors that name the folder."""
     problem = incomplete(folder)
     if problem:
         raise UserError(f"the model folder {folder} {problem}; it must be a folder as save_pretrained writes it")
@@ -129,9 +140,7 @@ def open_part(what: Any, folder: Path, **options: Any) -> Any:
     except Exception as error:  # transformers raises what the reader of each format raises
         text = " ".join(str(error).split())
         if type(error).__name__ == "UnpicklingError":
-            text = (
-                f"its .bin weights are damaged, or hold more than tensors, which is not run; use safetensors ({text})"
-            )
+            text = f"its .bin weights are damaged, or hold more than tensors, and such code is not run; use safetensors ({text})"
         if "trust_remote_code" in text:
             text = "it comes with code of its own; read that code, then set trust_remote_code=true for this model"
         raise UserError(f"the model in {folder} cannot be loaded by {what.__name__}: {text[:500]}") from error
@@ -140,19 +149,23 @@ def open_part(what: Any, folder: Path, **options: Any) -> Any:
 def open_weights(
     auto_class: Any, folder: Path, config: Any, attention: str | None, *, new_head: bool
 ) -> tuple[Any, set[str]]:
-    """The model in fp32 with all its weights, and the names of the freshly initialised ones (of the head only).
+    """The model in fp32 with all its weights, and the names of the freshly initialised weights (of the head only).
 
     Raises:
-        UserError: the checkpoint is of another architecture or size, or (not `new_head`) has no classifier head.
+        UserError: the checkpoint has another architecture or size, or (without `new_head`) no classifier head.
     """
-    model, found = open_part(
+    model, report = open_part(
         auto_class, folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
     )
-    missing = set(found["missing_keys"])
+    missing = set(report["missing_keys"])
     lost = sorted(name for name in missing if not new_head or _in_trunk(name, model))
-    strange = sorted(n for n in found["unexpected_keys"] if _in_trunk(n, model) and not n.endswith(_BUFFERS))
-    mismatched = sorted(str(entry[0]) for entry in found["mismatched_keys"])
-    for names, what in ((mismatched, "has another shape for"), (lost, "lacks"), (strange, "has, but its config not,")):
+    unexpected = sorted(n for n in report["unexpected_keys"] if _in_trunk(n, model) and not n.endswith(_BUFFERS))
+    mismatched = sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    for names, what in (
+        (mismatched, "has another shape for"),
+        (lost, "lacks"),
+        (unexpected, "has, but its config not,"),
+    ):
         if names:
             raise UserError(
                 f"the checkpoint in {folder} is not a {config.model_type} of its config.json: it {what} "
@@ -162,18 +175,8 @@ def open_weights(
     return model, missing
 
 
-def fuse_activations(model: Any) -> None:
-    """Put torch's one-pass tanh-GELU where an architecture (GPT-2) spells the same formula out in eight passes over memory."""
-    from transformers.activations import GELUTanh, NewGELUActivation
-
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, GELUTanh())
-
-
 def _in_trunk(name: str, model: Any) -> bool:
-    """Whether a weight's name, with or without the trunk's prefix, belongs to the trunk; a pooler is part of the head."""
+    """Whether the weight `name`, with or without the trunk's prefix, belongs to the trunk; a pooler is part of the head."""
     prefix = f"{model.base_model_prefix}."
     child = name.removeprefix(prefix).split(".")[0]
     return child != "pooler" and (name.startswith(prefix) or child in dict(model.base_model.named_children()))

@@ -1,13 +1,13 @@
-"""Label as token: a classifier whose head starts as the language model's own rows of one token for each class.
+"""Label as token: the head of a classifier starts from the language model's rows for the label tokens, one for each class.
 
-Burns et al. 2023 (appendix A) replace the unembedding by a head that starts from the rows of the label tokens; the automated
+Sources: Burns et al. 2023 (appendix A) replace the unembedding by a head that starts from the rows of the label tokens; the automated
 weak-to-strong sandbox classifies by the label token after "Answer:".
 
-* Before any training the logits are those of the language model for its next token, restricted to the label tokens.
-* The loss is a softmax over the label tokens only. A loss over the full vocabulary would also pay for making the label tokens
-  likely against all other words; here only their order counts, and the probabilities sum to 1 over the classes.
-* The head then trains by itself, untied from the embedding. The model stays an AutoModelForSequenceClassification; its config says
-  which suffix its texts need (`prompting.SUFFIX`).
+* Before training, the logits are the language model's next-token logits of the label tokens.
+* The softmax of the loss is over the label tokens only, so the probabilities sum to 1 over the classes. A softmax over the full
+  vocabulary would also reward label tokens for being more likely than all other words.
+* The head trains apart from the embedding (untied). The model stays an AutoModelForSequenceClassification; its config holds the
+  suffix that its texts need (`prompting.SUFFIX`).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from w2s_cli.training.prompting import SUFFIX, TOKENS
 
 
 def check(head: dict[str, Any] | None, mode: str, *, pairs: bool) -> None:
-    """Refuse what a head of label tokens cannot do; None is the plain linear head.
+    """Refuse settings that a head of label tokens does not support; None is the plain linear head.
 
     Raises:
         UserError: a probe or pairs, or fields other than tokens and suffix.
@@ -43,13 +43,13 @@ def check(head: dict[str, Any] | None, mode: str, *, pairs: bool) -> None:
 def first_rows(
     folder: Path, tokenizer: Any, head: dict[str, Any], classes: list[str], execution: dict[str, Any]
 ) -> Tensor:
-    """The head to start from, [classes, width] fp32, out of the language model in `folder`."""
+    """The first weights of the head, [classes, width] fp32, from the language model in `folder`."""
     ids = label_ids(tokenizer, head["tokens"], classes)
     return label_rows(open_language_model(folder, torch.device("cpu"), execution, 1), ids)
 
 
 def install(model: Any, head: dict[str, Any] | None, rows: Tensor | None) -> None:
-    """Put `rows` into the classifier's head and the suffix into its config; without them a suffix of its base is dropped."""
+    """Put `rows` into the classifier's head and the suffix into its config; without a `head` the base's own suffix is removed."""
     for name in (SUFFIX, TOKENS):
         if hasattr(model.config, name):
             delattr(model.config, name)

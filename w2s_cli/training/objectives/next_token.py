@@ -1,9 +1,9 @@
-"""Next-token prediction on real tokens only, and without keeping the logits.
+"""Next-token prediction, on real tokens only and without storing the logits.
 
-* Rows are padded on the right and models are causal, so no real token sees padding and no mask is needed; padded
-  positions are dropped before the output layer, which is the most expensive one of a small model.
-* The output layer and its loss go through in chunks that fit the cache. The gradient of a chunk is computed with its
-  loss (softmax − one-hot), so logits [tokens, vocabulary] never exist as a whole.
+* Rows are padded on the right and models are causal, so no real token sees padding and no mask is needed. Padded positions are dropped
+  before the output layer, the most expensive layer of a small model.
+* The output layer and the loss are computed in chunks that fit the cache. The gradient of a chunk (softmax − one-hot) is computed with
+  its loss, so the logits [tokens, vocabulary] never exist as a whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,8 +60,8 @@ def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor
         if packed.usable(model, precision):
             hidden = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [targets, width]
         else:
-            there = ids[:, :-1].to(model.device)
-            hidden = model.base_model(input_ids=there, use_cache=False).last_hidden_state[real.to(model.device)]
+            context = ids[:, :-1].to(model.device)
+            hidden = model.base_model(input_ids=context, use_cache=False).last_hidden_state[real.to(model.device)]
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
     return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -90,7 +90,7 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
 
 @torch.inference_mode()
 def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: int) -> float:
-    """Mean loss per target over `rows`, in nats, without gradients; `budget` is in padded tokens per piece."""
+    """Mean loss per target over `rows`, in nats, without gradients; `budget` is in tokens per micro-batch, padding included."""
     lengths = np.array([len(row) for row in rows])
     total = 0.0
     for piece in micro_batches(range(len(rows)), lengths, budget, _layout(model, precision)):
@@ -101,13 +101,13 @@ def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budg
 
 @torch.inference_mode()
 def check_output_layer(model: Any, row: np.ndarray) -> None:
-    """Refuse an architecture whose logits are not output-layer @ last hidden state (soft caps, scales, biases)."""
+    """Refuse an architecture whose logits are not the last hidden state times the output layer (soft caps, scales, biases)."""
     ids, mask = pad([row], 0)
-    there = ids.to(model.device)
-    logits = model(input_ids=there[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]
-    expected = nn.functional.cross_entropy(logits[0], there[0, 1:], reduction="sum")
-    found = summed_loss(model, ids, mask, "fp32")
-    if not torch.allclose(expected, found, rtol=1e-3):
+    tokens = ids.to(model.device)
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]
+    expected = nn.functional.cross_entropy(logits[0], tokens[0, 1:], reduction="sum")
+    loss = summed_loss(model, ids, mask, "fp32")
+    if not torch.allclose(expected, loss, rtol=1e-3):
         raise UserError(
             f"next-token training: architecture {model.config.model_type} changes its logits after the output layer, "
             "which is not supported; use gpt2, llama, qwen2, qwen3, opt or gpt_neox"

@@ -1,11 +1,11 @@
-"""Attention over rows that lie end to end, each token within its own row: two matmuls and a softmax for each row.
+"""Attention over packed rows on a CPU: two matmuls and a softmax for each row.
 
-* On a CPU that takes half the time of the fused kernel in bf16 while rows are short; above `LONG` tokens, where the matrices
-  [tokens, tokens] leave the cache, each row goes through the fused kernel.
-* A CPU's bf16 matmul kernels are compiled for each shape, which was an eighth of a training's time. So a row is taken with what comes
-  after it, up to a multiple of `STEP` tokens: causality hides those keys, and what those queries give is dropped.
-* Short rows of one such length go through together. Longer ones go through alone, `BLOCK` queries at a time with the keys up to the
-  block's end: the scores of a block stay in the cache, and nearly half of a long row's are not computed.
+* For short rows in bf16 this takes half the time of the fused kernel. Above `LONG` tokens the scores [tokens, tokens] leave the cache,
+  and each row goes through the fused kernel.
+* A CPU's bf16 matmul kernels are compiled for each shape, which took an eighth of a training's time. So a row is extended, by tokens
+  that follow it, to a multiple of `STEP` tokens. Causality hides the added keys; the results of the added queries are dropped.
+* Short rows of equal extended length are computed together. Longer rows are computed alone, `BLOCK` queries at a time with the keys up
+  to the block's end: the scores of a block stay in the cache, and nearly half of a long row's scores are not computed.
 """
 
 from collections.abc import Sequence
@@ -18,45 +18,45 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from w2s_cli.training.batching import Layout
 
-STEP = 16  # tokens: a row is read up to a multiple of this, which may be beyond the last one's end
-# A round number of tokens, for there are fewer shapes then; with more than 2,048, activations leave the cache and nothing is gained.
+STEP = 16  # tokens: rows are extended to a multiple of it, the last row beyond the end of all tokens
+# A round number of tokens makes fewer shapes. Above 2,048 tokens, activations leave the cache and nothing is gained.
 LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
 LONG = 1024  # tokens of a row
 _SHORT = 64
-BLOCK = 256  # queries of a long row that are taken together
+BLOCK = 256  # queries of a long row in one matmul
 
 
 class Run(NamedTuple):
-    """Adjacent rows that are taken with the same number of tokens."""
+    """Adjacent rows of the same extended length, computed together."""
 
     rows: int
-    queries: int  # of each row, rounded up
+    queries: int  # of each row, extended
     keys: int
-    query_at: Tensor | slice  # [rows·queries] their places; a slice for one row, which then is not copied
+    query_at: Tensor | slice  # [rows·queries] their places; a slice for one row, to avoid a copy
     key_at: Tensor | slice  # [rows·keys]
-    real_queries: Tensor | slice  # [real ones] which of query_at are the rows' own …
+    real_queries: Tensor | slice  # [real] which of query_at belong to the rows themselves …
     real_keys: Tensor | slice
-    own_queries: Tensor | slice  # [real ones] … and their places
+    own_queries: Tensor | slice  # [real] … and their places
     own_keys: Tensor | slice
-    mask: Tensor  # [1 or rows, queries, keys] −inf where a key is not to be seen
-    more: bool = False  # whether an earlier run had these keys too
+    mask: Tensor  # [1 or rows, queries, keys] −inf on hidden keys
+    more: bool = False  # whether an earlier run has these keys too
 
 
 def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]:
-    """The runs of rows of `lengths`; the queries are all their tokens, or (`last`) one for each, its last. `dtype` is that of matmuls."""
+    """The runs of rows of `lengths`; the queries are all tokens, or (`last`) each row's last token. `dtype` is the type of matmuls."""
     starts = [0, *accumulate(lengths)]
 
     def size(row: int) -> tuple[int, int]:
         width = -(-lengths[row] // STEP) * STEP
-        return width, 0 if width <= _SHORT else row  # longer ones each by itself
+        return width, 0 if width <= _SHORT else row  # each longer row by itself
 
-    found = []
+    groups = []
     fused = max(lengths) > LONG
     for (keys, _), same in groupby(range(len(lengths)), key=size):
         rows = list(same)
         own = torch.tensor([lengths[row] for row in rows])  # [rows]
         if len(rows) == 1 and not last:
-            found += _blocks(starts[rows[0]], lengths[rows[0]], keys, keys if fused else BLOCK, dtype)
+            groups += _blocks(starts[rows[0]], lengths[rows[0]], keys, keys if fused else BLOCK, dtype)
             continue
         at: Tensor | slice
         which: Tensor | slice
@@ -73,29 +73,29 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]
         if last:
             mask = torch.zeros(real.shape, dtype=dtype).masked_fill(~real, float("-inf")).unsqueeze(1)
             here, every = slice(rows[0], rows[-1] + 1), slice(None)
-            found.append(Run(len(rows), 1, keys, here, at, every, which, here, own_at, mask))
+            groups.append(Run(len(rows), 1, keys, here, at, every, which, here, own_at, mask))
         else:
-            found.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, _causal(keys, 0, dtype)))
-    return found
+            groups.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, _causal(keys, 0, dtype)))
+    return groups
 
 
 def _blocks(start: int, length: int, keys: int, block: int, dtype: torch.dtype) -> list[Run]:
-    """One row, from token `start`, taken as `keys` tokens: `block` queries at a time, each with the keys up to the block's end.
+    """One row from token `start`, extended to `keys` tokens: `block` queries at a time, with the keys up to the block's end.
 
-    The last block, which has all keys, comes first: what the others' keys get is added to what it gave.
+    The last block, which has all keys, comes first: the gradients of the other blocks' keys are added to its gradients.
     """
-    found = []
+    blocks = []
     for first in reversed(range(0, keys, block)):
         end = min(first + block, keys)
         seen = min(end, length)  # ≥ first + 1, for `keys` is less than a STEP above `length`
         queries, every = slice(start + first, start + end), slice(start, start + end)
-        found.append(
+        blocks.append(
             Run(
                 1, end - first, end, queries, every, slice(0, seen - first), slice(0, seen),
                 slice(start + first, start + seen), slice(start, start + seen), _causal(end, first, dtype), end < keys,
             )
         )  # fmt: skip
-    return found
+    return blocks
 
 
 def _causal(keys: int, first: int, dtype: torch.dtype) -> Tensor:
@@ -106,7 +106,7 @@ def _causal(keys: int, first: int, dtype: torch.dtype) -> Tensor:
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
     """Causal attention within each row: query, key and value are [1, heads, tokens, dim], the result [1, tokens, heads, dim].
 
-    Fewer heads of keys and values serve several of the queries each. Matmuls are in autocast's type where it is on.
+    Keys and values may have fewer heads; each of their heads then serves several heads of queries. Under autocast, matmuls are in its type.
     """
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
@@ -124,8 +124,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: l
         )
         causal = run.queries > 1
         mask = None if causal else run.mask.unsqueeze(1)
-        found = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale).transpose(1, 2).flatten(0, 1)
-        out[:, run.own_queries] = found[run.real_queries]
+        states = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
+        out[:, run.own_queries] = states.transpose(1, 2).flatten(0, 1)[run.real_queries]
     return out
 
 
@@ -155,7 +155,7 @@ class _Rows(torch.autograd.Function):
         slope_k, slope_v = (_room(slope, (ctx.keys, heads, dim), first) for _ in "kv")
         kept = ctx.saved_tensors
         for run, q, k, v, share in zip(ctx.layout, kept[0::4], kept[1::4], kept[2::4], kept[3::4], strict=True):
-            g = q.new_zeros(q.shape)  # a row's queries that are not its own have no part in the result
+            g = q.new_zeros(q.shape)  # added queries have no part in the result
             g.view(heads, -1, dim)[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
             _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
             scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
@@ -167,22 +167,22 @@ class _Rows(torch.autograd.Function):
 
 
 def _room(like: Tensor, shape: tuple[int, ...], places: list[Tensor | slice]) -> Tensor:
-    """Empty [tokens, heads, dim], the order that linear layers read and write; zeros after the `places`, which are all that is written."""
+    """Empty [tokens, heads, dim], the order of linear layers; zeros after the `places`, the only part that is written later."""
     empty = like.new_empty(shape)
     empty[sum(at.stop - at.start if isinstance(at, slice) else len(at) for at in places) :] = 0
     return empty
 
 
 def _take(tensor: Tensor, at: Tensor | slice, run: Run) -> Tensor:
-    """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows, contiguous as matmuls want it."""
+    """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows, contiguous for matmuls."""
     return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1]).contiguous()
 
 
-def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, found: Tensor, *, add: bool = False) -> None:
-    """Write (or `add`) what is `real` of [heads·rows, tokens, dim] to its places in `out` [all tokens, heads, dim]."""
+def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, values: Tensor, *, add: bool = False) -> None:
+    """Write (or `add`) the `real` tokens of `values` [heads·rows, tokens, dim] to their places `own` in `out` [all tokens, heads, dim]."""
     heads, dim = out.shape[1:]
-    given = found.view(heads, -1, dim).transpose(0, 1)[real]
+    part = values.view(heads, -1, dim).transpose(0, 1)[real]
     if add:  # the keys of several blocks of queries
-        out[own] += given
+        out[own] += part
     else:
-        out[own] = given
+        out[own] = part

@@ -1,0 +1,39 @@
+"""The trunk: a Hugging Face model without its head, which classifiers and language models share. Its layers, inputs and settings."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def attention_for(device: torch.device, max_length: int) -> str | None:
+    """The attention backend: plain matmuls on a CPU while rows are short (faster), else transformers' choice."""
+    return "eager" if device.type == "cpu" and max_length <= 256 else None
+
+
+def zero_dropout(config: Any) -> None:
+    """Set every dropout rate of a config to 0. The model can then stay in train mode, which gradient checkpointing needs."""
+    for name, value in vars(config).items():
+        if "drop" in name and isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, name, 0.0)
+
+
+def fuse_activations(model: Any) -> None:
+    """Use torch's tanh-GELU, one pass over memory, where an architecture (GPT-2) computes the same formula in eight passes."""
+    from transformers.activations import GELUTanh, NewGELUActivation
+
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, GELUTanh())
+
+
+def layers(trunk: nn.Module) -> nn.ModuleList:
+    """The layers of a trunk."""
+    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
+    return next(part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+
+
+def inputs(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`ids` and `mask` of padded rows, both [rows, tokens], as the arguments of `model`, on the model's device."""
+    return {"input_ids": ids.to(model.device), "attention_mask": mask.to(model.device)}

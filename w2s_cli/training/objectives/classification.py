@@ -1,0 +1,82 @@
+"""The training objective of classifiers and reward models: a loss between class logits and targets.
+
+A loss sees the same rows as if the effective batch went through the model at once. The loss of each micro-batch is enough for a loss
+that is a mean over rows. Any other loss takes two passes: a first pass without gradients gives the logits of the whole batch, the loss
+and its gradient with respect to the logits; a second pass sends that gradient back through each micro-batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_cli.errors import UserError
+from w2s_cli.losses import Loss
+from w2s_cli.plugins import call_code
+from w2s_cli.training.batching import PADDED, Layout, micro_batches
+from w2s_cli.training.loop import Contribution, Objective
+
+
+def objective(
+    forward: Callable[[list[int]], Tensor],
+    lengths: np.ndarray,
+    targets: Tensor,
+    loss: Loss,
+    args: dict[str, Any],
+    *,
+    weights: Tensor | None = None,
+    tokens: np.ndarray | None = None,
+    layout: Layout = PADDED,
+) -> Objective:
+    """The objective; `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
+
+    `weights` [all rows] multiply the targets. For a loss that is linear in the targets (cross-entropy) they are factors of the rows'
+    losses. `tokens` [all rows] are the real tokens of a row where these differ from `lengths` (pairs).
+    """
+    weighted = targets if weights is None else targets * weights[:, None]
+    real = lengths if tokens is None else tokens
+
+    def loss_of(logits: Tensor, labels: Tensor, progress: float) -> Tensor:
+        value: Tensor = call_code(
+            loss.called,
+            loss.function,
+            logits,
+            labels,
+            args={"progress": progress, **args},
+            passing=(torch.OutOfMemoryError,),  # the loop repeats the update with smaller micro-batches
+        )
+        if value.ndim:
+            raise UserError(
+                f"{loss.called} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
+            )
+        return value
+
+    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
+        pieces = micro_batches(chosen, lengths, micro_tokens, layout)
+        slopes: list[Tensor] | None = None
+        whole = torch.zeros(())
+        if len(pieces) > 1 and not loss.per_example:
+            with torch.no_grad():
+                logits = torch.cat([forward(piece) for piece in pieces])
+            logits.requires_grad_()
+            order = [row for piece in pieces for row in piece]
+            value = loss_of(logits, weighted[order], progress)
+            (gradient,) = torch.autograd.grad(value, logits)
+            slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
+        for number, piece in enumerate(pieces):
+            logits = forward(piece)
+            share = len(piece) / len(chosen)
+            if slopes is None:
+                part = loss_of(logits, weighted[piece], progress) * share
+                value, backward = part.detach(), part
+            else:
+                value, backward = whole * share, (logits * slopes[number]).sum()
+            right = (logits.argmax(1) == targets[piece].argmax(1)).sum()
+            seen, room = int(real[piece].sum()), layout.room(lengths[piece])
+            yield Contribution(
+                backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
+            )
+
+    return contributions
