@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import command, environment, sentences, write_jsonl
-from w2s_cli.statistics.predictions import read_runs, write_rows
+from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
 from w2s_cli.statistics.report import Predictions, report
 
 DRAWS = 400
@@ -96,7 +96,7 @@ def store_run(
         if len(family) > 1:
             keys = [entry["key"] for entry in family]
             folders = [outputs / "stages" / "evaluate" / f"e-{key}" / "result" for key in keys]
-            _, truth, said = read_runs(folders)
+            _, truth, said = read_predictions(folders)
             summary = {**family[0], "stage": "summary", "key": key_of(*keys), "seeds": [e["seeds"][0] for e in family]}
             summary["metrics"] = report(truth, said, draws=DRAWS, confidence=0.95)
             entries.append(summary)
@@ -121,7 +121,7 @@ def store_job(outputs: Path, job: dict[str, Any], rows: int) -> tuple[dict[str, 
     key = key_of(*inputs.values())
     result = outputs / "stages" / "evaluate" / f"e-{key}" / "result"
     result.mkdir(parents=True, exist_ok=True)
-    write_rows(result / "rows.parquet", [f"r{i}" for i in range(rows)], truth, said)
+    write_predictions(result, [f"r{i}" for i in range(rows)], truth, said)
     metrics = report(truth, said, draws=DRAWS, confidence=0.95)
     entry = {name: job[name] for name in ("weak", "strong", "data", "loss")}
     entry |= {"stage": "pgr", "key": key, "method": "naive", "train": "full", **job.get("fields", {})}
@@ -154,6 +154,6 @@ def right(outputs: Path, key: str, role: str) -> np.ndarray:
     """Right and wrong of a role in a stored table, read without the code under test: [rows]."""
     import pyarrow.parquet as pq
 
-    (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/rows.parquet")
+    (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/predictions.parquet")
     table = pq.read_table(path).to_pydict()
     return np.array([float(np.argmax(p) == y) for p, y in zip(table[f"{role}_p"], table["label"], strict=True)])

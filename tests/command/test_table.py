@@ -196,7 +196,7 @@ def test_pgr_on_auroc_is_the_ratio_of_mean_aurocs(outputs: Path, capsys: Any) ->
     keys = [one["keys"][0] for one in cells(capsys, "rows=data", "columns=seed", "metric=student")]
     areas: dict[str, list[float]] = {"weak": [], "student": [], "ceiling": []}
     for key, role in itertools.product(keys, areas):
-        (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/rows.parquet")
+        (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/predictions.parquet")
         stored = pq.read_table(path).to_pydict()
         areas[role].append(roc_auc_score(stored["label"], [p[1] for p in stored[f"{role}_p"]]))
     means = {role: float(np.mean(values)) for role, values in areas.items()}
@@ -695,7 +695,7 @@ def test_a_cell_leads_to_records_configurations_rows_and_commit(real_runs: Path)
     config = re.search(r"(\S+/config\.yaml)", shown)
     assert config is not None
     assert "path: animals.jsonl" in Path(config[1]).read_text()
-    assert "result/rows.parquet" in shown
+    assert "result/predictions.parquet" in shown
     why = run_w2s(real_runs, "why", keys[0]).stdout
     for needed in ("configured in outputs/", "rows:test (rows", "data sha256=", "rows.parquet sha256=", "loss xent"):
         assert needed in why

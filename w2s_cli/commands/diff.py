@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.errors import UserError
 from w2s_cli.results.diff import (
     ABSENT,
@@ -176,11 +177,13 @@ def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
     if None in folders:
         made["note"] = "the predictions are no longer stored, so there is no paired interval"
         return made
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.contrast import contrast
 
     confidence = a.metrics.get("confidence", 0.95)
     same = a.seeds == b.seeds and len(a.seeds) > 1
-    made["difference"] = contrast(folders[0], folders[1], same_seeds=same, confidence=confidence)  # type: ignore[arg-type]
+    runs = [read_predictions(each) for each in folders if each]
+    made["difference"] = contrast(runs[0], runs[1], same_seeds=same, confidence=confidence)
     if made["difference"] is None:
         made["note"] = "other test rows: the figures are not comparable row by row"
     return made
@@ -204,7 +207,7 @@ def _predictions(store: Store, entry: Entry) -> list[Path] | None:
     """Result folders of the evaluate stages behind an entry; None if one is gone."""
     keys = entry.inputs.get("runs") if entry.stage == "summary" else [entry.key]
     folders = [store.folder(key) for key in keys or ()]
-    results = [folder / "result" for folder in folders if folder and (folder / "result" / "rows.parquet").is_file()]
+    results = [folder / "result" for folder in folders if folder and (folder / "result" / PREDICTIONS).is_file()]
     return results if results and len(results) == len(folders) else None
 
 

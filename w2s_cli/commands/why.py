@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from w2s_cli.data.artifacts import LABELS, PREDICTIONS, ROWS
 from w2s_cli.results.records import input_keys, job_of, parse, parser, runs_of, stage_of, store_of
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store, folder_state
@@ -47,7 +48,7 @@ def rows_of(store: Store, key: str) -> list[str]:
     """The table of rows or predictions that a stage wrote, by its digest."""
     folder = store.folder(key)
     manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder else {}
-    found = [(name, manifest.get("files", {}).get(name)) for name in ("rows.parquet", "labels.parquet")]
+    found = [(name, manifest.get("files", {}).get(name)) for name in (ROWS, LABELS, PREDICTIONS)]
     return [f"{name} sha256={about['sha256']}" for name, about in found if about]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.data.artifacts import ROWS
 from w2s_cli.results.table.entries import Entry, flatten
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
@@ -118,9 +119,7 @@ def _data(side: Side) -> dict[str, str]:
             f"{pool} {name}": value for name, value in flatten({n: v for n, v in stage.params.items() if n != "pool"})
         }
         said[f"{pool} rows"] = stage.manifest.get("metrics", {}).get("rows")
-        said[f"{pool} rows.parquet"] = (stage.manifest.get("files", {}).get("rows.parquet") or {}).get("sha256", "")[
-            :12
-        ]
+        said[f"{pool} {ROWS}"] = (stage.manifest.get("files", {}).get(ROWS) or {}).get("sha256", "")[:12]
         for name, value in said.items():
             found.setdefault(name, {})[spoken(value)] = None
     return {name: ", ".join(values) for name, values in found.items()}

@@ -16,11 +16,11 @@ import numpy as np
 
 from w2s_cli.combining import ABSTAINED, Combined, Votes, hard, load_rule
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import Labels, check_classes, read_labels, write_labels
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.stages.rules import apply_rule
-from w2s_cli.statistics.figures import TOLERANCE, Booleans, Floats, Integers, as_json, predicted
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
-from w2s_cli.statistics.report import Predictions
+from w2s_cli.statistics.figures import TOLERANCE, Floats, Integers, as_json, predicted
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 
@@ -46,59 +46,47 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     fault("combine.start")
     rule = load_rule(params["rule"]["name"], ctx.execution.get("combine_folders", ()), params["rule"].get("code"))
-    ids, truth = read_truth(cast(Path, inputs["rows"]))
     folders = _folders(inputs["labels"])
-    if not ids or not folders:
-        raise UserError(f"{inputs['rows']}: nothing to combine; give a pool with rows and the labels of supervisors")
-    said, voted = [], []
+    if not folders:
+        raise UserError(f"{inputs['rows']}: nothing to combine; give the labels of supervisors")
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    supervisors: list[Labels] = []
     for step, folder in enumerate(folders, start=1):
-        p, covers = _said(folder, ids)
-        said.append(p)
-        voted.append(covers)
-        ctx.progress(step, len(folders), examples=step * len(ids))
+        supervisors.append(read_labels(folder, rows.ids))
+        ctx.progress(step, len(folders), examples=step * len(rows.ids))
         fault("combine.step")
-    named = {f"labels {i}": Predictions(p[None], p[None]) for i, p in enumerate(said, start=1)}
-    student = cast(Path, inputs["student"]) if inputs.get("student") else None
+    named = {f"labels {i}": labels for i, labels in enumerate(supervisors, start=1)}
     sources = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
-    if student is not None:
-        p, _ = _said(student, ids)
-        named["student"], sources["student"] = Predictions(p[None], p[None]), student
-    check_classes(truth, named, sources)
-    p = np.stack(said)  # [supervisors, rows, classes]
+    if inputs.get("student"):
+        sources["student"] = cast(Path, inputs["student"])
+        named["student"] = read_labels(sources["student"], rows.ids)
+    check_classes(rows.labels, named, sources)
+    p = np.stack([_adding_up(labels.p) for labels in supervisors])  # [supervisors, rows, classes]
     below = float(params.get("abstain_below") or 0.0)
     if not 0 <= below < 1:
         raise UserError(f"combine.abstain_below={below} must be at least 0 and below 1")
     votes = Votes(
         p,
-        np.stack(voted) & (p.max(axis=2) >= below - ROUNDING),
+        np.stack([labels.has_label for labels in supervisors]) & (p.max(axis=2) >= below - ROUNDING),
         _weights(_folders(inputs.get("scores") or []), len(folders), p.shape[2]),
-        named["student"].p[0] if student is not None else None,
+        _adding_up(named["student"].p) if "student" in named else None,
         _prior(params.get("prior"), p.shape[2]),
     )
     called, args = f"combine={params['rule']['name']}", params["rule"].get("args") or {}
     advice = "lower abstain_below, or let the rule drop fewer"
     combined = Combined(*apply_rule(rule, votes, args, called=called, every_row=True, advice=advice))
-    write_labels(ctx.result / "labels.parquet", ids, combined.p, covered=combined.covered)
-    return _metrics(votes, combined, truth)
+    write_labels(ctx.result, rows.ids, combined.p, covered=combined.covered)
+    return _metrics(votes, combined, rows.labels)
 
 
 def _folders(given: Path | list[Path]) -> list[Path]:
     return [given] if isinstance(given, Path) else list(given)
 
 
-def _said(folder: Path, ids: Sequence[str]) -> tuple[Floats, Booleans]:
-    """A labels folder in the order of `ids`: p [rows, classes], summing to 1 in float64, and who has a label [rows]."""
-    found = read_labels(folder, ids)
-    p = found.p[0]
-    sums = p.sum(axis=1)
-    wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
-    if len(wrong):
-        raise UserError(
-            f"{folder / 'labels.parquet'}: the probabilities of row {ids[wrong[0]]} add up to {sums[wrong[0]]:.6g}, not to 1 "
-            f"({len(wrong)} such rows); make the labels again"
-        )
-    covered = np.ones(len(ids), dtype=np.bool_) if found.covered is None else found.covered[0]
-    return np.asarray(p / sums[:, None]), covered
+def _adding_up(p: Floats) -> Floats:
+    """Probabilities [rows, classes], read from float32, that add up to 1 in float64; a row of zeros (it has no label) stays one."""
+    sums = p.sum(axis=1, keepdims=True)
+    return np.asarray(p / np.where(sums > 0, sums, 1.0))
 
 
 def _weights(folders: Sequence[Path], supervisors: int, classes: int) -> Floats | None:

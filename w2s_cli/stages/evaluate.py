@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import Labels, check_classes, read_labels
+from w2s_cli.data.artifacts.predictions import write_predictions
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_rows
-from w2s_cli.statistics.report import ROLES, Predictions, report
+from w2s_cli.statistics.report import ROLES, report
 from w2s_cli.store.faults import fault
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write rows.parquet and return the metrics.
+    """Write predictions.parquet and return the metrics.
 
     Args:
         params: bootstrap (draws), confidence.
@@ -26,15 +28,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     fault("evaluate.start")
     sources = {role: cast(Path, inputs[role]) for role in ROLES if role in inputs}
-    rows = cast(Path, inputs["rows"])
-    ids, truth = read_truth(rows)
-    if not ids or not sources:
-        raise UserError(f"{rows}: nothing to evaluate; give test rows and at least one of {', '.join(ROLES)}")
-    said: dict[str, Predictions] = {}
+    if not sources:
+        raise UserError(f"{inputs['rows']}: nothing to evaluate; give at least one of {', '.join(ROLES)}")
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    labels: dict[str, Labels] = {}
     for step, (role, folder) in enumerate(sources.items(), start=1):
-        said[role] = read_labels(folder, ids)
-        ctx.progress(step, len(sources), examples=step * len(ids))
+        labels[role] = read_labels(folder, rows.ids)
+        ctx.progress(step, len(sources), examples=step * len(rows.ids))
         fault("evaluate.step")
-    check_classes(truth, said, sources)
-    write_rows(ctx.result / "rows.parquet", ids, truth, said)
-    return report(truth, said, draws=params["bootstrap"], confidence=params["confidence"])
+    check_classes(rows.labels, labels, sources)
+    predictions = {role: one.as_predictions() for role, one in labels.items()}
+    write_predictions(ctx.result, rows.ids, rows.labels, predictions)
+    return report(rows.labels, predictions, draws=params["bootstrap"], confidence=params["confidence"])

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import write_labels
+from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.device import autocast, pick_device
@@ -31,7 +32,7 @@ from w2s_cli.training.models.language_model import label_ids, label_rows, open_l
 from w2s_cli.training.models.opening import base_folder, weights_format
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.shards import in_shards
-from w2s_cli.training.targets import Rows, probabilities, read_rows
+from w2s_cli.training.targets import probabilities
 from w2s_cli.training.tokens import context_limit
 
 Heads = dict[int, list[int]]  # shots → token ids of that many examples
@@ -94,7 +95,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if not np.isfinite(found).all():
         raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
     p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
+    write_labels(ctx.result, rows.ids, p, found)
     used, counts = np.unique(shots, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}
     return {

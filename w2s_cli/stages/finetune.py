@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.store.faults import fault
@@ -26,7 +27,7 @@ from w2s_cli.training.models.compiled import compile_layers
 from w2s_cli.training.models.opening import base_folder, weights_format
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.stopping import Keeper, keeper
-from w2s_cli.training.targets import Rows, lesson, probabilities, read_rows
+from w2s_cli.training.targets import lesson, probabilities
 from w2s_cli.training.tokens import TokenRows, context_limit, open_tokenizer
 
 

@@ -7,22 +7,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import write_labels
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.read import read
 from w2s_cli.data.rows import Rows
 from w2s_cli.data.sources import SplitFiles, format_of
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import TOLERANCE, Floats
-from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest
 
@@ -43,7 +42,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: another file than planned; missing, unknown or repeated ids; values that are no labels or probabilities.
     """
     fault("import_labels.start")
-    folder, path = cast(Path, inputs["rows"]), Path(ctx.execution["labels_path"])
+    path = Path(ctx.execution["labels_path"])
     if not path.is_file():
         raise UserError(f"labels.path: there is no file {path}.")
     if digest(path) != params["sha256"]:
@@ -52,28 +51,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if data_format is None:
         raise UserError(f"{path}: labels are read from jsonl, json, csv, tsv and parquet files (also .gz).")
     labels = read(SplitFiles(data_format, (path,)))
-    rows = pq.read_table(folder / "rows.parquet", columns=["id", "label"])
-    ids, truth = rows.column("id").to_pylist(), rows.column("label").to_numpy()
-    order = _order(labels, ids)
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    order = _order(labels, rows.ids)
     fault("import_labels.step")
-    p = _probabilities(labels, _class_names(folder, truth))[order]  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", ids, p)
-    ctx.progress(len(ids), len(ids), examples=len(ids))
+    p = _probabilities(labels, rows.classes)[order]  # [rows, classes]
+    write_labels(ctx.result, rows.ids, p)
+    ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     return {
-        "rows": len(ids),
-        "accuracy": float((p.argmax(axis=1) == truth).mean()),
+        "rows": len(rows.ids),
+        "accuracy": float((p.argmax(axis=1) == rows.labels).mean()),
         "mean_p": [float(mean) for mean in p.mean(axis=0)],
     }
-
-
-def _class_names(folder: Path, truth: npt.NDArray[Any]) -> list[str]:
-    """The classes of the rows stage: from its manifest; numbers where it lies alone."""
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        metrics: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8")).get("metrics", {})
-        if "classes" in metrics:
-            return list(metrics["classes"])
-    return [str(number) for number in range(int(truth.max()) + 1)]
 
 
 def _order(labels: Rows, ids: Sequence[str]) -> list[int]:

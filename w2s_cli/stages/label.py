@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import write_labels
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.predictions import write_labels
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 from w2s_cli.training.device import pick_device
@@ -22,7 +23,7 @@ from w2s_cli.training.models.classifier import logits, open_finished, predict
 from w2s_cli.training.models.compiled import compile_layers
 from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.shards import in_shards
-from w2s_cli.training.targets import check_outputs, read_rows
+from w2s_cli.training.targets import check_outputs
 from w2s_cli.training.tokens import context_limit, open_tokenizer
 
 
@@ -68,7 +69,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
         )
     p = torch.from_numpy(found).double().softmax(-1).float().numpy()  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
+    write_labels(ctx.result, rows.ids, p, found)
     return {
         "rows": len(rows.ids),
         "accuracy": float((found.argmax(1) == rows.labels).mean()),

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from w2s_cli.context import Context, Stopped
 from w2s_cli.data import hub
+from w2s_cli.data.artifacts.rows import write_rows
 from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, find_transform, former, grouped
 from w2s_cli.data.labels import FEWEST, distinct_classes
 from w2s_cli.data.pools import pool_order, row_groups, row_ids
@@ -80,12 +78,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ):
         ctx.log(f"warning: {warning}")
         ctx.measure(warning=warning)
-    table = {"id": pool.ids, "group": pool.groups, "text": pool.texts}
-    columns: dict[str, Any] = {name: pa.array(values, pa.string()) for name, values in table.items()}
-    columns["label"] = pa.array(pool.labels, pa.int32())
-    if params.get("second"):
-        columns["second"] = pa.array(pool.seconds, pa.string())
-    pq.write_table(pa.table(columns), ctx.result / "rows.parquet")
+    second = pool.seconds if params.get("second") else None
+    write_rows(ctx.result, pool.ids, pool.groups, pool.texts, pool.labels, second)
     counts = Counter(pool.labels)
     return {
         "rows": len(pool.ids),

@@ -5,49 +5,43 @@
   only.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from w2s_cli.statistics.figures import Floats, predicted, recovered
+from w2s_cli.statistics.figures import Floats, Integers, predicted, recovered
 from w2s_cli.statistics.intervals import bootstrap_means, interval
-from w2s_cli.statistics.predictions import read_runs
+from w2s_cli.statistics.report import ROLES, Predictions
 
-ROLES = ("weak", "student", "ceiling")
+Run = tuple[Sequence[str], Integers, Mapping[str, Predictions]]  # row ids, true classes [rows], predictions by role
 
 
-def contrast(
-    a: Sequence[Path], b: Sequence[Path], *, same_seeds: bool, draws: int = 2000, confidence: float = 0.95
-) -> dict[str, Any] | None:
+def contrast(a: Run, b: Run, *, same_seeds: bool, draws: int = 2000, confidence: float = 0.95) -> dict[str, Any] | None:
     """Differences b − a of the roles that both have.
 
     Args:
-        a, b: result folders of evaluate stages, one per seed.
-        same_seeds: the folders of `a` and `b` belong to the same seeds in the same order.
+        a, b: the runs of one setting each, with a seed for each run.
+        same_seeds: `a` and `b` have the same seeds in the same order.
 
     Returns:
         None where the test rows differ. Else rows, noise, and per role (and for pgr) a, b, difference, interval (None where
         PGR's gap may be nothing).
-
-    Raises:
-        UserError: files that are missing or cannot be read.
     """
-    ids, truth, said_a = read_runs(a)
-    other_ids, other_truth, said_b = read_runs(b)
+    ids, truth, roles_a = a
+    other_ids, other_truth, roles_b = b
     if set(ids) != set(other_ids):
         return None
     place = {row: position for position, row in enumerate(other_ids)}
     order = np.array([place[row] for row in ids])
     if (other_truth[order] != truth).any():
         return None
-    roles = [role for role in ROLES if role in said_a and role in said_b]
+    roles = [role for role in ROLES if role in roles_a and role in roles_b]
     right: list[Floats] = [
-        (predicted(said_a[role].p) == truth).astype(np.float64) for role in roles
+        (predicted(roles_a[role].p) == truth).astype(np.float64) for role in roles
     ]  # each [seeds, rows]
-    right += [(predicted(said_b[role].p)[:, order] == truth).astype(np.float64) for role in roles]
-    paired = same_seeds and len(a) == len(b) and len(a) > 1
+    right += [(predicted(roles_b[role].p)[:, order] == truth).astype(np.float64) for role in roles]
+    paired = same_seeds and len(right[0]) == len(right[-1]) > 1
     if not paired:
         right = [one.mean(axis=0, keepdims=True) for one in right]
     cells = np.stack(right, axis=-1)  # [seeds or 1, rows, columns]

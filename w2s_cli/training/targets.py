@@ -1,46 +1,20 @@
-"""Rows of a pool, and what a model is taught about them: ground truth or another model's labels.
+"""What a model is taught about the rows of a pool: ground truth or another model's labels.
 
-* Labels are joined to rows by id, never by position. What cannot be a label (NaN, outside [0, 1], not summing to 1, an
-  unknown class) is refused with the file and the row.
 * A row whose label says covered=false has none: it is left out, and counted.
 * Pairs are rows of two texts, with class 1 = the second is preferred. Their model has one output, the reward r of a text; its
   two class logits are [r(text), r(second)], so P(class 1) = sigmoid(r(second) - r(text)) (Bradley-Terry).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from w2s_cli.data.artifacts import LABELS, WEIGHTS
+from w2s_cli.data.artifacts.labels import read_labels
+from w2s_cli.data.artifacts.rows import Rows
+from w2s_cli.data.artifacts.weights import read_weights
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json
-
-REWARD = "reward"  # the one output of a model for pairs
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One pool, in its fixed order."""
-
-    path: Path
-    ids: list[str]
-    texts: list[str]
-    labels: np.ndarray  # [rows] ground truth, int
-    classes: list[str]  # names
-    second: list[str] | None = None  # of pairs: the other text
-
-    @property
-    def outputs(self) -> list[str]:
-        """Names of the outputs of a model for these rows: the classes, or of pairs the reward."""
-        return [REWARD] if self.second is not None else self.classes
-
-    def only(self, chosen: np.ndarray) -> "Rows":
-        """The rows where `chosen` [rows] is true."""
-        at = np.flatnonzero(chosen)
-        ids, texts = [self.ids[row] for row in at], [self.texts[row] for row in at]
-        second = None if self.second is None else [self.second[row] for row in at]
-        return replace(self, ids=ids, texts=texts, labels=self.labels[at], second=second)
 
 
 @dataclass(frozen=True)
@@ -51,31 +25,6 @@ class Lesson:
     targets: np.ndarray  # [rows, classes] float32
     weights: np.ndarray | None  # [rows] float64: factors of each row's loss
     uncovered: int | None  # rows left out; None: the labels say nothing of coverage
-
-
-def read_rows(folder: Path) -> Rows:
-    """The rows artifact in `folder`; UserError if it is empty, a label is not one of its classes, or pairs have not two classes."""
-    path = folder / "rows.parquet"
-    paired = "second" in pq.read_schema(path).names
-    table = pq.read_table(path, columns=["id", "text", "label", *(["second"] if paired else [])])
-    labels = table["label"].to_numpy()
-    if table.num_rows == 0:
-        raise UserError(f"{path} has no rows: raise the limit of its pool")
-    manifest = read_json(folder / "manifest.json") or {}
-    names = manifest.get("metrics", {}).get("classes")
-    count = 2 if paired else int(np.nanmax(labels)) + 1
-    classes = [str(name) for name in names] if names else [str(c) for c in range(count)]
-    if paired and len(classes) != 2:
-        raise UserError(f"{path} holds pairs, whose classes are two (first or second preferred), and names {classes}")
-    wrong = np.flatnonzero(~np.isin(labels, np.arange(len(classes))))
-    ids = table["id"].to_pylist()
-    if len(wrong):
-        raise UserError(
-            f"{path}: the label of row {ids[wrong[0]]} is {labels[wrong[0]]}, but the classes are 0 to {len(classes) - 1} "
-            f"({len(wrong)} such rows)"
-        )
-    second = table["second"].to_pylist() if paired else None
-    return Rows(path, ids, table["text"].to_pylist(), labels.astype(np.int64), classes, second)
 
 
 def check_outputs(outputs: int, rows: Rows, folder: Path) -> None:
@@ -106,7 +55,7 @@ def lesson(
         UserError: ids differ, a label is no distribution over the classes, none is covered, or hard labels are all of one class.
     """
     used, found, uncovered = probabilities(rows, labels)
-    path = rows.path if labels is None else labels / "labels.parquet"
+    path = rows.path if labels is None else labels / LABELS
     match form:
         case "soft":
             taught = found
@@ -125,9 +74,9 @@ def lesson(
     kept = None
     if weights is not None:
         at = {name: row for row, name in enumerate(rows.ids)}
-        kept = _weights(weights / "weights.parquet", rows)[[at[name] for name in used.ids]]
+        kept = read_weights(weights, rows.ids)[[at[name] for name in used.ids]]
         if not kept.any():
-            raise UserError(f"{weights / 'weights.parquet'}: all weights are 0; there is nothing to learn from")
+            raise UserError(f"{weights / WEIGHTS}: all weights of labelled rows are 0; there is nothing to learn from")
     return Lesson(used, taught, kept, uncovered)
 
 
@@ -147,56 +96,23 @@ def sharpened(p: np.ndarray, temperature: float | None) -> np.ndarray:
 
 
 def probabilities(rows: Rows, labels: Path | None) -> tuple[Rows, np.ndarray, int | None]:
-    """The rows that have a label, their p [rows, classes] float32, and how many have none (None: nothing is said of it).
+    """The rows that have a label, their p [rows, classes] float32, and how many have none (None: the labels do not say).
 
     Without `labels`: the one-hot ground truth of all rows.
     """
     count = len(rows.classes)
     if labels is None:
         return rows, np.eye(count, dtype=np.float32)[rows.labels], None
-    path = labels / "labels.parquet"
-    partial = "covered" in pq.read_schema(path).names
-    table = pq.read_table(path, columns=["id", "p", *(["covered"] if partial else [])])
-    at = _joined(table["id"].to_pylist(), rows, path, "label")
-    covered = table["covered"].to_numpy(zero_copy_only=False).astype(bool)[at] if partial else np.ones(len(at), bool)
+    path = labels / LABELS
+    stored = read_labels(labels, rows.ids, every_row=False)
+    if stored.p.shape[1] != count:
+        raise UserError(f"{path}: its rows have {stored.p.shape[1]} probabilities, but there are {count} classes")
+    covered = stored.has_label
     if not covered.any():
         raise UserError(
-            f"{path}: none of its {len(at)} rows is covered, so there is nothing to learn from; keep more of them"
+            f"{path}: none of its {len(covered)} rows is covered, so there is nothing to learn from; keep more of them"
         )
-    used = rows.only(covered) if partial else rows
-    lists = table["p"].to_pylist()
-    chosen = [lists[row] for row in at[covered]]
-    for name, values in zip(used.ids, chosen, strict=True):
-        p = np.asarray(values, dtype=np.float64)
-        if p.shape != (count,):
-            raise UserError(f"{path}: row {name} has {p.size} probabilities, but there are {count} classes")
-        if not (np.all(p >= 0) and abs(p.sum() - 1) < 1e-3):  # also catches NaN
-            raise UserError(f"{path}: the label of row {name} is {p.tolist()}: not probabilities that sum to 1")
-    return used, np.array(chosen, dtype=np.float32), int((~covered).sum()) if partial else None
-
-
-def _weights(path: Path, rows: Rows) -> np.ndarray:
-    """The weights of all `rows`, in their order: [rows] float64."""
-    table = pq.read_table(path, columns=["id", "weight"])
-    at = _joined(table["id"].to_pylist(), rows, path, "weight")
-    found: np.ndarray = table["weight"].to_numpy(zero_copy_only=False).astype(np.float64)[at]
-    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
-    if len(wrong):
-        raise UserError(
-            f"{path}: the weight of row {rows.ids[wrong[0]]} is {found[wrong[0]]}: it must be a number from 0 up"
-        )
-    return found
-
-
-def _joined(found: list[str], rows: Rows, path: Path, what: str) -> np.ndarray:
-    """Where each of `rows` stands among the ids `found` of a file; UserError unless both hold the same ids."""
-    at = {name: row for row, name in enumerate(found)}
-    missing = [name for name in rows.ids if name not in at]
-    if missing or len(at) != len(rows.ids):
-        problem = (
-            f"no {what} for row {missing[0]} ({len(missing)} such rows)"
-            if missing
-            else f"{what}s of rows that are not in the pool"
-        )
-        raise UserError(f"{path} and {rows.path} are about different rows: {problem}")
-    return np.array([at[name] for name in rows.ids])
+    p = stored.p.astype(np.float32)
+    if stored.covered is None:
+        return rows, p, None
+    return rows.only(covered), p[covered], int((~covered).sum())

@@ -204,7 +204,9 @@ def test_selection_keeps_labels_that_the_supervisor_is_sure_of(finished: Finishe
 
 def test_a_supervisor_that_abstains_is_measured_where_it_does(finished: Finished) -> None:
     measured = finished.entry("abstention")["metrics"]["pseudolabels"]
-    rows = pq.read_table(finished.stage(finished.entry("abstention")["key"]) / "result" / "rows.parquet").to_pydict()
+    rows = pq.read_table(
+        finished.stage(finished.entry("abstention")["key"]) / "result" / "predictions.parquet"
+    ).to_pydict()
     covered, right = np.array(rows["weak_covered"]), np.array(rows["student_class"]) == np.array(rows["label"])
     assert 0 < measured["coverage"]["value"] == covered.mean() < 1
     np.testing.assert_allclose(measured["student_on_uncovered"]["value"], right[~covered].mean())

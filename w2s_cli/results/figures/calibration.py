@@ -7,6 +7,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.results.drawing.material import Entry, Material, NoDataError, group_names, heading
 from w2s_cli.results.drawing.style import (
     COLOURS,
@@ -36,7 +37,7 @@ def calibration(material: Material, inches: float | None = None) -> "Figure":
     said = [(entry, tables) for entry, tables in said if tables]
     if not said:
         raise NoDataError(
-            "the evaluations of this run have no rows.parquet: no calibration to draw; w2s train makes them again"
+            "the evaluations of this run have no predictions.parquet: no calibration to draw; w2s train makes them again"
         )
     inches = inches or (COLUMN_INCHES if len(said) == 1 else PAGE_INCHES)
     across = min(len(said), ACROSS if inches > 4 else 1)
@@ -70,19 +71,19 @@ def predictions(material: Material, entry: Entry) -> dict[str, tuple[Any, Any]]:
     """Role → probabilities [rows, classes] and classes [rows] of an entry's evaluations, seeds below each other."""
     import numpy as np
 
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.errors import UserError
-    from w2s_cli.statistics.predictions import read_runs
 
     folders = [result for key in material.evaluations(entry) if (result := material.result(key))]
-    folders = [folder for folder in folders if (Path(folder) / "rows.parquet").is_file()]
+    folders = [folder for folder in folders if (Path(folder) / PREDICTIONS).is_file()]
     if not folders:
         return {}
     try:
-        _, truth, said = read_runs(folders)
+        _, truth, by_role = read_predictions(folders)
     except UserError:  # a table that was cut short
         return {}
     return {
-        role: (found.p.reshape(-1, found.p.shape[-1]), np.tile(truth, len(found.p))) for role, found in said.items()
+        role: (found.p.reshape(-1, found.p.shape[-1]), np.tile(truth, len(found.p))) for role, found in by_role.items()
     }
 
 

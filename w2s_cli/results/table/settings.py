@@ -2,7 +2,7 @@
 
 * Two entries belong together when their fields and their configurations agree in all that can change a result (`apart.effective`). The
   configurations are compared as text, block by block, which is fast; they are parsed only where the text differs and the fields do not.
-* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their rows.parquet are read
+* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their predictions are read
   and the figures computed by the code that `summary` uses; intervals are never averaged. The outcome is kept in outputs/.cache/tables.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.paths import PACKAGE
 from w2s_cli.results.table.apart import NOT_SETTINGS, effective, unused
 from w2s_cli.results.table.entries import Entry, value_of
@@ -21,7 +22,12 @@ from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
 MANY = 50  # settings whose seeds were run apart; so many take seconds the first time
-CODE = ("report", "intervals", "figures", "predictions")  # what joined figures are computed by
+CODE = (
+    "statistics/report",
+    "statistics/intervals",
+    "statistics/figures",
+    "data/artifacts/predictions",
+)  # what joined figures are computed by
 
 
 @dataclass
@@ -96,9 +102,7 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
     if len(runs) == 1:
         return Setting(runs[0], seeds, [runs[0].key], runs, runs[0].metrics)
     folders = {entry.key: store.folder(entry.key) for entry in runs}
-    kept = [
-        entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / "rows.parquet").is_file()
-    ]
+    kept = [entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / PREDICTIONS).is_file()]
     if not kept:
         last = runs[-1]
         lost = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
@@ -116,18 +120,18 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     """The metrics of several evaluate stages as one `summary` stage would have them."""
     confidence = runs[0].metrics["confidence"]
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
-    files = [folder / "rows.parquet" for folder in folders]
-    code = [PACKAGE / "statistics" / f"{name}.py" for name in CODE]
+    files = [folder / PREDICTIONS for folder in folders]
+    code = [PACKAGE / f"{name}.py" for name in CODE]
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws]).encode()).hexdigest()[:24]
     known = read_json(cache / f"{name}.json") if cache else None
     if isinstance(known, dict):
         return known
-    from w2s_cli.statistics.predictions import read_runs
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
 
-    _, truth, spoken = read_runs(folders)
-    metrics = report(truth, spoken, draws=draws, confidence=confidence)
+    _, truth, by_role = read_predictions(folders)
+    metrics = report(truth, by_role, draws=draws, confidence=confidence)
     if cache:
         try:
             cache.mkdir(parents=True, exist_ok=True)
