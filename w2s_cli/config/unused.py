@@ -5,8 +5,8 @@
 
 from typing import Any
 
+from w2s_cli.config.settings import settings
 from w2s_cli.errors import UserError
-from w2s_cli.results.runs import settings
 
 # word → the methods that use it, and how it is known that a method does
 USES = {

@@ -15,15 +15,20 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.store import keys
 
 
-def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
-    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1."""
+def build(configs: Sequence[dict[str, Any]], resolver: Resolver, words: Sequence[Sequence[str]] = ()) -> Graph:
+    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1.
+
+    Args:
+        words: for each configuration the words of the command line that made it, for the record of the results.
+    """
     graph = Graph()
     families: dict[str, list[Job]] = {}
-    for config in configs:
+    for config, own in zip(configs, words or [()] * len(configs), strict=True):
         seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
         family = keys.canonical_json({**config, "seed": None, "seeds": None, "launcher": None})
         for seed in seeds:
             job = Builder({**config, "seed": seed}, resolver, graph).build()
+            job.words = own
             graph.jobs.append(job)
             families.setdefault(family, []).append(job)
     for jobs in families.values():

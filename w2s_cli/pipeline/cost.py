@@ -19,8 +19,7 @@ from typing import Any
 
 from w2s_cli.paths import configs_folder
 from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.results.table.entries import read_yaml
-from w2s_cli.store.files import read_json
+from w2s_cli.store.files import read_json, read_yaml
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200

@@ -43,6 +43,7 @@ class Job:
 
     config: dict[str, Any]
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
+    words: Sequence[str] = ()  # of the command line, as far as they are of this job; nothing is computed from them
 
 
 @dataclass

@@ -48,17 +48,17 @@ def contrast(a: Run, b: Run, *, same_seeds: bool, draws: int = 2000, confidence:
     moved = bootstrap_means(cells, draws)
     sample = {(side, role): moved[:, len(roles) * side + i] for side in (0, 1) for i, role in enumerate(roles)}
     mean = {at: float(cells[..., len(roles) * at[0] + roles.index(at[1])].mean()) for at in sample}
-    found: dict[str, Any] = {"rows": len(ids), "noise": "seeds and test rows" if paired else "test rows only"}
+    contrasts: dict[str, Any] = {"rows": len(ids), "noise": "seeds and test rows" if paired else "test rows only"}
     for role in roles:
-        found[role] = {
+        contrasts[role] = {
             "a": mean[0, role],
             "b": mean[1, role],
             "difference": mean[1, role] - mean[0, role],
             "interval": _bounds(sample[1, role] - sample[0, role], confidence),
         }
     if len(roles) == len(ROLES):
-        found["pgr"] = _pgr(mean, sample, confidence)
-    return found
+        contrasts["pgr"] = _pgr(mean, sample, confidence)
+    return contrasts
 
 
 def _bounds(draws: Floats, confidence: float) -> list[float]:

@@ -35,8 +35,8 @@ class Finished:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         [sweep] = (folder / "outputs" / "sweeps").glob("*/*")
-        self.results: list[dict[str, Any]] = json.loads((sweep / "results.json").read_text())
-        self.plan: list[dict[str, Any]] = json.loads((sweep / "plan.json").read_text())
+        self.results: list[dict[str, Any]] = json.loads((sweep / "results.json").read_text())["entries"]
+        self.plan: list[dict[str, Any]] = json.loads((sweep / "plan.json").read_text())["stages"]
 
     def stage(self, key: str) -> Path:
         [found] = (self.folder / "outputs" / "stages").glob(f"*/*-{key}")

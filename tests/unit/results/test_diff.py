@@ -46,7 +46,7 @@ def test_results_differ_by_what_the_stored_predictions_say(outputs: Path, capsys
     assert found["config"] == [["loss.name", "xent", "logconf"]]
     (summary,) = (one for one in found["results"] if len(one["a"]["seeds"]) == 3)
     folders = [outputs / "sweeps" / "2026-01-01" / name for name in ("100000-a-11111111", "110000-b-22222222")]
-    plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
+    plans = [json.loads((folder / "plan.json").read_text())["stages"] for folder in folders]
     keys = [[stage["key"] for stage in plan if stage["kind"] == "evaluate"] for plan in plans]
     cells = {
         (side, role): np.stack([right(outputs, key, role) for key in keys[side]])  # [seeds, rows]
@@ -126,7 +126,9 @@ def test_a_run_does_not_differ_from_itself(real_runs: Path) -> None:  # noqa: F8
 
 
 def test_two_losses_share_weak_and_ceiling_and_differ_in_the_student(real_runs: Path) -> None:  # noqa: F811
-    (plan,) = (json.loads(path.read_text()) for path in (real_runs / "outputs" / "sweeps").glob("*/*/plan.json"))
+    (plan,) = (
+        json.loads(path.read_text())["stages"] for path in (real_runs / "outputs" / "sweeps").glob("*/*/plan.json")
+    )
     first, second = (stage["key"] for stage in plan if stage["kind"] == "evaluate")
     out = run_w2s(real_runs, "diff", first, second).stdout
     assert "config: a stage has none of its own" in out
@@ -181,8 +183,9 @@ def test_the_stages_of_two_methods_are_one_line(outputs: Path, capsys: Any) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing", "100000-a"], 'no finished run or sweep is called "nothing"'),
-        (["100000-a", "0000-"], "fits 3 runs"),
+        (["nothing", "100000-a"], 'no run is called "nothing"'),
+        (["100000-a", "2026-01"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
+        (["100000-a", "2026"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
         (["100000-a", "fffffff"], 'no stage has a key or a folder that begins with "fffffff"'),
         (["100000-a"], "the following arguments are required: B"),
     ],
