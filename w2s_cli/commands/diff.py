@@ -26,8 +26,9 @@ from w2s_cli.results.diff import (
     matched,
     stage_changes,
 )
-from w2s_cli.results.reader import SUMMARY, Entry, Run, read_run, read_stage, read_upstream
+from w2s_cli.results.reader import SUMMARY, Entry, Run, read_run
 from w2s_cli.results.runs import find_run, find_runs
+from w2s_cli.results.stages import read_stage, read_upstream
 from w2s_cli.results.text_table import bounds, number, print_table
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store

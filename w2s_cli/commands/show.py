@@ -10,8 +10,9 @@ from typing import Any
 from w2s_cli.commands.options import file_size, job_of, parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import flatten
-from w2s_cli.results.reader import Stage, runs_of
+from w2s_cli.results.reader import runs_of
 from w2s_cli.results.runs import CONFIG, PLAN, find_runs, run_folders
+from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import files_size
 from w2s_cli.store.store import Store, folder_state
 

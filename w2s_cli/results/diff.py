@@ -12,7 +12,8 @@ from typing import Any
 
 from w2s_cli.data.artifacts import ROWS
 from w2s_cli.results.fields import flatten
-from w2s_cli.results.reader import Entry, Stage
+from w2s_cli.results.reader import Entry
+from w2s_cli.results.stages import Stage
 
 Change = tuple[str, str, str]  # what, in A, in B
 ABSENT = "-"

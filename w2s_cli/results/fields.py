@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from w2s_cli.config.schema import Config
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.reader import Entry
 
@@ -107,6 +106,8 @@ def setting(fields: Mapping[str, Any]) -> str:
 
     Rounds are named where they are not the configuration's default: 'co_supervised 3 rounds 4, xent'.
     """
+    from w2s_cli.config.schema import Config
+
     of = defaultdict(lambda: None, fields)  # a writer may leave out what a method has no use for
     ladder = ">".join(of["ladder"]) if of["ladder"] else None
     members = of["ensemble"] if isinstance(of["ensemble"], int | None) else "+".join(of["ensemble"])

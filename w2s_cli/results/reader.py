@@ -1,4 +1,4 @@
-"""The one reader of the outputs folder: a run with its configurations, plan and results, and a stage with its files.
+"""The one reader of runs and sweeps: configurations, plan and results. Their stages are read by `stages`, which is the other half.
 
 * Files are read where they lie, when they are asked for, and nothing is hashed. Configurations are parsed only for a field of theirs: a
   sweep's config.yaml takes seconds to parse, and its blocks can be compared as text.
@@ -17,120 +17,16 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import read_json, read_yaml, read_yamls
-from w2s_cli.store.store import OLDER, State, Store, folder_state
+from w2s_cli.store.store import OLDER, Store
 
 FORMAT = 2  # of results.json and plan.json
 CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → what it lists
 SUMMARY = "summary"  # the stage of an entry over several seeds
-NOT_FIELDS = (
-    "metrics",
-    "key",
-    "stage",
-    "seeds",
-    "job",
-    "words",
-    "family",
-)  # of an entry: what identifies it, no setting
-NEEDED = {
-    "stage",
-    "key",
-    "weak",
-    "strong",
-    "data",
-    "method",
-    "loss",
-    "seeds",
-    "metrics",
-}  # of an entry that can be shown
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: what a plan says of it, if it was read from one, and what its folder holds."""
-
-    key: str
-    folder: Path | None  # None: it was never begun
-    planned: Mapping[str, Any] = field(default_factory=dict)  # its line of plan.json
-
-    @cached_property
-    def job(self) -> dict[str, Any]:
-        """stage.json; {} where it cannot be read."""
-        return self._read("stage.json")
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """record.json: when, where and with what code it was made; {} unless it is finished."""
-        return self._read("record.json")
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """The files of its result with their digests, and its metrics; {} where there is none."""
-        return self._read("result/manifest.json")
-
-    @cached_property
-    def state(self) -> State:
-        """What its files say, the bytes of its result trusted."""
-        return folder_state(self.folder, verify=False) if self.folder else State("missing")
-
-    @property
-    def name(self) -> str:
-        return str(self.planned.get("name") or self.job.get("name") or "?")
-
-    @property
-    def kind(self) -> str:
-        return str(self.planned.get("kind") or self.job.get("kind") or "?")
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Edge → key, or list of keys."""
-        inputs = self.planned.get("inputs") or self.job.get("inputs")
-        return inputs if isinstance(inputs, dict) else {}
-
-    @property
-    def params(self) -> dict[str, Any]:
-        params = self.job.get("params")
-        return params if isinstance(params, dict) else {}
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        metrics = self.manifest.get("metrics")
-        return metrics if isinstance(metrics, dict) else {}
-
-    @property
-    def result(self) -> Path | None:
-        """The folder of its artifacts, if it is finished."""
-        return self.folder / "result" if self.folder and (self.folder / "record.json").exists() else None
-
-    def upstream(self) -> list[tuple[str, str]]:
-        """(edge, key) of every input."""
-        return [
-            (edge, str(key))
-            for edge, value in self.inputs.items()
-            for key in (value if isinstance(value, list) else [value])
-        ]
-
-    def _read(self, name: str) -> dict[str, Any]:
-        content = read_json(self.folder / name) if self.folder else None
-        return content if isinstance(content, dict) else {}
-
-
-def read_stage(store: Store, key: str) -> Stage:
-    """The stage of a key, from its folder."""
-    return Stage(key, store.folder(key))
-
-
-def read_upstream(store: Store, keys: Iterable[str]) -> dict[str, Stage]:
-    """The stages of some keys, and everything that they were made from and that is stored."""
-    stages: dict[str, Stage] = {}
-    waiting = list(keys)
-    while waiting:
-        key = waiting.pop()
-        stage = read_stage(store, key)
-        if key not in stages and stage.folder is not None:
-            stages[key] = stage
-            waiting += [below for _, below in stage.upstream()]
-    return stages
+# keys of an entry: what identifies it and is no setting, and what it needs to be shown
+NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
+NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
 
 
 @dataclass(frozen=True)
@@ -268,15 +164,21 @@ class Run:
     @property
     def older(self) -> bool:
         """Whether an older w2s wrote it: then its files are bare lists."""
-        return any(_is_older(self._files[name]) for name in CONTENT)
+        results = self._file(RESULTS)
+        return _is_older(self._file(PLAN) if results is None else results)
 
     @cached_property
-    def _files(self) -> dict[str, Any]:
-        return {name: read_json(self.folder / name) for name in CONTENT}
+    def _contents(self) -> dict[str, Any]:
+        return {}
+
+    def _file(self, name: str) -> Any:
+        if name not in self._contents:
+            self._contents[name] = read_json(self.folder / name)
+        return self._contents[name]
 
     def _content(self, name: str) -> list[dict[str, Any]] | None:
         """What a file lists; None if the file is missing, cut short, or of another format."""
-        file = self._files[name]
+        file = self._file(name)
         if not isinstance(file, dict) or file.get("format") != FORMAT:
             return None
         listed = file.get(CONTENT[name])

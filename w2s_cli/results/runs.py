@@ -6,6 +6,7 @@
   with those.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def _written(folder: Path) -> int:
     times = []
     for name in FILES:
         try:
-            times.append((folder / name).stat().st_mtime_ns)
+            times.append(os.stat(f"{folder}/{name}").st_mtime_ns)
         except OSError:
             continue
     return max(times, default=0)

@@ -257,6 +257,27 @@ def test_the_layout_has_no_two_stages_in_one_place_and_every_input_above_what_re
     assert {(chain[0], chain[-1]) for chain in layers.chains} == edges
 
 
+def test_a_layer_stands_in_the_order_of_the_plan_and_a_long_edge_where_it_comes_from():
+    names = ["rows", "weak", "labels", "student", "ceiling", "pgr"]
+    edges = {
+        ("rows", "weak"),
+        ("weak", "labels"),
+        ("labels", "student"),
+        ("weak", "pgr"),
+        ("student", "pgr"),
+        ("ceiling", "pgr"),
+    }
+    layers = layered(names, edges)
+    assert [[name.replace("\n", " ") for name in row] for row in layers.rows] == [
+        ["rows"],
+        ["weak"],
+        ["weak pgr 2", "labels"],
+        ["weak pgr 3", "student", "ceiling"],
+        ["pgr"],
+    ]
+    assert layers.empty == {"weak\npgr\n2", "weak\npgr\n3"}
+
+
 def test_a_circle_of_names_is_drawn_all_the_same():
     layers = layered(["a", "b", "c"], {("a", "b"), ("b", "c"), ("c", "a")})
     assert sorted(name for row in layers.rows for name in row if name not in layers.empty) == ["a", "b", "c"]

@@ -13,7 +13,8 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.results.reader import Entry, Run, Stage, read_stage
+from w2s_cli.results.reader import Entry, Run
+from w2s_cli.results.stages import Stage, read_stage
 
 HEADER_LIMIT = 100_000_000  # bytes; a longer header is no safetensors file
 MODEL = "model/"  # where a result holds a model

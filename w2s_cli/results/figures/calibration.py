@@ -20,7 +20,8 @@ from w2s_cli.results.drawing.style import (
     new_figure,
     quiet_grid,
 )
-from w2s_cli.results.reader import Entry, Run, read_stage
+from w2s_cli.results.reader import Entry, Run
+from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number
 
 if TYPE_CHECKING:

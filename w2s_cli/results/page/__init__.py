@@ -21,7 +21,8 @@ from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.page.results import missing, result, table
 from w2s_cli.results.page.run import configuration, provenance
 from w2s_cli.results.page.stages import stage_list
-from w2s_cli.results.reader import Run, Stage
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 
 CAPTIONS = {
     "accuracy": "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR.",

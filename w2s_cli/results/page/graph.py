@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.page.stages import detail
-from w2s_cli.results.reader import Stage
+from w2s_cli.results.stages import Stage
 
 STAGES_DRAWN = 24  # more are grouped by name
 BOX, TALL, GAP, DROP = 148, 46, 18, 40  # pixels: a box, its height, between boxes, between layers

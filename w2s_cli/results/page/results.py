@@ -4,7 +4,8 @@ from typing import Any
 
 from w2s_cli.results.page.markup import Html, join, rows, tag
 from w2s_cli.results.page.stages import detail
-from w2s_cli.results.reader import Run, Stage
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 from w2s_cli.results.summary_table import TABLES_SHOWN, medians, overview, title
 from w2s_cli.results.text_table import bounds, number, pgr_bounds, pgr_value, results_notes, results_table
 

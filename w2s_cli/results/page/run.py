@@ -3,7 +3,8 @@
 from typing import Any
 
 from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, rows, tag
-from w2s_cli.results.reader import Run, Stage
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 
 JOBS_SHOWN = 200
 VALUES_SHOWN = 8

@@ -5,7 +5,7 @@ A sweep of a hundred stages must stay a page that opens at once: logs are cut to
 
 from w2s_cli.results.figures.curves import Curve, read_curve
 from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, tag
-from w2s_cli.results.reader import Stage
+from w2s_cli.results.stages import Stage
 
 LOG_LINES, LOG_LETTERS = 40, 4000
 FAILED_LETTERS = 12000  # of a failed stage's log, whose end says why
