@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.conftest import command, environment, sentences, write_jsonl
-from w2s_cli.statistics.predictions import read_runs, write_rows
+from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
+from w2s_cli.results.reader import FORMAT
 from w2s_cli.statistics.report import Predictions, report
 
 DRAWS = 400
@@ -78,33 +79,43 @@ def store_run(
     """Write the folder of one run (a sweep if it has several jobs) and the evaluate stages behind it; returns the folder.
 
     Args:
-        jobs: each with data, weak, strong, loss, seed, levels (accuracies of weak, student, ceiling), and optionally lr and fields
-            (further fields of the entry).
+        jobs: each with data, weak, strong, loss, seed, levels (accuracies of weak, student, ceiling), and optionally lr, fields
+            (further fields of the entry) and words (of the command line).
         finished: which jobs have results; None: all.
     """
     folder = outputs / ("sweeps" if len(jobs) > 1 else "runs") / "2026-01-01" / name
     folder.mkdir(parents=True)
     entries, plan, families = [], [], {}
-    for job, done in zip(jobs, finished or [True] * len(jobs), strict=True):
+    for number, (job, done) in enumerate(zip(jobs, finished or [True] * len(jobs), strict=True)):
         if done:
             entry, stage = store_job(outputs, job, rows)
-            entries.append(entry)
+            entries.append(entry | {"job": number})
             plan.append(stage)
-            same = json.dumps({n: v for n, v in job.items() if n not in ("seed", "levels")}, sort_keys=True)
-            families.setdefault(same, []).append(entry)
+            families.setdefault(entry["family"], []).append(entries[-1])
     for family in families.values():
         if len(family) > 1:
             keys = [entry["key"] for entry in family]
             folders = [outputs / "stages" / "evaluate" / f"e-{key}" / "result" for key in keys]
-            _, truth, said = read_runs(folders)
+            _, truth, by_role = read_predictions(folders)
             summary = {**family[0], "stage": "summary", "key": key_of(*keys), "seeds": [e["seeds"][0] for e in family]}
-            summary["metrics"] = report(truth, said, draws=DRAWS, confidence=0.95)
+            summary["metrics"] = report(truth, by_role, draws=DRAWS, confidence=0.95)
             entries.append(summary)
             plan.append({"name": "summary", "kind": "summary", "key": summary["key"], "inputs": {"runs": keys}})
     (folder / "config.yaml").write_text(yaml.safe_dump_all([config_of(job) for job in jobs], sort_keys=False))
-    (folder / "plan.json").write_text(json.dumps(plan))
-    (folder / "results.json").write_text(json.dumps(entries))
+    (folder / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": plan}))
+    write_entries(folder, entries)
     return folder
+
+
+def read_entries(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a run's results.json, as they are written."""
+    listed: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["entries"]
+    return listed
+
+
+def write_entries(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Write a run's results.json."""
+    (folder / "results.json").write_text(json.dumps({"format": FORMAT, "entries": list(entries)}))
 
 
 def store_job(outputs: Path, job: dict[str, Any], rows: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -121,11 +132,18 @@ def store_job(outputs: Path, job: dict[str, Any], rows: int) -> tuple[dict[str, 
     key = key_of(*inputs.values())
     result = outputs / "stages" / "evaluate" / f"e-{key}" / "result"
     result.mkdir(parents=True, exist_ok=True)
-    write_rows(result / "rows.parquet", [f"r{i}" for i in range(rows)], truth, said)
+    write_predictions(result, [f"r{i}" for i in range(rows)], truth, said)
     metrics = report(truth, said, draws=DRAWS, confidence=0.95)
     entry = {name: job[name] for name in ("weak", "strong", "data", "loss")}
     entry |= {"stage": "pgr", "key": key, "method": "naive", "train": "full", **job.get("fields", {})}
-    entry |= {"seeds": [job["seed"]], "metrics": metrics}
+    same = {name: value for name, value in job.items() if name not in ("seed", "levels", "words")}
+    words = job.get("words", [f"strong.lr={job['lr']}"] if "lr" in job else [])
+    entry |= {
+        "seeds": [job["seed"]],
+        "metrics": metrics,
+        "words": words,
+        "family": key_of(json.dumps(same, sort_keys=True)),
+    }
     stage = {"name": "pgr", "kind": "evaluate", "key": key, "inputs": inputs}
     (result.parent / "stage.json").write_text(json.dumps({**stage, "params": {"bootstrap": DRAWS, "confidence": 0.95}}))
     return entry, stage
@@ -154,6 +172,6 @@ def right(outputs: Path, key: str, role: str) -> np.ndarray:
     """Right and wrong of a role in a stored table, read without the code under test: [rows]."""
     import pyarrow.parquet as pq
 
-    (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/rows.parquet")
+    (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/predictions.parquet")
     table = pq.read_table(path).to_pydict()
     return np.array([float(np.argmax(p) == y) for p, y in zip(table[f"{role}_p"], table["label"], strict=True)])

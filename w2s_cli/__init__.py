@@ -4,49 +4,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from w2s_cli.results.table.entries import Entry
+    from w2s_cli.results.reader import Entry
 
 __version__ = "0.1.0"
 
 
 def load(run: str | Path) -> list[dict[str, Any]]:
-    """The results of a run or sweep folder, one flat row per table, for a notebook: `pandas.DataFrame(w2s_cli.load(folder))`.
+    """The results of a run or sweep, one flat row per table, for a notebook: `pandas.DataFrame(w2s_cli.load(folder))`.
 
     Every field of results.json is a column (lists as they are), `setting` says in words what was run, and the fields of the configuration
-    in which results of the same models and data differ are there by their dotted names (`data.limits.strong_train`). Accuracies and PGR
+    in which results of the same models and data differ are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
     are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None where they are unbounded; `pgr` is None where there
     is none (no weak supervisor), and `pgr_flag` says why it is no number to quote.
 
     Args:
-        run: a folder of outputs/runs or outputs/sweeps; an outputs folder gives all of them, with a column `run`.
+        run: an outputs folder, for all of its runs, with a column `run`; or one run, named as for every command: by its path or, for a run
+            in ./outputs, by the beginning of its name, or `latest`.
 
     Raises:
-        w2s_cli.errors.UserError: a folder that is not there, or without results.
+        w2s_cli.errors.UserError: no such run or folder, no results, or a run that an older w2s made.
     """
     from w2s_cli.errors import UserError
-    from w2s_cli.results.table.apart import varying
-    from w2s_cli.results.table.entries import find_folders, read_entries, value_of
+    from w2s_cli.results.fields import value_of
+    from w2s_cli.results.reader import read_runs
+    from w2s_cli.results.runs import find_run, run_folders
+    from w2s_cli.results.table.distinguishing import varying
+    from w2s_cli.store.store import Store
 
     folder = Path(run).expanduser()
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is not there; name an outputs folder, or a folder of outputs/runs or outputs/sweeps."
-        )
-    single = (folder / "results.json").is_file()
-    found = [folder] if single else sorted(find_folders(folder), key=lambda path: path.relative_to(folder))
-    if not found:
-        raise UserError(f"{folder} holds no results.json; name a finished folder of outputs/runs or outputs/sweeps.")
-    entries = [(path, entry) for path in found for entry in read_entries([path])]
-    names = varying([entry for _, entry in entries])
+    whole = folder.is_dir() and any((folder / kind).is_dir() for kind in ("stages", "runs", "sweeps"))
+    if whole and not (folder / "results.json").is_file():
+        root, folders = folder, sorted(run_folders(folder))
+    else:
+        root = Path("outputs")
+        if not folder.is_dir() and not root.is_dir():
+            raise UserError(f"{folder} is not there; name an outputs folder, or a run of one.")
+        folders = [find_run(root, str(run))]
+        whole = False
+    results = [entry for each in read_runs(folders, Store(root), named=not whole) for entry in each.entries]
+    if not results:
+        raise UserError(f"{folder} holds no results; name an outputs folder with finished runs, or one of them.")
+    names = varying(results)
     return [
-        ({} if single else {"run": path.name}) | _flat(entry) | {name: value_of(entry, name) for name in names}
-        for path, entry in entries
+        ({"run": entry.run.folder.name} if whole else {})
+        | _flat(entry)
+        | {name: value_of(entry, name) for name in names}
+        for entry in results
     ]
 
 
 def _flat(entry: "Entry") -> dict[str, Any]:
-    """One entry of results.json as one row."""
-    from w2s_cli.results.runs import setting
+    """One result as one row."""
+    from w2s_cli.results.fields import setting
 
     metrics = entry.metrics
     row = {"setting": setting(entry.fields), **entry.fields}

@@ -41,7 +41,7 @@ def states(w2s: Run, words: list[str]) -> dict[str, str]:
 def test_a_finished_run_leaves_its_config_plan_results_and_links(ran: list[str], tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
     assert {path.name for path in run.iterdir()} == {"config.yaml", "plan.json", "results.json", "stages"}
-    (entry,) = json.loads((run / "results.json").read_text())
+    (entry,) = json.loads((run / "results.json").read_text())["entries"]
     assert set(entry["metrics"]) >= {"weak", "student", "ceiling", "pgr", "agreement"}
     links = list((run / "stages").iterdir())
     assert len(links) == 11

@@ -14,13 +14,13 @@ import yaml
 
 from tests.command.test_wrong_commands import assert_refused
 from tests.paper_settings import PAPER
+from w2s_cli.config.settings import label_of, settings
 from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.reproduction import comparison
 from w2s_cli.reproduction.experiment import Experiment, configurations, files, load, runs_at
-from w2s_cli.results.runs import settings, shown
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,7 +30,7 @@ COLUMNS = ["paper", "table", "setting", "weak_model", "strong_model", "dataset",
 @functools.cache
 def planned(name: str, scale: str = "paper", **given: str) -> Graph:
     """The graph of an experiment, planned without a hub."""
-    configs, _ = configurations(runs_at(load(name), scale, given))
+    configs, _, _ = configurations(runs_at(load(name), scale, given))
     with tempfile.TemporaryDirectory() as folder:
         return build(configs, Resolver(Store(Path(folder)), hub="never"))
 
@@ -90,7 +90,7 @@ def assert_rows_find_results(experiment: Experiment, graph: Graph) -> None:
         {
             **settings(job.config),
             "method": job.config["method"]["name"],
-            "loss": shown(job.config["loss"]),
+            "loss": label_of(job.config["loss"]),
             "evaluates": stage,
         }
         for job in graph.jobs
@@ -237,7 +237,7 @@ def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
 ) -> None:
     shown = w2s(*mine).stdout
     record = json.loads((tmp_path / "outputs" / "reproductions" / "mine-paper.json").read_text())
-    results = json.loads((tmp_path / "outputs" / record["run"] / "results.json").read_text())
+    results = json.loads((tmp_path / "outputs" / record["run"] / "results.json").read_text())["entries"]
     naive, product = record["rows"]
     of = {
         loss: [e["metrics"]["student"]["accuracy"] for e in results if e["loss"] == loss and e["stage"] != "summary"]

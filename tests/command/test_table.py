@@ -22,11 +22,11 @@ from sklearn.metrics import roc_auc_score
 
 import w2s_cli
 from tests.conftest import environment
-from tests.stored_results import real_runs, right, run_w2s, store_run  # noqa: F401 - real_runs is a fixture
+from tests.stored_results import read_entries, real_runs, right, run_w2s, store_run, write_entries  # noqa: F401 - real_runs is a fixture
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
-from w2s_cli.paths import configs_folder
-from w2s_cli.results.table.missing import overrides, written
+from w2s_cli.results.reader import FORMAT
+from w2s_cli.results.table.missing import written
 from w2s_cli.results.table.request import read_request
 
 GOOD = (0.6, 0.75, 0.9)
@@ -94,7 +94,7 @@ def test_seeds_of_separate_runs_are_one_cell_with_the_figures_of_a_summary(outpu
     sweep = store_run(outputs, jobs, name="110000-a-22222222")
     (summary,) = cells(capsys, "pgr")
     assert len(summary["keys"]) == 1  # the summary stage itself
-    written_down = json.loads((sweep / "results.json").read_text())[-1]
+    written_down = read_entries(sweep)[-1]
     assert written_down["stage"] == "summary"
     assert [summary["value"], summary["low"], summary["high"]] == [
         written_down["metrics"]["pgr"]["value"],
@@ -196,7 +196,7 @@ def test_pgr_on_auroc_is_the_ratio_of_mean_aurocs(outputs: Path, capsys: Any) ->
     keys = [one["keys"][0] for one in cells(capsys, "rows=data", "columns=seed", "metric=student")]
     areas: dict[str, list[float]] = {"weak": [], "student": [], "ceiling": []}
     for key, role in itertools.product(keys, areas):
-        (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/rows.parquet")
+        (path,) = (outputs / "stages" / "evaluate").glob(f"*-{key}/result/predictions.parquet")
         stored = pq.read_table(path).to_pydict()
         areas[role].append(roc_auc_score(stored["label"], [p[1] for p in stored[f"{role}_p"]]))
     means = {role: float(np.mean(values)) for role, values in areas.items()}
@@ -504,7 +504,7 @@ def test_every_format_says_the_same_and_escapes_its_own_signs(outputs: Path, cap
         (["format=parquet"], "name a file with out=FILE.parquet"),
         (["losses", "tests=xent"], "write COLUMN:COLUMN"),
         (["losses", "tests=xent:other"], 'the table has no column "other"'),
-        (["pgr", "2026-13-01"], 'no finished run or sweep is called "2026-13-01"'),
+        (["pgr", "2026-13-01"], 'no run is called "2026-13-01"'),
         (["--outputs", "elsewhere"], "holds no stages"),
     ],
 )
@@ -528,7 +528,7 @@ def test_no_results_and_a_broken_table_file_are_errors(outputs: Path, capsys: An
         Path("mine.yaml").write_text(text + "\n")
         assert dispatch(["table", "mine.yaml"]) == 2
         assert said in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"holds no results\.json"):
+    with pytest.raises(UserError, match="holds no results"):
         w2s_cli.load(outputs)
 
 
@@ -585,44 +585,21 @@ def test_values_are_written_as_hydra_reads_them(value: object, words: str) -> No
     assert (str(read) if isinstance(value, str) else read) == expected
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        ["weak=gpt2", "strong=qwen", "data=boolq", "loss=logconf"],
-        ["strong.lr=0.0003", "student.epochs=1.0", "data.limits.test=100"],
-        ["loss=logconf", "loss.args.alpha=0.5", "train=probe", "labels=file", "labels.path=mine.jsonl"],
-    ],
-)
-def test_a_configuration_is_said_by_the_words_that_made_it_and_no_more(words: list[str]) -> None:
-    from w2s_cli.config import compose
-
-    configs: list[dict[str, Any]] = []
-    compose.run(words, lambda made, folders: configs.extend(made) or 0)
-    assert sorted(overrides(configs[0], [configs_folder()], {})) == sorted(words)
-
-
 def test_the_command_of_a_missing_cell_keeps_what_the_run_set_over_its_models(outputs: Path, capsys: Any) -> None:
-    from w2s_cli.config import compose
-
     shared = ["data.limits.strong_train=300", "student.epochs=1.0", "train.epochs=4.0"]
     runs = [
         ("wordnet-xs", "wordnet-l", ["strong.max_length=64"]),
         ("wordnet-s", "wordnet-m", ["strong.max_length=16", "weak.lr=0.01"]),
     ]
     for number, (weak, strong, own) in enumerate(runs):
-        configs: list[dict[str, Any]] = []
         words = [f"weak={weak}", f"strong={strong}", *own, *shared]
-        compose.run(words, lambda made, folders, configs=configs: configs.extend(made) or 0)
-        folder = store_run(
-            outputs, [job(data="wordnet_living", weak=weak, strong=strong)], name=f"10000{number}-a-{number}"
-        )
-        (folder / "config.yaml").write_text(yaml.safe_dump(configs[0]))
+        one = job(data="wordnet_living", weak=weak, strong=strong, words=words)
+        store_run(outputs, [one], name=f"10000{number}-a-{number}")
     out = table(capsys, "pairs", "metric=student", "rows=weak")
     given = [shlex.split(line.partition("Fill it: ")[2])[2:] for line in out.splitlines() if "] missing: " in line]
     assert [sorted(words) for words in given] == [
-        sorted(["weak=wordnet-s", "strong.max_length=16", "weak.lr=0.01", *shared]),
-        sorted(["strong=wordnet-m", "strong.max_length=64", *shared]),
+        sorted(["weak=wordnet-s", "strong=wordnet-l", "strong.max_length=16", "weak.lr=0.01", *shared]),
+        sorted(["weak=wordnet-xs", "strong=wordnet-m", "strong.max_length=64", *shared]),
     ]
 
 
@@ -695,7 +672,7 @@ def test_a_cell_leads_to_records_configurations_rows_and_commit(real_runs: Path)
     config = re.search(r"(\S+/config\.yaml)", shown)
     assert config is not None
     assert "path: animals.jsonl" in Path(config[1]).read_text()
-    assert "result/rows.parquet" in shown
+    assert "result/predictions.parquet" in shown
     why = run_w2s(real_runs, "why", keys[0]).stdout
     for needed in ("configured in outputs/", "rows:test (rows", "data sha256=", "rows.parquet sha256=", "loss xent"):
         assert needed in why
@@ -712,17 +689,17 @@ def test_results_load_with_every_field_for_a_notebook(real_runs: Path) -> None: 
 def test_loaded_results_say_their_setting_and_what_varies(outputs: Path, capsys: Any) -> None:
     jobs = [job(lr=1e-5), job(lr=1e-4), job(strong="opt", lr=0.5, fields={"control": "random_labels"})]
     folder = store_run(outputs, jobs, name="100000-a-1")
-    entries = json.loads((folder / "results.json").read_text())
+    entries = read_entries(folder)
     del entries[2]["metrics"]["pgr"]
-    (folder / "results.json").write_text(json.dumps(entries))
+    write_entries(folder, entries)
     rows = w2s_cli.load(outputs)
     assert [row["setting"] for row in rows] == ["naive, xent", "naive, xent", "naive, xent, control random_labels"]
     assert [row["strong.lr"] for row in rows] == [1e-5, 1e-4, 0.5]
     assert [name for name in rows[0] if "." in name] == ["strong.lr"]
     assert isinstance(rows[0]["pgr"], float)
     assert [rows[2][name] for name in ("pgr", "pgr_low", "pgr_high", "pgr_flag")] == [None] * 4
-    with pytest.raises(UserError, match="elsewhere is not there; name an outputs folder"):
-        w2s_cli.load(outputs / "elsewhere")
+    with pytest.raises(UserError, match='no run is called "elsewhere"'):
+        w2s_cli.load("elsewhere")
 
 
 def test_show_of_a_run_says_that_it_is_one(outputs: Path, capsys: Any) -> None:
@@ -738,13 +715,13 @@ def test_show_of_a_run_says_that_it_is_one(outputs: Path, capsys: Any) -> None:
 
 def test_a_store_of_10000_stages_makes_its_table_at_once(outputs: Path, tmp_path: Path) -> None:
     first = store_run(outputs, [job(seed=0), job(seed=1)], name="100000-a-11111111", rows=50)
-    entries = json.loads((first / "results.json").read_text())
+    entries = read_entries(first)
     config = (first / "config.yaml").read_text().split("---\n")[0]
     big, plan, configs = [], [], []
     for number in range(700):
         keys = [f"{number:04x}{seed}0000000" for seed in range(2)]
         for entry, key in zip(entries, [*keys, f"{number:04x}f0000000"], strict=True):
-            big.append({**entry, "key": key, "data": f"set{number}"})
+            big.append({**entry, "key": key, "data": f"set{number}", "family": f"family{number}"})
         plan += [{"name": "pgr", "kind": "evaluate", "key": key, "inputs": {"weak": key}} for key in keys]
         plan.append({"name": "summary", "kind": "summary", "key": f"{number:04x}f0000000", "inputs": {"runs": keys}})
         configs += [
@@ -755,8 +732,8 @@ def test_a_store_of_10000_stages_makes_its_table_at_once(outputs: Path, tmp_path
         (outputs / "stages" / ("label" if number % 2 else "finetune") / f"s-{number:012x}").mkdir(parents=True)
     folder = outputs / "sweeps" / "2026-01-02" / "big"
     folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps(big))
-    (folder / "plan.json").write_text(json.dumps(plan))
+    write_entries(folder, big)
+    (folder / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": plan}))
     (folder / "config.yaml").write_text("---\n".join(configs))
     begun = time.monotonic()
     out = run_w2s(tmp_path, "table", "methods").stdout

@@ -9,26 +9,16 @@ import numpy as np
 
 from w2s_cli.combining import ABSTAINED, Combined, Votes, hard
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.figures import TOLERANCE, Booleans, Floats, Integers, as_json, predicted
-from w2s_cli.statistics.predictions import read_labels
+from w2s_cli.statistics.figures import TOLERANCE, Floats, Integers, as_json, predicted
 from w2s_cli.store.files import read_json
 
 SURE = 1e-6  # no supervisor is taken to be wrong, or right, less often
 
 
-def opinions(folder: Path, ids: Sequence[str]) -> tuple[Floats, Booleans]:
-    """A labels folder in the order of `ids`: p [rows, classes], summing to 1 in float64, and who has a label [rows]."""
-    found = read_labels(folder, ids)
-    p = found.p[0]
-    sums = p.sum(axis=1)
-    wrong = np.flatnonzero(np.abs(sums - 1) > TOLERANCE)
-    if len(wrong):
-        raise UserError(
-            f"{folder / 'labels.parquet'}: the probabilities of row {ids[wrong[0]]} add up to {sums[wrong[0]]:.6g}, not to 1 "
-            f"({len(wrong)} such rows); make the labels again"
-        )
-    covered = np.ones(len(ids), dtype=np.bool_) if found.covered is None else found.covered[0]
-    return np.asarray(p / sums[:, None]), covered
+def adding_up(p: Floats) -> Floats:
+    """Probabilities [rows, classes], read from float32, that add up to 1 in float64; a row of zeros (it has no label) stays one."""
+    sums = p.sum(axis=1, keepdims=True)
+    return np.asarray(p / np.where(sums > 0, sums, 1.0))
 
 
 def log_odds(folders: Sequence[Path], supervisors: int, classes: int) -> Floats | None:

@@ -1,6 +1,6 @@
 """`w2s diff A B`: what differs between two runs, sweeps or stages, in configuration, data, code, environment, stages and results.
 
-* A and B are folders of outputs/runs or outputs/sweeps, a part of such a folder's name, or the first digits of a stage's key.
+* A and B are runs, named as for every command (see `results.runs`), or the first digits of a stage's key.
 * Results are compared on their test rows where these are the same: the interval of the difference is a paired bootstrap over the stored
   predictions. A difference whose interval holds 0 may be noise.
 * Two methods differ in all their stages; that is one line, and `--all` or `--json` has the fields.
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.commands.options import RUN, parse, parser, stage_of, store_of
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.errors import UserError
 from w2s_cli.results.diff import (
     ABSENT,
@@ -23,13 +25,12 @@ from w2s_cli.results.diff import (
     environment_changes,
     matched,
     stage_changes,
-    stored,
-    upstream,
 )
-from w2s_cli.results.records import job_of, parse, parser, stage_of, store_of
-from w2s_cli.results.table.entries import Entry, Run, find_folders, read_entries
+from w2s_cli.results.reader import SUMMARY, Entry, Run, read_run
+from w2s_cli.results.runs import find_run, find_runs
+from w2s_cli.results.stages import read_stage, read_upstream
 from w2s_cli.results.text_table import bounds, number, print_table
-from w2s_cli.store.files import read_json
+from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
 
 SHOWN = 40  # lines of a section
@@ -39,16 +40,14 @@ FIGURES = ("weak_accuracy", "student_accuracy", "ceiling_accuracy", "pgr")
 def run(argv: list[str]) -> int:
     """Print the differences."""
     made = parser("diff", "Show what differs between two runs, sweeps or stages.")
-    made.add_argument(
-        "a", metavar="A", help="a folder of outputs/runs or outputs/sweeps, a part of its name, or a stage's key"
-    )
+    made.add_argument("a", metavar="A", help=f"a run ({RUN}), or the first digits of a stage's key")
     made.add_argument("b", metavar="B")
     made.add_argument("--json", action="store_true", help="the same as JSON")
     made.add_argument("--all", action="store_true", help="every field of every stage, however many")
     options = parse(made, argv)
     store = store_of(options)
     a, b = side(store, options.a), side(store, options.b)
-    found = {
+    sections = {
         "config": config_changes(a, b),
         "data": data_changes(a, b),
         "code": code_changes(a, b),
@@ -57,11 +56,13 @@ def run(argv: list[str]) -> int:
     results = [_result(store, one, other) for one, other in matched(a, b)]
     if options.json:
         print(
-            json.dumps({"a": a.name, "b": b.name, **found, "stages": _stages_json(a, b), "results": results}, indent=1)
+            json.dumps(
+                {"a": a.name, "b": b.name, **sections, "stages": _stages_json(a, b), "results": results}, indent=1
+            )
         )
         return 0
     print(f"A: {a.name}\nB: {b.name}")
-    for title, changes in found.items():
+    for title, changes in sections.items():
         if title == "config" and not (a.configs and b.configs):
             print("\nconfig: a stage has none of its own; its params are under stages")
         else:
@@ -77,39 +78,32 @@ def side(store: Store, name: str) -> Side:
     Raises:
         UserError: nothing is called so, or several runs are.
     """
+    key = Path(name).name[-KEY_DIGITS:]
+    may_be_key = bool(re.fullmatch(r"[0-9a-f]{3,}", key))
     try:
-        folders = find_folders(store.root, [name])
+        runs = find_runs(store.root, name)
     except UserError:
-        folders = []
-    if not folders and re.fullmatch(r"[0-9a-f]{3,12}", Path(name).name[-12:]):
-        key = stage_of(store, name).name[-12:]
-        return _of_stage(store, key)
-    if not folders:
-        find_folders(store.root, [name])  # says which there are
-    if len(folders) > 1:
-        names = ", ".join(folder.name for folder in folders[-6:])
-        raise UserError(f'"{name}" fits {len(folders)} runs: {names}. Give more of the name.')
-    run_of = Run(folders[0])
-    configs = [run_of.config(job) for job in range(len(run_of.texts))]
-    plan = read_json(folders[0] / "plan.json") or []
-    there = {stage["key"]: folder for stage in plan if (folder := store.folder(stage["key"]))}
-    return Side(folders[0].name, configs, {key: stored(folder) for key, folder in there.items()}, read_entries(folders))
+        if not may_be_key:
+            raise
+        runs = []
+    if not runs or (len(runs) > 1 and may_be_key and store.match(key)):
+        return _of_stage(store, stage_of(store, name).name[-KEY_DIGITS:])
+    folder = find_run(store.root, name)
+    run_of = read_run(folder, store)
+    stages = {stage.key: stage for stage in run_of.stages if stage.folder}
+    return Side(folder.name, run_of.configs, stages, run_of.entries)
 
 
 def _of_stage(store: Store, key: str) -> Side:
     """A stage and what it was made from; its metrics are its result if it compares."""
-    stages = upstream(store, [key])
-    folder = store.folder(key)
-    job = job_of(folder) if folder else {}
+    stage = read_stage(store, key)
     entries = []
-    if job.get("kind") in ("evaluate", "summary"):
-        metrics = stages[key].manifest.get("metrics", {})
-        seeds = list(job["params"].get("seeds", []))
-        run_of = Run(Path())
-        run_of.__dict__["inputs"] = {key: job["inputs"]}
-        name = "summary" if job["kind"] == "summary" else job["name"]
-        entries = [Entry({}, name, key, seeds, metrics, run_of)] if metrics else []
-    return Side(f"{job.get('name', '?')} {key}", [], stages, entries)
+    if stage.kind in ("evaluate", SUMMARY) and stage.metrics:
+        alone = Run(Path(), store)
+        alone.__dict__["compared"] = {key: stage.inputs}
+        name = SUMMARY if stage.kind == SUMMARY else stage.name
+        entries = [Entry({}, name, key, list(stage.params.get("seeds", [])), stage.metrics, alone)]
+    return Side(f"{stage.name} {key}", [], read_upstream(store, [key]), entries)
 
 
 def together(changes: Sequence[Change]) -> list[Change]:
@@ -142,29 +136,29 @@ def _cut(text: str, most: int = 60) -> str:
 
 
 def _stages(a: Side, b: Side) -> None:
-    found = stage_changes(a, b)
-    alone = f"{len(found.only_a)} only in A, {len(found.only_b)} only in B"
-    print(f"\nstages: {len(found.shared)} shared, {alone}, {len(found.changed)} changed")
-    for label, stages in (("only in A", found.only_a), ("only in B", found.only_b)):
+    stages_of = stage_changes(a, b)
+    alone = f"{len(stages_of.only_a)} only in A, {len(stages_of.only_b)} only in B"
+    print(f"\nstages: {len(stages_of.shared)} shared, {alone}, {len(stages_of.changed)} changed")
+    for label, stages in (("only in A", stages_of.only_a), ("only in B", stages_of.only_b)):
         for stage in stages[:SHOWN]:
             print(f"  {label}: {stage.name} ({stage.kind} {stage.key})")
-    for one, other, params, edges in found.changed[:SHOWN]:
+    for one, other, params, edges in stages_of.changed[:SHOWN]:
         why = "; ".join(f"{name} {_cut(old, 30)} → {_cut(new, 30)}" for name, old, new in params)
         inputs = f"inputs {', '.join(edges)}" if edges else ""
         print(f"  {one.name} {one.key} → {other.key}: {'; '.join(filter(None, [why, inputs])) or 'kind or version'}")
-    if len(found.changed) > SHOWN:
-        print(f"  … {len(found.changed) - SHOWN} more; --json lists all")
+    if len(stages_of.changed) > SHOWN:
+        print(f"  … {len(stages_of.changed) - SHOWN} more; --json lists all")
 
 
 def _stages_json(a: Side, b: Side) -> dict[str, Any]:
-    found = stage_changes(a, b)
+    stages_of = stage_changes(a, b)
     return {
-        "shared": [stage.key for stage in found.shared],
-        "only_a": [stage.key for stage in found.only_a],
-        "only_b": [stage.key for stage in found.only_b],
+        "shared": [stage.key for stage in stages_of.shared],
+        "only_a": [stage.key for stage in stages_of.only_a],
+        "only_b": [stage.key for stage in stages_of.only_b],
         "changed": [
             {"name": one.name, "a": one.key, "b": other.key, "params": params, "inputs": edges}
-            for one, other, params, edges in found.changed
+            for one, other, params, edges in stages_of.changed
         ],
     }
 
@@ -176,11 +170,13 @@ def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
     if None in folders:
         made["note"] = "the predictions are no longer stored, so there is no paired interval"
         return made
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.contrast import contrast
 
     confidence = a.metrics.get("confidence", 0.95)
     same = a.seeds == b.seeds and len(a.seeds) > 1
-    made["difference"] = contrast(folders[0], folders[1], same_seeds=same, confidence=confidence)  # type: ignore[arg-type]
+    runs = [read_predictions(each) for each in folders if each]
+    made["difference"] = contrast(runs[0], runs[1], same_seeds=same, confidence=confidence)
     if made["difference"] is None:
         made["note"] = "other test rows: the figures are not comparable row by row"
     return made
@@ -202,10 +198,10 @@ def brief(entry: Entry) -> dict[str, Any]:
 
 def _predictions(store: Store, entry: Entry) -> list[Path] | None:
     """Result folders of the evaluate stages behind an entry; None if one is gone."""
-    keys = entry.inputs.get("runs") if entry.stage == "summary" else [entry.key]
-    folders = [store.folder(key) for key in keys or ()]
-    results = [folder / "result" for folder in folders if folder and (folder / "result" / "rows.parquet").is_file()]
-    return results if results and len(results) == len(folders) else None
+    stages = [read_stage(store, key) for key in entry.evaluations]
+    results = [stage.folder / "result" for stage in stages if stage.folder]
+    results = [result for result in results if (result / PREDICTIONS).is_file()]
+    return results if results and len(results) == len(stages) else None
 
 
 def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
@@ -216,16 +212,16 @@ def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
     shown = summaries or results
     for one in shown[:SHOWN]:
         fields = {name: (value, one["b"].get(name)) for name, value in one["a"].items() if name not in FIGURES}
-        said = [f"{n} {v if v == w else f'{v} → {w}'}" for n, (v, w) in fields.items() if n not in ("key", "seeds")]
+        words = [f"{n} {v if v == w else f'{v} → {w}'}" for n, (v, w) in fields.items() if n not in ("key", "seeds")]
         seeds = [", ".join(map(str, one[s]["seeds"])) for s in ("a", "b")]
-        said.append(f"seeds {seeds[0] if seeds[0] == seeds[1] else ' → '.join(seeds)}" if any(seeds) else "")
+        words.append(f"seeds {seeds[0] if seeds[0] == seeds[1] else ' → '.join(seeds)}" if any(seeds) else "")
         rows = [["", "A", "B", "B - A", "interval", ""]]
         for role in FIGURES:
             if role in one["a"] and role in one["b"]:
                 rows.append(_line(role, one))
-        print_table(rows, "  ".join(filter(None, said)) or f"{one['a']['key']} → {one['b']['key']}")
-        found = one["difference"]
-        print(one["note"] or f"Paired over {found['rows']:,} test rows; the intervals hold {found['noise']}.")
+        print_table(rows, "  ".join(filter(None, words)) or f"{one['a']['key']} → {one['b']['key']}")
+        paired = one["difference"]
+        print(one["note"] or f"Paired over {paired['rows']:,} test rows; the intervals hold {paired['noise']}.")
     if len(shown) > SHOWN:
         print(f"… {len(shown) - SHOWN} more; --json lists all")
     left = len(a.entries) + len(b.entries) - 2 * len(results)
@@ -236,8 +232,8 @@ def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
 def _line(role: str, one: dict[str, Any]) -> list[str]:
     old, new = one["a"][role], one["b"][role]
     digits = 2 if role == "pgr" else 3
-    found = (one["difference"] or {}).get(role.removesuffix("_accuracy")) or {}
-    reached = found.get("interval")
+    paired = (one["difference"] or {}).get(role.removesuffix("_accuracy")) or {}
+    reached = paired.get("interval")
     verdict = "" if reached is None else "may be noise" if reached[0] <= 0 <= reached[1] else "differs"
     if reached == [0.0, 0.0]:
         verdict = "the same"

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from w2s_cli import __version__
+from w2s_cli.commands.options import file_size, parse, parser
 from w2s_cli.hub import hub_cache
 from w2s_cli.paths import PACKAGE, configs_folder, locate
 from w2s_cli.pipeline.provenance import LIBRARIES
-from w2s_cli.results.records import parse, parser, size
 from w2s_cli.store.claims import locks_work
 from w2s_cli.store.store import Store, folder_state
 
@@ -50,13 +50,13 @@ def versions() -> Iterator[Line]:
     yield "ok", f"w2s {__version__} in {PACKAGE}, configs in {configs_folder()}"
     mark = "ok" if sys.version_info >= (3, 11) else "PROBLEM"
     yield mark, f"Python {platform.python_version()} on {platform.platform()}"
-    found = []
+    installed = []
     for name in (*LIBRARIES, "hydra-core", "omegaconf", "rich", "matplotlib"):
         try:
-            found.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             yield "PROBLEM", f"{name} is not installed: pip install {name}"
-    yield "ok", ", ".join(found)
+    yield "ok", ", ".join(installed)
 
 
 def devices() -> Iterator[Line]:
@@ -67,7 +67,10 @@ def devices() -> Iterator[Line]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
-            yield "ok", f"cuda:{index} {torch.cuda.get_device_name(index)}, {size(free)} of {size(total)} free"
+            yield (
+                "ok",
+                f"cuda:{index} {torch.cuda.get_device_name(index)}, {file_size(free)} of {file_size(total)} free",
+            )
     elif torch.version.cuda and shutil.which("nvidia-smi"):
         yield (
             "PROBLEM",
@@ -83,7 +86,7 @@ def outputs(root: Path) -> Iterator[Line]:
     """Disk, write access and file locks of the outputs folder."""
     existing = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    yield ("ok" if free > 2**30 else "PROBLEM"), f"{size(free)} free for {root}"
+    yield ("ok" if free > 2**30 else "PROBLEM"), f"{file_size(free)} free for {root}"
     if not os.access(existing, os.W_OK):
         yield "PROBLEM", f"{existing} is not writable (owner: {existing.owner()}): use outputs=DIR"
         return

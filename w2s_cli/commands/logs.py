@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
+from w2s_cli.commands.options import parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.results.records import parse, parser, stage_of, store_of
 from w2s_cli.store.claims import is_claimed
 
 

@@ -2,8 +2,8 @@
 
 import time
 
+from w2s_cli.commands.options import parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.results.records import parse, parser, store_of
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.store import folder_state
 
@@ -20,7 +20,7 @@ def run(argv: list[str]) -> int:
     kinds = sorted(path.name for path in store.stages.iterdir() if path.is_dir())
     if options.kind and options.kind not in kinds:
         raise UserError(f'w2s ls: there is no stage of kind "{options.kind}".{did_you_mean(options.kind, kinds)}')
-    found = []
+    listed = []
     for key, folder in store.folders().items():
         if options.kind and folder.parent.name != options.kind:
             continue
@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
             continue
         ended = state.record.get("ended", folder.stat().st_mtime)
         figure = state.metrics.get("accuracy")
-        found.append(
+        listed.append(
             (
                 ended,
                 [
@@ -45,6 +45,6 @@ def run(argv: list[str]) -> int:
                 ],
             )
         )
-    rows = [row for _, row in sorted(found, key=lambda pair: pair[0])]
+    rows = [row for _, row in sorted(listed, key=lambda pair: pair[0])]
     print_table([["key", "kind", "stage", "state", "when", "seconds", "accuracy"], *rows])
     return 0

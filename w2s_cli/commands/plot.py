@@ -7,19 +7,21 @@
 import os
 from pathlib import Path
 
+from w2s_cli.commands.options import RUN, parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.results.records import parse, parser, store_of
+from w2s_cli.results.runs import LATEST, find_run
 
 
 def run(argv: list[str]) -> int:
-    """Draw the latest finished run, or the named one."""
+    """Draw a run."""
     from w2s_cli.paths import locate
-    from w2s_cli.results.drawing.material import find_run, read
-    from w2s_cli.results.figures import MAIN, WIDTHS, NoDataError, check_suffix, draw_kind, kinds, save
+    from w2s_cli.results.drawing import NoDataError
+    from w2s_cli.results.figures import MAIN, WIDTHS, check_suffix, draw_kind, kinds, save
+    from w2s_cli.results.reader import read_run
 
     made = parser(
         "plot",
-        "Draw the figures of a run or sweep (default: the latest finished one, every figure it has data for): accuracy (weak "
+        "Draw the figures of a run or sweep (default: the latest, every figure it has data for): accuracy (weak "
         "supervisor, student, ceiling, PGR), scaling (against the strong model's size or compute), datasets, agreement (with right "
         "and wrong weak labels), calibration, curves (of training), theory (misfit and gain). Intervals are those of the tables.",
     )
@@ -27,7 +29,7 @@ def run(argv: list[str]) -> int:
         "words",
         nargs="*",
         metavar="[KIND] [RUN]",
-        help=f"{', '.join(kinds())}; and a run: its folder, or a part of its name",
+        help=f"{', '.join(kinds())}; and a run: {RUN}",
     )
     made.add_argument(
         "--out", "--to", metavar="FILE", help="png, svg or pdf, or a folder (default: figure.png in the run's folder)"
@@ -39,23 +41,28 @@ def run(argv: list[str]) -> int:
         word = options.words[0]
         raise UserError(f'w2s plot: there is no figure "{word}".{did_you_mean(word, kinds())} Then comes the run.')
     kind = options.words[0] if options.words and options.words[0] in kinds() else None
-    name = options.words[-1] if len(options.words) == 2 or (options.words and kind is None) else None
+    name = options.words[-1] if len(options.words) == 2 or (options.words and kind is None) else LATEST
     out = locate(options.out) if options.out else None
     if out is not None and out.suffix and not out.is_dir():
         check_suffix(out)
+    store = store_of(options)
     try:
-        folder = find_run(store_of(options), name, "results.json", theory=kind == "theory" or bool(name))
+        folder = find_run(store.root, name)
     except UserError as error:
-        if kind is None and name is not None:
+        if kind is None and name != LATEST:
             raise UserError(f'{error} "{name}" is no kind of figure either.{did_you_mean(name, kinds())}') from None
         raise
-    material = read(folder, store_of(options))
+    shown = read_run(folder, store)
+    if not shown.entries and not any(stage.result for stage in shown.stages):
+        raise UserError(
+            f"{folder} has no results yet: w2s status shows what is left, and the same w2s train command goes on with it."
+        )
     base = target(out, folder)
     drawn, lacking = [], []
     for one in [kind] if kind else kinds():
         axis = {"axis": options.x} if one == "scaling" else {}
         try:
-            figure = draw_kind(one, material, inches=WIDTHS[options.width] if options.width else None, **axis)
+            figure = draw_kind(one, shown, inches=WIDTHS[options.width] if options.width else None, **axis)
         except NoDataError as error:
             if kind:
                 raise UserError(f"w2s plot {kind}: {error}") from error

@@ -2,44 +2,38 @@
 
 import os
 
+from w2s_cli.commands.options import RUN, parse, parser, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.results.records import parse, parser, store_of
+from w2s_cli.results.runs import LATEST, find_run
 
 
 def run(argv: list[str]) -> int:
-    """Write the page of the latest run that has results, or of the named one, finished or not."""
+    """Write the page of a run, finished or not."""
     made = parser(
         "report",
-        "Write one self-contained HTML page of a run or sweep (default: the latest finished one): result, tables, figures, plan, every "
-        "stage with its log and curve, configuration and provenance. It needs no network and no script, and a named run has one before "
-        "it is finished too.",
+        "Write one self-contained HTML page of a run or sweep (default: the latest): result, tables, figures, plan, every "
+        "stage with its log and curve, configuration and provenance. It needs no network and no script, and a run has one before it is "
+        "finished too.",
     )
-    made.add_argument(
-        "run", nargs="?", metavar="RUN", help="a folder of outputs/runs or outputs/sweeps, or a part of its name"
-    )
+    made.add_argument("run", nargs="?", default=LATEST, metavar="RUN", help=RUN)
     made.add_argument("--out", metavar="FILE", help="an .html file (default: report.html in the run's folder)")
     options = parse(made, [f"--{word}" if word.startswith("out=") else word for word in argv])
     from w2s_cli.paths import locate
-    from w2s_cli.results.drawing.material import find_run, read
     from w2s_cli.results.page import page
+    from w2s_cli.results.reader import read_run
     from w2s_cli.store.files import write_bytes
 
     out = locate(options.out) if options.out else None
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{out}: a report is an .html file; give --out NAME.html")
     store = store_of(options)
-    try:
-        folder = find_run(store, options.run, None if options.run else "results.json")
-    except UserError:
-        folder = find_run(store, options.run)  # nothing has finished yet: the latest, as far as it is
-    path = out or folder / "report.html"
-    text = page(read(folder, store))
+    shown = read_run(find_run(store.root, options.run), store)
+    path = out or shown.folder / "report.html"
+    text = page(shown)
     try:
         write_bytes(path, text.encode("utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another file with --out") from error
-    print(
-        f"report of {os.path.relpath(folder)}{'' if (folder / 'results.json').is_file() else ', which is not finished'}:"
-    )
+    print(f"report of {os.path.relpath(shown.folder)}{'' if shown.finished else ', which is not finished'}:")
     print(os.path.relpath(path))
     return 0

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from w2s_cli.commands import train
+from w2s_cli.commands.options import parser
 from w2s_cli.commands.show_plan import show_plan
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
@@ -20,9 +21,8 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
-from w2s_cli.results.records import parser
-from w2s_cli.results.runs import run_folder
 from w2s_cli.results.text_table import print_table
+from w2s_cli.results.writer import run_folder
 from w2s_cli.store.store import Store
 
 EXAMPLES = """\
@@ -95,11 +95,11 @@ def _reproduce(
 ) -> int:
     began = time.monotonic()
     scale: str = options.scale
-    configs, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
+    configs, words, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
     store = Store(locate(options.outputs))
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
-    graph = build(configs, resolver)
+    graph = build(configs, resolver, words)
     targets = train.targets_of("train", graph)
     plans = survey(graph, store, targets)
     _introduce(experiment, scale, configs, left_out)

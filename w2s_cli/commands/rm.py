@@ -2,9 +2,12 @@
 
 import shutil
 
+from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.results.records import files_size, parse, parser, planned_keys, size, stage_of, store_of
+from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.runs import run_folders
 from w2s_cli.store.claims import claim, owner
+from w2s_cli.store.files import files_size
 
 
 def run(argv: list[str]) -> int:
@@ -14,7 +17,7 @@ def run(argv: list[str]) -> int:
     made.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
     options = parse(made, argv)
     store = store_of(options)
-    plans = planned_keys(store)
+    plans = planned_keys(run_folders(store.root))
     folders = [stage_of(store, prefix) for prefix in options.keys]
     for folder in dict.fromkeys(folders):
         with claim(folder) as mine:
@@ -32,5 +35,5 @@ def run(argv: list[str]) -> int:
                 shutil.rmtree(folder)
         users = sum(folder.name[-12:] in keys for keys in plans)
         used = f"; {users} run{'s' if users > 1 else ''} had it" if users and not options.weights else ""
-        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({size(freed)}){used}")
+        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({file_size(freed)}){used}")
     return 0

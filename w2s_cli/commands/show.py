@@ -1,14 +1,19 @@
-"""`w2s show KEY-PREFIX`: everything that is known of one stage."""
+"""`w2s show KEY-PREFIX`: one stage: identity, inputs, metrics, files, provenance."""
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.commands.options import file_size, job_of, parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
-from w2s_cli.results.records import files_size, input_keys, job_of, parse, parser, runs_of, size, stage_of, store_of
+from w2s_cli.results.fields import flatten
+from w2s_cli.results.reader import runs_of
+from w2s_cli.results.runs import CONFIG, PLAN, find_runs, run_folders
+from w2s_cli.results.stages import Stage
+from w2s_cli.store.files import files_size
 from w2s_cli.store.store import Store, folder_state
 
 
@@ -36,10 +41,10 @@ def run(argv: list[str]) -> int:
         )
         return 0
     print(f"{job['name']}: {job['kind']} {job['key']}  {state.word}  {state.detail}".rstrip())
-    print(f"folder: {folder}  ({size(files_size(folder))})")
+    print(f"folder: {folder}  ({file_size(files_size(folder))})")
     section("params", job["params"])
-    inputs(store, job)
-    section("runs", {folder.name: str(folder / "config.yaml") for folder in runs_of(store, job["key"])})
+    inputs(store, Stage(job["key"], folder))
+    section("runs", {path.name: str(path / CONFIG) for path in runs_of(run_folders(store.root), job["key"])})
     section("metrics", state.metrics)
     record = {name: value for name, value in state.record.items() if name not in ("times", "inputs", "execution")}
     for name in ("started", "ended"):
@@ -49,7 +54,7 @@ def run(argv: list[str]) -> int:
     section(
         "files",
         {
-            path.relative_to(folder).as_posix(): size(path.stat().st_size)
+            path.relative_to(folder).as_posix(): file_size(path.stat().st_size)
             for path in sorted((folder / "result").rglob("*"))
             if path.is_file()
         },
@@ -62,17 +67,15 @@ def _stage(store: Store, name: str) -> Path:
     try:
         return stage_of(store, name)
     except UserError:
-        given, part = Path(name).expanduser().absolute(), name.rstrip("/")
-        runs = [
-            path for kind in ("runs", "sweeps") for path in sorted((store.root / kind).glob("*/*")) if path.is_dir()
-        ]
-        found = [path for path in runs if path == given or (part and part in path.name)]
-        if len(found) != 1 and not any(part == path.name or path == given for path in found):
+        runs: list[Path] = []
+        with contextlib.suppress(UserError):
+            runs = find_runs(store.root, name)
+        if len(runs) != 1:
             raise
-        run_name = found[0].name
+        run_name = runs[0].name
         raise UserError(
             f"{run_name} is a run, and w2s show is for one stage. Its page: w2s report {run_name}; its figures: w2s table {run_name}; "
-            f"against another run: w2s diff {run_name} OTHER; its stages: {os.path.relpath(found[0])}/plan.json."
+            f"against another run: w2s diff {run_name} OTHER; its stages: {os.path.relpath(runs[0])}/{PLAN}."
         ) from None
 
 
@@ -80,20 +83,10 @@ def section(title: str, values: dict[str, Any]) -> None:
     """A heading and one `name: value` a line; values inside values are named `outer.inner`."""
     if values:
         print(f"\n{title}")
-        for name, value in flat(values):
+        for name, value in flatten(values):
             print(f"  {name}: {value if isinstance(value, str | Path) else json.dumps(value)}")
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of everything in nested dictionaries."""
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def inputs(store: Store, job: dict[str, Any]) -> None:
+def inputs(store: Store, stage: Stage) -> None:
     """Each input with its key and folder."""
-    found = {f"{edge} {key}": str(store.folder(key) or "not there") for edge, key in input_keys(job)}
-    section("inputs", found)
+    section("inputs", {f"{edge} {key}": str(store.folder(key) or "not there") for edge, key in stage.upstream()})

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from w2s_cli.commands.options import parser, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.results.records import parser, store_of
-from w2s_cli.results.table.entries import find_folders, read_entries
+from w2s_cli.results.reader import read_entries, read_runs
+from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, select
 from w2s_cli.results.table.measures import FLAGS
 from w2s_cli.results.table.request import read_request
@@ -52,9 +53,12 @@ def run(argv: list[str]) -> int:
     options = made.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
     request = read_request(options.words, options.config_dir)
     store = store_of(options)
-    folders = find_folders(store.root, request.runs)
-    every = settings(read_entries(find_folders(store.root)), store) if request.baselines == "mean" else []
-    entries = read_entries(folders)
+    named = dict.fromkeys(folder for name in request.runs for folder in find_runs(store.root, name))
+    entries = read_entries(read_runs(named or run_folders(store.root), store, named=bool(named)))
+    every = []
+    if request.baselines == "mean":
+        all_runs = read_runs(run_folders(store.root), store, named=False) if named else []
+        every = settings(read_entries(all_runs) if named else entries, store)
     if not entries:
         raise UserError(f"{store.root} holds no results yet; w2s train makes some, w2s status shows what is under way.")
     grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), every)
@@ -118,11 +122,11 @@ def title(grid: Grid) -> str:
         **grid.shared,
         **{n: ", ".join(v) for n, v in grid.request.where.items() if n not in (*grid.row_fields, *grid.column_fields)},
     }
-    said = ", ".join(f"{name} {value}" for name, value in fixed.items() if value != "-")
+    shared = ", ".join(f"{name} {value}" for name, value in fixed.items() if value != "-")
     metric = (
         f" ({grid.request.metric[0]})" if len(grid.request.metric) == 1 and not is_pgr(grid.request.metric[0]) else ""
     )
-    return f"{grid.request.about}{metric}" + (f": {said}" if said else "")
+    return f"{grid.request.about}{metric}" + (f": {shared}" if shared else "")
 
 
 def standing(grid: Grid) -> list[str]:
@@ -180,8 +184,8 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
         notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has such a configuration'}")
     if len(commands) > COMMANDS_SHOWN:
         more = len(commands) - COMMANDS_SHOWN
-        said = f"{more} more cells are" if more > 1 else "1 more cell is"
-        notes.append(f"{said} missing; format=json lists all commands.")
+        rest = f"{more} more cells are" if more > 1 else "1 more cell is"
+        notes.append(f"{rest} missing; format=json lists all commands.")
     return notes
 
 

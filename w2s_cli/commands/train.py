@@ -19,9 +19,9 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
-from w2s_cli.results.runs import link_stages, results, run_folder, wall_times, write_run
+from w2s_cli.results.runs import PLAN
+from w2s_cli.results.writer import link_stages, run_folder, wall_times, write_results, write_run
 from w2s_cli.run.pruning import passing_models, prune
-from w2s_cli.store.files import write_json
 from w2s_cli.store.store import Store
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ def plan(argv: list[str]) -> int:
 
 def _command(command: str, argv: list[str]) -> int:
     overrides, force = _take_force(argv)
-    return compose.run(overrides, lambda configs, folders: _run(command, configs, folders, force, argv))
+
+    def task(configs: list[dict[str, Any]], folders: list[Path]) -> int:
+        return _run(command, configs, compose.job_words(overrides, len(configs)), folders, force, argv)
+
+    return compose.run(overrides, task)
 
 
 def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -78,13 +82,21 @@ def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
     return rest, force
 
 
-def _run(command: str, configs: list[dict[str, Any]], folders: list[Path], force: list[str], argv: list[str]) -> int:
+def _run(
+    command: str,
+    configs: list[dict[str, Any]],
+    words: list[list[str]],
+    folders: list[Path],
+    force: list[str],
+    argv: list[str],
+) -> int:
     store = Store(locate(configs[0]["outputs"]))
+    own = {id(config): job for config, job in zip(configs, words, strict=True)}
     configs, left_out = pairs.keep(configs)
     if left_out:
         print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
-    graph = build(configs, resolver)
+    graph = build(configs, resolver, [own[id(config)] for config in configs])
     reads = set().union(*(job.reads for job in graph.jobs))
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
     refuse_unread([word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()])
@@ -168,12 +180,10 @@ def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, 
     if not config["keep_weights"]:
         prune(store, passing_models(graph, plans))
     folder = run_folder(graph, store, command)
-    if not (folder / "plan.json").exists():
+    if not (folder / PLAN).exists():
         write_run(folder, graph, plans, store)
     link_stages(folder, graph, store)
-    found_results = results(graph, store)
-    write_json(folder / "results.json", found_results)
-    show_results(found_results, wall_times(graph, store), graph, plans, store, folder)
+    show_results(write_results(folder, graph, store), wall_times(graph, store), graph, plans, store, folder)
     return DONE
 
 

@@ -1,10 +1,13 @@
-"""`w2s why KEY-PREFIX`: where a result comes from, down to data rows, code and commits; or what keeps it from being there."""
+"""`w2s why KEY-PREFIX`: where a result comes from, down to data rows, code and commits; or what it still lacks."""
 
 import os
 from typing import Any
 
-from w2s_cli.results.records import input_keys, job_of, parse, parser, runs_of, stage_of, store_of
-from w2s_cli.store.files import read_json
+from w2s_cli.commands.options import job_of, parse, parser, stage_of, store_of
+from w2s_cli.data.artifacts import LABELS, PREDICTIONS, ROWS
+from w2s_cli.results.reader import runs_of
+from w2s_cli.results.runs import CONFIG, run_folders
+from w2s_cli.results.stages import Stage, read_stage
 from w2s_cli.store.store import Store, folder_state
 
 
@@ -16,8 +19,8 @@ def run(argv: list[str]) -> int:
     store = store_of(options)
     folder = stage_of(store, options.key)
     key = folder.name[-12:]
-    for named in runs_of(store, key):
-        print(f"configured in {os.path.relpath(named / 'config.yaml')}")
+    for path in runs_of(run_folders(store.root), key):
+        print(f"configured in {os.path.relpath(path / CONFIG)}")
     explain(store, key, "", set())
     return 0
 
@@ -37,18 +40,17 @@ def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "")
     if key in seen:
         return
     seen.add(key)
-    for line in [*rows_of(store, key), *reasons(store, job, state.record)]:
+    stage = Stage(key, folder)
+    for line in [*tables_of(stage), *reasons(store, job, state.record)]:
         print(f"{indent}    {line}")
-    for name, below in input_keys(job):
+    for name, below in stage.upstream():
         explain(store, below, indent + "  ", seen, name)
 
 
-def rows_of(store: Store, key: str) -> list[str]:
-    """The table of rows or predictions that a stage wrote, by its digest."""
-    folder = store.folder(key)
-    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder else {}
-    found = [(name, manifest.get("files", {}).get(name)) for name in ("rows.parquet", "labels.parquet")]
-    return [f"{name} sha256={about['sha256']}" for name, about in found if about]
+def tables_of(stage: Stage) -> list[str]:
+    """The tables of rows, labels or predictions that a stage wrote, by their digests."""
+    files = stage.manifest.get("files", {})
+    return [f"{name} sha256={files[name]['sha256']}" for name in (ROWS, LABELS, PREDICTIONS) if name in files]
 
 
 def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[str]:
@@ -73,8 +75,7 @@ def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[s
         )
         lines.append(f"made by run {record['run']}, {commit}, w2s {record.get('provenance', {}).get('w2s', '?')}")
     for key, digest in record.get("inputs", {}).items():
-        folder = store.folder(key)
-        now = folder_state(folder, verify=False).record.get("result") if folder else None
+        now = read_stage(store, key).record.get("result")
         if now is not None and now != digest:
             lines.append(f"OUTDATED: input {key} was made again with another result")
     return lines

@@ -60,6 +60,40 @@ def run(arguments: list[str], task: Task) -> int:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
 
 
+def job_words(arguments: list[str], count: int) -> list[list[str]]:
+    """For each of the `count` configurations that `run` hands over, in its order, the overrides that made it, as people type them.
+
+    Under another launcher of Hydra, which hands over one job at a time, Hydra knows the words of this job. Under another sweeper of
+    Hydra, which makes up values, nobody does, and a job has no words.
+    """
+    words = parse(arguments)
+    jobs = [words.overrides]
+    if words.multirun:
+        from hydra.core.hydra_config import HydraConfig
+
+        from w2s_cli.config.sweeps import sweep_words
+
+        jobs = sweep_words(list(HydraConfig.get().overrides.task) if _has_hydra(words) else words.overrides)
+    if len(jobs) != count:
+        return [[] for _ in range(count)]
+    return [[_typed(word) for word in job if not _is_hydras(word)] for job in jobs]
+
+
+def _typed(word: str) -> str:
+    """`model@weak=gpt2` → `weak=gpt2`: the word that `rewrite` takes."""
+    name = word.partition("=")[0]
+    return word.removeprefix("model@") if name in [f"model@{role}" for role in ROLES_FROM_MODELS] else word
+
+
+def _has_hydra(words: Words) -> bool:
+    """Whether a word is for Hydra itself: another launcher, or another sweeper."""
+    return any(map(_is_hydras, words.overrides))
+
+
+def _is_hydras(word: str) -> bool:
+    return word.lstrip("+~").startswith("hydra")
+
+
 def compose_one(words: Words) -> Any:
     """The configuration of a single run, by Hydra's compose API: hydra.main would compose it twice, which takes 0.1 s more."""
     import hydra
@@ -77,7 +111,7 @@ def sweep(words: Words, task: Task) -> int:
     """All configurations of a multirun: at once by our own launcher; through hydra.main if another launcher or sweeper is asked for."""
     import hydra
 
-    if not any(word.lstrip("+~").startswith("hydra") for word in words.overrides):
+    if not _has_hydra(words):
         from w2s_cli.config.sweeps import compose_sweep
 
         return task([plain(config, words) for config in compose_sweep(words.overrides, words.folder)], folders(words))

@@ -19,15 +19,8 @@ GLOBAL_GROUPS = ("debug",)  # their files reach into other groups
 def compose_sweep(overrides: list[str], folder: Path | None) -> list[Any]:
     """The composed configuration of each job, in Hydra's order: the last word of the command line varies fastest."""
     import hydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    fixed = [one.input_line for one in parsed if not one.is_sweep_override()]
-    axes = [
-        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
-        for one in parsed
-        if one.is_sweep_override()
-    ]
+    fixed, axes = _axes(overrides)
     search = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
 
@@ -46,6 +39,22 @@ def compose_sweep(overrides: list[str], folder: Path | None) -> list[Any]:
             for word in axis
         }
     return [_assembled(base, words, parts) for words in jobs]
+
+
+def sweep_words(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep, in the order of `compose_sweep`: those of all jobs, then those that set it apart."""
+    fixed, axes = _axes(overrides)
+    return [[*fixed, *words] for words in itertools.product(*axes)]
+
+
+def _axes(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
+    """(overrides that all jobs have, for each swept one the overrides that it stands for)."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    fixed = [one.input_line for one in parsed if not one.is_sweep_override()]
+    swept = [one for one in parsed if one.is_sweep_override()]
+    return fixed, [[f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()] for one in swept]
 
 
 def _assembled(base: Any, words: list[str], parts: dict[str, Any]) -> Any:

@@ -6,12 +6,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.rows import Rows
@@ -19,16 +17,6 @@ from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import TOLERANCE, Floats
 
 SHOWN = 3  # ids named in a message
-
-
-def class_names(folder: Path, truth: npt.NDArray[Any]) -> list[str]:
-    """The classes of the rows stage: from its manifest; numbers where it lies alone."""
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        metrics: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8")).get("metrics", {})
-        if "classes" in metrics:
-            return list(metrics["classes"])
-    return [str(number) for number in range(int(truth.max()) + 1)]
 
 
 def file_order(labels: Rows, ids: Sequence[str]) -> list[int]:

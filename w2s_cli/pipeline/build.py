@@ -19,16 +19,21 @@ from w2s_cli.store import keys
 NOT_OF_A_FAMILY = {"seed": None, "seeds": None, "launcher": None}
 
 
-def build(configs: Sequence[dict[str, Any]], resolver: Resolver) -> Graph:
-    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1."""
+def build(configs: Sequence[dict[str, Any]], resolver: Resolver, words: Sequence[Sequence[str]] = ()) -> Graph:
+    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1.
+
+    Args:
+        words: for each configuration the words of the command line that made it, for the record of the results.
+    """
     graph = Graph()
     families: dict[str, list[Builder]] = {}
-    for config in configs:
+    for config, own in zip(configs, words or [()] * len(configs), strict=True):
         seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
         family = keys.canonical_json({**config, **NOT_OF_A_FAMILY})
         for seed in seeds:
             builder = Builder({**config, "seed": seed}, resolver, graph)
             graph.jobs.append(builder.build())
+            builder.job.words = own
             families.setdefault(family, []).append(builder)
     for builders in families.values():
         by_seed = {builder.job.config["seed"]: builder for builder in builders}

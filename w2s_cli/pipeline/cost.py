@@ -20,8 +20,7 @@ from w2s_cli.paths import configs_folder
 from w2s_cli.pipeline.contract import Work
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.kinds import Kind, find, kind_names
-from w2s_cli.results.table.entries import read_yaml
-from w2s_cli.store.files import read_json
+from w2s_cli.store.files import read_json, read_yaml
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200

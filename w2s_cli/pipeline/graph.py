@@ -46,6 +46,7 @@ class Job:
     config: dict[str, Any]
     reads: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
+    words: Sequence[str] = ()  # of the command line, as far as they are of this job; nothing is computed from them
 
 
 @dataclass

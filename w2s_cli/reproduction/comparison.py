@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.reproduction.experiment import Experiment
-from w2s_cli.results.table.entries import read_entries, said
+from w2s_cli.results.fields import shown
+from w2s_cli.results.reader import read_entries, read_run
 from w2s_cli.results.table.measures import FLAGS, Baselines, figure
 from w2s_cli.results.table.settings import Setting, settings
 from w2s_cli.results.text_table import bounds, number
@@ -68,59 +69,59 @@ def reported(experiment: Experiment) -> list[dict[str, str]]:
 
 def compare(experiment: Experiment, scale: str, folder: Path, store: Store) -> list[Row]:
     """The rows of the table at the end of a run that left its results in `folder`."""
-    found = settings(read_entries([folder]), store)
+    every = settings(read_entries([read_run(folder, store)]), store)
     figures = reported(experiment)
     rows: list[Row] = []
     for item in experiment.compare:
-        chosen = [setting for setting in found if _fits(setting, item.get("where", {}))]
+        chosen = [setting for setting in every if _fits(setting, item.get("where", {}))]
         if experiment.comparable(scale) and item.get("figures"):
             wanted = [row for row in figures if all(row[name] in _listed(v) for name, v in item["figures"].items())]
-            rows += [_against(row, item, chosen, found, experiment) for row in wanted]
+            rows += [_against(row, item, chosen, every, experiment) for row in wanted]
         else:
-            rows += _by_data(item, chosen, found)
+            rows += _by_data(item, chosen, every)
     return rows
 
 
 def _against(
-    row: dict[str, str], item: dict[str, Any], chosen: list[Setting], found: list[Setting], experiment: Experiment
+    row: dict[str, str], item: dict[str, Any], chosen: list[Setting], every: list[Setting], experiment: Experiment
 ) -> Row:
     """One reported figure and the results that it is about."""
     names = {field: experiment.names.get(row[column], row[column]) for column, field in _join(item).items()}
     cell = [setting for setting in chosen if _fits(setting, names)]
     band = item.get("band", experiment.bands.get(item["measure"].partition(".")[0], {})).get("within")
-    shown = {field: names.get(field, row.get(column, "")) for column, field in JOIN.items()}
+    named = {field: names.get(field, row.get(column, "")) for column, field in JOIN.items()}
     value = float(row["value"].removeprefix(AT_MOST)) * item.get("scale", 1)
-    made = _row(shown, item, cell, found, reported=value, band=band, source=row["source"])
+    made = _row(named, item, cell, every, reported=value, band=band, source=row["source"])
     return replace(made, at_most=row["value"].startswith(AT_MOST))
 
 
-def _by_data(item: dict[str, Any], chosen: list[Setting], found: list[Setting]) -> list[Row]:
+def _by_data(item: dict[str, Any], chosen: list[Setting], every: list[Setting]) -> list[Row]:
     """Our own figures: one for each data set and for the models that the item tells apart."""
     cells: dict[tuple[str, ...], list[Setting]] = {}
     for setting in chosen:
-        at = tuple(said(setting.value(field)) for field in _join(item).values())
+        at = tuple(shown(setting.value(field)) for field in _join(item).values())
         cells.setdefault(at, []).append(setting)
     rows = []
     for cell in cells.values():
-        shown = {}
+        named = {}
         for field in JOIN.values():
-            names = list(dict.fromkeys(said(setting.value(field)) for setting in cell))
-            shown[field] = names[0] if len(names) == 1 else f"{len(names)} {'sets' if field == 'data' else 'models'}"
-        rows.append(_row(shown, item, cell, found, reported=None, band=None, source=""))
+            names = list(dict.fromkeys(shown(setting.value(field)) for setting in cell))
+            named[field] = names[0] if len(names) == 1 else f"{len(names)} {'sets' if field == 'data' else 'models'}"
+        rows.append(_row(named, item, cell, every, reported=None, band=None, source=""))
     return rows
 
 
 def _row(
-    shown: dict[str, str],
+    named: dict[str, str],
     item: dict[str, Any],
     cell: Sequence[Setting],
-    found: list[Setting],
+    every: list[Setting],
     *,
     reported: float | None,
     band: float | None,
     source: str,
 ) -> Row:
-    baselines = Baselines(found) if item.get("baselines") == "mean" else None
+    baselines = Baselines(every) if item.get("baselines") == "mean" else None
     rule = item.get("aggregate", "median")
     if "aggregate" not in item and len({figure([one], item["measure"], rule, baselines).value for one in cell}) == 1:
         cell = cell[:1]  # one model's own figure, which several pairs share
@@ -128,9 +129,9 @@ def _row(
     value, interval, flag = (made.value, made.interval, made.flag) if made else (None, None, "no result")
     several = f", {item['aggregate']}" if "aggregate" in item and len(cell) > 1 else ""
     return Row(
-        data=shown["data"],
-        weak=shown["weak"],
-        strong=shown["strong"],
+        data=named["data"],
+        weak=named["weak"],
+        strong=named["strong"],
         method=item["label"],
         measure=item["measure"] + several,
         reported=reported,
@@ -143,12 +144,12 @@ def _row(
 
 
 def _join(item: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = item.get("join", JOIN)
-    return found
+    join: dict[str, str] = item.get("join", JOIN)
+    return join
 
 
 def _fits(setting: Setting, wanted: dict[str, Any]) -> bool:
-    return all(said(setting.value(name)) in [said(one) for one in _listed(value)] for name, value in wanted.items())
+    return all(shown(setting.value(name)) in [shown(one) for one in _listed(value)] for name, value in wanted.items())
 
 
 def _listed(value: Any) -> list[Any]:
@@ -159,17 +160,17 @@ def table(rows: list[Row], *, comparable: bool) -> list[list[str]]:
     """The rows as text; without the columns of a comparison where there is none."""
     head = ["data", "weak", "strong", "method", "measure"]
     head += ["reported", "ours", "interval", "difference", "band", "in band?"] if comparable else ["ours", "interval"]
-    shown = [head]
+    lines = [head]
     for row in rows:
         what = [row.data, row.weak, row.strong, row.method, row.measure]
         ours = [row.flag if row.flag and row.ours is None else number(row.ours), bounds(row.interval)]
         if row.flag in FLAGS and row.ours is not None:
             ours[0] += f" ({row.flag})"
         if not comparable:
-            shown.append([*what, *ours])
+            lines.append([*what, *ours])
             continue
         inside = "-" if row.in_band is None else "yes" if row.in_band else "no"
         band = "-" if row.band is None else f"± {row.band:g}"
         theirs = ("≤ " if row.at_most else "") + number(row.reported)
-        shown.append([*what, theirs, *ours, number(row.difference), band, inside])
-    return shown
+        lines.append([*what, theirs, *ours, number(row.difference), band, inside])
+    return lines

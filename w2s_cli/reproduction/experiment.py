@@ -14,7 +14,7 @@ from typing import Any
 from w2s_cli.config import compose, pairs
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
-from w2s_cli.results.table.entries import read_yaml
+from w2s_cli.store.files import read_yaml
 
 SCALES = ("paper", "small", "demo")
 FIELDS = ("name", "title", "source", "runs", "scales", "names", "compare", "bands")
@@ -57,10 +57,10 @@ def load(name: str, folder: str | None = None) -> Experiment:
     Raises:
         UserError: there is none, or its YAML has a field that means nothing.
     """
-    known = files(folder)
-    if name not in known:
-        raise UserError(f'unknown experiment "{name}".{did_you_mean(name, known)}')
-    path = known[name]
+    experiments = files(folder)
+    if name not in experiments:
+        raise UserError(f'unknown experiment "{name}".{did_you_mean(name, experiments)}')
+    path = experiments[name]
     written = read_yaml(path.read_text(encoding="utf-8"))
     _check(written, path)
     return Experiment(**{f: written[f] for f in FIELDS if f in written}, path=path)
@@ -89,35 +89,38 @@ def check_scale(experiment: Experiment, scale: str) -> None:
         )
 
 
-def runs_at(experiment: Experiment, scale: str, given: Run) -> list[Run]:
-    """The runs at one scale with the overrides `given` on the command line over them, each once."""
-    found = experiment.scales[scale]
-    changes = found.get("set", {})
-    every = [{**run, **changes, **given} for run in found.get("runs") or experiment.runs]
+def runs_at(experiment: Experiment, scale: str, overrides: Run) -> list[Run]:
+    """The runs at one scale with the overrides `overrides` on the command line over them, each once."""
+    changes_of = experiment.scales[scale]
+    changes = changes_of.get("set", {})
+    every = [{**run, **changes, **overrides} for run in changes_of.get("runs") or experiment.runs]
     kept = [{name: value for name, value in run.items() if value is not None} for run in every]
     return [run for place, run in enumerate(kept) if run not in kept[:place]]
 
 
 def words(run: Run) -> list[str]:
     """A run as the words of `w2s train -m`."""
-    return [f"{name}={','.join(map(_said, v)) if isinstance(v, list) else _said(v)}" for name, v in run.items()]
+    return [f"{name}={','.join(map(_word, v)) if isinstance(v, list) else _word(v)}" for name, v in run.items()]
 
 
-def _said(value: Any) -> str:
+def _word(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
 
 
-def configurations(runs: list[Run], folder: str | None = None) -> tuple[list[dict[str, Any]], int]:
-    """The composed configurations of all runs, and how many their `pairs` rule left out."""
-    found: list[dict[str, Any]] = []
-
-    def take(configs: list[dict[str, Any]], _: list[Path]) -> int:
-        found.extend(configs)
-        return 0
-
+def configurations(runs: list[Run], folder: str | None = None) -> tuple[list[dict[str, Any]], list[list[str]], int]:
+    """The composed configurations of all runs, the words of each, and how many their `pairs` rule left out."""
+    composed: list[tuple[dict[str, Any], list[str]]] = []
     extra = ["--config-dir", folder] if folder else []
     for run in runs:
-        compose.run(["-m", *extra, *words(run)], take)
-    return pairs.keep(found)
+        arguments = ["-m", *extra, *words(run)]
+
+        def take(configs: list[dict[str, Any]], _: list[Path], arguments: list[str] = arguments) -> int:
+            composed.extend(zip(configs, compose.job_words(arguments, len(configs)), strict=True))
+            return 0
+
+        compose.run(arguments, take)
+    kept, left_out = pairs.keep([config for config, _ in composed])
+    own = {id(config): job for config, job in composed}
+    return kept, [own[id(config)] for config in kept], left_out

@@ -6,31 +6,18 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from w2s_cli.results.table.entries import Entry, flatten
-from w2s_cli.store.files import read_json
-from w2s_cli.store.store import Store
+from w2s_cli.data.artifacts import ROWS
+from w2s_cli.results.fields import flatten
+from w2s_cli.results.reader import Entry
+from w2s_cli.results.stages import Stage
 
 Change = tuple[str, str, str]  # what, in A, in B
 ABSENT = "-"
-UNSAID = ("seeds",)  # fields that only say how seeds were asked for
-
-
-@dataclass
-class Stored:
-    """One stage as its files tell it."""
-
-    key: str
-    name: str
-    kind: str
-    params: dict[str, Any]
-    inputs: dict[str, Any]
-    record: dict[str, Any]
-    manifest: dict[str, Any]
+SEEDS = ("seeds",)  # fields that only say how seeds were asked for
 
 
 @dataclass
@@ -39,57 +26,25 @@ class Side:
 
     name: str
     configs: list[dict[str, Any]] = field(default_factory=list)
-    stages: dict[str, Stored] = field(default_factory=dict)  # by key
+    stages: dict[str, Stage] = field(default_factory=dict)  # by key
     entries: list[Entry] = field(default_factory=list)
-
-
-def stored(folder: Path) -> Stored:
-    """The stage in a folder; what cannot be read is empty."""
-    job = read_json(folder / "stage.json") or {}
-    record = read_json(folder / "record.json") or {}
-    manifest = read_json(folder / "result" / "manifest.json") or {}
-    parts = {name: job.get(name) or {} for name in ("params", "inputs")}
-    return Stored(
-        folder.name[-12:],
-        job.get("name", "?"),
-        job.get("kind", "?"),
-        parts["params"],
-        parts["inputs"],
-        record,
-        manifest,
-    )
-
-
-def upstream(store: Store, keys: Iterable[str]) -> dict[str, Stored]:
-    """Stages and everything they were made from, as far as it is there."""
-    found: dict[str, Stored] = {}
-    waiting = list(keys)
-    while waiting:
-        key = waiting.pop()
-        folder = store.folder(key)
-        if key in found or folder is None:
-            continue
-        found[key] = stored(folder)
-        for value in found[key].inputs.values():
-            waiting += value if isinstance(value, list) else [value]
-    return found
 
 
 def config_changes(a: Side, b: Side) -> list[Change]:
     """Fields of the configurations that differ; a method's copies of other blocks are left out."""
     values = [_values(side.configs) for side in (a, b)]
-    changes = [(name, old, new) for name, old, new in changed(*values) if name not in UNSAID]
+    changes = [(name, old, new) for name, old, new in changed(*values) if name not in SEEDS]
     outside = {(name.rsplit(".", 1)[-1], old, new) for name, old, new in changes if not name.startswith("method.")}
     return [c for c in changes if not (c[0].startswith("method.") and (c[0].rsplit(".", 1)[-1], c[1], c[2]) in outside)]
 
 
 def _values(configs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Dotted field → its values over all jobs, in words."""
-    found: dict[str, dict[str, None]] = {}
+    values_of: dict[str, dict[str, None]] = {}
     for config in configs:
         for name, value in flatten(dict(config)):
-            found.setdefault(name, {})[spoken(value)] = None
-    return {name: ", ".join(values) for name, values in found.items()}
+            values_of.setdefault(name, {})[as_word(value)] = None
+    return {name: ", ".join(values) for name, values in values_of.items()}
 
 
 def changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
@@ -98,7 +53,7 @@ def changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
     return [(name, a.get(name, ABSENT), b.get(name, ABSENT)) for name in names if a.get(name) != b.get(name)]
 
 
-def spoken(value: Any) -> str:
+def as_word(value: Any) -> str:
     """A value as one short word."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -109,21 +64,19 @@ def data_changes(a: Side, b: Side) -> list[Change]:
 
 
 def _data(side: Side) -> dict[str, str]:
-    found: dict[str, dict[str, None]] = {}
+    values_of: dict[str, dict[str, None]] = {}
     for stage in side.stages.values():
         if stage.kind != "rows":
             continue
         pool = f"{(stage.params.get('dataset') or {}).get('name', '?')} {stage.params.get('pool', stage.name)}"
-        said = {
+        facts = {
             f"{pool} {name}": value for name, value in flatten({n: v for n, v in stage.params.items() if n != "pool"})
         }
-        said[f"{pool} rows"] = stage.manifest.get("metrics", {}).get("rows")
-        said[f"{pool} rows.parquet"] = (stage.manifest.get("files", {}).get("rows.parquet") or {}).get("sha256", "")[
-            :12
-        ]
-        for name, value in said.items():
-            found.setdefault(name, {})[spoken(value)] = None
-    return {name: ", ".join(values) for name, values in found.items()}
+        facts[f"{pool} rows"] = stage.metrics.get("rows")
+        facts[f"{pool} {ROWS}"] = (stage.manifest.get("files", {}).get(ROWS) or {}).get("sha256", "")[:12]
+        for name, value in facts.items():
+            values_of.setdefault(name, {})[as_word(value)] = None
+    return {name: ", ".join(values) for name, values in values_of.items()}
 
 
 def code_changes(a: Side, b: Side) -> list[Change]:
@@ -132,10 +85,10 @@ def code_changes(a: Side, b: Side) -> list[Change]:
 
 
 def _code(side: Side) -> dict[str, str]:
-    found: dict[str, dict[str, None]] = {}
+    values_of: dict[str, dict[str, None]] = {}
 
     def note(name: str, value: Any) -> None:
-        found.setdefault(name, {})[spoken(value)] = None
+        values_of.setdefault(name, {})[as_word(value)] = None
 
     for stage in side.stages.values():
         provenance = stage.record.get("provenance") or {}
@@ -154,7 +107,7 @@ def _code(side: Side) -> dict[str, str]:
                 note(f"{name} {value.get('name', '')}".rstrip(), value["code"])
         if stage.params.get("code"):
             note(f"{(stage.params.get('dataset') or {}).get('transform', stage.name)} transform", stage.params["code"])
-    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+    return {name: ", ".join(sorted(values)) for name, values in values_of.items()}
 
 
 def environment_changes(a: Side, b: Side) -> list[Change]:
@@ -163,33 +116,33 @@ def environment_changes(a: Side, b: Side) -> list[Change]:
 
 
 def _environment(side: Side) -> dict[str, str]:
-    found: dict[str, dict[str, None]] = {}
+    values_of: dict[str, dict[str, None]] = {}
     for stage in side.stages.values():
         provenance = stage.record.get("provenance") or {}
-        said = {name: provenance.get(name) for name in ("python", "host", "platform")} if provenance else {}
-        said |= provenance.get("libraries") or {}
-        said |= (
+        facts = {name: provenance.get(name) for name in ("python", "host", "platform")} if provenance else {}
+        facts |= provenance.get("libraries") or {}
+        facts |= (
             {name: (stage.record.get("execution") or {}).get(name) for name in ("device", "threads")}
             if stage.record
             else {}
         )
-        said |= {
+        facts |= {
             name: value for name, value in (stage.record.get("measured") or {}).items() if name in ("device", "gpu")
         }
-        for name, value in said.items():
+        for name, value in facts.items():
             if value is not None:
-                found.setdefault(name, {})[spoken(value)] = None
-    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+                values_of.setdefault(name, {})[as_word(value)] = None
+    return {name: ", ".join(sorted(values)) for name, values in values_of.items()}
 
 
 @dataclass
 class StageChanges:
     """How the stages of two sides compare."""
 
-    shared: list[Stored]
-    only_a: list[Stored]
-    only_b: list[Stored]
-    changed: list[tuple[Stored, Stored, list[Change], list[str]]]  # params that differ, and the edges whose inputs do
+    shared: list[Stage]
+    only_a: list[Stage]
+    only_b: list[Stage]
+    changed: list[tuple[Stage, Stage, list[Change], list[str]]]  # params that differ, and the edges whose inputs do
 
 
 def stage_changes(a: Side, b: Side) -> StageChanges:
@@ -214,8 +167,8 @@ def stage_changes(a: Side, b: Side) -> StageChanges:
     return StageChanges(shared, only_a, right, pairs)
 
 
-def _params(a: Stored, b: Stored) -> list[Change]:
-    return changed(*({name: spoken(value) for name, value in flatten(stage.params)} for stage in (a, b)))
+def _params(a: Stage, b: Stage) -> list[Change]:
+    return changed(*({name: as_word(value) for name, value in flatten(stage.params)} for stage in (a, b)))
 
 
 def matched(a: Side, b: Side) -> list[tuple[Entry, Entry]]:
@@ -223,7 +176,7 @@ def matched(a: Side, b: Side) -> list[tuple[Entry, Entry]]:
     pairs = []
     free = list(b.entries)
     for entry in a.entries:
-        fitting = [other for other in free if (other.stage == "summary") == (entry.stage == "summary")]
+        fitting = [other for other in free if other.summarises == entry.summarises]
         if not fitting:
             continue
         best = max(

@@ -6,7 +6,8 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
-from w2s_cli.results.runs import setting
+from w2s_cli.results.fields import setting
+from w2s_cli.results.reader import Entry
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
@@ -16,7 +17,7 @@ TABLES_SHOWN = 4  # more settings than this are shown in one table, a row each
 
 
 def show_results(
-    results: list[dict[str, Any]],
+    results: list[Entry],
     wall: dict[str, list[float]],
     graph: Graph,
     plans: dict[str, Planned],
@@ -24,26 +25,26 @@ def show_results(
     folder: Path,
 ) -> None:
     """Print what a finished command came to; several seeds of one setting are shown by their summary."""
-    summaries = [entry for entry in results if entry["stage"] == "summary"]
+    summaries = [entry for entry in results if entry.summarises]
     shown = summaries or results
     if len(shown) > TABLES_SHOWN:
         print_table(overview(shown))
         print()
     else:
         for entry in shown:
-            notes = results_notes(entry["metrics"])
-            if entry["ensemble"] is not None:
+            notes = results_notes(entry.metrics)
+            if entry.fields["ensemble"] is not None:
                 notes.append(
                     "The weak row is the first supervisor by itself, as with method=naive; PGR is against that."
                 )
-            print_table(results_table(entry["metrics"]), title(entry), notes)
+            print_table(results_table(entry.metrics), title(entry), notes)
             print()
     for line in [*medians(shown), *cautions(graph, store)]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
         for key, stage in graph.stages.items():
-            metrics = found_metrics(store, key) if key in plans else {}
+            metrics = stage_metrics(store, key) if key in plans else {}
             if metrics:
                 rows.append([stage.name, brief(metrics)])
         if len(rows) > 1:
@@ -53,33 +54,34 @@ def show_results(
     print(f"artifacts: {os.path.relpath(folder)}/stages   results: {os.path.relpath(folder)}/results.json")
 
 
-def overview(entries: list[dict[str, Any]]) -> list[list[str]]:
+def overview(entries: list[Entry]) -> list[list[str]]:
     """A row for each setting of a sweep."""
     rows = [["weak", "strong", "data", "setting", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
     for entry in entries:
-        metrics = entry["metrics"]
+        metrics = entry.metrics
         accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
         pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
-        named = [entry["weak"], entry["strong"], entry["data"], setting(entry)]
-        rows.append([*named, str(len(entry["seeds"])), *accuracies, *pgr])
+        named = [entry.fields["weak"], entry.fields["strong"], entry.fields["data"], setting(entry.fields)]
+        rows.append([*named, str(len(entry.seeds)), *accuracies, *pgr])
     return rows
 
 
-def medians(entries: list[dict[str, Any]]) -> list[str]:
+def medians(entries: list[Entry]) -> list[str]:
     """The median PGR over pairs of models, for every data set, method and loss that has several pairs."""
-    settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    settings: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        if all(role in entry["metrics"] for role in ("weak", "student", "ceiling")):
-            settings.setdefault((entry["data"], setting(entry)), []).append(entry)
+        if all(role in entry.metrics for role in ("weak", "student", "ceiling")):
+            settings.setdefault((entry.fields["data"], setting(entry.fields)), []).append(entry)
     lines = []
-    for named, found in settings.items():
-        if len({(entry["weak"], entry["strong"]) for entry in found}) < 2:
+    for named, group in settings.items():
+        if len({(entry.fields["weak"], entry.fields["strong"]) for entry in group}) < 2:
             continue
         from w2s_cli.statistics.figures import median_recovered
 
-        accuracy = ({role: e["metrics"][role]["accuracy"] for role in ("weak", "student", "ceiling")} for e in found)
+        accuracy = ({role: e.metrics[role]["accuracy"] for role in ("weak", "student", "ceiling")} for e in group)
         pairs = [
-            {"weak_model": e["weak"], "strong_model": e["strong"], **a} for e, a in zip(found, accuracy, strict=True)
+            {"weak_model": e.fields["weak"], "strong_model": e.fields["strong"], **a}
+            for e, a in zip(group, accuracy, strict=True)
         ]
         median = median_recovered(pairs)
         dropped = (
@@ -97,7 +99,7 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
         if of_kind is not None:
-            lines += of_kind(found_metrics(store, key), stage.identity["params"], stage.about)
+            lines += of_kind(stage_metrics(store, key), stage.identity["params"], stage.about)
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":
             lines.append(
@@ -110,7 +112,7 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def found_metrics(store: Store, key: str) -> dict[str, Any]:
+def stage_metrics(store: Store, key: str) -> dict[str, Any]:
     """The metrics of a finished stage."""
     folder = store.folder(key)
     manifest = read_json(folder / "result" / "manifest.json") if folder is not None else None
@@ -121,26 +123,27 @@ def found_metrics(store: Store, key: str) -> dict[str, Any]:
 def time_spent(wall: dict[str, list[float]]) -> str:
     """'student 5 × 18.2 s, ceiling 5 × 17.9 s, …', the longest in all first."""
     longest = sorted(wall.items(), key=lambda item: -sum(item[1]))
-    said = []
+    parts = []
     for name, seconds in longest[:STAGES_TIMED]:
         times = f"{len(seconds)} × " if len(seconds) > 1 else ""
-        said.append(f"{name} {times}{sum(seconds) / len(seconds):.1f} s")
+        parts.append(f"{name} {times}{sum(seconds) / len(seconds):.1f} s")
     more = f", {len(longest) - STAGES_TIMED} more" if len(longest) > STAGES_TIMED else ""
-    return ", ".join(said) + more
+    return ", ".join(parts) + more
 
 
-def title(entry: dict[str, Any]) -> str:
+def title(entry: Entry) -> str:
     """'wordnet-xs → wordnet-l on wordnet_living (naive, xent, seeds 0-4)'"""
-    seeds = entry["seeds"]
-    said = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    return f"{entry['weak']} → {entry['strong']} on {entry['data']} ({setting(entry)}, {said})"
+    seeds = entry.seeds
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    fields = entry.fields
+    return f"{fields['weak']} → {fields['strong']} on {fields['data']} ({setting(fields)}, {which})"
 
 
 def brief(metrics: dict[str, Any]) -> str:
     """The plain figures of a stage in one line."""
-    found = [
+    figures = [
         f"{name} {value:.4g}"
         for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
-    return "  ".join(found)
+    return "  ".join(figures)

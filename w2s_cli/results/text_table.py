@@ -24,7 +24,7 @@ FIGURE = set("0123456789.,[]()-–+% ")  # what figures and intervals are writte
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
-    """Header, a row for each role that is there, PGR, and agreement with the supervisor's right and wrong
+    """Header, a row for each role of the metrics, PGR, and agreement with the supervisor's right and wrong
     labels.
 
     Args:
@@ -66,7 +66,7 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
 
 
 def results_notes(metrics: Mapping[str, Any]) -> list[str]:
-    """What has to be said with the table: on how many rows and seeds it stands, and whether the gap is noise."""
+    """The notes of a table: on how many rows and seeds it stands, and whether the gap is noise."""
     rows, largest = (
         f"{metrics['rows']:,} test rows",
         f"the largest class is {metrics['majority']:.3f} of them",
@@ -130,8 +130,8 @@ def plain(rows: Rows) -> str:
 
 def _figures(cells: Sequence[str]) -> bool:
     """Whether a column holds figures (or intervals of them) and nothing else."""
-    said = [cell for cell in cells if cell not in ("", "-", "unbounded", "noise", "below")]
-    return bool(said) and all(set(cell) <= FIGURE for cell in said)
+    filled = [cell for cell in cells if cell not in ("", "-", "unbounded", "noise", "below")]
+    return bool(filled) and all(set(cell) <= FIGURE for cell in filled)
 
 
 def rich_table(rows: Rows, title: str | None = None) -> "Table":

@@ -49,32 +49,31 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: other row ids than the rows', rows without a label, weights that are none.
     """
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from w2s_cli.data.artifacts import LABELS
+    from w2s_cli.data.artifacts.labels import check_classes, read_labels
+    from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.data.artifacts.weights import read_weights, write_weights
     from w2s_cli.statistics.figures import predicted
-    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth
 
     fault("boost.start")
-    rows, folder = cast(Path, inputs["rows"]), cast(Path, inputs["labels"])
-    ids, truth = read_truth(rows)
-    labels = read_labels(folder, ids)
-    check_classes(truth, {"labels": labels}, {"labels": folder})
-    if labels.covered is not None and not labels.covered.all():
+    rows, folder = read_rows(cast(Path, inputs["rows"]), texts=False), cast(Path, inputs["labels"])
+    labels = read_labels(folder, rows.ids)
+    check_classes(rows.labels, {"labels": labels}, {"labels": folder})
+    if not labels.has_label.all():
         raise UserError(
-            f"{folder / 'labels.parquet'}: {int((~labels.covered).sum())} rows have no label; boosting needs the supervisor's "
+            f"{folder / LABELS}: {int((~labels.has_label).sum())} rows have no label; boosting needs the supervisor's "
             "answer on every row"
         )
     before = inputs.get("weights")
-    old = _read_weights(cast(Path, before), ids) if before else np.ones(len(ids))
+    old = read_weights(cast(Path, before), rows.ids) if before else np.ones(len(rows.ids))
     fault("boost.step")
-    wrong = predicted(labels.p[0]) != truth
+    wrong = predicted(labels.p) != rows.labels
     weights, error, weight = boosted(old, wrong, labels.p.shape[-1])
-    table = {"id": pa.array(ids, pa.string()), "weight": pa.array(weights, pa.float64())}
-    pq.write_table(pa.table(table), ctx.result / "weights.parquet")
-    ctx.progress(1, 1, examples=len(ids))
+    write_weights(ctx.result, rows.ids, weights)
+    ctx.progress(1, 1, examples=len(rows.ids))
     return {
-        "rows": len(ids),
+        "rows": len(rows.ids),
         "weighted_error": round(error, 10),
         "weight": round(weight, 10),
         "accuracy": round(float(1 - wrong.mean()), 10),
@@ -99,23 +98,3 @@ def boosted(weights: "Floats", wrong: "Booleans", classes: int) -> tuple["Floats
     weight = float(np.log((1 - error) / error) + np.log(classes - 1))
     grown = weights * np.where(wrong, np.exp(weight), 1.0)
     return np.asarray(grown / grown.mean()), error, weight
-
-
-def _read_weights(folder: Path, ids: list[str]) -> "Floats":
-    """Weights of `ids` by the round before, [rows]."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    path = folder / "weights.parquet"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run the stage that makes it again")
-    table = pq.read_table(path, columns=["id", "weight"]).to_pydict()
-    found = dict(zip(table["id"], table["weight"], strict=True))
-    if len(table["id"]) != len(ids) or set(found) != set(ids):
-        raise UserError(f"{path} weighs other rows than the {len(ids)} to boost; use rounds over one pool")
-    weights = np.array([found[name] for name in ids], dtype=np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise UserError(
-            f"{path} has weights that are no numbers ≥ 0, or none above 0; run the stage that makes it again"
-        )
-    return weights

@@ -91,47 +91,45 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     import numpy as np
 
     from w2s_cli.combining import Combined, Votes, load_rule
-    from w2s_cli.combining._votes import class_balance, figures, log_odds, opinions
+    from w2s_cli.combining._votes import adding_up, class_balance, figures, log_odds
+    from w2s_cli.data.artifacts.labels import Labels as Labelled
+    from w2s_cli.data.artifacts.labels import check_classes, read_labels, write_labels
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.stages._rules import apply_rule
-    from w2s_cli.statistics.predictions import check_classes, read_truth, write_labels
-    from w2s_cli.statistics.report import Predictions
 
     fault("combine.start")
     rule = load_rule(params["rule"]["name"], ctx.execution.get("folders", ()), params["rule"].get("code"))
-    ids, truth = read_truth(cast(Path, inputs["rows"]))
     folders = _folders(inputs["labels"])
-    if not ids or not folders:
-        raise UserError(f"{inputs['rows']}: nothing to combine; give a pool with rows and the labels of supervisors")
-    said, voted = [], []
+    if not folders:
+        raise UserError(f"{inputs['rows']}: nothing to combine; give the labels of supervisors")
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    supervisors: list[Labelled] = []
     for step, folder in enumerate(folders, start=1):
-        p, covers = opinions(folder, ids)
-        said.append(p)
-        voted.append(covers)
-        ctx.progress(step, len(folders), examples=step * len(ids))
+        supervisors.append(read_labels(folder, rows.ids))
+        ctx.progress(step, len(folders), examples=step * len(rows.ids))
         fault("combine.step")
-    named = {f"labels {i}": Predictions(p[None], p[None]) for i, p in enumerate(said, start=1)}
-    student = cast(Path, inputs["student"]) if inputs.get("student") else None
+    named = {f"labels {i}": labels for i, labels in enumerate(supervisors, start=1)}
     sources = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
-    if student is not None:
-        p, _ = opinions(student, ids)
-        named["student"], sources["student"] = Predictions(p[None], p[None]), student
-    check_classes(truth, named, sources)
-    p = np.stack(said)  # [supervisors, rows, classes]
+    if inputs.get("student"):
+        sources["student"] = cast(Path, inputs["student"])
+        named["student"] = read_labels(sources["student"], rows.ids)
+    check_classes(rows.labels, named, sources)
+    p = np.stack([adding_up(labels.p) for labels in supervisors])  # [supervisors, rows, classes]
     below = float(params.get("abstain_below") or 0.0)
     if not 0 <= below < 1:
         raise UserError(f"combine.abstain_below={below} must be at least 0 and below 1")
     votes = Votes(
         p,
-        np.stack(voted) & (p.max(axis=2) >= below - ROUNDING),
+        np.stack([labels.has_label for labels in supervisors]) & (p.max(axis=2) >= below - ROUNDING),
         log_odds(_folders(inputs.get("scores") or []), len(folders), p.shape[2]),
-        named["student"].p[0] if student is not None else None,
+        adding_up(named["student"].p) if "student" in named else None,
         class_balance(params.get("prior"), p.shape[2]),
     )
     called, args = f"combine={params['rule']['name']}", params["rule"].get("args") or {}
     advice = "lower abstain_below, or let the rule drop fewer"
     combined = Combined(*apply_rule(rule, votes, args, called=called, every_row=True, advice=advice))
-    write_labels(ctx.result / "labels.parquet", ids, combined.p, covered=combined.covered)
-    return figures(votes, combined, truth)
+    write_labels(ctx.result, rows.ids, combined.p, covered=combined.covered)
+    return figures(votes, combined, rows.labels)
 
 
 def _folders(given: Path | list[Path]) -> list[Path]:

@@ -36,7 +36,7 @@ def plan(
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write rows.parquet and return the metrics.
+    """Write predictions.parquet and return the metrics.
 
     Args:
         params: bootstrap (draws), confidence.
@@ -45,20 +45,23 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: inputs whose row ids differ, no rows, or different numbers of classes.
     """
-    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_rows
-    from w2s_cli.statistics.report import ROLES, Predictions, report
+    from w2s_cli.data.artifacts.labels import Labels as Labelled
+    from w2s_cli.data.artifacts.labels import check_classes, read_labels
+    from w2s_cli.data.artifacts.predictions import write_predictions
+    from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.statistics.report import ROLES, report
 
     fault("evaluate.start")
     sources = {role: cast(Path, inputs[role]) for role in ROLES if role in inputs}
-    rows = cast(Path, inputs["rows"])
-    ids, truth = read_truth(rows)
-    if not ids or not sources:
-        raise UserError(f"{rows}: nothing to evaluate; give test rows and at least one of {', '.join(ROLES)}")
-    said: dict[str, Predictions] = {}
+    if not sources:
+        raise UserError(f"{inputs['rows']}: nothing to evaluate; give at least one of {', '.join(ROLES)}")
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    labels: dict[str, Labelled] = {}
     for step, (role, folder) in enumerate(sources.items(), start=1):
-        said[role] = read_labels(folder, ids)
-        ctx.progress(step, len(sources), examples=step * len(ids))
+        labels[role] = read_labels(folder, rows.ids)
+        ctx.progress(step, len(sources), examples=step * len(rows.ids))
         fault("evaluate.step")
-    check_classes(truth, said, sources)
-    write_rows(ctx.result / "rows.parquet", ids, truth, said)
-    return report(truth, said, draws=params["bootstrap"], confidence=params["confidence"])
+    check_classes(rows.labels, labels, sources)
+    predictions = {role: one.as_predictions() for role, one in labels.items()}
+    write_predictions(ctx.result, rows.ids, rows.labels, predictions)
+    return report(rows.labels, predictions, draws=params["bootstrap"], confidence=params["confidence"])

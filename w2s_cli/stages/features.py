@@ -11,7 +11,6 @@ from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Pool, Spec, Traits, Work
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import write_json
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
@@ -49,14 +48,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `params`: model, max_length, truncation, precision; `inputs`: rows; model (instead of params.model).
     """
     import numpy as np
-    from safetensors.numpy import save_file
 
+    from w2s_cli.data.artifacts.features import write_features
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.models.classifier import is_causal, open_base
     from w2s_cli.training.models.forward_pass import last_token_features, predict
     from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.targets import read_rows
     from w2s_cli.training.token_cache import shared
     from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
 
@@ -86,6 +85,5 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return predict(model, tokens.part(start, end), params["precision"], budget, last_token_features)
 
     found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
-    save_file({"features": found}, ctx.result / "features.safetensors")
-    write_json(ctx.result / "ids.json", rows.ids)
+    write_features(ctx.result, rows.ids, found)
     return {"rows": len(rows.ids), "hidden": int(found.shape[-1]), "truncated": tokens.summary()}

@@ -82,7 +82,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     import numpy as np
 
-    from w2s_cli.statistics.predictions import write_labels
+    from w2s_cli.data.artifacts.labels import write_labels
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training import shots
     from w2s_cli.training.batching import micro_batches
     from w2s_cli.training.device import pick_device
@@ -90,7 +91,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.targets import read_rows
     from w2s_cli.training.tokens import context_limit
 
     fault("few_shot.start")
@@ -140,7 +140,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if not np.isfinite(found).all():
         raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
     p = softmax(found)  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
+    write_labels(ctx.result, rows.ids, p, found)
     used, times = np.unique(counts, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}
     return {

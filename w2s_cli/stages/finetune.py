@@ -16,8 +16,8 @@ from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
+    from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
-    from w2s_cli.training.targets import Rows
 
 VERSION = 1
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None}
@@ -142,6 +142,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     import torch
     from torch import nn
 
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
     from w2s_cli.training import inputs as ways
     from w2s_cli.training.batching import batches_of_rows, epoch_order
@@ -153,7 +154,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import classification
     from w2s_cli.training.prompting import encode_for
-    from w2s_cli.training.targets import read_rows, training_targets
+    from w2s_cli.training.targets import training_targets
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     fault("finetune.start")

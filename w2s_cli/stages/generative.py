@@ -21,6 +21,7 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
     from w2s_cli.training.tokens import TokenRows
 
@@ -82,6 +83,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     import numpy as np
 
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
@@ -94,7 +96,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     fault("generative.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])
-    texts = _texts(cast(Path, inputs["rows"]) / "rows.parquet")
+    texts = _texts(read_rows(cast(Path, inputs["rows"]), labels=False))
     folder = base_folder(params.get("model"), cast(Path | None, inputs.get("model")), ctx)
     ctx.measure(weights=weights_format(folder))
     remote = bool(ctx.execution.get("trust_remote_code"))
@@ -136,16 +138,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     return metrics
 
 
-def _texts(path: Path) -> list[str]:
-    """All texts of a rows file, row by row; of pairs both."""
-    import pyarrow.parquet as pq
-
-    columns = [name for name in ("text", "second") if name in pq.read_schema(path).names]
-    table = pq.read_table(path, columns=columns)
-    texts = [text for row in zip(*(table[name].to_pylist() for name in columns), strict=True) for text in row]
-    if not texts:
-        raise UserError(f"{path} has no rows: raise the limit of its pool")
-    return texts
+def _texts(rows: "Rows") -> list[str]:
+    """All texts, row by row; of pairs both."""
+    if rows.second is None:
+        return rows.texts
+    return [text for pair in zip(rows.texts, rows.second, strict=True) for text in pair]
 
 
 def _documents(tokenizer: Any, texts: list[str], limit: int) -> "TokenRows":

@@ -46,15 +46,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: another file than planned; missing, unknown or repeated ids; values that are no labels or probabilities.
     """
-    import pyarrow.parquet as pq
-
-    from w2s_cli.data.label_files import class_names, file_order, probabilities
+    from w2s_cli.data.artifacts.labels import write_labels
+    from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.data.label_files import file_order, probabilities
     from w2s_cli.data.read import read
     from w2s_cli.data.sources import SplitFiles, format_of
-    from w2s_cli.statistics.predictions import write_labels
 
     fault("import_labels.start")
-    folder, path = cast(Path, inputs["rows"]), Path(ctx.execution["labels_path"])
+    path = Path(ctx.execution["labels_path"])
     if not path.is_file():
         raise UserError(f"labels.path: there is no file {path}.")
     if digest(path) != params["sha256"]:
@@ -63,15 +62,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if data_format is None:
         raise UserError(f"{path}: labels are read from jsonl, json, csv, tsv and parquet files (also .gz).")
     labels = read(SplitFiles(data_format, (path,)))
-    rows = pq.read_table(folder / "rows.parquet", columns=["id", "label"])
-    ids, truth = rows.column("id").to_pylist(), rows.column("label").to_numpy()
-    order = file_order(labels, ids)
+    rows = read_rows(cast(Path, inputs["rows"]), texts=False)
+    order = file_order(labels, rows.ids)
     fault("import_labels.step")
-    p = probabilities(labels, class_names(folder, truth))[order]  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", ids, p)
-    ctx.progress(len(ids), len(ids), examples=len(ids))
+    p = probabilities(labels, rows.classes)[order]  # [rows, classes]
+    write_labels(ctx.result, rows.ids, p)
+    ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     return {
-        "rows": len(ids),
-        "accuracy": float((p.argmax(axis=1) == truth).mean()),
+        "rows": len(rows.ids),
+        "accuracy": float((p.argmax(axis=1) == rows.labels).mean()),
         "mean_p": [float(mean) for mean in p.mean(axis=0)],
     }

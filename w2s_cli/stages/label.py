@@ -56,7 +56,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     import numpy as np
 
-    from w2s_cli.statistics.predictions import write_labels
+    from w2s_cli.data.artifacts.labels import write_labels
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.models import probe
     from w2s_cli.training.models.classifier import open_finished
@@ -66,7 +67,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.reward import check_outputs
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.targets import read_rows
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     fault("label.start")
@@ -106,7 +106,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
         )
     p = softmax(found)  # [rows, classes]
-    write_labels(ctx.result / "labels.parquet", rows.ids, p, found)
+    write_labels(ctx.result, rows.ids, p, found)
     return {
         "rows": len(rows.ids),
         "accuracy": float((found.argmax(1) == rows.labels).mean()),

@@ -56,10 +56,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: data that is not there, not what was planned with, or not what the recipe says.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from w2s_cli.data import taking
+    from w2s_cli.data.artifacts.rows import write_rows
     from w2s_cli.data.labels import FEWEST
     from w2s_cli.data.pools import pool_order, row_ids
     from w2s_cli.data.read import read
@@ -87,12 +85,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ):
         ctx.log(f"warning: {warning}")
         ctx.measure(warning=warning)
-    table = {"id": pool.ids, "group": pool.groups, "text": pool.texts}
-    columns: dict[str, Any] = {name: pa.array(values, pa.string()) for name, values in table.items()}
-    columns["label"] = pa.array(pool.labels, pa.int32())
-    if params.get("second"):
-        columns["second"] = pa.array(pool.seconds, pa.string())
-    pq.write_table(pa.table(columns), ctx.result / "rows.parquet")
+    second = pool.seconds if params.get("second") else None
+    write_rows(ctx.result, pool.ids, pool.groups, pool.texts, pool.labels, second)
     counts = Counter(pool.labels)
     return {
         "rows": len(pool.ids),

@@ -74,23 +74,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     import numpy as np
 
+    from w2s_cli.data.artifacts.labels import check_classes, read_labels, write_labels
+    from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.data.draw import drawer
     from w2s_cli.selection import Labels as Labelled
     from w2s_cli.selection import Selected, load_rule
     from w2s_cli.stages._rules import apply_rule
     from w2s_cli.statistics.figures import as_json, log_p, predicted
-    from w2s_cli.statistics.predictions import check_classes, read_labels, read_truth, write_labels
 
     fault("select.start")
     rule = load_rule(params["rule"]["name"], ctx.execution.get("folders", ()), params["rule"].get("code"))
-    rows, folder = cast(Path, inputs["rows"]), cast(Path, inputs["labels"])
-    ids, truth = read_truth(rows)
-    if not ids:
-        raise UserError(f"{rows} has no rows: raise the limit of its pool")
-    said = read_labels(folder, ids)
-    check_classes(truth, {"labels": said}, {"labels": folder})
-    p, logits = said.p[0], said.logits[0]
-    covered = np.ones(len(ids), dtype=np.bool_) if said.covered is None else said.covered[0]
+    rows, folder = read_rows(cast(Path, inputs["rows"]), texts=False), cast(Path, inputs["labels"])
+    ids, truth = rows.ids, rows.labels
+    before = read_labels(folder, ids)
+    check_classes(truth, {"labels": before}, {"labels": folder})
+    p, covered = before.p, before.has_label
     features = _features(rule, params["rule"]["name"], inputs.get("features"), ids)
     fault("select.step")
 
@@ -110,8 +108,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     back = np.argsort(order)
     new_p, new_covered = selected.p[back], selected.covered[back]
     same = (new_p.astype(np.float32) == p.astype(np.float32)).all(axis=1)
-    new_logits = np.where(same[:, None], logits, log_p(new_p))
-    write_labels(ctx.result / "labels.parquet", ids, new_p, new_logits, new_covered)
+    new_logits = np.where(same[:, None], before.logits, log_p(new_p))
+    write_labels(ctx.result, ids, new_p, new_logits, new_covered)
     ctx.progress(len(ids), len(ids), examples=len(ids))
     changes = _changes(predicted(p) == truth, covered, predicted(new_p) == truth, new_covered)
     found: dict[str, Any] = as_json(
@@ -134,7 +132,7 @@ def _features(rule: "Rule", name: str, given: Path | list[Path] | None, ids: lis
     """[rows, width] fp32, for a rule that looks at them."""
     import numpy as np
 
-    from w2s_cli.training.stored_features import read_features
+    from w2s_cli.data.artifacts.features import read_features
 
     if not rule.needs_features:
         return None

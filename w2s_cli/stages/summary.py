@@ -35,15 +35,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: runs with different test rows, true labels or roles.
     """
-    from w2s_cli.statistics.predictions import read_runs
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
 
     fault("summary.start")
     runs = cast(list[Path], inputs["runs"])
     if len(runs) != len(params["seeds"]):
         raise UserError(f"{len(runs)} runs for {len(params['seeds'])} seeds; give one run per seed")
-    _, truth, said = read_runs(runs)
+    _, truth, predictions = read_predictions(runs)
     ctx.progress(1, 1, examples=len(truth) * len(runs))
     fault("summary.step")
-    metrics = report(truth, said, draws=params["bootstrap"], confidence=params["confidence"])
+    metrics = report(truth, predictions, draws=params["bootstrap"], confidence=params["confidence"])
     return {"seed_list": list(params["seeds"]), **metrics}

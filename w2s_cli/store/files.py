@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,37 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def read_yaml(text: str) -> dict[str, Any]:
+    """A YAML mapping, by the parser in C where there is one."""
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+
+
+def read_yamls(path: Path) -> list[dict[str, Any]]:
+    """The mappings of a YAML file of several documents; [] if it is missing or cannot be read."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=loader))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return [document for document in documents if isinstance(document, dict)]
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder; links are not followed."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def files_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.lstat().st_size for path in walk(folder))
 
 
 def safe_name(text: str) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import read_json
 from w2s_cli.training.batching import PADDED, Layout
 from w2s_cli.training.models import classifier, forward_pass, probe, reward
 from w2s_cli.training.stopping import EarlyStopping, early_stopping
-from w2s_cli.training.targets import Rows, probabilities, read_rows
+from w2s_cli.training.targets import probabilities
 from w2s_cli.training.tokens import TokenRows
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
 from w2s_cli.training.batching import pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.prompting import encode_with_suffix
-from w2s_cli.training.targets import Rows, probabilities, read_rows
+from w2s_cli.training.targets import probabilities
 
 Heads = dict[int, list[int]]  # shots → token ids of that many examples
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.store.files import digest, read_json, write_json
-from w2s_cli.training.targets import Rows
 from w2s_cli.training.tokens import TokenRows, joined
 
 FOLDER = "tokens"  # of the outputs folder's .cache

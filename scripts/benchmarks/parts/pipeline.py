@@ -105,7 +105,7 @@ def stages_of(outputs: Path) -> dict[str, Path]:
     """Stage name → folder of the only run in `outputs`, inputs first."""
     (plan,) = outputs.glob("runs/*/*/plan.json")
     folders = {path.name[-12:]: path for path in outputs.glob("stages/*/*-*")}
-    return {stage["name"]: folders[stage["key"]] for stage in json.loads(plan.read_text(encoding="utf-8"))}
+    return {stage["name"]: folders[stage["key"]] for stage in json.loads(plan.read_text(encoding="utf-8"))["stages"]}
 
 
 def _student(stages: dict[str, Path]) -> dict[str, Any]:

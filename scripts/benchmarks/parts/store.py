@@ -14,6 +14,7 @@ from typing import Any
 from scripts.benchmarks.processes import Took, w2s
 from scripts.benchmarks.records import Record, record
 from scripts.benchmarks.settings import Settings
+from w2s_cli.results.reader import FORMAT
 from w2s_cli.store import keys
 
 PART = "store"
@@ -45,7 +46,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
 def fill(outputs: Path, count: int) -> int:
     """Copy the only run in `outputs` under further seeds until there are `count` stages; returns how many there are."""
     (run,) = outputs.glob("runs/*/*")
-    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))["stages"]
     folders = {path.name[-12:]: path for path in outputs.glob("stages/*/*-*")}
     made, seed = len(folders), 0
     while made < count:
@@ -79,10 +80,11 @@ def _copy(run: Path, plan: list[dict[str, Any]], folders: dict[str, Path], seed:
     target.mkdir()
     shutil.copy(run / "config.yaml", target)
     moved = [{**one, "key": renamed[one["key"]], "inputs": _other(one["inputs"], renamed)} for one in plan]
-    _write(target / "plan.json", moved)
+    _write(target / "plan.json", {"format": FORMAT, "stages": moved})
     names = {"data": f"set{seed % 50}", "loss": LOSSES[seed // 50 % len(LOSSES)], "seeds": [seed // 250]}
-    entries = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    _write(target / "results.json", [{**one, "key": renamed[one["key"]], **names} for one in entries])
+    entries = json.loads((run / "results.json").read_text(encoding="utf-8"))["entries"]
+    moved = [{**one, "key": renamed[one["key"]], **names} for one in entries]
+    _write(target / "results.json", {"format": FORMAT, "entries": moved})
     return new
 
 

@@ -49,7 +49,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     )  # digests and fingerprints that the command itself has made by then
     (plan,) = outputs.glob("runs/*/*/plan.json")
     folders = {path.name[-12:]: path for path in outputs.glob("stages/*/*-*")}
-    for stage in json.loads(plan.read_text(encoding="utf-8")):
+    for stage in json.loads(plan.read_text(encoding="utf-8"))["stages"]:
         there = folders[stage["key"]]
         folder = again / there.relative_to(outputs)
         folder.mkdir(parents=True)

@@ -14,13 +14,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.tiny_models import ENCODERS, config_value, make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import evaluate, features, finetune, label
 from w2s_cli.training.batching import micro_batches, pad
 from w2s_cli.training.models.forward_pass import on_rows
 from w2s_cli.training.models.reward import class_logits
-from w2s_cli.training.targets import read_rows
 from w2s_cli.training.tokens import encode, open_tokenizer
 
 CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from w2s_cli.context import Context
+from w2s_cli.data.artifacts.labels import read_labels
 from w2s_cli.errors import UserError
 from w2s_cli.stages.import_labels import run
-from w2s_cli.statistics.predictions import read_labels
 
 IDS = ["c", "a", "b", "d"]
 TRUTH = [0, 1, 1, 0]
@@ -55,8 +55,8 @@ def test_labels_are_joined_by_id_and_become_a_label_artifact(
     given = [{"id": name, column: value} for name, value in zip(IDS, values, strict=True)]
     folder, metrics = labels(tmp_path, sorted(given, key=lambda row: str(row["id"])), suffix=suffix)
     found = read_labels(folder, IDS)
-    np.testing.assert_allclose(found.p[0, :, 1], [0.25, 0.9, 0.6, 0.7], rtol=1e-6)
-    np.testing.assert_allclose(found.logits[0], np.log(found.p[0]), rtol=1e-5)
+    np.testing.assert_allclose(found.p[:, 1], [0.25, 0.9, 0.6, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(found.logits, np.log(found.p), rtol=1e-5)
     assert metrics["accuracy"] == 0.75
     assert pq.read_table(folder / "labels.parquet").schema.field("p").type == pa.list_(pa.float32())
 
@@ -66,7 +66,7 @@ def test_labels_are_joined_by_id_and_become_a_label_artifact(
 )
 def test_hard_labels_may_be_numbers_or_names(tmp_path: Path, values: list[Any]) -> None:
     folder, metrics = labels(tmp_path, [{"id": name, "label": v} for name, v in zip(IDS, values, strict=True)])
-    assert read_labels(folder, IDS).p[0].argmax(axis=1).tolist() == [0, 1, 1, 1]
+    assert read_labels(folder, IDS).p.argmax(axis=1).tolist() == [0, 1, 1, 1]
     assert np.isfinite(read_labels(folder, IDS).logits).all()
     assert metrics == {"rows": 4, "accuracy": 0.75, "mean_p": [0.25, 0.75]}
 

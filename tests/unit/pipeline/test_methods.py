@@ -35,8 +35,8 @@ class Finished:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         [sweep] = (folder / "outputs" / "sweeps").glob("*/*")
-        self.results: list[dict[str, Any]] = json.loads((sweep / "results.json").read_text())
-        self.plan: list[dict[str, Any]] = json.loads((sweep / "plan.json").read_text())
+        self.results: list[dict[str, Any]] = json.loads((sweep / "results.json").read_text())["entries"]
+        self.plan: list[dict[str, Any]] = json.loads((sweep / "plan.json").read_text())["stages"]
 
     def stage(self, key: str) -> Path:
         [found] = (self.folder / "outputs" / "stages").glob(f"*/*-{key}")
@@ -204,7 +204,9 @@ def test_selection_keeps_labels_that_the_supervisor_is_sure_of(finished: Finishe
 
 def test_a_supervisor_that_abstains_is_measured_where_it_does(finished: Finished) -> None:
     measured = finished.entry("abstention")["metrics"]["pseudolabels"]
-    rows = pq.read_table(finished.stage(finished.entry("abstention")["key"]) / "result" / "rows.parquet").to_pydict()
+    rows = pq.read_table(
+        finished.stage(finished.entry("abstention")["key"]) / "result" / "predictions.parquet"
+    ).to_pydict()
     covered, right = np.array(rows["weak_covered"]), np.array(rows["student_class"]) == np.array(rows["label"])
     assert 0 < measured["coverage"]["value"] == covered.mean() < 1
     np.testing.assert_allclose(measured["student_on_uncovered"]["value"], right[~covered].mean())

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import sentences, write_jsonl
 from tests.stored_results import key_of, real_runs, right, run_w2s, store_run, tiny_words  # noqa: F401 - real_runs is a fixture
 from w2s_cli.cli import dispatch
+from w2s_cli.data.artifacts.predictions import read_predictions
 from w2s_cli.statistics.contrast import contrast
 
 LEVELS = (0.6, 0.75, 0.9)
@@ -45,7 +46,7 @@ def test_results_differ_by_what_the_stored_predictions_say(outputs: Path, capsys
     assert found["config"] == [["loss.name", "xent", "logconf"]]
     (summary,) = (one for one in found["results"] if len(one["a"]["seeds"]) == 3)
     folders = [outputs / "sweeps" / "2026-01-01" / name for name in ("100000-a-11111111", "110000-b-22222222")]
-    plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
+    plans = [json.loads((folder / "plan.json").read_text())["stages"] for folder in folders]
     keys = [[stage["key"] for stage in plan if stage["kind"] == "evaluate"] for plan in plans]
     cells = {
         (side, role): np.stack([right(outputs, key, role) for key in keys[side]])  # [seeds, rows]
@@ -87,11 +88,12 @@ def test_rows_are_joined_by_id_whatever_their_order(outputs: Path, tmp_path: Pat
     import pyarrow.parquet as pq
 
     (first, *_) = sorted((outputs / "stages" / "evaluate").iterdir())
-    table = pq.read_table(first / "result" / "rows.parquet")
+    table = pq.read_table(first / "result" / "predictions.parquet")
     order = np.random.default_rng(0).permutation(len(table))
     (tmp_path / "shuffled").mkdir()
-    pq.write_table(table.take(order), tmp_path / "shuffled" / "rows.parquet")
-    found = contrast([first / "result"], [tmp_path / "shuffled"], same_seeds=True)
+    pq.write_table(table.take(order), tmp_path / "shuffled" / "predictions.parquet")
+    runs = [read_predictions([folder]) for folder in (first / "result", tmp_path / "shuffled")]
+    found = contrast(*runs, same_seeds=True)
     assert found is not None
     assert found["student"]["difference"] == 0
     assert found["student"]["interval"] == [0.0, 0.0]
@@ -124,7 +126,9 @@ def test_a_run_does_not_differ_from_itself(real_runs: Path) -> None:  # noqa: F8
 
 
 def test_two_losses_share_weak_and_ceiling_and_differ_in_the_student(real_runs: Path) -> None:  # noqa: F811
-    (plan,) = (json.loads(path.read_text()) for path in (real_runs / "outputs" / "sweeps").glob("*/*/plan.json"))
+    (plan,) = (
+        json.loads(path.read_text())["stages"] for path in (real_runs / "outputs" / "sweeps").glob("*/*/plan.json")
+    )
     first, second = (stage["key"] for stage in plan if stage["kind"] == "evaluate")
     out = run_w2s(real_runs, "diff", first, second).stdout
     assert "config: a stage has none of its own" in out
@@ -179,8 +183,9 @@ def test_the_stages_of_two_methods_are_one_line(outputs: Path, capsys: Any) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing", "100000-a"], 'no finished run or sweep is called "nothing"'),
-        (["100000-a", "0000-"], "fits 3 runs"),
+        (["nothing", "100000-a"], 'no run is called "nothing"'),
+        (["100000-a", "2026-01"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
+        (["100000-a", "2026"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
         (["100000-a", "fffffff"], 'no stage has a key or a folder that begins with "fffffff"'),
         (["100000-a"], "the following arguments are required: B"),
     ],

@@ -3,6 +3,7 @@
 import itertools
 import json
 import statistics
+import tempfile
 from pathlib import Path
 
 import matplotlib.text
@@ -10,21 +11,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from matplotlib.transforms import Bbox
 from safetensors.numpy import save_file
 
 from tests.small_sweep import small_sweep, sweep_folder
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
-from w2s_cli.results.drawing.material import Material, count_parameters, flops, parameters, read
+from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.pgr import median_pgr, window
-from w2s_cli.results.figures import NoDataError, draw_kind, kinds, save, settings
+from w2s_cli.results.drawing.sizes import count_parameters, flops, parameters
+from w2s_cli.results.figures import draw_kind, kinds, save, settings
 from w2s_cli.results.figures.calibration import reliability
+from w2s_cli.results.reader import FORMAT, Run
 from w2s_cli.statistics.figures import calibration_error
 from w2s_cli.store.store import Store
 
 SIZES = {"pythia-70m": 70.0, "pythia-410m": 405.0, "pythia-1b": 1012.0, "qwen2.5-7b": 7616.0}
 LEVELS = dict(zip(SIZES, (0.62, 0.7, 0.78, 0.9), strict=True))
+FOLDER = tempfile.TemporaryDirectory(prefix="w2s-figures-")
 ALL = ["accuracy", "agreement", "calibration", "curves", "datasets", "scaling", "theory"]
 
 
@@ -60,9 +65,14 @@ def entry(weak, strong, data="sciq", loss="xent", shift=0.0):
     }
 
 
-def material(entries, sizes=SIZES, plan=(), store=None):
+def run_with(entries, sizes=SIZES, plan=(), store=None):
+    """A run whose files say this."""
+    folder = Path(tempfile.mkdtemp(dir=FOLDER.name))
     configs = [{"strong": {"name": name, "parameters": size}, "weak": {"name": name}} for name, size in sizes.items()]
-    return Material(Path("run"), store or Store(Path("nowhere")), list(entries), configs, list(plan), [])
+    (folder / "config.yaml").write_text(yaml.safe_dump_all(configs))
+    (folder / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": list(plan)}))
+    (folder / "results.json").write_text(json.dumps({"format": FORMAT, "entries": list(entries)}))
+    return Run(folder, store or Store(Path("nowhere")))
 
 
 def grid(data=("sciq", "boolq", "cosmos_qa"), losses=("xent", "logconf"), weak=("pythia-70m", "pythia-410m")):
@@ -77,30 +87,30 @@ def grid(data=("sciq", "boolq", "cosmos_qa"), losses=("xent", "logconf"), weak=(
 
 
 def real():
-    return read(sweep_folder(), Store(small_sweep()))
+    return Run(sweep_folder(), Store(small_sweep()))
 
 
 CASES = {
-    "one-run": ("accuracy", lambda: material([entry("pythia-70m", "qwen2.5-7b")])),
-    "rows": ("accuracy", lambda: material(grid())),
-    "agreement": ("agreement", lambda: material(grid(("sciq",)))),
+    "one-run": ("accuracy", lambda: run_with([entry("pythia-70m", "qwen2.5-7b")])),
+    "rows": ("accuracy", lambda: run_with(grid())),
+    "agreement": ("agreement", lambda: run_with(grid(("sciq",)))),
     "calibration": ("calibration", real),
     "curves": ("curves", real),
-    "datasets": ("datasets", lambda: material(grid([f"a_data_set_{i}" for i in range(10)], weak=("pythia-70m",)))),
-    "scaling": ("scaling", lambda: material(grid(("sciq",)))),
-    "scaling-median": ("scaling", lambda: material(grid())),
-    "scaling-unknown": ("scaling", lambda: material(grid(), dict.fromkeys(SIZES))),
-    "theory": ("theory", lambda: material(grid())),
+    "datasets": ("datasets", lambda: run_with(grid([f"a_data_set_{i}" for i in range(10)], weak=("pythia-70m",)))),
+    "scaling": ("scaling", lambda: run_with(grid(("sciq",)))),
+    "scaling-median": ("scaling", lambda: run_with(grid())),
+    "scaling-unknown": ("scaling", lambda: run_with(grid(), dict.fromkeys(SIZES))),
+    "theory": ("theory", lambda: run_with(grid())),
 }
 
 
 def test_the_kinds_are_the_files_and_each_has_its_function():
     assert kinds() == ALL
     with pytest.raises(UserError, match=r'no figure "scalings"\. Did you mean "scaling"'):
-        draw_kind("scalings", material([]))
+        draw_kind("scalings", run_with([]))
     for kind in ALL:
         with pytest.raises(NoDataError):
-            draw_kind(kind, material([]))
+            draw_kind(kind, run_with([]))
 
 
 def written(label):
@@ -169,7 +179,7 @@ def drawn(axes, colour):
 def test_scaling_draws_medians_over_data_sets_against_the_size():
     entries = grid(losses=("xent",), weak=("pythia-70m",))
     with settings():
-        figure = draw_kind("scaling", material(entries))
+        figure = draw_kind("scaling", run_with(entries))
     accuracy, pgr = figure.axes
     strong = [name for name in SIZES if name != "pythia-70m"]
     expected = [
@@ -191,7 +201,7 @@ def test_scaling_does_not_draw_a_pgr_whose_gap_may_be_nothing_and_says_so():
     entries = [entry("pythia-70m", name) for name in SIZES]
     entries[0]["metrics"]["pgr"]["value"] = -41.0
     with settings():
-        figure = draw_kind("scaling", material(entries))
+        figure = draw_kind("scaling", run_with(entries))
     _, pgr = figure.axes
     assert pgr.get_title(loc="left") == "1 of 4 have no gap beyond its noise"
     assert pgr.get_ylim()[0] > -1
@@ -209,7 +219,7 @@ def test_a_pgr_beyond_the_axis_has_an_arrow_at_its_edge_and_is_said():
     entries[0]["metrics"]["pgr"] |= {"value": -9.0, "interval": [-12.0, -7.0], "flags": []}
     entries[1]["metrics"]["pgr"] |= {"value": 0.5, "interval": [-7.0, 0.9], "flags": []}
     with settings():
-        figure = draw_kind("scaling", material(entries))
+        figure = draw_kind("scaling", run_with(entries))
     _, pgr = figure.axes
     low = pgr.get_ylim()[0]
     marks = [one for one in pgr.lines if one.get_marker() == "v"]
@@ -221,23 +231,23 @@ def test_a_pgr_beyond_the_axis_has_an_arrow_at_its_edge_and_is_said():
 
 def test_scaling_refuses_an_unknown_axis_and_a_single_strong_model():
     with pytest.raises(UserError, match='no axis "time"; use one of size, compute'):
-        draw_kind("scaling", material(grid()), axis="time")
+        draw_kind("scaling", run_with(grid()), axis="time")
     with pytest.raises(NoDataError, match="one strong model"):
-        draw_kind("scaling", material([entry("pythia-70m", "pythia-1b")]))
+        draw_kind("scaling", run_with([entry("pythia-70m", "pythia-1b")]))
 
 
 def test_median_pgr_follows_the_rule_of_the_papers_notebook():
     pairs = [entry("pythia-70m", "pythia-1b"), entry("pythia-70m", "qwen2.5-7b", loss="logconf")]
     dropped = [entry("pythia-70m", "pythia-70m"), entry("qwen2.5-7b", "pythia-1b")]
-    assert median_pgr([*pairs, *dropped]) == pytest.approx(np.median([0.3, 0.6]))
-    assert median_pgr(dropped) is None
+    assert median_pgr(run_with([*pairs, *dropped]).entries) == pytest.approx(np.median([0.3, 0.6]))
+    assert median_pgr(run_with(dropped).entries) is None
 
 
 def test_datasets_has_a_bar_for_every_role_and_interval_and_pgr_beside_it():
     entries = grid(losses=("xent",), weak=("pythia-70m",))
     entries = [e for e in entries if e["strong"] == "qwen2.5-7b"]
     with settings():
-        figure = draw_kind("datasets", material(entries))
+        figure = draw_kind("datasets", run_with(entries))
     left, right = figure.axes
     ends = sorted(bar.get_x() + bar.get_width() for bar in left.patches)
     expected = sorted(e["metrics"][role]["accuracy"] for e in entries for role in ("weak", "student", "ceiling"))
@@ -250,7 +260,7 @@ def test_datasets_has_a_bar_for_every_role_and_interval_and_pgr_beside_it():
 def test_agreement_shows_both_shares_of_every_setting():
     entries = grid(("sciq",))
     with settings():
-        figure = draw_kind("agreement", material(entries))
+        figure = draw_kind("agreement", run_with(entries))
     for marker, value in (("o", 0.9), ("D", 0.5)):
         shown = [float(line.get_xdata()[0]) for line in figure.axes[0].lines if line.get_marker() == marker]
         assert shown == pytest.approx([value] * len(entries))
@@ -280,7 +290,7 @@ def theory_stage(tmp_path):
     columns = {"error_weak": [0.3, 0.4], "error_student": [0.2, 0.1], "misfit": [0.08, 0.25], "gain": [0.1, 0.3]}
     pq.write_table(pa.table(columns), folder / "result" / "points.parquet")
     plan = [{"key": "ab" * 6, "name": "theory", "kind": "theory", "inputs": {}}]
-    return material([], plan=plan, store=Store(tmp_path / "outputs"))
+    return run_with([], plan=plan, store=Store(tmp_path / "outputs"))
 
 
 def test_theory_draws_the_points_of_a_theory_stage_with_the_diagonal(tmp_path):
@@ -296,7 +306,7 @@ def test_theory_draws_the_points_of_a_theory_stage_with_the_diagonal(tmp_path):
 def test_theory_without_such_a_stage_draws_the_misfit_of_every_evaluation():
     entries = grid()
     with settings():
-        figure = draw_kind("theory", material(entries))
+        figure = draw_kind("theory", run_with(entries))
     points = sorted(tuple(point) for one in figure.axes[0].collections for point in one.get_offsets().tolist())
     assert points == sorted((e["metrics"]["misfit"]["squared"], e["metrics"]["misfit"]["gain"]) for e in entries)
 
@@ -307,7 +317,7 @@ def test_labels_of_theorys_axis_stand_apart(most):
     for i, one in enumerate(entries):
         one["metrics"]["misfit"] |= {"squared": most * i / len(entries), "gain": 0.001 * i}
     with settings():
-        figure = draw_kind("theory", material(entries), inches=3.25)
+        figure = draw_kind("theory", run_with(entries), inches=3.25)
         figure.draw_without_rendering()
         (axes,) = figure.axes
         low, high = axes.get_xlim()
@@ -318,12 +328,12 @@ def test_labels_of_theorys_axis_stand_apart(most):
 
 def test_plot_finds_a_run_of_theory_stages_without_results(tmp_path, capsys):
     made = theory_stage(tmp_path)
-    for folder, results in (("100000-theory", []), ("110000-other", [{"key": "x"}])):
-        run = tmp_path / "outputs" / "runs" / "2026-01-01" / folder
+    for name, plan in (("110000-other", []), ("100000-theory", made.plan)):
+        run = tmp_path / "outputs" / "runs" / "2026-01-01" / name
         run.mkdir(parents=True)
-        (run / "plan.json").write_text(json.dumps(made.plan if not results else []))
-        (run / "results.json").write_text(json.dumps(results))
-    for words in (["theory"], ["theory", "100000"], ["100000"]):
+        (run / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": plan}))
+        (run / "results.json").write_text(json.dumps({"format": FORMAT, "entries": []}))
+    for words in (["theory"], ["theory", "100000"], ["100000"], ["latest"]):
         assert dispatch(["plot", *words, f"outputs={tmp_path / 'outputs'}", "--out", str(tmp_path / "made")]) == 0
         assert "100000-theory" in capsys.readouterr().out
 
@@ -336,19 +346,19 @@ def test_parameters_are_the_configurations_millions_else_counted_in_the_weights(
     assert count_parameters(tmp_path) == 0
     assert count_parameters(tmp_path / "missing") == 0
     one = entry("pythia-70m", "pythia-1b")
-    assert parameters(material([one]), one) == 1012e6
-    assert parameters(material([one], dict.fromkeys(SIZES)), one) is None
+    assert parameters(run_with([one]).entries[0]) == 1012e6
+    assert parameters(run_with([one], dict.fromkeys(SIZES)).entries[0]) is None
 
 
 def test_compute_is_six_times_parameters_and_tokens_of_the_students_training():
     made = real()
-    for one in made.entries:
-        size = parameters(made, one)
-        (folder,) = small_sweep().glob(f"stages/finetune/student-{one['strong']}-*")
+    for one in made.settings:
+        size = parameters(one)
+        (folder,) = small_sweep().glob(f"stages/finetune/student-{one.fields['strong']}-*")
         manifest = json.loads((folder / "result" / "manifest.json").read_text())
         params = json.loads((folder / "stage.json").read_text())["params"]
-        assert flops(made, one) == 6 * size * manifest["metrics"]["tokens"] * params["epochs"]
-    small, large = (parameters(made, one) for one in made.entries)
+        assert flops(one) == 6 * size * manifest["metrics"]["tokens"] * params["epochs"]
+    small, large = (parameters(one) for one in made.settings)
     assert 1e6 < small < large < 1e7
 
 
@@ -363,7 +373,7 @@ def test_plot_draws_what_the_run_has_data_for_and_says_what_it_lacks(tmp_path, c
     assert names == {"figure.png", *expected}
 
 
-def test_plot_takes_a_kind_a_part_of_the_runs_name_a_width_and_a_file(tmp_path, capsys):
+def test_plot_takes_a_kind_the_digest_of_a_run_a_width_and_a_file(tmp_path, capsys):
     name = sweep_folder().name[-8:]
     words = [
         "plot",
@@ -388,7 +398,7 @@ def test_plot_takes_a_kind_a_part_of_the_runs_name_a_width_and_a_file(tmp_path, 
     [
         (["scalings", "x"], 'there is no figure "scalings". Did you mean "scaling"'),
         (["nowhere"], '"nowhere" is no kind of figure either'),
-        (["scaling", "nowhere"], "no run nowhere"),
+        (["scaling", "nowhere"], 'no run is called "nowhere"'),
         (["accuracy", "--out", "figure.gif"], 'cannot draw a ".gif" file; use one of .png, .svg, .pdf'),
         (["accuracy", "--out", "/proc/no/figure.png"], "cannot be written"),
         (["--out", "/proc/no"], "cannot be made"),
@@ -408,6 +418,6 @@ def test_plot_of_a_run_without_results_says_how_to_go_on(tmp_path, capsys):
     folder = tmp_path / "outputs" / "runs" / "2026-01-01" / "120000-a-b-c-01234567"
     folder.mkdir(parents=True)
     (tmp_path / "outputs" / "stages").mkdir()
-    (folder / "results.json").write_text("[]")
+    (folder / "results.json").write_text(json.dumps({"format": FORMAT, "entries": []}))
     assert dispatch(["plot", "01234567", "--outputs", str(tmp_path / "outputs")]) == 2
     assert "has no results yet: w2s status shows what is left" in capsys.readouterr().err

@@ -1,13 +1,16 @@
 """The figure of a run: its formats, what it shows, and that the same metrics give the same bytes."""
 
 import re
+from pathlib import Path
 
 import matplotlib
 import pytest
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.drawing.material import group_names, heading
+from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.figures import STYLE, draw, plot_run
+from w2s_cli.results.reader import Entry, Run
+from w2s_cli.store.store import Store
 
 
 def metrics(pgr=0.29, interval=(0.06, 0.52), roles=("weak", "student", "ceiling")):
@@ -111,7 +114,8 @@ def test_bars_grow_up_from_the_floor_and_no_text_of_the_largest_class_covers_any
 
 def entry(**changed):
     plain = {"weak": "xs", "strong": "l", "data": "wordnet", "method": "naive", "loss": "xent", "train": "full"}
-    return {**plain, "seeds": [0], "stage": "pgr", "key": "0123", **changed}
+    written = {**plain, "seeds": [0], "stage": "pgr", "key": "0123", "metrics": {}, **changed}
+    return Entry.of(written, Run(Path("run"), Store(Path("nowhere"))))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import yaml
 
 from tests.small_sweep import small_sweep, sweep_folder
 from w2s_cli.cli import dispatch
-from w2s_cli.results.drawing.material import Material, read
 from w2s_cli.results.page import page
 from w2s_cli.results.page.graph import BOX, TALL, layered, placed
 from w2s_cli.results.page.markup import Html, escape, tag
+from w2s_cli.results.reader import FORMAT, Run
 from w2s_cli.results.text_table import results_table
 from w2s_cli.store.store import Store
 
@@ -62,7 +62,7 @@ def copied(tmp_path):
 
 
 def of(folder, store):
-    return page(read(folder, store))
+    return page(Run(folder, store))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_else_and_forbids_itself_everything_else(written)
 
 def test_every_stage_of_the_plan_is_there_once_with_its_key_and_every_link_has_its_place(written):
     found = Page(written)
-    plan = json.loads((sweep_folder() / "plan.json").read_text())
+    plan = json.loads((sweep_folder() / "plan.json").read_text())["stages"]
     ids = found.every("id")
     assert [name.removeprefix("stage-") for name in ids if name.startswith("stage-")] != []
     assert {name for name in ids if name.startswith("stage-")} == {f"stage-{stage['key']}" for stage in plan}
@@ -109,7 +109,7 @@ def test_every_stage_of_the_plan_is_there_once_with_its_key_and_every_link_has_i
 
 def test_the_tables_are_the_terminals(written):
     found = Page(written)
-    for entry in json.loads((sweep_folder() / "results.json").read_text()):
+    for entry in json.loads((sweep_folder() / "results.json").read_text())["entries"]:
         for row in results_table(entry["metrics"]):
             assert all(f">{html.escape(cell)}<" in written for cell in row if cell)
         assert entry["key"] in found.text
@@ -152,7 +152,7 @@ def test_the_same_run_gives_the_same_page(written):
 def hostile(folder, store):
     """Write the attack wherever a user's text can stand."""
     results = json.loads((folder / "results.json").read_text())
-    for entry in results:
+    for entry in results["entries"]:
         entry["data"] = entry["weak"] = entry["method"] = ATTACK
         entry["metrics"]["pgr"]["note"] = ATTACK
     (folder / "results.json").write_text(json.dumps(results))
@@ -161,7 +161,7 @@ def hostile(folder, store):
     configs[0]["</pre></style>" + ATTACK] = 1
     (folder / "config.yaml").write_text(yaml.safe_dump_all(configs))
     plan = json.loads((folder / "plan.json").read_text())
-    plan[-1]["name"] = plan[-1]["kind"] = '"><' + ATTACK
+    plan["stages"][-1]["name"] = plan["stages"][-1]["kind"] = '"><' + ATTACK
     (folder / "plan.json").write_text(json.dumps(plan))
     for stage in store.folders().values():
         (stage / "log.txt").write_text(f"\x1b[31m</pre>{ATTACK}\x00\x07\n")
@@ -207,7 +207,9 @@ def test_an_unfinished_run_has_a_page_that_says_what_is_missing(copied):
     assert f"stage-{label.name[-12:]}" in found.every("id")
 
 
-@pytest.mark.parametrize("content", ["", "[{", "{}", '["x"]', "[1]", "null"])
+@pytest.mark.parametrize(
+    "content", ["", "[{", "{}", '["x"]', "[1]", "null", '{"format": 2, "entries": [1], "stages": [1]}']
+)
 @pytest.mark.parametrize("name", ["plan.json", "results.json"])
 def test_files_that_are_cut_short_give_a_page_too(copied, name, content):
     folder, store = copied
@@ -227,10 +229,14 @@ def test_a_long_log_is_cut_to_its_end(copied):
 
 def test_a_sweep_of_more_than_a_hundred_stages_stays_small_and_is_drawn_by_names(copied):
     folder, store = copied
-    made = read(folder, store)
+    made = Run(folder, store)
     plan = [{**s, "key": f"{n:03x}{s['key'][3:]}", "inputs": {}} for n in range(8) for s in made.plan]
-    results = [{**e, "weak": f"weak-{n}"} for n in range(25) for e in made.results]
-    text = page(Material(folder, store, results, made.configs * 25, plan, []))
+    results = json.loads((folder / "results.json").read_text())["entries"]
+    results = [{**e, "weak": f"weak-{n}"} for n in range(25) for e in results]
+    (folder / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": plan}))
+    (folder / "results.json").write_text(json.dumps({"format": FORMAT, "entries": results}))
+    (folder / "config.yaml").write_text(yaml.safe_dump_all(made.configs * 25))
+    text = of(folder, store)
     assert len(plan) > 100
     assert len(text) < 3_000_000
     assert f"{len(plan)} stages, drawn by name." in text
@@ -249,6 +255,27 @@ def test_the_layout_has_no_two_stages_in_one_place_and_every_input_above_what_re
         assert all(abs(x - u) >= BOX or abs(y - v) >= TALL for u, v in boxes[:i])
     assert all(places[one][1] + TALL < places[other][1] for one, other in edges)
     assert {(chain[0], chain[-1]) for chain in layers.chains} == edges
+
+
+def test_a_layer_stands_in_the_order_of_the_plan_and_a_long_edge_where_it_comes_from():
+    names = ["rows", "weak", "labels", "student", "ceiling", "pgr"]
+    edges = {
+        ("rows", "weak"),
+        ("weak", "labels"),
+        ("labels", "student"),
+        ("weak", "pgr"),
+        ("student", "pgr"),
+        ("ceiling", "pgr"),
+    }
+    layers = layered(names, edges)
+    assert [[name.replace("\n", " ") for name in row] for row in layers.rows] == [
+        ["rows"],
+        ["weak"],
+        ["weak pgr 2", "labels"],
+        ["weak pgr 3", "student", "ceiling"],
+        ["pgr"],
+    ]
+    assert layers.empty == {"weak\npgr\n2", "weak\npgr\n3"}
 
 
 def test_a_circle_of_names_is_drawn_all_the_same():
@@ -270,23 +297,23 @@ def test_without_out_the_page_lies_in_the_runs_folder(copied, capsys):
     capsys.readouterr()
 
 
-def test_without_a_name_the_latest_finished_run_is_taken_and_said(copied, capsys):
+def test_without_a_name_the_latest_run_is_taken_and_said_finished_or_not(copied, capsys):
     folder, store = copied
+    assert dispatch(["report", f"outputs={store.root}"]) == 0
+    assert f"{folder.name}:" in capsys.readouterr().out
     running = folder.parent / "235959-running-0123abcd"
     running.mkdir()
     (running / "config.yaml").write_text("seed: 0\n")
-    assert dispatch(["report", f"outputs={store.root}"]) == 0
-    assert f"{folder.name}:" in capsys.readouterr().out
-    assert not (running / "report.html").exists()
-    assert dispatch(["report", "235959", f"outputs={store.root}"]) == 0
-    assert "235959-running-0123abcd, which is not finished:" in capsys.readouterr().out
-    assert (running / "report.html").exists()
+    for words in ([], ["latest"], ["235959"]):
+        assert dispatch(["report", *words, f"outputs={store.root}"]) == 0
+        assert "235959-running-0123abcd, which is not finished:" in capsys.readouterr().out
+        (running / "report.html").unlink()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "no run nowhere"),
+        (["nowhere"], 'no run is called "nowhere"'),
         (["--out", "page.pdf"], "a report is an .html file"),
         (["--out", "/proc/no/page.html"], "cannot be written"),
         (["a", "b"], "unrecognized arguments: b"),

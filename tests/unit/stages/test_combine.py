@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.stage_files import context, write_labels, write_rows
+from w2s_cli.data.artifacts.labels import read_labels
 from w2s_cli.errors import UserError
 from w2s_cli.stages import combine
-from w2s_cli.statistics.predictions import read_labels
 
 ROWS = 400
 IDS = [f"row-{i}" for i in range(ROWS)]
@@ -51,7 +51,7 @@ def test_the_artifact_and_the_metrics_are_those_of_the_rule(tmp_path: Path) -> N
     inputs, ctx = three(tmp_path), context(tmp_path / "stage")
     metrics = combine.run(params("mean_probability"), inputs, ctx)
     ps = [np.array(table(folder)["p"]) for folder in inputs["labels"]]
-    found = read_labels(ctx.result, IDS)
+    found = read_labels(ctx.result, IDS).as_predictions()
     mean = np.mean(ps, axis=0)
     np.testing.assert_allclose(found.p[0], mean, rtol=1e-6)
     np.testing.assert_allclose(found.logits[0], np.log(mean), rtol=1e-5)

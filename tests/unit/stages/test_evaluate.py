@@ -64,7 +64,7 @@ def evaluated(folder, **options):
 
 def test_metrics_and_table_say_the_same(tmp_path):
     metrics, result = evaluated(tmp_path)
-    table = pq.read_table(result / "rows.parquet").to_pydict()
+    table = pq.read_table(result / "predictions.parquet").to_pydict()
     assert table["id"] == [f"row-{i}" for i in range(ROWS)]
     for role in ROLES:
         classes, p = np.array(table[f"{role}_class"]), np.array(table[f"{role}_p"])
@@ -89,7 +89,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
     inputs = write_inputs(tmp_path)
     contexts = [context(tmp_path / name) for name in ("one", "two")]
     assert evaluate.run(PARAMS, inputs, contexts[0]) == evaluate.run(PARAMS, inputs, contexts[1])
-    one, two = ((ctx.result / "rows.parquet").read_bytes() for ctx in contexts)
+    one, two = ((ctx.result / "predictions.parquet").read_bytes() for ctx in contexts)
     assert one == two
 
 
@@ -107,7 +107,7 @@ def test_without_a_weak_supervisor_there_is_no_pgr(tmp_path):
     ctx = context(tmp_path / "evaluate")
     metrics = evaluate.run(PARAMS, inputs, ctx)
     assert "pgr" not in metrics
-    assert not [name for name in pq.read_schema(ctx.result / "rows.parquet").names if name.startswith("weak")]
+    assert not [name for name in pq.read_schema(ctx.result / "predictions.parquet").names if name.startswith("weak")]
 
 
 def test_five_classes_are_evaluated(tmp_path):
@@ -181,7 +181,7 @@ def test_a_truncated_missing_or_foreign_file_is_refused(tmp_path):
 
 def test_no_test_rows_are_refused(tmp_path):
     inputs = write_inputs(tmp_path) | {"rows": write_rows(tmp_path / "none", rows=0)}
-    with pytest.raises(UserError, match="nothing to evaluate"):
+    with pytest.raises(UserError, match="has no rows: raise the limit of its pool"):
         evaluate.run(PARAMS, inputs, context(tmp_path / "evaluate"))
 
 
@@ -234,7 +234,7 @@ def test_correction_and_expansion_are_counted_from_the_stored_rows(tmp_path, par
         pq.write_table(pq.read_table(path).drop_columns(["covered"]), path)
     ctx = context(tmp_path / "evaluate")
     found = evaluate.run(PARAMS, inputs, ctx)["pseudolabels"]
-    table = pq.read_table(ctx.result / "rows.parquet").to_pydict()
+    table = pq.read_table(ctx.result / "predictions.parquet").to_pydict()
     assert ("weak_covered" in table) == partial
     for block, among in [(found, None), *((found["per_class"][one], one) for one in range(3))]:
         expected = by_hand(table, among)
@@ -285,7 +285,7 @@ def test_summary_pools_the_seeds_coverage_and_takes_a_seed_that_says_nothing_as_
         ctx = context(tmp_path / str(seed) / "evaluate")
         evaluate.run(PARAMS, inputs, ctx)
         results.append(ctx.result)
-        tables.append(pq.read_table(ctx.result / "rows.parquet").to_pydict() | {})
+        tables.append(pq.read_table(ctx.result / "predictions.parquet").to_pydict() | {})
         tables[-1].setdefault("weak_covered", [True] * ROWS)
     names = ("label", "weak_covered", "weak_class", "student_class")
     pooled = {name: [value for table in tables for value in table[name]] for name in names}
@@ -333,9 +333,9 @@ def test_summary_refuses_runs_on_other_rows_labels_or_roles(tmp_path):
         summarised(tmp_path / "b", [first, student.result], seeds=(0, 1))
 
     _, relabelled = evaluated(tmp_path / "relabelled")
-    table = pq.read_table(relabelled / "rows.parquet")
+    table = pq.read_table(relabelled / "predictions.parquet")
     flipped = pa.array(1 - table.column("label").to_numpy(), pa.int32())
-    pq.write_table(table.set_column(1, "label", flipped), relabelled / "rows.parquet")
+    pq.write_table(table.set_column(1, "label", flipped), relabelled / "predictions.parquet")
     with pytest.raises(UserError, match="other true labels"):
         summarised(tmp_path / "c", [first, relabelled], seeds=(0, 1))
 

@@ -199,7 +199,7 @@ def test_labels_are_joined_by_id(tmp_path: Path) -> None:
         ([[float("nan"), 1.0]] + [[0.5, 0.5]] * 9, "r0"),
         ([[0.5, 0.5]] * 9 + [[1.5, -0.5]], "r9"),
         ([[0.5, 0.2, 0.3]] * 10, "2 classes"),
-        ([[0.5, 0.5]] * 9, "no label for row r9"),
+        ([[0.5, 0.5]] * 9, r"1 missing \(first: r9\)"),
         ([[0.9, 0.1]] * 10, "nothing to learn"),
     ],
 )

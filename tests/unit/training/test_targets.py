@@ -12,11 +12,12 @@ import torch
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import LABELS, TEXTS, context, params, write_rows
 from tests.unit.training.test_stopping import write_labels
+from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import finetune
 from w2s_cli.training.objectives import classification
-from w2s_cli.training.targets import read_rows, sharpened, training_targets
+from w2s_cli.training.targets import sharpened, training_targets
 
 P = np.array([0.9, 0.2, 0.6, 0.55, 0.3, 0.8, 0.45, 0.1, 0.7, 0.35])  # of class 1
 
@@ -184,8 +185,8 @@ def test_weights_are_joined_by_id_and_follow_the_covered_rows(tmp_path: Path) ->
         (np.zeros(10), "all weights are 0"),
         (np.array([1.0] * 9 + [-1.0]), "weight of row r9 is -1"),
         (np.array([np.nan] + [1.0] * 9), "weight of row r0 is nan"),
-        (np.ones(9), "no weight for row r9"),
-        (np.ones(11), "weights of rows that are not in the pool"),
+        (np.ones(9), r"1 missing \(first: r9\)"),
+        (np.ones(11), r"1 extra \(first: r10\)"),
     ],
 )
 def test_weights_that_are_none_are_refused(tmp_path: Path, weights: np.ndarray, message: str) -> None:

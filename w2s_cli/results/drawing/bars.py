@@ -162,11 +162,11 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -
         for place, role in enumerate(COLOURS):
             if role in metrics:
                 _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
-        said = [textwrap.fill(name, letters), *(_pgr(metrics["pgr"]) if "pgr" in metrics else ())]
+        lines = [textwrap.fill(name, letters), *(_pgr(metrics["pgr"]) if "pgr" in metrics else ())]
         if len(levels) > 1:
-            said.append(f"largest class {metrics['majority']:.2f}")
+            lines.append(f"largest class {metrics['majority']:.2f}")
             _chance(axes, group - 0.5, group + 0.5, metrics["majority"])
-        names.append("\n".join(said))
+        names.append("\n".join(lines))
     if len(levels) == 1:
         level = next(iter(runs.values()))["majority"]
         _chance(axes, -0.5, len(runs) - 0.5, level)

@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.results.drawing.material import Entry
+from w2s_cli.results.reader import Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def shown_pgr(entries: Sequence[Entry]) -> Shown:
     """PGR of one evaluation with its interval, or the median of several, without."""
     if len(entries) != 1:
         return median_pgr(entries), None
-    pgr: dict[str, Any] | None = entries[0]["metrics"].get("pgr")
+    pgr: dict[str, Any] | None = entries[0].metrics.get("pgr")
     return (pgr["value"], pgr["interval"]) if pgr and pgr["interval"] else (None, None)
 
 
@@ -32,9 +32,13 @@ def median_pgr(entries: Sequence[Entry]) -> float | None:
 
     roles = ("weak", "student", "ceiling")
     pairs = [
-        {"weak_model": e["weak"], "strong_model": e["strong"], **{r: e["metrics"][r]["accuracy"] for r in roles}}
+        {
+            "weak_model": e.fields["weak"],
+            "strong_model": e.fields["strong"],
+            **{r: e.metrics[r]["accuracy"] for r in roles},
+        }
         for e in entries
-        if all(role in e["metrics"] for role in roles)
+        if all(role in e.metrics for role in roles)
     ]
     value: float | None = median_recovered(pairs)["median"]
     return value

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW_INCHES = 0.13  # of one series in a row, and as much between rows
-CLOSE_INCHES = 0.075  # the same where there are many rows
+CLOSE_INCHES = 0.075  # the same of many rows
 TALLEST = 8.0  # inches of rows on a page
 LINE_INCHES = 0.115  # of 7-point text
 

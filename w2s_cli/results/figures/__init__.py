@@ -1,6 +1,6 @@
-"""Figures at the width of a paper's column or page: `draw(kind, material)` and `save`.
+"""Figures at the width of a paper's column or page: `draw_kind(kind, run)` and `save`.
 
-* A kind of figure is a file in `w2s_cli/results/figures/` with a function of its name; what is in the folder is what there is.
+* A kind of figure is a file in `w2s_cli/results/figures/` with a function of its name; the folder is the list of kinds.
 * A kind that the run has no data for raises `NoDataError`, which says what it lacks: without a kind, `w2s plot` draws the others.
 * The same run gives the same bytes of PNG, SVG and PDF: no dates, and ids from a fixed salt.
 * matplotlib is imported by the functions; drawing needs no display and leaves the user's settings alone.
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.results.drawing.material import Material, NoDataError
+from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.style import COLUMN_INCHES, PAGE_INCHES, STYLE, SUFFIXES, check_suffix, save, settings
+from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,6 @@ __all__ = [
     "STYLE",
     "SUFFIXES",
     "WIDTHS",
-    "Material",
     "NoDataError",
     "check_suffix",
     "draw",
@@ -39,16 +39,16 @@ __all__ = [
 
 
 def kinds() -> list[str]:
-    """Names of the kinds of figures there are."""
+    """Names of the kinds of figures."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__")
 
 
-def draw_kind(kind: str, material: Material, *, inches: float | None = None, **options: Any) -> "Figure":
+def draw_kind(kind: str, run: Run, *, inches: float | None = None, **options: Any) -> "Figure":
     """One figure of a run, to be saved with `save`.
 
     Args:
         kind: one of `kinds()`.
-        material: what the run has.
+        run: a run or sweep.
         inches: width; None lets the figure choose between a column and a page.
         options: of this kind (`axis` of scaling: "size" or "compute").
 
@@ -60,7 +60,7 @@ def draw_kind(kind: str, material: Material, *, inches: float | None = None, **o
         raise UserError(f'there is no figure "{kind}".{did_you_mean(kind, kinds())}')
     with settings():
         function = getattr(importlib.import_module(f"w2s_cli.results.figures.{kind}"), kind)
-        figure: Figure = function(material, inches, **options)
+        figure: Figure = function(run, inches, **options)
     return figure
 
 

@@ -6,9 +6,11 @@ test rows, with the intervals of the metrics.
 
 from typing import TYPE_CHECKING
 
-from w2s_cli.results.drawing.material import Material, NoDataError, group_names, heading
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.rows import Series, dots, fitting, height
 from w2s_cli.results.drawing.style import COLUMN_INCHES, legend_above, new_figure
+from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +21,9 @@ PARTS = {
 }
 
 
-def agreement(material: Material, inches: float | None = None) -> "Figure":
+def agreement(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without a supervisor's own predictions of the test rows."""
-    entries = [e for e in material.entries if "agreement" in e["metrics"]]
+    entries = [e for e in run.settings if "agreement" in e.metrics]
     if not entries:
         raise NoDataError(
             "the run has no predictions of both supervisor and student on the test rows: no agreement to draw"
@@ -37,8 +39,8 @@ def agreement(material: Material, inches: float | None = None) -> "Figure":
             label,
             colour,
             marker,
-            [e["metrics"]["agreement"][part]["value"] for e in shown],
-            [e["metrics"]["agreement"][part]["interval"] for e in shown],
+            [e.metrics["agreement"][part]["value"] for e in shown],
+            [e.metrics["agreement"][part]["interval"] for e in shown],
             hollow=part == "when_weak_wrong",
         )
         for part, (label, colour, marker) in PARTS.items()

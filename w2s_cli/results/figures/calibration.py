@@ -4,10 +4,11 @@
 * The seeds of a setting are pooled. At most six settings, a pair of axes each.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.results.drawing.material import Entry, Material, NoDataError, group_names, heading
+from w2s_cli.data.artifacts import PREDICTIONS
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.style import (
     COLOURS,
     COLUMN_INCHES,
@@ -19,6 +20,8 @@ from w2s_cli.results.drawing.style import (
     new_figure,
     quiet_grid,
 )
+from w2s_cli.results.reader import Entry, Run
+from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number
 
 if TYPE_CHECKING:
@@ -30,23 +33,23 @@ ACROSS = 3  # settings beside each other on a page
 LINES = {"weak": (0, (1, 1)), "student": "-", "ceiling": (0, (4, 1.5))}
 
 
-def calibration(material: Material, inches: float | None = None) -> "Figure":
+def calibration(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without the predictions of a finished evaluation."""
-    said = [(entry, predictions(material, entry)) for entry in material.entries[:SETTINGS_SHOWN]]
-    said = [(entry, tables) for entry, tables in said if tables]
-    if not said:
+    shown = [(entry, predictions(entry)) for entry in run.settings[:SETTINGS_SHOWN]]
+    shown = [(entry, tables) for entry, tables in shown if tables]
+    if not shown:
         raise NoDataError(
-            "the evaluations of this run have no rows.parquet: no calibration to draw; w2s train makes them again"
+            "the evaluations of this run have no predictions.parquet: no calibration to draw; w2s train makes them again"
         )
-    inches = inches or (COLUMN_INCHES if len(said) == 1 else PAGE_INCHES)
-    across = min(len(said), ACROSS if inches > 4 else 1)
-    down = -(-len(said) // across)
+    inches = inches or (COLUMN_INCHES if len(shown) == 1 else PAGE_INCHES)
+    across = min(len(shown), ACROSS if inches > 4 else 1)
+    down = -(-len(shown) // across)
     side = inches / across
     figure = new_figure(inches, down * (min(side, 2.2) + 1.1) + 0.35)
-    names = group_names([entry for entry, _ in said])
+    names = group_names([entry for entry, _ in shown])
     grid = figure.add_gridspec(2 * down, across, height_ratios=[3, 1] * down)
-    classes = max(len(tables[role][0][0]) for _, tables in said for role in tables)
-    for place, ((entry, tables), name) in enumerate(zip(said, names, strict=True)):
+    classes = max(len(tables[role][0][0]) for _, tables in shown for role in tables)
+    for place, ((entry, tables), name) in enumerate(zip(shown, names, strict=True)):
         row, column = divmod(place, across)
         upper = figure.add_subplot(grid[2 * row, column])
         lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper)
@@ -58,32 +61,30 @@ def calibration(material: Material, inches: float | None = None) -> "Figure":
         if column == 0:
             upper.set_ylabel("accuracy in the bin")
             lower.set_ylabel("rows")
-        if row == down - 1 or place + across >= len(said):
+        if row == down - 1 or place + across >= len(shown):
             lower.set_xlabel("probability of the predicted class")
-    there = len(material.entries)
-    cut = f"; the first {len(said)} of {there} settings" if there > len(said) else ""
-    figure.suptitle(fit(heading([entry for entry, _ in said]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
+    count = len(run.settings)
+    cut = f"; the first {len(shown)} of {count} settings" if count > len(shown) else ""
+    figure.suptitle(fit(heading([entry for entry, _ in shown]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
     return figure
 
 
-def predictions(material: Material, entry: Entry) -> dict[str, tuple[Any, Any]]:
+def predictions(entry: Entry) -> dict[str, tuple[Any, Any]]:
     """Role → probabilities [rows, classes] and classes [rows] of an entry's evaluations, seeds below each other."""
     import numpy as np
 
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.errors import UserError
-    from w2s_cli.statistics.predictions import read_runs
 
-    folders = [result for key in material.evaluations(entry) if (result := material.result(key))]
-    folders = [folder for folder in folders if (Path(folder) / "rows.parquet").is_file()]
+    stages = [read_stage(entry.run.store, key) for key in entry.evaluations]
+    folders = [stage.result for stage in stages if stage.result and (stage.result / PREDICTIONS).is_file()]
     if not folders:
         return {}
     try:
-        _, truth, said = read_runs(folders)
+        _, truth, by_role = read_predictions(folders)
     except UserError:  # a table that was cut short
         return {}
-    return {
-        role: (found.p.reshape(-1, found.p.shape[-1]), np.tile(truth, len(found.p))) for role, found in said.items()
-    }
+    return {role: (one.p.reshape(-1, one.p.shape[-1]), np.tile(truth, len(one.p))) for role, one in by_role.items()}
 
 
 def reliability(p: Any, truth: Any) -> tuple[Any, Any, Any]:
@@ -116,7 +117,7 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
         mean, right, rows = reliability(*tables[role])
         some = rows > 0
         levels += right[some].tolist()
-        ece = number(entry["metrics"].get(role, {}).get("ece"))
+        ece = number(entry.metrics.get(role, {}).get("ece"))
         axes.plot(mean[some], right[some], color=COLOURS[role], linestyle=LINES[role], linewidth=0.9, zorder=2)
         sizes = 4 + 26 * rows[some] / rows.max()  # points²: an outlier of two rows looks like one
         label = f"{role}: ECE {ece}"

@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.results.drawing.material import Material, NoDataError, heading
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import heading
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, PAGE_INCHES, fit, new_figure, quiet_grid
+from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +23,17 @@ NAMES_SHOWN = 4
 QUANTITIES_SHOWN = 4
 
 
-def curves(material: Material, inches: float | None = None) -> "Figure":
+def curves(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError where no stage has written a metric."""
-    found: dict[str, list[Curve]] = {}
-    for planned in material.plan:
-        folder = material.store.folder(planned["key"])
-        curve = read_curve(folder / "metrics.jsonl") if folder else {}
+    curves_of: dict[str, list[Curve]] = {}
+    for stage in run.stages:
+        curve = read_curve(stage.folder / "metrics.jsonl") if stage.folder else {}
         if curve:
-            found.setdefault(str(planned.get("name", planned["key"])), []).append(curve)
-    if not found:
+            curves_of.setdefault(stage.name, []).append(curve)
+    if not curves_of:
         raise NoDataError("no stage of this run has written metrics.jsonl: no training curves to draw")
-    names = list(found)[:NAMES_SHOWN]
-    every = dict.fromkeys(q for name in names for curve in found[name] for q in curve)
+    names = list(curves_of)[:NAMES_SHOWN]
+    every = dict.fromkeys(q for name in names for curve in curves_of[name] for q in curve)
     quantities = sorted(every, key=lambda q: (q != "loss", q))[:QUANTITIES_SHOWN]
     inches = inches or (COLUMN_INCHES if len(names) < 3 else PAGE_INCHES)
     figure = new_figure(inches, 0.6 + 1.5 * len(quantities))
@@ -40,7 +41,7 @@ def curves(material: Material, inches: float | None = None) -> "Figure":
     for row, quantity in enumerate(quantities):
         for column, name in enumerate(names):
             axes = grid[row][column]
-            lines = [curve[quantity] for curve in found[name] if quantity in curve]
+            lines = [curve[quantity] for curve in curves_of[name] if quantity in curve]
             _draw(axes, lines, COLOURS.get(name, "#CC79A7"))
             if column == 0:
                 axes.set_ylabel(quantity.replace("_", " "))
@@ -51,9 +52,9 @@ def curves(material: Material, inches: float | None = None) -> "Figure":
                 axes.set_xlabel("step")
             if not lines:
                 axes.text(0.5, 0.5, "–", transform=axes.transAxes, ha="center", color="0.5")
-    if material.entries:
-        cut = f"; the first {len(names)} of {len(found)} stages" if len(found) > len(names) else ""
-        figure.suptitle(fit(heading(material.entries) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
+    if run.settings:
+        cut = f"; the first {len(names)} of {len(curves_of)} stages" if len(curves_of) > len(names) else ""
+        figure.suptitle(fit(heading(run.settings) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
     return figure
 
 
@@ -83,7 +84,7 @@ def _draw(axes: "Axes", lines: list[list[tuple[float, float]]], colour: str) -> 
 
 def read_curve(path: Path) -> Curve:
     """What a metrics.jsonl holds; lines that were cut short are left out."""
-    found: Curve = {}
+    curve: Curve = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -97,8 +98,8 @@ def read_curve(path: Path) -> Curve:
             continue
         for name, value in entry.items():
             if name not in NOT_SHOWN and _number(value):
-                found.setdefault(name, []).append((float(entry["step"]), float(value)))
-    return found
+                curve.setdefault(name, []).append((float(entry["step"]), float(value)))
+    return curve
 
 
 def _number(value: Any) -> bool:

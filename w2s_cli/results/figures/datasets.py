@@ -7,7 +7,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.results.drawing.material import Entry, Material, NoDataError, heading, setting
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import heading, student
 from w2s_cli.results.drawing.pgr import arrows, left_out, shown_pgr, window
 from w2s_cli.results.drawing.rows import Series, bars, dots, height
 from w2s_cli.results.drawing.style import (
@@ -20,6 +21,7 @@ from w2s_cli.results.drawing.style import (
     legend_above,
     new_figure,
 )
+from w2s_cli.results.reader import Entry, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,43 +30,45 @@ HATCHES = ("", "////", "....", "xxxx", "||||", "\\\\\\\\")
 STUDENTS = (COLOURS["student"], "#56B4E9", *(c for c in PALETTE[1:3]), "#999999", "#000000")
 
 
-def datasets(material: Material, inches: float | None = None) -> "Figure":
+def datasets(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError for fewer than two data sets."""
-    entries = [e for e in material.entries if "student" in e["metrics"]]
-    there = list(dict.fromkeys(e["data"] for e in entries))
-    names = there[:ROWS_SHOWN]
+    entries = [e for e in run.settings if "student" in e.metrics]
+    every_name = list(dict.fromkeys(e.fields["data"] for e in entries))
+    names = every_name[:ROWS_SHOWN]
     if len(names) < 2:
         raise NoDataError(
             f"the run has {'one data set' if names else 'no results'}, this figure compares several: w2s train -m data=A,B"
         )
     inches = inches or COLUMN_INCHES
-    every = list(dict.fromkeys(setting(e, entries) for e in entries))
+    every = list(dict.fromkeys(student(e, entries) for e in entries))
     settings = every[: len(HATCHES)]
-    found = {
-        (d, s): [e for e in entries if e["data"] == d and setting(e, entries) == s] for d in names for s in settings
+    groups = {
+        (d, s): [e for e in entries if e.fields["data"] == d and student(e, entries) == s]
+        for d in names
+        for s in settings
     }
-    levels = _levels(names, settings, entries, found)
+    levels = _levels(names, settings, entries, groups)
     shown = [
         bound
         for one in levels
         for bound in (*one.values, *(b for i in one.intervals if i for b in i))
         if bound is not None
     ]
-    chance = [e["metrics"]["majority"] for e in entries]
+    chance = [e.metrics["majority"] for e in entries]
     floor = max(0.0, min(*shown, *chance) - 0.03)
 
     figure = new_figure(inches, height(names, len(levels), inches) * 1.1 + 0.95 + 0.12 * ((len(levels) + 1) // 2))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
     handles = bars(left, names, levels, inches, floor)
     for row, name in enumerate(names):
-        level = next(e["metrics"]["majority"] for e in entries if e["data"] == name)
+        level = next(e.metrics["majority"] for e in entries if e.fields["data"] == name)
         (line,) = left.plot(
             [level, level], [row - 0.46, row + 0.46], color="0.35", linestyle=(0, (3, 1.5)), linewidth=0.8
         )
     line.set_label("largest class")
     left.set_xlim(floor, max(shown) + 0.02)
     left.set_xlabel("test accuracy")
-    pgr = [[shown_pgr(found[name, one]) for name in names] for one in settings]
+    pgr = [[shown_pgr(groups[name, one]) for name in names] for one in settings]
     ratios = [
         Series(one, STUDENTS[i], SHAPES[i], [v for v, _ in pgr[i]], [b for _, b in pgr[i]])
         for i, one in enumerate(settings)
@@ -80,10 +84,10 @@ def datasets(material: Material, inches: float | None = None) -> "Figure":
         for row, one in enumerate(series):
             arrows(right, row + (i - (len(pgr) - 1) / 2) * step, one, STUDENTS[i], across=True)
     right.set_xlabel("PGR")
-    absent = sum(len(group) > 0 for group in found.values()) - len(values)
-    several = any(len(group) > 1 for group in found.values())
+    absent = sum(len(group) > 0 for group in groups.values()) - len(values)
+    several = any(len(group) > 1 for group in groups.values())
     title = heading(entries) + ("; median over pairs of models" if several else "")
-    title += f"; the first {len(names)} of {len(there)} data sets" if len(there) > len(names) else ""
+    title += f"; the first {len(names)} of {len(every_name)} data sets" if len(every_name) > len(names) else ""
     title += f"; the first {len(settings)} of {len(every)} students" if len(every) > len(settings) else ""
     note = left_out(absent, [one for series in pgr for one in series])
     title += f"; PGR: {note}" if note else ""
@@ -91,16 +95,18 @@ def datasets(material: Material, inches: float | None = None) -> "Figure":
     return figure
 
 
-def _levels(names: list[str], settings: list[str], entries: list[Entry], found: dict[Any, list[Entry]]) -> list[Series]:
+def _levels(
+    names: list[str], settings: list[str], entries: list[Entry], groups: dict[Any, list[Entry]]
+) -> list[Series]:
     """The bars: weak supervisor, students, ceiling."""
-    every = [[e for e in entries if e["data"] == name] for name in names]
+    every = [[e for e in entries if e.fields["data"] == name] for name in names]
     made = []
     for role in ROLES:
         if role == "student":
             for i, one in enumerate(settings):
                 label = "strong student" if len(settings) == 1 else f"student, {one}"
-                made.append(Series(label, STUDENTS[i], HATCHES[i], *_accuracies([found[d, one] for d in names], role)))
-        elif any(role in e["metrics"] for e in entries):
+                made.append(Series(label, STUDENTS[i], HATCHES[i], *_accuracies([groups[d, one] for d in names], role)))
+        elif any(role in e.metrics for e in entries):
             label = "weak supervisor" if role == "weak" else "strong ceiling"
             made.append(Series(label, COLOURS[role], "", *_accuracies(every, role)))
     return made
@@ -113,7 +119,7 @@ def _accuracies(groups: list[list[Entry]], role: str) -> tuple[list[float | None
     values: list[float | None] = []
     intervals = []
     for group in groups:
-        blocks = {(e["weak"], e["strong"]): e["metrics"][role] for e in group if role in e["metrics"]}
+        blocks = {(e.fields["weak"], e.fields["strong"]): e.metrics[role] for e in group if role in e.metrics}
         values.append(median(block["accuracy"] for block in blocks.values()) if blocks else None)
         intervals.append(next(iter(blocks.values()))["interval"] if len(blocks) == 1 else None)
     return values, intervals

@@ -5,7 +5,7 @@
 * Several data sets: medians, as the paper has them. Intervals are drawn only for a single data set, since those of the metrics are not
   the intervals of a median; the axes hold the figures, not the whole of a wide interval.
 * PGR and what of it is not shown: `w2s_cli.results.drawing.pgr`.
-* Unknown sizes: the models stand side by side in the order of the ones that are known to do better, the ceilings' order.
+* Unknown sizes: the models stand side by side in the order of their ceilings' accuracies.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.drawing.material import Entry, Material, NoDataError, flops, heading, parameters, setting
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import heading, student
 from w2s_cli.results.drawing.pgr import Shown, arrows, left_out, shown_pgr, window
+from w2s_cli.results.drawing.sizes import flops, parameters
 from w2s_cli.results.drawing.style import (
     COLUMN_INCHES,
     DASHES,
@@ -26,6 +28,7 @@ from w2s_cli.results.drawing.style import (
     quiet_grid,
     spread,
 )
+from w2s_cli.results.reader import Entry, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,59 +42,59 @@ AXES = {
 LETTERS = 20  # of a model's name under the axis
 
 
-def scaling(material: Material, inches: float | None = None, axis: str = "size") -> "Figure":
+def scaling(run: Run, inches: float | None = None, axis: str = "size") -> "Figure":
     """The figure; NoDataError for fewer than two strong models, UserError for an unknown axis."""
     if axis not in AXES:
         raise UserError(f'there is no axis "{axis}"; use one of {", ".join(AXES)}')
-    entries = [e for e in material.entries if "student" in e["metrics"]]
-    models = list(dict.fromkeys(e["strong"] for e in entries))
+    entries = [e for e in run.settings if "student" in e.metrics]
+    models = list(dict.fromkeys(e.fields["strong"] for e in entries))
     if len(models) < 2:
         raise NoDataError(
             f"the run has {'one strong model' if models else 'no results'}, this figure compares several: w2s train -m strong=A,B"
         )
     inches = inches or COLUMN_INCHES
-    x, known = places(material, entries, axis)
+    x, sized = places(entries, axis)
     models.sort(key=lambda model: x[model])
-    lines = sorted({(e["weak"], setting(e, entries)) for e in entries}, key=lambda line: _first(entries, line))
+    lines = sorted({(e.fields["weak"], student(e, entries)) for e in entries}, key=lambda line: _first(entries, line))
     wide = inches > 4
     columns = 1 if not wide and max(len(f"{w}, {s}") for w, s in lines) > 20 else 4 if wide else 2
     legend = (len(lines) + 2 + columns - 1) // columns
     figure = new_figure(inches, (2.6 if wide else 4.1) + 0.14 * legend)
     top, bottom = figure.subplots(1, 2) if wide else figure.subplots(2, 1, sharex=True)
-    handles = _accuracy(top, entries, lines, x, known)
-    _pgr(bottom, entries, lines, x, known, inches / (2 if wide else 1) - 0.6)
+    handles = _accuracy(top, entries, lines, x, sized)
+    _pgr(bottom, entries, lines, x, sized, inches / (2 if wide else 1) - 0.6)
     for axes in (top, bottom):
         quiet_grid(axes, "y")
-        if known:
+        if sized:
             axes.set_xscale("log")
-        axes.set_xlim(beside(x, models[0], -5, 1, known), beside(x, models[-1], 5, 1, known))
-    label = fit(AXES[axis], inches / (2 if wide else 1) - 0.5) if known else "strong model (sizes unknown)"
-    said = short if axis == "size" else flops_said
-    _ticks(bottom, x, known, inches / 2 if wide else inches, said)
+        axes.set_xlim(beside(x, models[0], -5, 1, sized), beside(x, models[-1], 5, 1, sized))
+    label = fit(AXES[axis], inches / (2 if wide else 1) - 0.5) if sized else "strong model (sizes unknown)"
+    spell = short if axis == "size" else flops_in_words
+    _ticks(bottom, x, sized, inches / 2 if wide else inches, spell)
     if wide:
-        _ticks(top, x, known, inches / 2, said)
+        _ticks(top, x, sized, inches / 2, spell)
         top.set_xlabel(label)
     bottom.set_xlabel(label)
-    several = len({e["data"] for e in entries})
+    several = len({e.fields["data"] for e in entries})
     title = heading(entries) + (f"; median over {several} data sets" if several > 1 else "")
     legend_above(figure, handles, columns, title)
     return figure
 
 
-def places(material: Material, entries: Sequence[Entry], axis: str) -> tuple[dict[str, float], bool]:
+def places(entries: Sequence[Entry], axis: str) -> tuple[dict[str, float], bool]:
     """Strong model → place on the x axis, and whether it is a size (or compute) rather than a rank."""
-    models = list(dict.fromkeys(e["strong"] for e in entries))
+    models = list(dict.fromkeys(e.fields["strong"] for e in entries))
     measure = flops if axis == "compute" else parameters
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for model in models:
-        values = [value for e in entries if e["strong"] == model and (value := measure(material, e))]
+        values = [value for e in entries if e.fields["strong"] == model and (value := measure(e))]
         if values:
-            found[model] = median(values)
-    if len(found) == len(models) and len(set(found.values())) > 1:
-        return found, True
+            measured[model] = median(values)
+    if len(measured) == len(models) and len(set(measured.values())) > 1:
+        return measured, True
     ceilings = {
         m: median(
-            [e["metrics"].get("ceiling", e["metrics"]["student"])["accuracy"] for e in entries if e["strong"] == m]
+            [e.metrics.get("ceiling", e.metrics["student"])["accuracy"] for e in entries if e.fields["strong"] == m]
         )
         for m in models
     }
@@ -100,8 +103,8 @@ def places(material: Material, entries: Sequence[Entry], axis: str) -> tuple[dic
 
 def _first(entries: Sequence[Entry], line: tuple[str, str]) -> int:
     """The place of a line: in the order of the results, weak model by weak model."""
-    weak = [e["weak"] for e in entries]
-    settings = [setting(e, entries) for e in entries]
+    weak = [e.fields["weak"] for e in entries]
+    settings = [student(e, entries) for e in entries]
     return weak.index(line[0]) * len(entries) + settings.index(line[1])
 
 
@@ -125,12 +128,12 @@ def _styles(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str,
 
 
 def _accuracy(
-    axes: "Axes", entries: Sequence[Entry], lines: Sequence[tuple[str, str]], x: dict[str, float], known: bool
+    axes: "Axes", entries: Sequence[Entry], lines: Sequence[tuple[str, str]], x: dict[str, float], sized: bool
 ) -> list[Any]:
     """Students, ceiling and weak levels; returns what the legend names."""
     from matplotlib.lines import Line2D
 
-    single = len({e["data"] for e in entries}) == 1
+    single = len({e.fields["data"] for e in entries}) == 1
     handles: list[Any] = []
     shown: list[float] = []
     bounds: list[float] = []
@@ -140,7 +143,7 @@ def _accuracy(
     for number, line in enumerate(lines):
         groups = [_of(entries, line, model) for model in models]
         points = [
-            (beside(x, m, number, len(lines), known), median([e["metrics"]["student"]["accuracy"] for e in g]), g)
+            (beside(x, m, number, len(lines), sized), median([e.metrics["student"]["accuracy"] for e in g]), g)
             for m, g in zip(models, groups, strict=True)
             if g
         ]
@@ -148,7 +151,7 @@ def _accuracy(
         shown += [level for _, level, _ in points]
         for place, level, group in points:
             if single and len(group) == 1:
-                interval = group[0]["metrics"]["student"]["interval"]
+                interval = group[0].metrics["student"]["interval"]
                 bounds += interval
                 drawn.append((place, (level, interval), styles[line]["color"]))
                 error = spread(interval, level)
@@ -156,14 +159,14 @@ def _accuracy(
         name = ", ".join(part for part in _named(line, lines) if part)
         handles.append(Line2D([], [], **styles[line], label=name or "student"))
     for number, weak in enumerate(dict.fromkeys(w for w, _ in lines)):
-        levels = _distinct(entries, "weak", lambda e, weak=weak: e["weak"] == weak, ("data",))
+        levels = _distinct(entries, "weak", lambda e, weak=weak: e.fields["weak"] == weak, ("data",))
         if levels:
             shown.append(median(levels))
             several = len({w for w, _ in lines}) > 1
             colour = PALETTE[number % len(PALETTE)] if several else "0.35"
             axes.axhline(median(levels), color=colour, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
     ceilings = [
-        (x[m], _distinct(entries, "ceiling", lambda e, m=m: e["strong"] == m, ("data", "train"))) for m in models
+        (x[m], _distinct(entries, "ceiling", lambda e, m=m: e.fields["strong"] == m, ("data", "train"))) for m in models
     ]
     ceilings = [(place, levels) for place, levels in ceilings if levels]
     if ceilings:
@@ -172,7 +175,7 @@ def _accuracy(
             [p for p, _ in ceilings], [median(v) for _, v in ceilings], color="0.1", marker="s", markersize=3, zorder=2
         )
         handles.append(Line2D([], [], color="0.1", marker="s", markersize=3, label="strong ceiling"))
-    if any("weak" in e["metrics"] for e in entries):
+    if any("weak" in e.metrics for e in entries):
         handles.append(Line2D([], [], color="0.35", linewidth=0.9, linestyle=(0, (1, 1.5)), label="weak supervisor"))
     room = max(0.4 * (max(shown) - min(shown)), 0.03)
     low, high = max(min(shown) - room, min([*shown, *bounds])), min(max(shown) + room, max([*shown, *bounds]))
@@ -188,7 +191,7 @@ def _pgr(
     entries: Sequence[Entry],
     lines: Sequence[tuple[str, str]],
     x: dict[str, float],
-    known: bool,
+    sized: bool,
     inches: float,
 ) -> None:
     """PGR of every line; what is not shown is counted, in lines of so many inches."""
@@ -202,7 +205,7 @@ def _pgr(
             value, interval = shown_pgr(group)
             absent += bool(group) and value is None
             if value is not None:
-                points.append((beside(x, model, number, len(lines), known), value, interval))
+                points.append((beside(x, model, number, len(lines), sized), value, interval))
         axes.plot([p[0] for p in points], [p[1] for p in points], **styles[line], zorder=3)
         for place, value, interval in points:
             if interval:
@@ -214,18 +217,18 @@ def _pgr(
     for place, shown, colour in drawn:
         arrows(axes, place, shown, colour)
     axes.set_ylabel("PGR")
-    said = fit(left_out(absent, [shown for _, shown, _ in drawn]), inches)
-    axes.set_title(said, fontsize=7, color="0.35", pad=5)
+    note = fit(left_out(absent, [shown for _, shown, _ in drawn]), inches)
+    axes.set_title(note, fontsize=7, color="0.35", pad=5)
 
 
-def beside(x: dict[str, float], model: str, number: int, count: int, known: bool) -> float:
+def beside(x: dict[str, float], model: str, number: int, count: int, sized: bool) -> float:
     """The place of a line's point: lines stand a little beside each other, so that their intervals can be told apart."""
     low, high = min(x.values()), max(x.values())
     part = 0.012 * (number - (count - 1) / 2)
-    return float(x[model] * (high / low) ** part) if known else x[model] + part * (high - low)
+    return float(x[model] * (high / low) ** part) if sized else x[model] + part * (high - low)
 
 
-def _ticks(axes: "Axes", x: dict[str, float], known: bool, inches: float, said: Callable[[float], str]) -> None:
+def _ticks(axes: "Axes", x: dict[str, float], sized: bool, inches: float, spell: Callable[[float], str]) -> None:
     """A tick for each model: its name, and its size where it is known; names that would touch their neighbour go a line down."""
     from math import log10
 
@@ -233,11 +236,11 @@ def _ticks(axes: "Axes", x: dict[str, float], known: bool, inches: float, said: 
 
     models = sorted(x, key=lambda model: x[model])
     axes.xaxis.set_minor_locator(NullLocator())
-    position = [log10(x[m]) if known else x[m] for m in models]
+    position = [log10(x[m]) if sized else x[m] for m in models]
     inch = (inches - 0.9) / ((position[-1] - position[0]) or 1)
     labels, ends = [], [-1e9, -1e9, -1e9]
     for model, place in zip(models, position, strict=True):
-        text = f"{model}\n{said(x[model])}" if known else model
+        text = f"{model}\n{spell(x[model])}" if sized else model
         text = text if len(model) <= LETTERS else text.replace(model, model[: LETTERS - 1] + "…")
         half = max(map(len, text.split("\n"))) / 16 / 2
         row = next((r for r, end in enumerate(ends) if place * inch - half > end + 0.03), None)
@@ -256,21 +259,23 @@ def short(value: float) -> str:
     return f"{value:g}"
 
 
-def flops_said(value: float) -> str:
+def flops_in_words(value: float) -> str:
     """FLOPs for people: '2.1e15'."""
     return f"{value:.1e}".replace("e+", "e")
 
 
 def _of(entries: Sequence[Entry], line: tuple[str, str], model: str) -> list[Entry]:
-    return [e for e in entries if (e["weak"], setting(e, entries)) == line and e["strong"] == model]
+    return [e for e in entries if (e.fields["weak"], student(e, entries)) == line and e.fields["strong"] == model]
 
 
 def _distinct(entries: Sequence[Entry], role: str, keep: Any, fields: tuple[str, ...]) -> list[float]:
     """Accuracies of a role, one for each value of `fields`: entries that differ in the loss only share their ceiling."""
-    found = {
-        tuple(e[f] for f in fields): e["metrics"][role]["accuracy"] for e in entries if role in e["metrics"] and keep(e)
+    levels = {
+        tuple(e.fields[f] for f in fields): e.metrics[role]["accuracy"]
+        for e in entries
+        if role in e.metrics and keep(e)
     }
-    return list(found.values())
+    return list(levels.values())
 
 
 def _named(line: tuple[str, str], lines: Sequence[tuple[str, str]]) -> list[str]:

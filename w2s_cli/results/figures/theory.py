@@ -5,10 +5,13 @@
   misfit and gain in Brier score on the test rows is a point.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from w2s_cli.results.drawing.material import Material, NoDataError, group_names, heading
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.style import COLUMN_INCHES, PALETTE, SHAPES, legend_above, new_figure, quiet_grid
+from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,9 +20,9 @@ Points = list[tuple[float, float]]  # misfit, gain
 SHOWN = 6  # groups with a colour of their own
 
 
-def theory(material: Material, inches: float | None = None) -> "Figure":
+def theory(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError with fewer than two points."""
-    groups = stage_points(material) or result_points(material)
+    groups = stage_points(run) or result_points(run)
     if sum(map(len, groups.values())) < 2:
         raise NoDataError(
             "fewer than two points of misfit and gain: this figure needs a theory stage (points.parquet) or several settings "
@@ -54,17 +57,16 @@ def theory(material: Material, inches: float | None = None) -> "Figure":
     axes.locator_params(axis="x", nbins=max(2, int((inches - 0.8) / 0.55)))  # labels as long as 0.0025 stay apart
     axes.set_xlabel("misfit: squared distance to the supervisor")
     axes.set_ylabel("gain: supervisor's error minus student's")
-    title = heading(material.entries) if material.entries else "misfit and gain"
+    title = heading(run.settings) if run.settings else "misfit and gain"
     legend_above(figure, [*handles, line], 1 if inches < 4 and max(map(len, groups)) > 18 else 2, title)
     return figure
 
 
-def stage_points(material: Material) -> dict[str, Points]:
+def stage_points(run: Run) -> dict[str, Points]:
     """Stage name → its points, of every finished stage that has a points.parquet."""
-    found: dict[str, Points] = {}
-    for planned in material.plan:
-        result = material.result(planned["key"])
-        path = result / "points.parquet" if result else None
+    points_of: dict[str, Points] = {}
+    for stage in run.stages:
+        path = stage.result / "points.parquet" if stage.result else None
         if path is None or not path.is_file():
             continue
         import pyarrow as pa
@@ -77,19 +79,21 @@ def stage_points(material: Material) -> dict[str, Points]:
         points = [
             (x, y) for x, y in zip(table["misfit"], table["gain"], strict=True) if x is not None and y is not None
         ]
-        found.setdefault(str(planned.get("name", "theory")), []).extend(points)
-    return found
+        points_of.setdefault(stage.name, []).extend(points)
+    return points_of
 
 
-def result_points(material: Material) -> dict[str, Points]:
+def result_points(run: Run) -> dict[str, Points]:
     """Method, loss and data set → a point for each evaluation, by single runs."""
-    entries = [e for e in material.results if e["stage"] != "summary" and "misfit" in e["metrics"]]
-    names = group_names([{**e, "seeds": [0], "stage": "", "weak": "", "strong": "", "key": ""} for e in entries])
-    found: dict[str, Points] = {}
+    entries = [e for e in run.entries if not e.summarises and "misfit" in e.metrics]
+    names = group_names(
+        [replace(e, fields={**e.fields, "weak": "", "strong": ""}, seeds=[0], stage="", key="") for e in entries]
+    )
+    points_of: dict[str, Points] = {}
     for name, entry in zip(names, entries, strict=True):
-        misfit = entry["metrics"]["misfit"]
+        misfit = entry.metrics["misfit"]
         if misfit["squared"] is not None and misfit["gain"] is not None:
-            found.setdefault(name.strip() or "runs", []).append((misfit["squared"], misfit["gain"]))
-    if len(found) > SHOWN:
-        return {"runs": [point for points in found.values() for point in points]}
-    return found
+            points_of.setdefault(name.strip() or "runs", []).append((misfit["squared"], misfit["gain"]))
+    if len(points_of) > SHOWN:
+        return {"runs": [point for points in points_of.values() for point in points]}
+    return points_of

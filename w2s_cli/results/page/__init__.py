@@ -12,14 +12,17 @@ import hashlib
 from io import BytesIO
 from pathlib import Path
 
-from w2s_cli.results.drawing.material import Material, heading
+from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.names import heading
 from w2s_cli.results.drawing.style import PAGE_INCHES, SUFFIXES, settings
-from w2s_cli.results.figures import MAIN, NoDataError, draw_kind, kinds
+from w2s_cli.results.figures import MAIN, draw_kind, kinds
 from w2s_cli.results.page.graph import plan_graph
 from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.page.results import missing, result, table
 from w2s_cli.results.page.run import configuration, provenance
-from w2s_cli.results.page.stages import StageFiles, read_stages, stage_list
+from w2s_cli.results.page.stages import stage_list
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 
 CAPTIONS = {
     "accuracy": "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR.",
@@ -32,13 +35,12 @@ CAPTIONS = {
 }
 
 
-def page(material: Material) -> str:
+def page(run: Run) -> str:
     """The whole page."""
-    files = read_stages(material)
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    title = heading(material.entries) if material.entries else material.folder.name
+    title = heading(run.settings) if run.settings else run.folder.name
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -49,20 +51,20 @@ def page(material: Material) -> str:
         tag("style", Html(style)),
     )
     parts = [
-        ("result", "Result", join(result(material), table(material))),
-        ("figures", "Figures", figures(material)),
-        ("plan", "Plan", plan_graph(files)),
-        ("stages", "Stages", stage_list(files)),
-        ("config", "Configuration", configuration(material)),
-        ("provenance", "Provenance", provenance(material, files)),
+        ("result", "Result", join(result(run), table(run))),
+        ("figures", "Figures", figures(run)),
+        ("plan", "Plan", plan_graph(run.stages)),
+        ("stages", "Stages", stage_list(run.stages)),
+        ("config", "Configuration", configuration(run)),
+        ("provenance", "Provenance", provenance(run, run.stages)),
     ]
     body = tag(
         "body",
         tag(
             "header",
             tag("h1", title),
-            tag("p", f"{'/'.join(material.folder.parts[-3:])}: {progress(files)}", class_="run"),
-            missing(material, files),
+            tag("p", f"{'/'.join(run.folder.parts[-3:])}: {progress(run.stages)}", class_="run"),
+            missing(run, run.stages),
             tag("nav", *(tag("a", name, href=f"#{anchor}") for anchor, name, _ in parts)),
         ),
         tag(
@@ -73,19 +75,19 @@ def page(material: Material) -> str:
     return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def progress(files: list[StageFiles]) -> str:
+def progress(stages: list[Stage]) -> str:
     """'11 stages, 10 done, 1 failed'"""
-    words = [stage.state.word for stage in files]
+    words = [stage.state.word for stage in stages]
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    return f"{len(files)} stages, {counts}" if files else "no stages are known"
+    return f"{len(stages)} stages, {counts}" if stages else "no stages are known"
 
 
-def figures(material: Material) -> Html:
+def figures(run: Run) -> Html:
     """Every figure that the run has data for, and why the others are not there."""
     shown, lacking = [], []
     for kind in sorted(kinds(), key=lambda name: name != MAIN):
         try:
-            figure = draw_kind(kind, material, inches=PAGE_INCHES if kind in ("scaling", "datasets") else None)
+            figure = draw_kind(kind, run, inches=PAGE_INCHES if kind in ("scaling", "datasets") else None)
         except NoDataError as error:
             lacking.append(tag("li", f"{kind}: {error}"))
             continue

@@ -2,7 +2,7 @@
 
 * A stage stands just above the first that reads it, so that most edges are short; a long edge goes through an empty place in each layer
   that it crosses, and so never behind a stage.
-* The order in a layer is that of the neighbours above and below, a few sweeps of barycentres.
+* The order in a layer is that of the plan; the empty place of a long edge stands where the stage that it comes from would.
 * A sweep is drawn by names: one box for all its students. A box is a link to its stages.
 """
 
@@ -10,13 +10,13 @@ import itertools
 from dataclasses import dataclass
 
 from w2s_cli.results.page.markup import Html, join, tag
-from w2s_cli.results.page.stages import StageFiles
+from w2s_cli.results.page.stages import detail
+from w2s_cli.results.stages import Stage
 
 STAGES_DRAWN = 24  # more are grouped by name
 BOX, TALL, GAP, DROP = 148, 46, 18, 40  # pixels: a box, its height, between boxes, between layers
 EMPTY = 10  # width of the place of an edge that passes
 LETTERS = 21
-SWEEPS = 6
 WORST_FIRST = ("failed", "damaged", "running", "resumable", "missing", "done")
 
 
@@ -27,15 +27,15 @@ class Box:
     name: str
     line: str
     state: str
-    said: str
+    detail: str
     link: str
 
 
-def plan_graph(files: list[StageFiles]) -> Html:
+def plan_graph(stages: list[Stage]) -> Html:
     """The drawing in a frame that scrolls where the window is narrow."""
-    if not files:
+    if not stages:
         return tag("p", "The plan is not known.")
-    boxes, edges = nodes(files)
+    boxes, edges = nodes(stages)
     layers = layered(list(boxes), edges)
     places, size = placed(layers)
     lines = [tag("path", d=path(chain, places, layers), class_="edge") for chain in layers.chains]
@@ -48,36 +48,40 @@ def plan_graph(files: list[StageFiles]) -> Html:
         width=str(size[0]),
         height=str(size[1]),
         role="img",
-        aria_label=f"{len(files)} stages and what they read",
+        aria_label=f"{len(stages)} stages and what they read",
         class_="plan",
     )
-    note = tag("p", f"{len(files)} stages, drawn by name.", class_="note") if len(boxes) < len(files) else ""
+    note = tag("p", f"{len(stages)} stages, drawn by name.", class_="note") if len(boxes) < len(stages) else ""
     return join(tag("div", svg, class_="wide"), note)
 
 
-def nodes(files: list[StageFiles]) -> tuple[dict[str, Box], set[tuple[str, str]]]:
+def nodes(stages: list[Stage]) -> tuple[dict[str, Box], set[tuple[str, str]]]:
     """Boxes by id (key, or name where stages are grouped), and the edges between them."""
-    names = list(dict.fromkeys(stage.name for stage in files))
-    if len(files) <= STAGES_DRAWN:
-        belongs = {stage.key: stage.key for stage in files}
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    if len(stages) <= STAGES_DRAWN:
+        belongs = {stage.key: stage.key for stage in stages}
         boxes = {
             s.key: Box(
-                s.name, f"{s.kind} {s.key}", s.state.word, s.said if s.state.word == "done" else "", f"#stage-{s.key}"
+                s.name,
+                f"{s.kind} {s.key}",
+                s.state.word,
+                detail(s) if s.state.word == "done" else "",
+                f"#stage-{s.key}",
             )
-            for s in files
+            for s in stages
         }
     else:
-        belongs = {stage.key: stage.name for stage in files}
+        belongs = {stage.key: stage.name for stage in stages}
         boxes = {}
         for number, name in enumerate(names):
-            group = [stage for stage in files if stage.name == name]
+            group = [stage for stage in stages if stage.name == name]
             words = [stage.state.word for stage in group]
             worst = next(word for word in WORST_FIRST if word in words)
-            said = f"{words.count(worst)} of {len(group)}" if words.count(worst) < len(group) else ""
-            boxes[name] = Box(name, f"{group[0].kind} × {len(group)}", worst, said, f"#name-{number}")
+            part = f"{words.count(worst)} of {len(group)}" if words.count(worst) < len(group) else ""
+            boxes[name] = Box(name, f"{group[0].kind} × {len(group)}", worst, part, f"#name-{number}")
     edges = {
         (belongs[key], belongs[stage.key])
-        for stage in files
+        for stage in stages
         for _, key in stage.upstream()
         if key in belongs and belongs[key] != belongs[stage.key]
     }
@@ -108,18 +112,18 @@ def layered(names: list[str], edges: set[tuple[str, str]]) -> Layers:
 
     top = max(climb(name) for name in names)
     layer = {name: top - height[name] for name in names}
+    order = {name: number for number, name in enumerate(names)}  # of the plan
     rows: list[list[str]] = [[name for name in names if layer[name] == n] for n in range(top + 1)]
     chains, empty = [], set()
     for source, targets in below.items():
         for target in targets:
-            chain = [source]
-            for n in range(layer[source] + 1, layer[target]):
-                place = f"{source}\n{target}\n{n}"
+            places = {n: f"{source}\n{target}\n{n}" for n in range(layer[source] + 1, layer[target])}
+            for n, place in places.items():
                 rows[n].append(place)
-                empty.add(place)
-                chain.append(place)
-            chains.append([*chain, target])
-    return Layers(_ordered(rows, chains), chains, empty)
+            empty |= set(places.values())
+            order |= dict.fromkeys(places.values(), order[source])
+            chains.append([source, *places.values(), target])
+    return Layers([sorted(row, key=lambda name: order[name]) for row in rows], chains, empty)
 
 
 def _reaches(below: dict[str, list[str]], start: str, goal: str) -> bool:
@@ -133,25 +137,6 @@ def _reaches(below: dict[str, list[str]], start: str, goal: str) -> bool:
             seen.add(name)
             waiting += below[name]
     return False
-
-
-def _ordered(rows: list[list[str]], chains: list[list[str]]) -> list[list[str]]:
-    """The rows with each node near the middle of its neighbours."""
-    neighbours: dict[str, list[str]] = {}
-    for chain in chains:
-        for one, other in itertools.pairwise(chain):
-            neighbours.setdefault(one, []).append(other)
-            neighbours.setdefault(other, []).append(one)
-    for _ in range(SWEEPS):
-        where = {name: (i + 0.5) / len(row) for row in rows for i, name in enumerate(row)}
-        for n, row in enumerate(rows):
-            middle = {
-                name: sum(near) / len(near) if (near := [where[x] for x in neighbours.get(name, [])]) else where[name]
-                for name in row
-            }
-            rows[n] = sorted(row, key=lambda name, middle=middle: middle[name])  # type: ignore[misc]
-            where |= {name: (i + 0.5) / len(row) for i, name in enumerate(rows[n])}
-    return rows
 
 
 def placed(layers: Layers) -> tuple[dict[str, tuple[float, float]], tuple[int, int]]:
@@ -182,10 +167,10 @@ def _box(box: Box, x: float, y: float) -> Html:
     """A box with its name, kind and state."""
     short = box.name if len(box.name) <= LETTERS else box.name[: LETTERS - 1] + "…"
     inside = [
-        tag("title", f"{box.name}, {box.line}, {box.state} {box.said}"),
+        tag("title", f"{box.name}, {box.line}, {box.state} {box.detail}"),
         tag("rect", x=f"{x:.1f}", y=f"{y:.1f}", width=str(BOX), height=str(TALL), rx="5", class_=f"box {box.state}"),
         tag("text", short, x=f"{x + 8:.1f}", y=f"{y + 15:.1f}", class_="name"),
         tag("text", box.line, x=f"{x + 8:.1f}", y=f"{y + 28:.1f}"),
-        tag("text", f"{box.state} {box.said}", x=f"{x + 8:.1f}", y=f"{y + 40:.1f}"),
+        tag("text", f"{box.state} {box.detail}", x=f"{x + 8:.1f}", y=f"{y + 40:.1f}"),
     ]
     return tag("a", *inside, href=box.link)

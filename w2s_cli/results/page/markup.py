@@ -63,12 +63,12 @@ def plain(value: object) -> str:
 
 def flat(values: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
     """(dotted name, text) of everything in nested dictionaries."""
-    found = []
+    listed = []
     for name, value in values.items():
         if isinstance(value, dict) and value:
-            found += flat(value, f"{prefix}{name}.")
+            listed += flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            found.append((f"{prefix}{name}", ", ".join(plain(item) for item in value)[:2000]))
+            listed.append((f"{prefix}{name}", ", ".join(plain(item) for item in value)[:2000]))
         else:
-            found.append((f"{prefix}{name}", plain(value)[:2000]))
-    return found
+            listed.append((f"{prefix}{name}", plain(value)[:2000]))
+    return listed

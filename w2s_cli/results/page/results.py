@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from w2s_cli.results.drawing.material import Material
 from w2s_cli.results.page.markup import Html, join, rows, tag
-from w2s_cli.results.page.stages import StageFiles
+from w2s_cli.results.page.stages import detail
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 from w2s_cli.results.summary_table import TABLES_SHOWN, medians, overview, title
 from w2s_cli.results.text_table import bounds, number, pgr_bounds, pgr_value, results_notes, results_table
 
@@ -12,12 +13,12 @@ NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "str
 STAGES_NAMED = 20
 
 
-def missing(material: Material, files: list[StageFiles]) -> Html:
+def missing(run: Run, stages: list[Stage]) -> Html:
     """A box with what the run lacks; nothing for a finished run."""
-    lines = list(material.missing)
-    undone = [stage for stage in files if stage.state.word != "done"]
+    lines = list(run.missing)
+    undone = [stage for stage in stages if stage.state.word != "done"]
     for stage in undone[:STAGES_NAMED]:
-        lines.append(f"{stage.name} {stage.key} is {stage.state.word}: {stage.said}")
+        lines.append(f"{stage.name} {stage.key} is {stage.state.word}: {detail(stage)}")
     if len(undone) > STAGES_NAMED:
         lines.append(f"{len(undone) - STAGES_NAMED} more stages are not done")
     if not lines:
@@ -27,15 +28,15 @@ def missing(material: Material, files: list[StageFiles]) -> Html:
     )
 
 
-def result(material: Material) -> Html:
+def result(run: Run) -> Html:
     """One setting: its figures in large; several: the medians over pairs of models."""
-    entries = material.entries
+    entries = run.settings
     if not entries:
         return tag("p", "No result yet.")
     if len(entries) > 1:
-        said = [f"{len(entries)} settings.", *medians(entries)]
-        return join(*(tag("p", line) for line in said))
-    metrics: dict[str, Any] = entries[0]["metrics"]
+        lines = [f"{len(entries)} settings.", *medians(entries)]
+        return join(*(tag("p", line) for line in lines))
+    metrics: dict[str, Any] = entries[0].metrics
     cards = [
         _card(NAMES[role], number(metrics[role]["accuracy"]), bounds(metrics[role]["interval"]), role)
         for role in NAMES
@@ -50,15 +51,15 @@ def _card(name: str, value: str, interval: str, kind: str) -> Html:
     return tag("div", tag("span", name), tag("strong", value), tag("span", interval), class_=f"card {kind}")
 
 
-def table(material: Material) -> Html:
+def table(run: Run) -> Html:
     """The tables of the terminal."""
-    entries = material.entries
+    entries = run.settings
     if len(entries) > TABLES_SHOWN:
         return rows(overview(entries))
     parts: list[Html] = []
     for entry in entries:
         parts.append(tag("h3", title(entry)) if len(entries) > 1 else Html(""))
-        parts.append(rows(results_table(entry["metrics"])))
-        parts += [tag("p", note, class_="note") for note in results_notes(entry["metrics"])]
-        parts.append(tag("p", "stage ", tag("a", entry["key"], href=f"#stage-{entry['key']}"), class_="note"))
+        parts.append(rows(results_table(entry.metrics)))
+        parts += [tag("p", note, class_="note") for note in results_notes(entry.metrics)]
+        parts.append(tag("p", "stage ", tag("a", entry.key, href=f"#stage-{entry.key}"), class_="note"))
     return join(*parts)

@@ -2,26 +2,26 @@
 
 from typing import Any
 
-from w2s_cli.results.drawing.material import Material
 from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, rows, tag
-from w2s_cli.results.page.stages import StageFiles
+from w2s_cli.results.reader import Run
+from w2s_cli.results.stages import Stage
 
 JOBS_SHOWN = 200
 VALUES_SHOWN = 8
 
 
-def configuration(material: Material) -> Html:
+def configuration(run: Run) -> Html:
     """The first job's configuration in full, and of the others what differs."""
-    if not material.configs:
+    if not run.configs:
         return tag("p", "config.yaml cannot be read.")
     import yaml
 
-    text = yaml.safe_dump(material.configs[0], sort_keys=False, allow_unicode=True)
-    which = f" of the first of {len(material.configs)} jobs" if len(material.configs) > 1 else ""
+    text = yaml.safe_dump(run.configs[0], sort_keys=False, allow_unicode=True)
+    which = f" of the first of {len(run.configs)} jobs" if len(run.configs) > 1 else ""
     full = tag("details", tag("summary", f"config.yaml{which}"), tag("pre", text))
-    if len(material.configs) == 1:
+    if len(run.configs) == 1:
         return full
-    jobs = [dict(flat(config)) for config in material.configs]
+    jobs = [dict(flat(config)) for config in run.configs]
     names = list(dict.fromkeys(name for job in jobs for name in job if not name.startswith("method.stages.")))
     differing = [name for name in names if len({job.get(name) for job in jobs}) > 1]
     table = [
@@ -32,19 +32,19 @@ def configuration(material: Material) -> Html:
     return join(tag("h3", "What differs between the jobs"), rows(table[: JOBS_SHOWN + 1], figures=False), cut, full)
 
 
-def provenance(material: Material, files: list[StageFiles]) -> Html:
+def provenance(run: Run, stages: list[Stage]) -> Html:
     """Code, versions, machine, seeds and data; every value that occurs, with the number of stages it is of."""
-    found: dict[str, list[str]] = {}
-    for stage in files:
+    facts_of: dict[str, list[str]] = {}
+    for stage in stages:
         record = stage.state.record.get("provenance")
         if isinstance(record, dict):
             for name, value in _facts(record):
-                found.setdefault(name, []).append(value)
-    values = [(name, _counted(said)) for name, said in found.items()]
-    seeds = list(dict.fromkeys(plain(config.get("seed")) for config in material.configs))
+                facts_of.setdefault(name, []).append(value)
+    values = [(name, _counted(each)) for name, each in facts_of.items()]
+    seeds = list(dict.fromkeys(plain(config.get("seed")) for config in run.configs))
     values += [("seeds", ", ".join(seeds))] if seeds else []
     data: dict[str, list[tuple[str, str]]] = {}
-    for config in material.configs:
+    for config in run.configs:
         block: Any = config.get("data")
         if isinstance(block, dict):
             wanted = ("hub", "hub_config", "revision", "path", "seed", "source", "licence")
@@ -56,7 +56,7 @@ def provenance(material: Material, files: list[StageFiles]) -> Html:
             f"{stage.name} {stage.key}",
             ", ".join(f"{name} {value}" for name, value in flat(stage.params["source"]) if value != "–"),
         )
-        for stage in files
+        for stage in stages
         if isinstance(stage.params.get("source"), dict)
     ]
     return join(
@@ -79,11 +79,11 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _counted(said: list[str]) -> str:
+def _counted(values: list[str]) -> str:
     """'a' where all agree; else 'a (10 stages); b (1 stage)'."""
-    distinct = list(dict.fromkeys(said))
+    distinct = list(dict.fromkeys(values))
     if len(distinct) == 1:
         return distinct[0]
-    counted = [f"{value} ({said.count(value)} stage{'s' if said.count(value) > 1 else ''})" for value in distinct]
+    counted = [f"{value} ({values.count(value)} stage{'s' if values.count(value) > 1 else ''})" for value in distinct]
     more = f"; {len(counted) - VALUES_SHOWN} more" if len(counted) > VALUES_SHOWN else ""
     return "; ".join(counted[:VALUES_SHOWN]) + more

@@ -3,14 +3,9 @@
 A sweep of a hundred stages must stay a page that opens at once: logs are cut to their end, and each stage is closed until it is asked for.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-from w2s_cli.results.drawing.material import Material
 from w2s_cli.results.figures.curves import Curve, read_curve
 from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, tag
-from w2s_cli.store.store import State, folder_state
+from w2s_cli.results.stages import Stage
 
 LOG_LINES, LOG_LETTERS = 40, 4000
 FAILED_LETTERS = 12000  # of a failed stage's log, whose end says why
@@ -18,76 +13,32 @@ POINTS_DRAWN = 200
 WIDTH, HEIGHT = 300, 90
 
 
-@dataclass(frozen=True)
-class StageFiles:
-    """One planned stage and what its folder says."""
-
-    name: str
-    kind: str
-    key: str
-    inputs: dict[str, Any]
-    state: State
-    params: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    @property
-    def said(self) -> str:
-        """Detail of the state in words."""
-        if self.state.word == "done":
-            return f"{self.state.record['wall_s']:.1f} s" if "wall_s" in self.state.record else ""
-        if self.folder is None:
-            return "it has not begun"
-        return self.state.detail or "it has not ended"
-
-    def upstream(self) -> list[tuple[str, str]]:
-        """(edge, key) of every input."""
-        return [
-            (edge, str(key))
-            for edge, value in self.inputs.items()
-            for key in (value if isinstance(value, list) else [value])
-        ]
+def detail(stage: Stage) -> str:
+    """The seconds that a finished stage took; of any other, why it is not finished."""
+    if stage.state.word == "done":
+        return f"{stage.state.record['wall_s']:.1f} s" if "wall_s" in stage.state.record else ""
+    if stage.folder is None:
+        return "it has not begun"
+    return stage.state.detail or "it has not ended"
 
 
-def read_stages(material: Material) -> list[StageFiles]:
-    """The stages of plan.json in its order."""
-    found = []
-    for planned in material.plan:
-        key = str(planned["key"])
-        folder = material.store.folder(key)
-        state = folder_state(folder, verify=False) if folder else State("missing")
-        inputs = planned.get("inputs")
-        params = material.stage(key).get("params")
-        found.append(
-            StageFiles(
-                str(planned.get("name", key)),
-                str(planned.get("kind", "?")),
-                key,
-                inputs if isinstance(inputs, dict) else {},
-                state,
-                params if isinstance(params, dict) else {},
-                folder,
-            )
-        )
-    return found
-
-
-def stage_list(files: list[StageFiles]) -> Html:
+def stage_list(stages: list[Stage]) -> Html:
     """All stages, those of one name together."""
-    if not files:
+    if not stages:
         return tag("p", "The stages are not known.")
-    known = {stage.key: stage.name for stage in files}
-    groups: dict[str, list[StageFiles]] = {}
-    for stage in files:
+    names = {stage.key: stage.name for stage in stages}
+    groups: dict[str, list[Stage]] = {}
+    for stage in stages:
         groups.setdefault(stage.name, []).append(stage)
     parts = []
     for number, (name, group) in enumerate(groups.items()):
-        inside = join(*(_stage(stage, known) for stage in group))
+        inside = join(*(_stage(stage, names) for stage in group))
         many = tag("h3", f"{name} × {len(group)}") if len(group) > 1 else Html("")
         parts.append(tag("div", many, inside, id=f"name-{number}"))
     return join(*parts)
 
 
-def _stage(stage: StageFiles, known: dict[str, str]) -> Html:
+def _stage(stage: Stage, names: dict[str, str]) -> Html:
     """One stage, closed."""
     head = tag(
         "summary",
@@ -96,14 +47,14 @@ def _stage(stage: StageFiles, known: dict[str, str]) -> Html:
         tag("code", stage.key),
         " ",
         tag("span", stage.state.word, class_=f"state {stage.state.word}"),
-        f" {stage.said}",
+        f" {detail(stage)}",
         tag("span", f" {about(stage)}", class_="about"),
     )
     inputs = [
         tag(
             "li",
-            f"{edge}: {known.get(key, '')} ",
-            tag("a", tag("code", key), href=f"#stage-{key}") if key in known else tag("code", key),
+            f"{edge}: {names.get(key, '')} ",
+            tag("a", tag("code", key), href=f"#stage-{key}") if key in names else tag("code", key),
         )
         for edge, key in stage.upstream()
     ]
@@ -125,7 +76,7 @@ def _stage(stage: StageFiles, known: dict[str, str]) -> Html:
     return tag("details", head, tag("div", body, class_="stage"), id=f"stage-{stage.key}")
 
 
-def about(stage: StageFiles) -> str:
+def about(stage: Stage) -> str:
     """What tells stages of one name apart: seed, loss, rows, learning rate, accuracy."""
     words = []
     loss = stage.params.get("loss")
@@ -140,7 +91,7 @@ def about(stage: StageFiles) -> str:
     return ", ".join(words)
 
 
-def log_end(stage: StageFiles) -> str:
+def log_end(stage: Stage) -> str:
     """The last lines of the stage's log; a failed one's message before them."""
     if stage.folder is None:
         return "there is no log"

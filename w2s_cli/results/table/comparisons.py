@@ -52,13 +52,15 @@ def pairs(grid: Grid) -> list[tuple[Column, Column]]:
     by_metric: dict[str, list[Column]] = {}
     for column in columns:
         by_metric.setdefault(column[1], []).append(column)
-    found: list[tuple[Column, Column]] = []
+    chosen_pairs: list[tuple[Column, Column]] = []
     for asked in grid.request.tests:
         if asked == "none":
             return []
         if asked in ("all", "first"):
             for group in by_metric.values():
-                found += list(combinations(group, 2)) if asked == "all" else [(other, group[0]) for other in group[1:]]
+                chosen_pairs += (
+                    list(combinations(group, 2)) if asked == "all" else [(other, group[0]) for other in group[1:]]
+                )
             continue
         names = asked.split(":")
         if len(names) != 2:
@@ -66,10 +68,10 @@ def pairs(grid: Grid) -> list[tuple[Column, Column]]:
         chosen = [[column for column in columns if name in ("/".join(column[0]), grid.label(column))] for name in names]
         for name, fitting in zip(names, chosen, strict=True):
             if not fitting:
-                known = ["/".join(values) for values, _ in columns]
-                raise UserError(f'tests={asked}: the table has no column "{name}".{did_you_mean(name, set(known))}')
-        found += [(a, b) for a in chosen[0] for b in chosen[1] if a[1] == b[1] or grid.label(a) in names]
-    return found
+                labels = ["/".join(values) for values, _ in columns]
+                raise UserError(f'tests={asked}: the table has no column "{name}".{did_you_mean(name, set(labels))}')
+        chosen_pairs += [(a, b) for a in chosen[0] for b in chosen[1] if a[1] == b[1] or grid.label(a) in names]
+    return chosen_pairs
 
 
 def _number(grid: Grid, row: Values, column: Column) -> float | None:
@@ -77,11 +79,11 @@ def _number(grid: Grid, row: Values, column: Column) -> float | None:
     return figure.value if figure is not None and figure.flag is None else None
 
 
-def table_of(found: list[Comparison]) -> list[list[str]]:
+def table_of(comparisons: list[Comparison]) -> list[list[str]]:
     """The comparisons as a table."""
     header = ["compared", "n", "mean difference", "t", "p", "p >", "p <", "Holm", "W+", "p", "p >", "p <", "Holm"]
     rows = [header]
-    for one in found:
+    for one in comparisons:
         cells = [f"{one.first} - {one.second}", str(one.result["n"]), _short(one.result["mean"])]
         for test in ("t", "wilcoxon"):
             result = one.result[test]
@@ -91,16 +93,16 @@ def table_of(found: list[Comparison]) -> list[list[str]]:
     return rows
 
 
-def notes_of(found: list[Comparison], over: str) -> list[str]:
-    """What has to be said with the tests."""
-    left = sum(one.left_out for one in found)
+def notes_of(comparisons: list[Comparison], over: str) -> list[str]:
+    """The notes of the tests."""
+    left = sum(one.left_out for one in comparisons)
     notes = [
         f"Paired over {over}: Student's t and Wilcoxon's signed ranks (exact), p two-sided, p > (the first is above) and p <, and Holm's "
         "correction of the two-sided p over all comparisons."
     ]
     if left:
         notes.append(f"{left} pairs without a number in one of the columns were left out.")
-    if found and max(one.result["n"] for one in found) < 6:
+    if comparisons and max(one.result["n"] for one in comparisons) < 6:
         notes.append("Caution: with fewer than 6 pairs Wilcoxon's two-sided p cannot fall below 0.05.")
     return notes
 

@@ -91,9 +91,9 @@ def markdown(rows: Rows, title: str, notes: Sequence[str]) -> str:
 
     right = ["---:" if place and _numeric([row[place] for row in rows[1:]]) else "---" for place in range(len(rows[0]))]
     body = [line([_markdown(cell) for cell in row]) for row in rows]
-    said = [f"* {_markdown(note)}" for note in notes]
+    items = [f"* {_markdown(note)}" for note in notes]
     return (
-        "\n".join([f"**{_markdown(title)}**", "", body[0], line(right), *body[1:], *([""] if said else []), *said])
+        "\n".join([f"**{_markdown(title)}**", "", body[0], line(right), *body[1:], *([""] if items else []), *items])
         + "\n"
     )
 
@@ -121,19 +121,19 @@ def _latex(text: str) -> str:
 
 
 def _numeric(cells: Sequence[str]) -> bool:
-    said = [cell for cell in cells if cell and cell[0] not in "-–nub"]
-    return all(cell[0] in "0123456789.[-" for cell in said)
+    filled = [cell for cell in cells if cell and cell[0] not in "-–nub"]
+    return all(cell[0] in "0123456789.[-" for cell in filled)
 
 
 def records(grid: Grid) -> list[dict[str, Any]]:
     """One per cell: its row and column fields, what it shows, and what it stands on."""
-    found = []
+    listed = []
     for row in grid.rows:
         for values, metric in grid.columns:
             cell, figure = grid.cells.get((row, values), []), grid.figures.get((row, (values, metric)))
             low, high = figure.interval if figure and figure.interval else (None, None)
             fields = {**grid.shared, **dict(zip(grid.row_fields, row, strict=True))}
-            found.append(
+            listed.append(
                 {
                     **fields,
                     **dict(zip(grid.column_fields, values, strict=True)),
@@ -148,20 +148,20 @@ def records(grid: Grid) -> list[dict[str, Any]]:
                     "keys": [key for setting in cell for key in setting.keys],
                 }
             )
-    return found
+    return listed
 
 
-def as_csv(found: Sequence[dict[str, Any]]) -> str:
+def as_csv(records: Sequence[dict[str, Any]]) -> str:
     """A line per cell; seeds and keys are joined by blanks."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(found[0]), lineterminator="\n")
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    for one in found:
+    for one in records:
         writer.writerow({n: " ".join(map(str, v)) if isinstance(v, list) else v for n, v in one.items()})
     return out.getvalue()
 
 
-def as_parquet(found: Sequence[dict[str, Any]]) -> bytes:
+def as_parquet(records: Sequence[dict[str, Any]]) -> bytes:
     """The records, with lists for seeds and keys."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -174,7 +174,7 @@ def as_parquet(found: Sequence[dict[str, Any]]) -> bytes:
         "counted": pa.int64(),
     }
     kinds |= {"seeds": pa.list_(pa.int64()), "keys": pa.list_(pa.string())}
-    columns = {name: pa.array([one[name] for one in found], kinds.get(name, pa.string())) for name in found[0]}
+    columns = {name: pa.array([one[name] for one in records], kinds.get(name, pa.string())) for name in records[0]}
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue()

@@ -1,11 +1,11 @@
-"""Settings laid out as rows × columns of figures, with everything that has to be said under the table.
+"""Settings laid out as rows × columns of figures, with every note that belongs under the table.
 
-* Rows are the combinations that are there; columns likewise. A combination without a setting is a missing cell.
+* Rows are the combinations of values that settings have; columns likewise. A combination without a setting is a missing cell.
 * A pair of models that the sweep's rule leaves out (pairs=upper) is no missing cell (`missing.left_out` finds them).
-* A field that all cells share moves into the title; "others" stands for the further fields that tell settings apart (see `apart`).
+* A field that all cells share moves into the title; "others" stands for the further fields that tell settings apart (see `distinguishing`).
 * Paired tests need two columns in a row: settings that only ever have one are left out of a table with tests, and counted.
 * Values stand in the order of a filter that lists them, else sorted, numbers by size.
-* A cell that pools settings which differ in something else than models and data is said loudly: it mixes what should be told apart.
+* A cell that pools settings which differ in something else than models and data brings a caution: it mixes what should be told apart.
 """
 
 import re
@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.table.apart import OTHERS, POOLED, effective, others, shown
-from w2s_cli.results.table.entries import Entry, check_field, said, spelled, value_of
+from w2s_cli.results.fields import POOLED, check_field, shown, spelled, value_of
+from w2s_cli.results.reader import Entry
+from w2s_cli.results.table.distinguishing import OTHERS, differing, others, shown_in
 from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric, figure
 from w2s_cli.results.table.request import Request
 from w2s_cli.results.table.settings import Setting
@@ -68,7 +69,7 @@ def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]
     """
     for name, wanted in where.items():
         if name == "seed":  # a summary over several has none of its own
-            entries = [entry for entry in entries if entry.stage != "summary"]
+            entries = [entry for entry in entries if not entry.summarises]
         check_field(entries, name)
         values = {one for entry in entries for one in _names(value_of(entry, name))}
         spellings = {one for value in wanted for one in (value, spelled(value))}
@@ -84,16 +85,16 @@ def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]
 
 def _names(value: Any) -> set[str]:
     """What a filter may say for a value: the value, or one item of a list."""
-    return {said(value), *(said(item) for item in value)} if isinstance(value, list) else {said(value)}
+    return {shown(value), *(shown(item) for item in value)} if isinstance(value, list) else {shown(value)}
 
 
-def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]) -> Grid:
-    """The table of `found`; `every` setting there is makes the baselines of `baselines=mean`.
+def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setting]) -> Grid:
+    """The table of `settings`; `every` stored setting makes the baselines of `baselines=mean`.
 
     Raises:
         UserError: a row or column field, or a metric, that no result has.
     """
-    entries = [setting.entry for setting in found]
+    entries = [setting.entry for setting in settings]
     more = others(entries, [*request.rows, *request.columns]) if OTHERS in (*request.rows, *request.columns) else []
     asked = [
         [one for name in names for one in (more if name == OTHERS else [name])]
@@ -103,11 +104,11 @@ def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]
         if name not in more:
             check_field(entries, name)
     for metric in request.metric:
-        check_metric(metric, found)
+        check_metric(metric, settings)
     named = [*asked[0], *asked[1]]
     placed: list[tuple[list[Values], Setting]] = []  # values of the row and of the column fields
-    for setting in found:
-        placed.append(([tuple(shown(setting.entry, name, named) for name in names) for names in asked], setting))
+    for setting in settings:
+        placed.append(([tuple(shown_in(setting.entry, name, named) for name in names) for names in asked], setting))
     placed, alone = _compared(placed, *asked) if request.tests and request.tests != ["none"] else (placed, 0)
     shared: dict[str, str] = {}
     kept: list[list[int]] = []  # positions of the fields that are shown
@@ -131,9 +132,9 @@ def lay_out(request: Request, found: Sequence[Setting], every: Sequence[Setting]
             grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
     if alone:
         only = f"with one {' / '.join(fields[1]) or 'column'} only"
-        said = f"{alone} settings {only} are left out; tests=none shows them."
-        grid.notes.append(said if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
-    grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in found for text in setting.cautions)]
+        line = f"{alone} settings {only} are left out; tests=none shows them."
+        grid.notes.append(line if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
+    grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in settings for text in setting.cautions)]
     return grid
 
 
@@ -180,40 +181,29 @@ def natural(text: str) -> tuple[Any, ...]:
 
 def pooled(cells: Iterable[Sequence[Setting]]) -> list[str]:
     """What settings in one cell differ in, if it is not models and data."""
-    differing: dict[str, set[str]] = {}
+    differences: dict[str, set[str]] = {}
     for cell in cells:
         if len(cell) < 2:
             continue
-        groups: dict[tuple[str, ...], list[Setting]] = {}
+        groups: dict[str, list[Setting]] = {}
         for setting in cell:
-            groups.setdefault(tuple(said(setting.value(name)) for name in POOLED), []).append(setting)
+            groups.setdefault(str(setting.entry.fields), []).append(setting)
         for group in groups.values():
-            for name, values in differences([setting.entry for setting in group]).items():
-                differing.setdefault(name, set()).update(values)
-        names = {name for setting in cell for name in setting.entry.fields if name not in POOLED}
-        for name in names:
-            values = {said(setting.value(name)) for setting in cell}
+            for name, values in differing([setting.entry for setting in group]).items():
+                differences.setdefault(name, set()).update(values)
+        for name in {name for setting in cell for name in setting.entry.fields if name not in POOLED}:
+            values = {shown(setting.value(name)) for setting in cell}
             if len(values) > 1:
-                differing.setdefault(name, set()).update(values)
-    shown = [f"{name} ({', '.join(sorted(values, key=natural)[:4])})" for name, values in sorted(differing.items())]
-    if not shown:
+                differences.setdefault(name, set()).update(values)
+    if not differences:
         return []
-    first = sorted(differing)[0]
-    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
-    value = sorted(differing[first], key=natural)[0]
+    listed = [f"{name} ({', '.join(sorted(values, key=natural)[:4])})" for name, values in sorted(differences.items())]
+    first = sorted(differences)[0]
+    more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
+    value = sorted(differences[first], key=natural)[0]
     return [
-        f"some cells pool settings that differ in {', '.join(shown[:4])}{more}: add rows=…,{first}, or choose one with {first}={value}"
+        f"some cells pool settings that differ in {', '.join(listed[:4])}{more}: add rows=…,{first}, or choose one with {first}={value}"
     ]
-
-
-def differences(entries: Sequence[Entry]) -> dict[str, set[str]]:
-    """Dotted field → its values, for entries whose configurations differ though models and data agree."""
-    if len(entries) < 2:
-        return {}
-    flat = [effective(entry) for entry in entries]
-    names = dict.fromkeys(name for one in flat for name in one if not name.startswith("method."))
-    found = {name: {one.get(name, "-") for one in flat} for name in names}
-    return {name: values for name, values in found.items() if len(values) > 1 and name != "train.mode"}
 
 
 def is_pgr(metric: str) -> bool:

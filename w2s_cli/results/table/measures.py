@@ -51,7 +51,7 @@ class Figure:
 
 
 class Baselines:
-    """Mean accuracy and AUROC of every weak supervisor and ceiling over all seeds there are."""
+    """Mean accuracy and AUROC of every weak supervisor and ceiling over all stored seeds."""
 
     def __init__(self, every: Iterable[Setting]) -> None:
         self._seen: dict[tuple[str, str], dict[str, tuple[int, str, dict[str, float]]]] = {}
@@ -60,15 +60,15 @@ class Baselines:
                 for role in WHAT:
                     if role in run.metrics and role in run.inputs:
                         figures = {name: run.metrics[role][name] for name in ("accuracy", "auroc")}
-                        known = self._seen.setdefault((role, _what(setting, role)), {})
-                        known[str(run.inputs[role])] = (run.seeds[0], str(run.fields.get("method")), figures)
+                        seen = self._seen.setdefault((role, _what(setting, role)), {})
+                        seen[str(run.inputs[role])] = (run.seeds[0], str(run.fields.get("method")), figures)
 
     def figures(self, setting: Setting, role: str) -> list[dict[str, float]]:
         """One per seed; where methods train this role differently, those of the setting's own method."""
-        found = list(self._seen.get((role, _what(setting, role)), {}).values())
-        if len({seed for seed, _, _ in found}) < len(found):
-            found = [one for one in found if one[1] == str(setting.entry.fields.get("method"))]
-        return [figures for _, _, figures in found]
+        stored = list(self._seen.get((role, _what(setting, role)), {}).values())
+        if len({seed for seed, _, _ in stored}) < len(stored):
+            stored = [one for one in stored if one[1] == str(setting.entry.fields.get("method"))]
+        return [figures for _, _, figures in stored]
 
     def mean(self, setting: Setting, role: str, kind: str) -> float | None:
         """Mean over seeds of `kind` (accuracy or auroc) for the role of this setting."""
@@ -82,17 +82,17 @@ def _what(setting: Setting, role: str) -> str:
     return "".join(blocks.get(name, "") for name in WHAT[role]) or f"{named.get('data')} {named.get(role)}"
 
 
-def check_metric(metric: str, found: Sequence[Setting]) -> None:
+def check_metric(metric: str, settings: Sequence[Setting]) -> None:
     """UserError for a metric that no result has."""
     name = metric.removesuffix(".interval")
-    if name in PGR or any(_at(setting.metrics, SHORT.get(name, name)) is not None for setting in found):
+    if name in PGR or any(_at(setting.metrics, SHORT.get(name, name)) is not None for setting in settings):
         return
-    known = {*PGR, *SHORT, *(role for s in found[:1] for role in ROLES if role in s.metrics)}
-    known |= {f"{role}.{kind}" for role in ROLES for kind in ("auroc", "ece")} | {
+    metrics = {*PGR, *SHORT, *(role for s in settings[:1] for role in ROLES if role in s.metrics)}
+    metrics |= {f"{role}.{kind}" for role in ROLES for kind in ("auroc", "ece")} | {
         "agreement.when_weak_wrong",
         "misfit.squared",
     }
-    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, known, shown=20)}')
+    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, metrics, shown=20)}')
 
 
 def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines | None) -> Figure:
@@ -111,13 +111,13 @@ def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines
 
 def plain(metrics: Mapping[str, Any], name: str) -> Figure:
     """A figure as it is stored; a block of several has its accuracy or its value, and its interval."""
-    found = _at(metrics, SHORT.get(name, name))
-    if isinstance(found, dict):
-        value = found.get("accuracy", found.get("value"))
-        bounds = found.get("interval")
+    block = _at(metrics, SHORT.get(name, name))
+    if isinstance(block, dict):
+        value = block.get("accuracy", block.get("value"))
+        bounds = block.get("interval")
         return Figure(value, tuple(bounds) if bounds else None)
-    number = isinstance(found, int | float) and not isinstance(found, bool)
-    return Figure(float(found) if number and found is not None else None)
+    number = isinstance(block, int | float) and not isinstance(block, bool)
+    return Figure(float(block) if number and block is not None else None)
 
 
 def _at(metrics: Any, path: str) -> Any:
@@ -157,12 +157,12 @@ def ratio(setting: Setting, kind: str, baselines: Baselines | None) -> Figure:
 
 def three(setting: Setting, kind: str, baselines: Baselines | None) -> tuple[float, float, float] | None:
     """Weak, student and ceiling of one setting; None if one of them is missing."""
-    found = [setting.metrics.get(role, {}).get(kind) for role in ROLES]
+    levels = [setting.metrics.get(role, {}).get(kind) for role in ROLES]
     if baselines is not None:
-        found[0], found[2] = (baselines.mean(setting, role, kind) for role in ("weak", "ceiling"))
-    if any(value is None for value in found):
+        levels[0], levels[2] = (baselines.mean(setting, role, kind) for role in ("weak", "ceiling"))
+    if any(value is None for value in levels):
         return None
-    weak, student, ceiling = found
+    weak, student, ceiling = levels
     return weak, student, ceiling
 
 
@@ -182,10 +182,10 @@ def over_pairs(cell: Sequence[Setting], kind: str, rule: str, baselines: Baselin
         each = setting.metrics["student"]["per_seed"][kind] if rule == "median_runs" else [student]
         names = {"weak_model": setting.value("weak"), "strong_model": setting.value("strong")}
         pairs += [{**names, "weak": weak, "student": one, "ceiling": ceiling} for one in each if one is not None]
-    found = median_recovered(pairs)
-    counts = {name: found[name] for name in ("kept", "same_model", "ceiling_not_above_weak")}
+    recovered_over = median_recovered(pairs)
+    counts = {name: recovered_over[name] for name in ("kept", "same_model", "ceiling_not_above_weak")}
     if rule != "mean":
-        return Figure(found["median"], counts=counts)
+        return Figure(recovered_over["median"], counts=counts)
     kept = [p for p in pairs if p["weak_model"] != p["strong_model"] and p["ceiling"] > p["weak"]]
     ratios = [r for p in kept if (r := recovered(p["weak"], p["student"], p["ceiling"])) is not None]
     return Figure(fmean(ratios) if ratios else None, counts=counts)

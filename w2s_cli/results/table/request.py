@@ -1,4 +1,4 @@
-"""What a table is asked to be: configs/table/NAME.yaml with NAME=VALUE words over it. Plain YAML, no Hydra: a table is there at once.
+"""What a table is asked to be: configs/table/NAME.yaml with NAME=VALUE words over it. Plain YAML, no Hydra, so that a table comes at once.
 
 * A word whose name is no option is a filter: `w2s table pgr data=sciq loss=xent,logconf`.
 * A word without "=" is a table's name, a YAML file, or a run or sweep to read instead of all.
@@ -11,8 +11,8 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
-from w2s_cli.results.table.entries import read_yaml
 from w2s_cli.results.table.measures import BASELINES, RULES
+from w2s_cli.store.files import read_yaml
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json")
 SUFFIXES = {".txt": "text", ".md": "markdown", ".csv": "csv", ".tex": "latex", ".parquet": "parquet", ".json": "json"}
@@ -55,7 +55,7 @@ def read_request(words: Sequence[str], config_dir: str | None = None) -> Request
     """The table that the command line asks for.
 
     Raises:
-        UserError: an option, table or value that is not known.
+        UserError: an unknown option, table or value.
     """
     folders = [Path(config_dir).expanduser() / "table"] if config_dir else []
     folders.append(configs_folder() / "table")
@@ -66,19 +66,19 @@ def read_request(words: Sequence[str], config_dir: str | None = None) -> Request
     made = Request(runs=runs)
     if name:
         _take(made, _read(name), f"{name.name}")
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for word in words:
         option, sign, value = word.partition("=")
         if not sign:
             continue
         if option == "where":
-            given.setdefault("where", {}).update(_clauses(value))
+            options.setdefault("where", {}).update(_clauses(value))
         elif option in OPTIONS:
-            given[option] = value
+            options[option] = value
         else:
-            given.setdefault("where", {})[option] = _split(value)
-    given["where"] = {**made.where, **given.get("where", {})}
-    _take(made, given, "w2s table")
+            options.setdefault("where", {})[option] = _split(value)
+    options["where"] = {**made.where, **options.get("where", {})}
+    _take(made, options, "w2s table")
     return made
 
 
@@ -89,9 +89,9 @@ def tables(folders: Sequence[Path]) -> dict[str, Path]:
 
 def _table_name(loose: Sequence[str], folders: Sequence[Path], *, asked: bool) -> tuple[Path | None, list[str]]:
     """(file of the table, run folders) of the words without "="."""
-    known = tables(folders)
-    if loose and loose[0] in known:
-        return known[loose[0]], list(loose[1:])
+    offered = tables(folders)
+    if loose and loose[0] in offered:
+        return offered[loose[0]], list(loose[1:])
     if loose and loose[0].endswith((".yaml", ".yml")):
         if not Path(loose[0]).is_file():
             raise UserError(
@@ -99,25 +99,25 @@ def _table_name(loose: Sequence[str], folders: Sequence[Path], *, asked: bool) -
             )
         return Path(loose[0]), list(loose[1:])
     if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run folder is called so
-        raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], known)}')
-    return (None if asked else known.get("settings")), list(loose)
+        raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], offered)}')
+    return (None if asked else offered.get("settings")), list(loose)
 
 
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of options; known: {', '.join(OPTIONS)}.")
-    return found
+    return content
 
 
-def _take(request: Request, given: dict[str, Any], where: str) -> None:
+def _take(request: Request, options: dict[str, Any], where: str) -> None:
     """Set the options, checked."""
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in OPTIONS:
             raise UserError(f'{where}: unknown option "{name}".{did_you_mean(name, OPTIONS, shown=20)}')
         if name in LISTS:
@@ -132,9 +132,9 @@ def _take(request: Request, given: dict[str, Any], where: str) -> None:
             value = int(value) if str(value).isdigit() and int(value) <= 10 else None
         else:
             _check_choice(name, value, where)
-        if value is None and name in ("intervals", "digits") and given[name] is not None:
+        if value is None and name in ("intervals", "digits") and options[name] is not None:
             raise UserError(
-                f"{where}: {name}={given[name]}: {'true or false' if name == 'intervals' else 'a number up to 10'}."
+                f"{where}: {name}={options[name]}: {'true or false' if name == 'intervals' else 'a number up to 10'}."
             )
         setattr(request, name, value)
     if not request.metric:
@@ -158,7 +158,7 @@ def _split(value: str) -> list[str]:
 
 def _clauses(value: str) -> dict[str, list[str]]:
     """`loss=xent,logconf,data=sciq` as field → values: a part with "=" begins a new field."""
-    found: dict[str, list[str]] = {}
+    clauses: dict[str, list[str]] = {}
     name = ""
     for part in value.split(","):
         field_name, sign, first = part.partition("=")
@@ -166,8 +166,8 @@ def _clauses(value: str) -> dict[str, list[str]]:
             name = field_name.strip()
         elif not name:
             raise UserError(f"where={value}: write FIELD=VALUE, for example where=loss=xent,logconf")
-        found.setdefault(name, []).append((first if sign else part).strip())
-    return found
+        clauses.setdefault(name, []).append((first if sign else part).strip())
+    return clauses
 
 
 def _text(value: Any) -> str:

@@ -1,8 +1,7 @@
 """Results that differ in their seed only are one setting, with the figures over its seeds.
 
-* Two entries belong together when their fields and their configurations agree in all that can change a result (`apart.effective`). The
-  configurations are compared as text, block by block, which is fast; they are parsed only where the text differs and the fields do not.
-* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their rows.parquet are read
+* Two entries belong together when their fields and their family agree: the command wrote down what the seeds of a setting share.
+* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their predictions are read
   and the figures computed by the code that `summary` uses; intervals are never averaged. The outcome is kept in outputs/.cache/tables.
 """
 
@@ -14,14 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.paths import PACKAGE
-from w2s_cli.results.table.apart import NOT_SETTINGS, effective, unused
-from w2s_cli.results.table.entries import Entry, value_of
+from w2s_cli.results.fields import value_of
+from w2s_cli.results.reader import Entry
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
 MANY = 50  # settings whose seeds were run apart; so many take seconds the first time
-CODE = ("report", "intervals", "figures", "predictions")  # what joined figures are computed by
+CODE = (
+    "statistics/report",
+    "statistics/intervals",
+    "statistics/figures",
+    "data/artifacts/predictions",
+)  # what joined figures are computed by
 
 
 @dataclass
@@ -41,16 +46,17 @@ class Setting:
 
 def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -> list[Setting]:
     """The entries as settings, in the order in which they first came; `by_seed` keeps the seeds apart."""
-    singles = [entry for entry in entries if entry.stage != "summary"]
-    summaries = [entry for entry in entries if entry.stage == "summary"]
+    singles = [entry for entry in entries if not entry.summarises]
+    summaries = [entry for entry in entries if entry.summarises]
     if by_seed:
         return [_setting([entry], None, store) for entry in singles]
     groups: dict[str, dict[int, Entry]] = {}
-    for entry, one in zip(singles, families(singles), strict=True):
-        groups.setdefault(one, {})[entry.seeds[0] if entry.seeds else 0] = entry  # of one seed the latest
+    for entry in singles:
+        same = f"{entry.stage} {entry.family} {json.dumps(entry.fields, sort_keys=True, default=str)}"
+        groups.setdefault(same, {})[entry.seeds[0] if entry.seeds else 0] = entry  # of one seed the latest
     by_runs = {frozenset(entry.inputs.get("runs", ())): entry for entry in summaries}
     seen = {entry.key for group in groups.values() for entry in group.values()}
-    found = []
+    made = []
     apart = sum(
         len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups.values()
     )
@@ -61,32 +67,11 @@ def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -
         )
     for group in groups.values():
         runs = [group[seed] for seed in sorted(group)]
-        found.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
+        made.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
     for entry in summaries:  # of a results.json that lists no runs
         if not seen & set(entry.inputs.get("runs", ())):
-            found.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
-    return found
-
-
-def families(entries: Sequence[Entry]) -> list[str]:
-    """For each entry, what it shares with the other seeds of its setting and with nothing else."""
-    texts = [_text(entry) for entry in entries]
-    alike: dict[str, dict[str, Entry]] = {}  # fields → text of the configuration → an entry that has it
-    for entry, (fields, blocks) in zip(entries, texts, strict=True):
-        alike.setdefault(fields, {}).setdefault(blocks, entry)
-    named: dict[tuple[str, str], str] = {}
-    for fields, by_text in alike.items():
-        for blocks, entry in by_text.items():
-            identity = blocks if len(by_text) == 1 else json.dumps(effective(entry), sort_keys=True)
-            named[fields, blocks] = hashlib.sha256(f"{fields}\n{identity}".encode()).hexdigest()
-    return [named[text] for text in texts]
-
-
-def _text(entry: Entry) -> tuple[str, str]:
-    """(fields, configuration) of an entry as text, without what is no setting or has no effect."""
-    left = {*NOT_SETTINGS, *unused(entry)}
-    blocks = "".join(text for name, text in entry.blocks.items() if name not in left)
-    return f"{entry.stage}\n{json.dumps(entry.fields, sort_keys=True, default=str)}", blocks
+            made.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
+    return made
 
 
 def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
@@ -96,9 +81,7 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
     if len(runs) == 1:
         return Setting(runs[0], seeds, [runs[0].key], runs, runs[0].metrics)
     folders = {entry.key: store.folder(entry.key) for entry in runs}
-    kept = [
-        entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / "rows.parquet").is_file()
-    ]
+    kept = [entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / PREDICTIONS).is_file()]
     if not kept:
         last = runs[-1]
         lost = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
@@ -116,18 +99,18 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     """The metrics of several evaluate stages as one `summary` stage would have them."""
     confidence = runs[0].metrics["confidence"]
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
-    files = [folder / "rows.parquet" for folder in folders]
-    code = [PACKAGE / "statistics" / f"{name}.py" for name in CODE]
+    files = [folder / PREDICTIONS for folder in folders]
+    code = [PACKAGE / f"{name}.py" for name in CODE]
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws]).encode()).hexdigest()[:24]
-    known = read_json(cache / f"{name}.json") if cache else None
-    if isinstance(known, dict):
-        return known
-    from w2s_cli.statistics.predictions import read_runs
+    kept = read_json(cache / f"{name}.json") if cache else None
+    if isinstance(kept, dict):
+        return kept
+    from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
 
-    _, truth, spoken = read_runs(folders)
-    metrics = report(truth, spoken, draws=draws, confidence=confidence)
+    _, truth, by_role = read_predictions(folders)
+    metrics = report(truth, by_role, draws=draws, confidence=confidence)
     if cache:
         try:
             cache.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ import numpy as np
 from safetensors import safe_open
 from torch import nn
 
+from w2s_cli.data.artifacts.features import read_features
+from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.errors import UserError
 from w2s_cli.training.models.reward import check_outputs
-from w2s_cli.training.stored_features import read_features
-from w2s_cli.training.targets import Rows
 
 HEAD = "score.weight"  # the head's name in every causal AutoModelForSequenceClassification
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.errors import UserError
-from w2s_cli.training.targets import Rows
 
 
 def class_logits(outputs: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
-"""What the commands that only read records share: finding the outputs folder, a stage by key prefix, and sizes for people."""
+"""What the commands that read the outputs folder share: their options, the outputs folder, and a stage by the beginning of its key."""
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
+from w2s_cli.results.runs import LATEST
 from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
+
+RUN = f"its path, the beginning of its <date>/<time>-<slug>, of its time or of its digest, or {LATEST}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(command: str, description: str) -> Parser:
-    """A parser with the options that all record commands have."""
+    """A parser with the option that all these commands have."""
     made = Parser(prog=f"w2s {command}", description=description, allow_abbrev=False)
     made.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
     return made
@@ -40,15 +42,15 @@ def store_of(options: argparse.Namespace) -> Store:
 
 
 def stage_of(store: Store, prefix: str) -> Path:
-    """The one stage folder whose key begins with `prefix`, or whose folder's name does."""
+    """The one stage folder whose key begins with `prefix`, or whose folder's name does; UserError if none does, or several do."""
     name = Path(prefix).name
-    found = store.match(prefix) or sorted(p for p in store.folders().values() if p.name.startswith(name))
-    if not found:
+    folders = store.match(prefix) or sorted(p for p in store.folders().values() if p.name.startswith(name))
+    if not folders:
         raise UserError(f'no stage has a key or a folder that begins with "{prefix}"; w2s ls lists them.')
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:8])
-        raise UserError(f'"{prefix}" fits {len(found)} stages: {names}. Give more digits of the key.')
-    return found[0]
+    if len(folders) > 1:
+        names = ", ".join(path.name for path in folders[:8])
+        raise UserError(f'"{prefix}" fits {len(folders)} stages: {names}. Give more digits of the key.')
+    return folders[0]
 
 
 def job_of(folder: Path) -> dict[str, Any]:
@@ -59,38 +61,7 @@ def job_of(folder: Path) -> dict[str, Any]:
     return job
 
 
-def input_keys(job: dict[str, Any]) -> list[tuple[str, str]]:
-    """(edge, key) of all inputs of a stage."""
-    return [
-        (edge, key) for edge, value in job["inputs"].items() for key in (value if isinstance(value, list) else [value])
-    ]
-
-
-def planned_keys(store: Store) -> list[set[str]]:
-    """The stage keys that each run and sweep names."""
-    plans = [read_json(path) or [] for kind in ("runs", "sweeps") for path in (store.root / kind).glob("*/*/plan.json")]
-    return [{entry["key"] for entry in plan} for plan in plans]
-
-
-def runs_of(store: Store, key: str) -> list[Path]:
-    """The run and sweep folders whose plan names a stage: where its configuration stands."""
-    plans = [path for kind in ("runs", "sweeps") for path in sorted((store.root / kind).glob("*/*/plan.json"))]
-    return [path.parent for path in plans if f'"{key}"' in path.read_text(encoding="utf-8")]
-
-
-def files_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in walk(folder))
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder; links are not followed."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            yield path
-
-
-def size(count: int) -> str:
+def file_size(count: int) -> str:
     """Bytes for people: '12.3 MB'."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):

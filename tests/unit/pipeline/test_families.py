@@ -1,0 +1,109 @@
+"""What a result says of its command: the words of its job, and the family that it shares with the other seeds of its setting only."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from w2s_cli.config import compose
+from w2s_cli.pipeline.build import build
+from w2s_cli.pipeline.families import result_family, stage_families
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.results.writer import entries
+from w2s_cli.store.store import Store
+
+
+def planned(folder: Path, *arguments: str) -> Graph:
+    """The graph of a command line, planned and not run."""
+    graphs: list[Graph] = []
+
+    def plan(configs: list[dict[str, Any]], folders: list[Path]) -> int:
+        words = compose.job_words(list(arguments), len(configs))
+        graphs.append(build(configs, Resolver(Store(folder), folders), words))
+        return 0
+
+    compose.run([*arguments], plan)
+    return graphs[0]
+
+
+def families(folder: Path, *arguments: str) -> list[str]:
+    """The family of each job's comparison."""
+    graph = planned(folder, *arguments)
+    stages = stage_families(graph)
+    return [result_family(graph, job, "pgr", stages) for job in graph.jobs]
+
+
+PLAIN = ("debug=tiny",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=3"],
+        ["outputs=elsewhere", "launcher.jobs=7", "keep_weights=false"],
+        ["bootstrap=50", "confidence=0.9"],
+        ["data.licence=other", "loss.label=called"],
+        ["train.lora_r=64"],  # of an option that is off
+        ["weak.parameters=7", "pairs=upper"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_seeds_and_what_changes_no_result_leave_the_family(tmp_path: Path, words: list[str]) -> None:
+    assert families(tmp_path, *PLAIN, *words) == families(tmp_path, *PLAIN)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["strong.lr=1e-3"],
+        ["loss=logconf"],
+        ["train.epochs=2"],
+        ["weak=wordnet-s"],
+        ["data.limits.strong_train=32"],
+        ["train.labels=hard"],
+        ["student.seed=0"],  # pinned, at the value that the run's seed has as well
+        ["data.seed=1"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_setting_makes_a_family_and_a_pinned_seed_is_a_setting(tmp_path: Path, words: list[str]) -> None:
+    assert families(tmp_path, *PLAIN, *words) != families(tmp_path, *PLAIN)
+
+
+def test_seeds_of_one_command_or_of_several_are_one_family_of_any_method(tmp_path: Path) -> None:
+    for method in ("naive", "ensemble", "selection", "ensemw2s"):
+        words = ("debug=tiny", f"method={method}")
+        apart = [family for seed in range(3) for family in families(tmp_path, *words, f"seed={seed}")]
+        assert len(set(apart)) == 1, method
+        assert families(tmp_path, *words, "seeds=3") == apart
+    assert len(set(families(tmp_path, "-m", *PLAIN, "loss=xent,logconf", "seed=0,1"))) == 2
+
+
+def test_each_job_of_a_sweep_has_the_words_of_all_jobs_and_its_own(tmp_path: Path) -> None:
+    graph = planned(tmp_path, "-m", *PLAIN, "weak=wordnet-xs,wordnet-s", "seed=0,1", "strong.lr=1e-3")
+    assert [list(job.words) for job in graph.jobs] == [
+        ["debug=tiny", "strong.lr=1e-3", f"weak={weak}", f"seed={seed}"]
+        for weak in ("wordnet-xs", "wordnet-s")
+        for seed in (0, 1)
+    ]
+    for job in graph.jobs:  # the words make the job again
+        (again,) = planned(tmp_path, *job.words).jobs
+        assert (again.config, again.names) == (job.config, job.names)
+
+
+def test_seeds_of_one_job_share_its_words_and_no_result_has_words_in_its_identity(tmp_path: Path) -> None:
+    graph = planned(tmp_path, *PLAIN, "seeds=2")
+    assert [list(job.words) for job in graph.jobs] == [["debug=tiny", "seeds=2"]] * 2
+    assert set(graph.stages) == set(planned(tmp_path, "-m", *PLAIN, "seed=0,1").stages)
+    assert entries(graph, Store(tmp_path)) == []  # nothing has run
+
+
+def test_words_are_spelled_as_people_type_them_and_hydras_own_are_left_out() -> None:
+    assert compose.job_words(["weak=gpt2", "model@strong=opt", "+x=1", "~y"], 1) == [
+        ["weak=gpt2", "strong=opt", "+x=1", "~y"]
+    ]
+    assert compose.job_words(["-m", "data.text='a, b'", "seed=range(0,3)"], 3) == [
+        ["data.text='a, b'", f"seed={seed}"] for seed in range(3)
+    ]
+    assert compose.job_words(["-m", "seed=0,1"], 5) == [[]] * 5  # a sweeper that makes values up

@@ -1,0 +1,28 @@
+"""What a configuration chose, in the few words that results, tables and messages use."""
+
+from typing import Any
+
+
+def label_of(choice: dict[str, Any]) -> str:
+    """What tables call a loss or rule: files that set arguments of one function have labels of their own."""
+    return str(choice["label"] or choice["name"])
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a job beside its models, data, method and loss; None where the method has no use for one."""
+    stages = config["method"]["stages"].values()
+    rules = [fields["rule"] for fields in stages if "rule" in fields]  # some methods have a rule of their own
+    loops = {fields.get("foreach") for fields in stages}
+    members = config["ensemble"]
+    ensemble = members if isinstance(members, int) else [model["name"] for model in members]
+    return {
+        "combine": label_of(config["combine"]) if config["combine"] in rules else None,
+        "select": label_of(config["select"]) if config["select"] in rules else None,
+        "ladder": [model["name"] for model in config["ladder"]] if "ladder" in loops else None,
+        "ensemble": ensemble if "ensemble" in loops else None,
+        "rounds": config["rounds"] if "rounds" in loops else None,
+        "control": config["control"]["name"] if config["control"]["name"] != "none" else None,
+        "stopping": config["stopping"]["name"] if config["stopping"]["by"] else None,
+        "head": "token" if config["train"]["head"]["tokens"] else None,
+        "labels": config["train"]["labels"],
+    }

@@ -1,0 +1,88 @@
+"""How large models are, and what their training took.
+
+* How many parameters a model has is asked of its configuration, else counted in the headers of the safetensors files.
+* The model behind a role is looked for upwards from the evaluation: the first stage whose result holds a model.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.paths import locate
+from w2s_cli.results.reader import Entry, Run
+from w2s_cli.results.stages import Stage, read_stage
+
+HEADER_LIMIT = 100_000_000  # bytes; a longer header is no safetensors file
+MODEL = "model/"  # where a result holds a model
+
+
+def trained(entry: Entry, role: str) -> Stage | None:
+    """The stage that made the model of an entry's role; None where it is not stored."""
+    store = entry.run.store
+    key = next((read_stage(store, one).inputs.get(role) for one in entry.evaluations), None)
+    for _ in range(len(entry.run.plan) + 2):  # no longer than the graph, even if files were edited into a circle
+        stage = read_stage(store, key) if isinstance(key, str) else None
+        if stage is None or stage.folder is None:
+            return None
+        if any(name.startswith(MODEL) for name in stage.manifest.get("files", ())):
+            return stage
+        key = stage.inputs.get("model") or next(iter(stage.inputs.values()), None)
+    return None
+
+
+def parameters(entry: Entry, role: str = "strong") -> float | None:
+    """Parameters of an entry's weak or strong model; None where nothing says it."""
+    models = [model for model in _models(entry.run, role) if model.get("name") == entry.fields[role]]
+    for model in models:
+        if isinstance(model.get("parameters"), int | float):
+            return float(model["parameters"]) * 1e6  # configurations say millions
+        path = model.get("path")
+        if path and len({other.get("path") for other in models}) == 1:
+            counted = _counted_at(str(path))
+            if counted:
+                return float(counted)
+    stage = trained(entry, "student" if role == "strong" else "weak")
+    return float(count_parameters(stage.result / "model")) or None if stage and stage.result else None
+
+
+def flops(entry: Entry) -> float | None:
+    """Floating point operations of the student's training, 6 × parameters × tokens seen (Kaplan et al. 2020, section 2.1)."""
+    size, stage = parameters(entry), trained(entry, "student")
+    tokens, epochs = (stage.metrics.get("tokens"), stage.params.get("epochs")) if stage else (None, None)
+    if size is None or not isinstance(tokens, int | float) or not isinstance(epochs, int | float):
+        return None
+    return float(6 * size * tokens * epochs)
+
+
+def _models(run: Run, role: str) -> Iterator[Mapping[str, Any]]:
+    for config in run.configs:
+        model = config.get(role)
+        if isinstance(model, dict):
+            yield model
+
+
+def _counted_at(path: str) -> int:
+    try:
+        return count_parameters(locate(path))
+    except UserError:  # the models that ship with w2s change
+        return 0
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers in the safetensors files of a checkpoint, from their headers; 0 where there are none (or only an adapter's)."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+        if path.name.startswith("adapter"):
+            continue
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(length, HEADER_LIMIT)))
+            total += sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+            return 0
+    return total

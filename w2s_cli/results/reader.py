@@ -1,0 +1,256 @@
+"""The one reader of runs and sweeps: configurations, plan and results. Their stages are read by `stages`, which is the other half.
+
+* Files are read where they lie, when they are asked for, and nothing is hashed. Configurations are parsed only for a field of theirs: a
+  sweep's config.yaml takes seconds to parse, and its blocks can be compared as text.
+* What is missing or cut short reads as nothing: a report of a broken run says what is missing, it does not fail.
+* A run of an older w2s wrote other files (bare lists). It is recognised and refused, never misread.
+* The same stage in several runs is one result, the one that was written last.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.results.stages import Stage
+from w2s_cli.store.files import read_json, read_yaml, read_yamls
+from w2s_cli.store.store import OLDER, Store
+
+FORMAT = 2  # of results.json and plan.json
+CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → what it lists
+SUMMARY = "summary"  # the stage of an entry over several seeds
+# keys of an entry: what identifies it and is no setting, and what it needs to be shown
+NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
+NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result of a run: an evaluate stage, or a summary of several over seeds."""
+
+    fields: dict[str, Any]  # weak, strong, data, method, loss, …: whatever the writer says of its setting
+    stage: str  # name of the evaluate stage, or "summary"
+    key: str
+    seeds: list[int]
+    metrics: dict[str, Any]
+    run: "Run" = field(repr=False, compare=False)
+    job: int = 0  # document of config.yaml; of a summary: its first seed's
+    words: tuple[str, ...] = ()  # of the command line, as far as they are of this job
+    family: str = ""  # what the seeds of its setting share
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any], run: "Run") -> "Entry":
+        """From an item of results.json."""
+        return cls(
+            {name: value for name, value in written.items() if name not in NOT_FIELDS},
+            written["stage"],
+            written["key"],
+            list(written["seeds"] or []),
+            written["metrics"] or {},
+            run,
+            int(written.get("job", 0)),
+            tuple(written.get("words", ())),
+            str(written.get("family", "")),
+        )
+
+    @property
+    def summarises(self) -> bool:
+        """Whether it is over several seeds."""
+        return self.stage == SUMMARY
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Of its stage: role → key of the labels compared; of a summary: runs → keys."""
+        return self.run.compared.get(self.key, {})
+
+    @property
+    def evaluations(self) -> list[str]:
+        """Keys of the evaluate stages behind it: its own, or those that it summarises."""
+        return list(self.inputs.get("runs", ())) if self.summarises else [self.key]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of its job."""
+        return self.run.config(self.job)
+
+    @cached_property
+    def blocks(self) -> dict[str, str]:
+        """Top-level field of its configuration → its text, unparsed."""
+        texts = self.run.texts
+        pieces = re.split(r"^(?=[^\s-])", texts[self.job], flags=re.MULTILINE) if self.job < len(texts) else []
+        return {piece.partition(":")[0]: piece for piece in pieces if piece.strip()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run or sweep: its folder, and the store that its stages lie in."""
+
+    folder: Path
+    store: Store = field(repr=False)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """config.yaml, a text for each job."""
+        try:
+            written = (self.folder / CONFIG).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return []
+        return [text for text in re.split(r"^---\s*$", written, flags=re.MULTILINE) if text.strip()]
+
+    @cached_property
+    def configs(self) -> list[dict[str, Any]]:
+        """The configurations of all jobs; [] if they cannot be read."""
+        return read_yamls(self.folder / CONFIG)
+
+    def config(self, job: int) -> dict[str, Any]:
+        """The configuration of one job; {} where the folder has none."""
+        if job not in self._parsed:
+            self._parsed[job] = read_yaml(self.texts[job]) if job < len(self.texts) else {}
+        return self._parsed[job]
+
+    @cached_property
+    def _parsed(self) -> dict[int, dict[str, Any]]:
+        return {}
+
+    @cached_property
+    def plan(self) -> list[dict[str, Any]]:
+        """The planned stages: name, kind, key, inputs, state; [] if they cannot be read."""
+        return self._listed(PLAN)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """The planned stages with their folders, in the order of the plan."""
+        return [Stage(str(line["key"]), self.store.folder(str(line["key"])), line) for line in self.plan]
+
+    @cached_property
+    def compared(self) -> dict[str, dict[str, Any]]:
+        """Stage key → its inputs, of the stages whose results are compared."""
+        return {line["key"]: line["inputs"] for line in self.plan if line["kind"] in ("evaluate", SUMMARY)}
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Every result that can be shown."""
+        listed = self._listed(RESULTS)
+        return [Entry.of(one, self) for one in listed if set(one) >= NEEDED and one["metrics"]]
+
+    @property
+    def settings(self) -> list[Entry]:
+        """The results as people look at them: summaries over seeds where a run has some, else those of each seed."""
+        return [entry for entry in self.entries if entry.summarises] or self.entries
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """What cannot be read, in words."""
+        lines = []
+        for name, content in ((PLAN, "stages"), (RESULTS, "figures")):
+            if self._content(name) is None:
+                lines.append(f"{name} is missing or cut short: the {content} of this run are not known")
+        if not self.configs:
+            lines.append(f"{CONFIG} is missing or cut short: the settings of this run are not known")
+        if not self._listed(RESULTS) and self._content(RESULTS) is not None:
+            lines.append("no evaluation has finished: there are no figures yet")
+        return lines
+
+    @property
+    def finished(self) -> bool:
+        """Whether the command came to its end: it then writes its results."""
+        return (self.folder / RESULTS).is_file()
+
+    @property
+    def older(self) -> bool:
+        """Whether an older w2s wrote it: then its files are bare lists."""
+        results = self._file(RESULTS)
+        return _is_older(self._file(PLAN) if results is None else results)
+
+    @cached_property
+    def _contents(self) -> dict[str, Any]:
+        return {}
+
+    def _file(self, name: str) -> Any:
+        if name not in self._contents:
+            self._contents[name] = read_json(self.folder / name)
+        return self._contents[name]
+
+    def _content(self, name: str) -> list[dict[str, Any]] | None:
+        """What a file lists; None if the file is missing, cut short, or of another format."""
+        file = self._file(name)
+        if not isinstance(file, dict) or file.get("format") != FORMAT:
+            return None
+        listed = file.get(CONTENT[name])
+        whole = isinstance(listed, list) and all(isinstance(one, dict) and "key" in one for one in listed)
+        return listed if whole else None
+
+    def _listed(self, name: str) -> list[dict[str, Any]]:
+        return self._content(name) or []
+
+
+def _is_older(file: Any) -> bool:
+    return isinstance(file, list) and all(isinstance(one, dict) and "key" in one for one in file)
+
+
+def read_run(folder: Path, store: Store) -> Run:
+    """The run in a folder.
+
+    Raises:
+        UserError: an older w2s made it.
+    """
+    run = Run(folder, store)
+    if run.older:
+        raise UserError(f"{folder.parent.name}/{folder.name} was {OLDER}.")
+    return run
+
+
+def read_runs(folders: Iterable[Path], store: Store, *, named: bool) -> list[Run]:
+    """Several runs.
+
+    Args:
+        named: the user has named these runs. Of all runs of an outputs folder, those of an older w2s are left out, and stderr says so.
+
+    Raises:
+        UserError: a named run that an older w2s made.
+    """
+    if named:
+        return [read_run(folder, store) for folder in folders]
+    runs = [Run(folder, store) for folder in folders]
+    older = sum(run.older for run in runs)
+    if older:
+        print(f"{'1 run is' if older == 1 else f'{older} runs are'} left out, {OLDER}.", file=sys.stderr)
+    return [run for run in runs if not run.older]
+
+
+def read_entries(runs: Iterable[Run]) -> list[Entry]:
+    """The results of some runs, each stage once: of two runs that have it, the later counts."""
+    entries: dict[str, Entry] = {}
+    for run in runs:
+        for entry in run.entries:
+            identity = f"{entry.key} {entry.fields}"
+            entries.pop(identity, None)
+            entries[identity] = entry
+    return list(entries.values())
+
+
+def planned_keys(folders: Iterable[Path]) -> list[set[str]]:
+    """The stage keys that each of some runs names, those of an older w2s too."""
+    keys = []
+    for folder in folders:
+        plan = read_json(folder / PLAN)
+        listed = plan.get("stages") if isinstance(plan, dict) else plan
+        keys.append({str(line["key"]) for line in listed or () if isinstance(line, dict) and "key" in line})
+    return keys
+
+
+def runs_of(folders: Iterable[Path], key: str) -> list[Path]:
+    """The runs whose plan names a stage: where its configuration stands."""
+    return [folder for folder in sorted(folders) if f'"{key}"' in _text(folder / PLAN)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,101 @@
+"""The one reader of a stage's folder: its job, record, metrics and artifacts, read when they are asked for; nothing is hashed.
+
+What is missing or cut short reads as nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.store.files import read_json
+from w2s_cli.store.store import State, Store, folder_state
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what a plan says of it, if it was read from one, and what its folder holds."""
+
+    key: str
+    folder: Path | None  # None: it was never begun
+    planned: Mapping[str, Any] = field(default_factory=dict)  # its line of plan.json
+
+    @cached_property
+    def job(self) -> dict[str, Any]:
+        """stage.json; {} where it cannot be read."""
+        return self._read("stage.json")
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """record.json: when, where and with what code it was made; {} unless it is finished."""
+        return self._read("record.json")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The files of its result with their digests, and its metrics; {} where there is none."""
+        return self._read("result/manifest.json")
+
+    @cached_property
+    def state(self) -> State:
+        """What its files say, the bytes of its result trusted."""
+        return folder_state(self.folder, verify=False) if self.folder else State("missing")
+
+    @property
+    def name(self) -> str:
+        return str(self.planned.get("name") or self.job.get("name") or "?")
+
+    @property
+    def kind(self) -> str:
+        return str(self.planned.get("kind") or self.job.get("kind") or "?")
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Edge → key, or list of keys."""
+        inputs = self.planned.get("inputs") or self.job.get("inputs")
+        return inputs if isinstance(inputs, dict) else {}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        params = self.job.get("params")
+        return params if isinstance(params, dict) else {}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        metrics = self.manifest.get("metrics")
+        return metrics if isinstance(metrics, dict) else {}
+
+    @property
+    def result(self) -> Path | None:
+        """The folder of its artifacts, if it is finished."""
+        return self.folder / "result" if self.folder and (self.folder / "record.json").exists() else None
+
+    def upstream(self) -> list[tuple[str, str]]:
+        """(edge, key) of every input."""
+        return [
+            (edge, str(key))
+            for edge, value in self.inputs.items()
+            for key in (value if isinstance(value, list) else [value])
+        ]
+
+    def _read(self, name: str) -> dict[str, Any]:
+        content = read_json(self.folder / name) if self.folder else None
+        return content if isinstance(content, dict) else {}
+
+
+def read_stage(store: Store, key: str) -> Stage:
+    """The stage of a key, from its folder."""
+    return Stage(key, store.folder(key))
+
+
+def read_upstream(store: Store, keys: Iterable[str]) -> dict[str, Stage]:
+    """The stages of some keys, and everything that they were made from and that is stored."""
+    stages: dict[str, Stage] = {}
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        stage = read_stage(store, key)
+        if key not in stages and stage.folder is not None:
+            stages[key] = stage
+            waiting += [below for _, below in stage.upstream()]
+    return stages

@@ -1,0 +1,128 @@
+"""What one command leaves for people: outputs/runs/<date>/<time>-<slug>-<digest>/ with config, plan, results and links to its stages.
+
+* The digest is of the stage keys: the same command run again finds its folder and refreshes it.
+* Results are a copy of the evaluate stages' metrics with the names around them; the stages stay the truth.
+* A result says what the command knew when it ran: the words of the command line that are of its job, and the family that it shares with
+  the other seeds of its setting. Nobody has to guess them back.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.config.settings import label_of, settings
+from w2s_cli.pipeline.families import result_family, stage_families
+from w2s_cli.pipeline.graph import Graph, Job
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
+from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
+from w2s_cli.store.store import Store
+
+
+def run_folder(graph: Graph, store: Store, command: str) -> Path:
+    """The folder of this command; made if it has none yet."""
+    digest = hashlib.sha256("".join([command, *sorted(graph.stages)]).encode()).hexdigest()[:8]
+    place = store.root / ("sweeps" if len(graph.jobs) > 1 else "runs")
+    before = sorted(place.glob(f"*/*-{digest}"))
+    if before:
+        return before[-1]
+    config = graph.jobs[0].config
+    weak = config["weak"]["name"] if config["labels"]["source"] == "weak" else "file"
+    slug = f"{weak}-{config['strong']['name']}-{config['data']['name']}"
+    if command == "pretrain":
+        slug = str(config["pretrain"]["name"])
+    folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write_run(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+    """config.yaml, plan.json and the links, before anything runs."""
+    import yaml
+
+    configs = [job.config for job in graph.jobs]
+    write_bytes(folder / CONFIG, yaml.safe_dump_all(configs, sort_keys=False, allow_unicode=True).encode())
+    plan = [
+        {"name": stage.name, "kind": stage.kind, "key": key, "inputs": stage.inputs, "state": plans[key].word}
+        for key, stage in graph.stages.items()
+        if key in plans
+    ]
+    write_json(folder / PLAN, {"format": FORMAT, "stages": plan})
+
+
+def link_stages(folder: Path, graph: Graph, store: Store) -> None:
+    """Relative links to the stage folders, by name."""
+    links = folder / "stages"
+    links.mkdir(exist_ok=True)
+    for stage in graph.stages.values():
+        target = store.folder(stage.key)
+        name = links / f"{safe_name(stage.name)}-{stage.key}"
+        if target is not None and not name.is_symlink():
+            with contextlib.suppress(FileExistsError):
+                name.symlink_to(os.path.relpath(target, links), target_is_directory=True)
+
+
+def write_results(folder: Path, graph: Graph, store: Store) -> list[Entry]:
+    """Write results.json of a run's folder; returns the results."""
+    write_json(folder / RESULTS, {"format": FORMAT, "entries": entries(graph, store)})
+    return Run(folder, store).entries
+
+
+def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
+    """The results of a graph as results.json has them: every finished evaluate stage of every job, and every summary over seeds.
+
+    `evaluates` is the name of the evaluate stage, `stage` is that too, or "summary"; `job` is the number of its document in config.yaml
+    (of the first seed's for a summary). Rules and controls are named only where the method has a stage that follows them.
+    """
+    families = stage_families(graph)
+    listed = []
+    for number, job in enumerate(graph.jobs):
+        for name, key in job.names.items():
+            if graph.stages[key].kind == "evaluate":
+                family = result_family(graph, job, name, families)
+                listed.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
+    for jobs, name, key in graph.summaries:
+        about = {
+            "stage": SUMMARY,
+            "job": graph.jobs.index(jobs[0]),
+            "family": result_family(graph, jobs[0], name, families),
+        }
+        listed.append(_entry(store, key, name, jobs[0], [job.config["seed"] for job in jobs]) | about)
+    return [entry for entry in listed if entry["metrics"]]
+
+
+def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dict[str, Any]:
+    folder = store.folder(key)
+    done = folder is not None and (folder / "record.json").exists()
+    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder and done else {}
+    config = job.config
+    return {
+        "stage": name,
+        "evaluates": name,
+        "key": key,
+        "weak": config["weak"]["name"] if config["labels"]["source"] == "weak" else config["labels"]["path"],
+        "strong": config["strong"]["name"],
+        "data": config["data"]["name"],
+        "method": config["method"]["name"],
+        "loss": label_of(config["loss"]),
+        "train": config["train"]["mode"],
+        **settings(config),
+        "seeds": seeds,
+        "words": list(job.words),
+        "metrics": manifest.get("metrics", {}),
+    }
+
+
+def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:
+    """Stage name → seconds that the stages of this name took when they ran."""
+    seconds: dict[str, list[float]] = {}
+    for key, stage in graph.stages.items():
+        folder = store.folder(key)
+        record = read_json(folder / "record.json") if folder else None
+        if record and "wall_s" in record:
+            seconds.setdefault(stage.name, []).append(record["wall_s"])
+    return seconds
