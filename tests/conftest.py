@@ -1,18 +1,30 @@
-"""What the tests share: tiny checkpoints in the hub's format, a tiny data set, and the real command in a subprocess."""
+"""What the tests share: tiny checkpoints in the hub's format, a tiny data set, finished runs, and two ways to call the command.
 
+* `w2s` runs the command as a process of its own. It serves what trains, what is killed, and what a process alone can show: exit
+  codes, start-up, what is loaded.
+* `w2s_inside` runs the command in the test's process, without the 0.5 CPU seconds of a start. It serves what plans, refuses or shows.
+* What several tests read is made once a session (`once`): models, data, finished runs. Each test changes its own copy.
+"""
+
+import gc
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+from tests.inside import run_inside
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # read when torch loads: two test processes with two threads each wait for each other
+gc.set_threshold(100_000, 50, 100)  # as in the worker: torch's objects make each collection long
 
 ROOT = Path(__file__).parents[1]
 ANIMALS = ["dog", "cat", "horse", "cow", "hen", "fox", "wolf", "bear", "lion", "seal"]
@@ -27,6 +39,7 @@ def command(arguments: Sequence[str]) -> list[str]:
 def environment(**extra: str) -> dict[str, str]:
     """A quiet, offline, single-threaded environment for subprocesses."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("W2S_", "HF_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # every command would compile the package again: 0.3 CPU seconds
     quiet = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     return {**kept, **quiet, **extra}
 
@@ -46,6 +59,33 @@ def w2s(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
+
+
+@pytest.fixture
+def w2s_inside(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `w2s`, in this process: for commands that plan, refuse or show."""
+
+    def run(*arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+        done = run_inside(arguments, tmp_path, environment(**extra))
+        if code is not None and done.returncode != code:
+            raise AssertionError(f"w2s {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills once for all test processes of a session; nobody changes it afterwards."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of the session; pytest-xdist gives each process a folder below it
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def sentences(count: int, seed: int = 0) -> list[dict[str, object]]:
@@ -71,6 +111,12 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, object]]) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Random checkpoints of a GPT-2 and a larger Llama with a tokenizer of their own, saved as the hub has them."""
+    folder = once(tmp_path_factory, "models", save_tiny_models)
+    return {"weak": folder / "weak", "strong": folder / "strong"}
+
+
+def save_tiny_models(folder: Path) -> None:
+    """Write both checkpoints."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import (
         GPT2Config,
@@ -88,7 +134,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>", pad_token="<|pad|>"
     )
-    folder = tmp_path_factory.mktemp("models")
     set_seed(0)
     size = len(tokenizer)
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=size, n_positions=64, n_embd=16, n_layer=1, n_head=2, pad_token_id=1))
@@ -102,28 +147,49 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             pad_token_id=1,
         )
     )
-    found = {"weak": folder / "weak", "strong": folder / "strong"}
-    for path, model in zip(found.values(), (gpt2, llama), strict=True):
-        model.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-    return found
+    for name, model in (("weak", gpt2), ("strong", llama)):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+
+
+@pytest.fixture(scope="session")
+def tiny_words(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> list[str]:
+    """Overrides of a run that takes seconds: tiny models, 240 rows."""
+    data = once(tmp_path_factory, "animals", write_animals) / "animals.jsonl"
+    return [
+        *("weak=local", f"weak.path={tiny_models['weak']}", "strong=local", f"strong.path={tiny_models['strong']}"),
+        *("data=local", f"data.path={data}", "data.text=text", "data.label=label", "data.id=id"),
+        *("weak.lr=5e-3", "strong.lr=5e-3", "bootstrap=200"),
+    ]
+
+
+def write_animals(folder: Path) -> None:
+    """The rows of the tiny run."""
+    write_jsonl(folder / "animals.jsonl", sentences(240))
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, tiny_models: dict[str, Path]) -> list[str]:
-    """Overrides of a run that takes seconds: tiny models, 240 rows, in the test's folder."""
-    data = write_jsonl(tmp_path / "animals.jsonl", sentences(240))
-    return [
-        "weak=local",
-        f"weak.path={tiny_models['weak']}",
-        "strong=local",
-        f"strong.path={tiny_models['strong']}",
-        "data=local",
-        f"data.path={data}",
-        "data.text=text",
-        "data.label=label",
-        "data.id=id",
-        "weak.lr=5e-3",
-        "strong.lr=5e-3",
-        "bootstrap=200",
-    ]
+def tiny(tiny_words: list[str]) -> list[str]:
+    """The overrides of the tiny run, to add to."""
+    return list(tiny_words)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_words: list[str]) -> Path:
+    """The outputs folder of a finished tiny run."""
+    return once(tmp_path_factory, "finished", lambda folder: train_in(folder, tiny_words)) / "outputs"
+
+
+def train_in(folder: Path, words: Sequence[str]) -> None:
+    """`w2s train` with these words, in `folder`."""
+    done = subprocess.run(
+        command(["train", *words]), cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def ran(tmp_path: Path, tiny: list[str], finished: Path) -> list[str]:
+    """A finished tiny run in the test's folder, a copy; its overrides."""
+    shutil.copytree(finished, tmp_path / "outputs", symlinks=True)
+    return tiny

@@ -1,7 +1,10 @@
 """What the tests of stages on files share: a stage's folder, and the rows and labels artifacts that it reads."""
 
 import json
-from collections.abc import Sequence
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from w2s_cli.context import Context
+from w2s_cli.store import faults
 
 
 def context(folder: Path, **execution: Any) -> Context:
@@ -44,3 +48,28 @@ def write_labels(
     pq.write_table(pa.table(columns), folder / "labels.parquet")
     (folder / "manifest.json").write_text(json.dumps({"metrics": metrics}))
     return folder
+
+
+def killed(work: Callable[[], object], point: str, folder: Path) -> None:
+    """Call `work` in a copy of this process that must die at `point`, as a worker does that is killed there.
+
+    The copy has torch and transformers loaded, which a new process would load for 3 CPU seconds. Its random state is another one, so
+    that a later run in this process continues what a stranger began.
+    """
+    log = folder / "hits"
+    child = os.fork()
+    if child == 0:
+        try:
+            import torch
+
+            os.environ |= {"W2S_FAULT": point, "W2S_FAULT_LOG": str(log)}
+            faults._passages.clear()
+            torch.manual_seed(os.getpid())
+            work()
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)  # neither pytest nor its fixtures go on here
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the work came to an end"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert log.read_text().strip() == point.partition(":")[0]

@@ -1,6 +1,5 @@
 """Outputs folders for the tests of tables: real tiny runs made once, and stored results with predictions of chosen accuracy."""
 
-import functools
 import hashlib
 import json
 import subprocess
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import command, environment, sentences, write_jsonl
+from tests.conftest import command, environment, once, sentences, write_jsonl
 from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
 from w2s_cli.results.reader import FORMAT
 from w2s_cli.statistics.report import Predictions, report
@@ -32,16 +31,14 @@ def run_w2s(folder: Path, *arguments: str, code: int = 0, **extra: str) -> subpr
 @pytest.fixture(scope="session")
 def real_runs(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Path:
     """A folder with real runs of a tiny pipeline: a sweep of two losses with seed 0, and a run of one loss with seed 1."""
-    return make_real_runs(tmp_path_factory.getbasetemp() / "real", tiny_models["weak"], tiny_models["strong"])
 
+    def make(folder: Path) -> None:
+        write_jsonl(folder / "animals.jsonl", sentences(240))
+        words = tiny_words(tiny_models["weak"], tiny_models["strong"])
+        run_w2s(folder, "train", "-m", "loss=xent,logconf", *words)
+        run_w2s(folder, "train", "seed=1", *words)
 
-@functools.cache  # a fixture that two modules import would be made twice
-def make_real_runs(folder: Path, weak: Path, strong: Path) -> Path:
-    folder.mkdir()
-    write_jsonl(folder / "animals.jsonl", sentences(240))
-    run_w2s(folder, "train", "-m", "loss=xent,logconf", *tiny_words(weak, strong))
-    run_w2s(folder, "train", "seed=1", *tiny_words(weak, strong))
-    return folder
+    return once(tmp_path_factory, "real", make)
 
 
 def tiny_words(weak: Path, strong: Path) -> list[str]:

@@ -17,13 +17,6 @@ from w2s_cli import load
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def ran(w2s: Run, tiny: list[str]) -> list[str]:
-    """A finished tiny run; its overrides."""
-    w2s("train", *tiny)
-    return tiny
-
-
 def folder_of(tmp_path: Path, pattern: str) -> Path:
     """The one stage folder that fits."""
     (found,) = (tmp_path / "outputs" / "stages").glob(pattern)

@@ -126,8 +126,13 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WORDS, ids=lambda name: name.replace(" ", "-"))
-def test_wrong_words(w2s: Run, case: str) -> None:
+def test_wrong_words(w2s_inside: Run, case: str) -> None:
     words, said = WORDS[case]
+    assert_refused(w2s_inside(*words, code=None), *said)
+
+
+def test_a_wrong_command_ends_its_process_with_code_2_and_a_message(w2s: Run) -> None:
+    words, said = WORDS["misspelt key"]
     assert_refused(w2s(*words, code=None), *said)
 
 
@@ -151,32 +156,34 @@ DATA: dict[str, tuple[Callable[[list[dict[str, Any]]], list[dict[str, Any]]], li
 
 
 @pytest.mark.parametrize("case", DATA, ids=lambda name: name.replace(" ", "-"))
-def test_wrong_data(w2s: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
+def test_wrong_data(w2s_inside: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
     change, said = DATA[case]
-    assert_refused(w2s("train", *with_rows(tiny, tmp_path, change(list(sentences(240)))), code=None), *said)
+    assert_refused(w2s_inside("train", *with_rows(tiny, tmp_path, change(list(sentences(240)))), code=None), *said)
 
 
-def test_missing_column(w2s: Run, tiny: list[str]) -> None:
+def test_missing_column(w2s_inside: Run, tiny: list[str]) -> None:
     assert_refused(
-        w2s("train", *without(tiny, "data.text"), "data.text=txet", code=None), "txet", 'Did you mean "text"'
+        w2s_inside("train", *without(tiny, "data.text"), "data.text=txet", code=None), "txet", 'Did you mean "text"'
     )
 
 
-def test_missing_file(w2s: Run, tiny: list[str]) -> None:
-    assert_refused(w2s("plan", *without(tiny, "data.path"), "data.path=nowhere.jsonl", code=None), "nowhere.jsonl")
+def test_missing_file(w2s_inside: Run, tiny: list[str]) -> None:
+    assert_refused(
+        w2s_inside("plan", *without(tiny, "data.path"), "data.path=nowhere.jsonl", code=None), "nowhere.jsonl"
+    )
 
 
-def test_truncated_gzip(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_truncated_gzip(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl.gz"
     whole = gzip.compress("".join(json.dumps(row) + "\n" for row in sentences(240)).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    assert_refused(w2s("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "cut.jsonl.gz")
+    assert_refused(w2s_inside("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "cut.jsonl.gz")
 
 
-def test_foreign_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_foreign_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     path = tmp_path / "picture.parquet"
     path.write_bytes(os.urandom(2000))
-    assert_refused(w2s("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "picture.parquet")
+    assert_refused(w2s_inside("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "picture.parquet")
 
 
 def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(
@@ -197,13 +204,15 @@ def labels_file(tmp_path: Path, change: Callable[[list[dict[str, Any]]], list[di
     return ["labels=file", f"labels.path={write_jsonl(tmp_path / 'labels.jsonl', change(rows))}"]
 
 
-def test_labels_for_unknown_rows(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_labels_for_unknown_rows(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     words = labels_file(tmp_path, lambda rows: [{**row, "id": f"x{row['id']}"} for row in rows])
-    assert_refused(w2s("train", *tiny, *words, code=None), "labels.jsonl", "id")
+    assert_refused(w2s_inside("train", *tiny, *words, code=None), "labels.jsonl", "id")
 
 
-def test_labels_that_leave_rows_out(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    assert_refused(w2s("train", *tiny, *labels_file(tmp_path, lambda rows: rows[:10]), code=None), "labels.jsonl")
+def test_labels_that_leave_rows_out(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
+    assert_refused(
+        w2s_inside("train", *tiny, *labels_file(tmp_path, lambda rows: rows[:10]), code=None), "labels.jsonl"
+    )
 
 
 def damaged_model(tiny_models: dict[str, Path], folder: Path, change: Callable[[Path], None]) -> list[str]:
@@ -213,31 +222,33 @@ def damaged_model(tiny_models: dict[str, Path], folder: Path, change: Callable[[
     return ["strong=local", f"strong.path={folder / 'broken'}"]
 
 
-def test_model_folder_without_config(w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_model_folder_without_config(
+    w2s_inside: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     words = damaged_model(tiny_models, tmp_path, lambda path: (path / "config.json").unlink())
     assert_refused(
-        w2s("plan", *without(tiny, "strong", "strong.path"), *words, code=None), "config.json", "save_pretrained"
+        w2s_inside("plan", *without(tiny, "strong", "strong.path"), *words, code=None), "config.json", "save_pretrained"
     )
 
 
-def test_truncated_weights(w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_truncated_weights(w2s_inside: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path) -> None:
     def cut(path: Path) -> None:
         weights = path / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
 
     words = damaged_model(tiny_models, tmp_path, cut)
-    assert_refused(w2s("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
+    assert_refused(w2s_inside("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
 
 
 def test_checkpoint_of_another_architecture(
-    w2s: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path
+    w2s_inside: Run, tiny: list[str], tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     words = damaged_model(
         tiny_models,
         tmp_path,
         lambda path: shutil.copy(tiny_models["weak"] / "model.safetensors", path / "model.safetensors"),
     )
-    assert_refused(w2s("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
+    assert_refused(w2s_inside("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
 
 
 def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
@@ -246,10 +257,12 @@ def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
     assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
 
 
-def test_outputs_folder_that_cannot_be_written(w2s: Run, tiny: list[str]) -> None:
+def test_outputs_folder_that_cannot_be_written(w2s_inside: Run, tiny: list[str]) -> None:
     """Nobody, root included, may make a folder in /proc."""
     assert_refused(
-        w2s("train", *tiny, "outputs=/proc/w2s-outputs", code=None), "cannot write to /proc/w2s-outputs", "outputs=DIR"
+        w2s_inside("train", *tiny, "outputs=/proc/w2s-outputs", code=None),
+        "cannot write to /proc/w2s-outputs",
+        "outputs=DIR",
     )
 
 
@@ -272,40 +285,40 @@ METHODS = {
 
 
 @pytest.mark.parametrize("case", METHODS, ids=lambda name: name.replace(" ", "-"))
-def test_wrong_methods(w2s: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
+def test_wrong_methods(w2s_inside: Run, tiny: list[str], tmp_path: Path, case: str) -> None:
     stage, said = METHODS[case]
     (tmp_path / "mine" / "method").mkdir(parents=True)
     naive = (ROOT / "configs" / "method" / "naive.yaml").read_text()
     (tmp_path / "mine" / "method" / "wrong.yaml").write_text(f"{naive}  extra: {stage}\n")
-    assert_refused(w2s("plan", "--config-dir", "mine", "method=wrong", *tiny, code=None), said)
+    assert_refused(w2s_inside("plan", "--config-dir", "mine", "method=wrong", *tiny, code=None), said)
 
 
-def test_outputs_that_is_a_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_outputs_that_is_a_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert_refused(w2s("train", *tiny, "outputs=file", code=None), "cannot write to", "outputs=DIR")
+    assert_refused(w2s_inside("train", *tiny, "outputs=file", code=None), "cannot write to", "outputs=DIR")
 
 
-def test_tampered_labels_are_refused_when_their_inputs_are_gone(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    w2s("train", *tiny, "outputs=out")
-    labels = next((tmp_path / "out").glob("stages/label/*test*/result/labels.parquet"))
+def test_tampered_labels_are_refused_when_their_inputs_are_gone(
+    w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
+    labels = next((tmp_path / "outputs").glob("stages/label/*test*/result/labels.parquet"))
     labels.write_bytes(labels.read_bytes()[:-1] + b"x")
-    assert_refused(w2s("evaluate", *tiny, "outputs=out", code=None), "never trains", "Run: w2s train")
-    assert "damaged" in w2s("plan", *tiny, "outputs=out").stdout
-    assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
+    assert_refused(w2s_inside("evaluate", *ran, code=None), "never trains", "Run: w2s train")
+    assert "damaged" in w2s_inside("plan", *ran).stdout
+    assert "PGR" in w2s("train", *ran).stdout
 
 
-def test_edited_stage_file(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    w2s("train", *tiny, "outputs=out")
-    path = next((tmp_path / "out").glob("stages/finetune/weak-*/stage.json"))
+def test_edited_stage_file(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    path = next((tmp_path / "outputs").glob("stages/finetune/weak-*/stage.json"))
     job = json.loads(path.read_text())
     path.write_text(json.dumps({**job, "params": {**job["params"], "lr": 1.0}}))
-    assert_refused(w2s("train", *tiny, "outputs=out", code=None), "was edited", "w2s rm")
+    assert_refused(w2s_inside("train", *ran, code=None), "was edited", "w2s rm")
 
 
 @pytest.mark.parametrize("words", [["show", "zzz"], ["why", "zzz"], ["rm", "zzz"], ["logs", "zzz"]], ids=" ".join)
-def test_a_key_that_does_not_exist(w2s: Run, tmp_path: Path, words: list[str]) -> None:
+def test_a_key_that_does_not_exist(w2s_inside: Run, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "outputs" / "stages").mkdir(parents=True)
-    assert_refused(w2s(*words, code=None), '"zzz"', "w2s ls")
+    assert_refused(w2s_inside(*words, code=None), '"zzz"', "w2s ls")
 
 
 def own_loss(folder: Path, code: str, yaml: str = "name: mine\n") -> list[str]:
@@ -317,33 +330,35 @@ def own_loss(folder: Path, code: str, yaml: str = "name: mine\n") -> list[str]:
     return ["--config-dir", "own", "loss=mine"]
 
 
-def test_own_loss_with_a_syntax_error(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_own_loss_with_a_syntax_error(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     words = own_loss(tmp_path, "def mine(logits, labels, *, progress)\n")
-    assert_refused(w2s("plan", *tiny, *words, code=None), "own/losses/mine.py, line 1")
+    assert_refused(w2s_inside("plan", *tiny, *words, code=None), "own/losses/mine.py, line 1")
 
 
-def test_own_yaml_that_is_broken(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_own_yaml_that_is_broken(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     words = own_loss(tmp_path, "", yaml="name: [mine\n")
-    assert_refused(w2s("plan", *tiny, *words, code=None), "a YAML file cannot be read", "mine.yaml")
+    assert_refused(w2s_inside("plan", *tiny, *words, code=None), "a YAML file cannot be read", "mine.yaml")
 
 
-def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
+) -> None:
     words = own_loss(
         tmp_path, "def mine(logits, labels, *, progress, by: float = 1.0):\n    return (logits - labels) / by\n"
     )
-    assert_refused(w2s("train", *tiny, *words, code=None), "loss mine must return a scalar")
-    assert_refused(w2s("train", *tiny, *words, "+loss.args.by=two", code=None), "loss mine cannot be computed")
+    assert_refused(w2s_inside("train", *tiny, *words, code=None), "loss mine must return a scalar")
+    assert_refused(w2s_inside("train", *tiny, *words, "+loss.args.by=two", code=None), "loss mine cannot be computed")
 
 
-def test_one_mistake_gives_one_message(w2s: Run, tiny: list[str]) -> None:
-    done = w2s("train", *without(tiny, "data.text"), "data.text=txet", code=2)
+def test_one_mistake_gives_one_message(w2s_inside: Run, tiny: list[str]) -> None:
+    done = w2s_inside("train", *without(tiny, "data.text"), "data.text=txet", code=2)
     assert done.stderr.count('"txet"') == 1
     assert "once this is put right, the command goes on" in done.stderr
 
 
-def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s: Run, tmp_path: Path) -> None:
+def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s_inside: Run, tmp_path: Path) -> None:
     (tmp_path / "sciq").mkdir()
     for split in ("train", "test"):
         write_jsonl(tmp_path / "sciq" / f"{split}.jsonl", sentences(4))  # planning does not open it
-    done = w2s("plan", "data=sciq", "data.path=sciq", "+data.options.chocies=[a]", code=None)
+    done = w2s_inside("plan", "data=sciq", "data.path=sciq", "+data.options.chocies=[a]", code=None)
     assert_refused(done, 'choice has no argument "chocies"', 'Did you mean "choices"')

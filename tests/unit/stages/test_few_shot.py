@@ -1,9 +1,5 @@
 """k-shot prompting: examples teach (also wrong things), logits are the plain model's on the whole prompt, nothing is cut in silence."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.conftest import ROOT
+from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, labelled, write_rows
 from w2s_cli.errors import UserError
@@ -184,14 +180,8 @@ def test_killed_and_run_again_has_the_same_bytes(tmp_path: Path, point: str) -> 
     rows = write_rows(tmp_path / "rows", TEXTS, LABELS)
     edges = {"rows": rows, "examples": rows}
     expected = few_shot.run(params(), edges, context(tmp_path / "one", model_path=str(base)))  # type: ignore[arg-type]
-    script = (
-        "from pathlib import Path; from tests.unit.stages.test_few_shot import *; "
-        f"rows = Path({str(rows)!r}); few_shot.run(params(), {{'rows': rows, 'examples': rows}}, "
-        f"context(Path({str(tmp_path / 'two')!r}), model_path={str(base)!r}))"
-    )
-    environment = {**os.environ, "W2S_FAULT": point, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    two = context(tmp_path / "two", model_path=str(base))
+    killed(lambda: few_shot.run(params(), edges, two), point, tmp_path)  # type: ignore[arg-type]
     assert len(list((tmp_path / "two" / "work").iterdir())) == (point != "few_shot.start")
     again = few_shot.run(params(), edges, context(tmp_path / "two", model_path=str(base)))  # type: ignore[arg-type]
     assert again == expected

@@ -1,9 +1,5 @@
 """Generative finetuning: the language model learns the domain, loads in transformers, resumes bit for bit, and is a base to finetune."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.conftest import ROOT, sentences
+from tests.conftest import sentences
+from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, write_rows
 from tests.unit.training.test_models import params as finetune_params
@@ -124,14 +121,8 @@ def test_killed_and_run_again_equals_uninterrupted(tmp_path: Path, point: str) -
     base = make_model(tmp_path / "base", "qwen2")
     rows = write_rows(tmp_path / "rows", TEXTS[:32], LABELS[:32])
     expected = generative.run(params(), {"rows": rows}, context(tmp_path / "one", model_path=str(base)))
-    script = (
-        "from pathlib import Path; from tests.unit.stages.test_generative import *; "
-        f"generative.run(params(), {{'rows': Path({str(rows)!r})}}, "
-        f"context(Path({str(tmp_path / 'two')!r}), model_path={str(base)!r}, checkpoint_seconds=0))"
-    )
-    environment = {**os.environ, "W2S_FAULT": point, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    two = context(tmp_path / "two", model_path=str(base), checkpoint_seconds=0)
+    killed(lambda: generative.run(params(), {"rows": rows}, two), point, tmp_path)
     again = generative.run(params(), {"rows": rows}, context(tmp_path / "two", model_path=str(base)))
     assert again == expected
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "two")

@@ -2,10 +2,6 @@
 
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 import torch
 
 from tests import stage_files
+from tests.stage_files import killed
 from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import pretrain
@@ -95,16 +92,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, corpus: Path, 
 def test_killed_and_run_again_equals_uninterrupted(tmp_path: Path, corpus: Path, point: str) -> None:
     expected = pretrain.run(params(epochs=1), {}, context(tmp_path / "one", corpus))
     folder = tmp_path / "two"
-    script = (
-        "import sys; from pathlib import Path; from tests.unit.stages import test_pretrain as t; "
-        "ctx = t.context(Path(sys.argv[1]), Path(sys.argv[2]), checkpoint_seconds=0); "
-        "t.pretrain.run(t.params(epochs=1), {}, ctx)"
-    )
-    command = [sys.executable, "-c", script, str(folder), str(corpus)]
-    root = str(Path(__file__).parents[3])
-    environment = {**os.environ, "W2S_FAULT": point, "W2S_FAULT_LOG": str(tmp_path / "hits"), "PYTHONPATH": root}
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
-    assert (tmp_path / "hits").read_text().strip() == point.partition(":")[0]
+    killed(lambda: pretrain.run(params(epochs=1), {}, context(folder, corpus, checkpoint_seconds=0)), point, tmp_path)
     again = pretrain.run(params(epochs=1), {}, context(folder, corpus))
     assert again == expected
     assert artifacts(tmp_path / "one") == artifacts(folder)

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
+from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.config.test_pairs import planted
 from tests.unit.training.test_models import context, labelled, params, write_rows
-from tests.unit.training.test_training import artifacts, killed
+from tests.unit.training.test_training import artifacts
 from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
@@ -195,13 +196,7 @@ def test_a_kill_between_the_best_evaluation_and_the_end_changes_nothing(
     tmp_path: Path, task: dict[str, Path], point: str
 ) -> None:
     expected = run_task(tmp_path / "one", task, "full")
-    script = (
-        "from pathlib import Path; from tests.unit.training.test_stopping import run_task; "
-        f"run_task(Path({str(tmp_path / 'two')!r}), "
-        f"{{n: Path(p) for n, p in { {n: str(p) for n, p in task.items()}!r}.items()}}, 'full', "
-        "execution={'checkpoint_seconds': 0})"
-    )
-    killed(script, point, tmp_path)
+    killed(lambda: run_task(tmp_path / "two", task, "full", execution={"checkpoint_seconds": 0}), point, tmp_path)
     assert run_task(tmp_path / "two", task, "full") == expected
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "two")
 

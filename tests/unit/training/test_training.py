@@ -1,10 +1,6 @@
 """The loop: resumed = uninterrupted bit for bit, micro-batch independence, schedules, memory, and what stops it."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, params, write_rows
 from w2s_cli.context import Stopped
@@ -93,12 +90,7 @@ def test_a_finetune_killed_and_run_again_equals_uninterrupted(
     tmp_path: Path, edges: dict[str, Path], point: str
 ) -> None:
     expected = run_finetune(tmp_path / "one", edges, {})
-    script = (
-        "import sys; from pathlib import Path; from tests.unit.training.test_training import run_finetune; "
-        f"run_finetune(Path({str(tmp_path / 'two')!r}), "
-        f"{{n: Path(p) for n, p in { {n: str(p) for n, p in edges.items()}!r}.items()}}, {{}}, checkpoint_seconds=0)"
-    )
-    killed(script, point, tmp_path)
+    killed(lambda: run_finetune(tmp_path / "two", edges, {}, checkpoint_seconds=0), point, tmp_path)
     again = run_finetune(tmp_path / "two", edges, {})
     assert again == expected
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "two")
@@ -113,33 +105,24 @@ def test_the_curve_says_how_far_the_student_agrees_with_its_labels(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["label", "features"])
-def test_shards_survive_a_kill(tmp_path: Path, edges: dict[str, Path], kind: str) -> None:
+def test_shards_survive_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edges: dict[str, Path], kind: str
+) -> None:
     trained = context(tmp_path / "trained", model_path=str(edges["base"]))
     finetune.run(params(), {"rows": edges["rows"]}, trained)
-    folders = {"rows": str(edges["rows"]), "model": str(trained.result)}
-    script = (
-        "from pathlib import Path; from tests.unit.training.test_training import *; features.SHARD_ROWS = 4; "
-        f"{kind}.run(params(), {{n: Path(p) for n, p in {folders!r}.items()}}, "
-        f"context(Path({str(tmp_path / 'two')!r}), model_path={str(edges['base'])!r}))"
-    )
-    killed(script, f"{kind}.step:4", tmp_path)
+    stage: Any = {"label": label, "features": features}[kind]
+    inputs = {"rows": edges["rows"], "model": trained.result}
+
+    def work(name: str) -> None:
+        stage.run(params(), inputs, context(tmp_path / name, model_path=str(edges["base"])))
+
+    monkeypatch.setattr(features, "SHARD_ROWS", 4)
+    killed(lambda: work("two"), f"{kind}.step:4", tmp_path)
     assert len(list((tmp_path / "two" / "work").iterdir())) == 3
     for name in ("one", "two"):
-        ctx = context(tmp_path / name, model_path=str(edges["base"]))
-        stage: Any = {"label": label, "features": features}[kind]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(features, "SHARD_ROWS", 4)
-            stage.run(params(), {"rows": edges["rows"], "model": trained.result}, ctx)
+        work(name)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / name / "result").iterdir()} for name in ("one", "two"))
     assert one == two
-
-
-def killed(script: str, point: str, folder: Path) -> None:
-    """Run a Python text in a process that must die at `point`."""
-    environment = {**os.environ, "W2S_FAULT": point, "W2S_FAULT_LOG": str(folder / "hits"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert (folder / "hits").read_text().strip() == point.partition(":")[0]
 
 
 def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path: Path) -> None:
