@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from w2s_cli.config.schema import DataConfig
-from w2s_cli.context import Context
 from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.paths import configs_folder, locate
 from w2s_cli.plugins import find_code
 from w2s_cli.stages.rows import run
+from w2s_cli.store.context import Context
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 Result = tuple[list[dict[str, Any]], dict[str, Any]]

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2s_cli.context import Context
 from w2s_cli.store import faults
+from w2s_cli.store.context import Context
 
 
 def context(folder: Path, **execution: Any) -> Context:

@@ -253,9 +253,11 @@ def test_seeds_end_in_one_table_over_seeds(w2s: Run, tiny: list[str], tmp_path: 
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "w2s"])
-def test_every_launcher_gives_the_same_stages(w2s: Run, tiny: list[str], tmp_path: Path, launcher: str) -> None:
-    w2s("train", "-m", *tiny, "loss=xent,product", f"hydra/launcher={launcher}", "launcher.jobs=2")
+@pytest.mark.parametrize(
+    "launcher", [["hydra/launcher=basic"], ["hydra/launcher=joblib"], []], ids=["basic", "joblib", "w2s"]
+)
+def test_every_launcher_gives_the_same_stages(w2s: Run, tiny: list[str], tmp_path: Path, launcher: list[str]) -> None:
+    w2s("train", "-m", *tiny, "loss=xent,product", *launcher, "launcher.jobs=2")
     kinds = [path.parent.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")]
     assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 4 + ["label"] * 5 + ["evaluate"] * 2)
 
@@ -326,11 +328,14 @@ def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(w2s: Run, ran
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "w2s"])
+@pytest.mark.parametrize(
+    "launcher", [["hydra/launcher=basic"], ["hydra/launcher=joblib"], []], ids=["basic", "joblib", "w2s"]
+)
 def test_a_failing_job_of_a_sweep_fails_the_command_and_not_the_others(
-    w2s: Run, tiny: list[str], tmp_path: Path, launcher: str
+    w2s: Run, tiny: list[str], tmp_path: Path, launcher: list[str]
 ) -> None:
-    words = ["-m", *tiny, "strong.lr=5e-3,1e30", "strong.precision=fp32", f"hydra/launcher={launcher}"]
+    others = [word for word in tiny if not word.startswith("strong.lr=")]
+    words = ["-m", *others, "strong.lr=5e-3,1e30", "strong.precision=fp32", *launcher]
     done = w2s("train", *words, code=2)
     assert "lower the learning rate" in done.stderr
     assert len(list((tmp_path / "outputs").glob("stages/evaluate/*/record.json"))) == 1
@@ -345,7 +350,8 @@ def test_a_name_from_a_user_never_becomes_a_path(w2s: Run, tiny: list[str], tmp_
 
 
 def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s: Run, tiny: list[str]) -> None:
-    words = ["-m", *tiny, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]
+    others = [word for word in tiny if not word.startswith("strong.lr=")]
+    words = ["-m", *others, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]
     out = w2s("train", *words).stdout
     assert "median PGR on local, naive, xent" in out
     assert len([line for line in out.splitlines() if line.startswith(("local  one", "local  two"))]) == 6

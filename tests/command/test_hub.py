@@ -38,7 +38,7 @@ def online(folder: Path, address: str) -> dict[str, str]:
 def loaded(folder: Path, kind: str, repo: str, revision: str) -> str:
     """The message of a stage that loads something of `repo`, in a fresh process: the client reads its settings when imported."""
     script = (
-        "import sys; from pathlib import Path; from w2s_cli.context import Context; from w2s_cli.errors import UserError\n"
+        "import sys; from pathlib import Path; from w2s_cli.store.context import Context; from w2s_cli.errors import UserError\n"
         f"repo, revision = sys.argv[1:]\ntry: {LOADERS[kind]}\nexcept UserError as error: print(error)"
     )
     with tiny_hub(REPOS) as address:

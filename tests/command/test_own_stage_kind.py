@@ -23,7 +23,7 @@ import shutil
 import time
 from pathlib import Path
 
-from w2s_cli.context import Stopped
+from w2s_cli.store.context import Stopped
 from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits, Work
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
@@ -150,6 +150,7 @@ def test_a_kind_of_the_users_own_is_planned_priced_run_killed_continued_shown_di
 
 def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path) -> None:
     from w2s_cli.config import compose
+    from w2s_cli.config.sweeps import Composed
     from w2s_cli.pipeline import cost
     from w2s_cli.pipeline.build import build
     from w2s_cli.pipeline.resolve import Resolver
@@ -158,8 +159,8 @@ def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list
     store = Store(tmp_path / "outputs")
     priced: list[cost.Cost] = []
 
-    def task(configs: list[dict[str, object]], folders: list[Path]) -> int:
-        graph = build(configs, Resolver(store, folders))
+    def task(jobs: list[Composed], folders: list[Path]) -> int:
+        graph = build([job.values for job in jobs], Resolver(store, folders))
         facts = cost.facts(graph, store, None)
         key = next(key for key, stage in graph.stages.items() if stage.kind == "average")
         priced.append(cost.estimate(facts, [key]))

@@ -30,9 +30,9 @@ COLUMNS = ["paper", "table", "setting", "weak_model", "strong_model", "dataset",
 @functools.cache
 def planned(name: str, scale: str = "paper", **given: str) -> Graph:
     """The graph of an experiment, planned without a hub."""
-    configs, _, _ = configurations(runs_at(load(name), scale, given))
+    jobs, _ = configurations(runs_at(load(name), scale, given))
     with tempfile.TemporaryDirectory() as folder:
-        return build(configs, Resolver(Store(Path(folder)), hub="never"))
+        return build([job.values for job in jobs], Resolver(Store(Path(folder)), hub="never"))
 
 
 def test_every_experiment_has_a_table_taken_from_its_card() -> None:

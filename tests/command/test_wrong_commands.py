@@ -41,9 +41,9 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "unknown data set": (["plan", "data=sciqq"], ['unknown data "sciqq"', 'Did you mean "sciq"']),
     "unknown loss": (["plan", "loss=xnet"], ['unknown loss "xnet"', 'Did you mean "xent"']),
     "unknown method": (["plan", "method=nave"], ['unknown method "nave"', 'Did you mean "naive"']),
-    "wrong type": (["plan", "strong.lr=fast"], ["strong.lr=fast", "not a valid float"]),
-    "negative learning rate": (["plan", "strong.lr=-1"], ["strong.lr=-1.0", "greater than 0"]),
-    "zero seeds": (["plan", "seeds=0"], ["seeds=0", "greater than 0"]),
+    "wrong type": (["plan", "strong.lr=fast"], ["strong.lr=fast: must be a number greater than 0"]),
+    "negative learning rate": (["plan", "strong.lr=-1"], ["strong.lr=-1:", "greater than 0"]),
+    "zero seeds": (["plan", "seeds=0"], ["seeds=0", "between 1 and 1000"]),
     "unknown precision": (["plan", "weak.precision=fp8"], ["weak.precision=fp8", "fp32, tf32, bf16"]),
     "unknown schedule": (["plan", "train.schedule=cos"], ["train.schedule=cos", "cosine"]),
     "unknown loss argument": (
@@ -83,7 +83,10 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "unknown control": (["plan", "control=randm_labels"], ['unknown control "randm_labels"', "random_labels"]),
     "stopping never": (["plan", "stopping=weak_labels", "stopping.every=0"], ["stopping.every=0", "greater than 0"]),
-    "unknown role to stop": (["plan", "stopping=weak_labels", "stopping.roles=[teacher]"], ["'teacher' is no role"]),
+    "unknown role to stop": (
+        ["plan", "stopping=weak_labels", "stopping.roles=[teacher]"],
+        ["stopping.roles[0]=teacher", "weak, student, ceiling"],
+    ),
     "sharpened by nothing": (["plan", "train.labels=sharpened", "train.sharpening=0"], ["train.sharpening=0"]),
     "unknown rule for pairs": (["plan", "pairs=bigger"], ["pairs=bigger", "all, upper, strict"]),
     "file for several supervisors": (
@@ -93,7 +96,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "null for a group": (["plan", "weak=null"], ["must have one of its names"]),
     "labels from no file": (["plan", "labels=file"], ["labels.path=FILE"]),
     "labels from null": (["plan", "labels=file", "labels.path=null"], ["labels.path=FILE"]),
-    "a million seeds": (["plan", "seeds=1000000"], ["seeds=1000000", "between 0 and 1000"]),
+    "a million seeds": (["plan", "seeds=1000000"], ["seeds=1000000", "between 1 and 1000"]),
     "infinite learning rate": (["plan", "strong.lr=1e9999"], ["strong.lr=inf", "finite"]),
     "seed that does not fit": (["plan", "seed=99999999999999999999"], ["seed=99999999999999999999", "2^32"]),
     "negative seed": (["plan", "seed=-1"], ["seed=-1", "between 0"]),
@@ -347,6 +350,11 @@ def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(
         tmp_path, "def mine(logits, labels, *, progress, by: float = 1.0):\n    return (logits - labels) / by\n"
     )
     assert_refused(w2s_inside("train", *tiny, *words, code=None), "loss mine must return a scalar")
+    assert_refused(
+        w2s_inside("plan", *tiny, *words, "+loss.args.by=two", code=None), "mine: args.by=two: must be a number"
+    )
+    path = tmp_path / "own" / "losses" / "mine.py"
+    path.write_text(path.read_text().replace("by: float = 1.0", "by=1.0"))  # nothing for the plan to check
     assert_refused(w2s_inside("train", *tiny, *words, "+loss.args.by=two", code=None), "loss mine cannot be computed")
 
 

@@ -13,7 +13,10 @@ method repeats finetune → label → combine=co_supervised. Our reading:
   denoise=none keeps all rows.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
+from annotated_types import Ge
 
 from w2s_cli.combining import SMALLEST, Combined, Votes, covered, hard, need_one_of, shares
 from w2s_cli.errors import UserError
@@ -22,7 +25,12 @@ NEEDS_STUDENT = True
 
 
 def co_supervised(
-    votes: Votes, *, top_k: int = 1, margin: float = 0.0, target: str = "soft", denoise: str = "consensus"
+    votes: Votes,
+    *,
+    top_k: Annotated[int, Ge(1)] = 1,
+    margin: Annotated[float, Ge(0)] = 0.0,
+    target: Literal["soft", "hard"] = "soft",
+    denoise: Literal["consensus", "rate", "none"] = "consensus",
 ) -> Combined:
     """The assigned supervisor's probabilities; dropped rows are not covered.
 

@@ -8,14 +8,23 @@
   and diagnostics.identifiable is false.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt
 
 from w2s_cli.combining import ABSTAINED, Combined, Votes, active, class_balance, covered, from_log, hard, vote_sums
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import Floats, Integers
 
 
-def dawid_skene(votes: Votes, *, smoothing: float = 0.01, tolerance: float = 1e-5, iterations: int = 100) -> Combined:
+def dawid_skene(
+    votes: Votes,
+    *,
+    smoothing: Annotated[float, Gt(0)] = 0.01,
+    tolerance: float = 1e-5,
+    iterations: Annotated[int, Ge(1)] = 100,
+) -> Combined:
     """Posterior q_i(c) ∝ π_c Π_{j votes on i} θ_j[c, L_ij].
 
     E step as above; M step θ_j[c, l] = (s + Σ_i q_i(c) 1[L_ij = l]) / (K s + Σ_i q_i(c) 1[j votes on i]), π_c = mean of

@@ -11,7 +11,10 @@ chance. The choice of the two others changes only the noise, so the result is th
   Cov(L_i, L_j) = Var(y) d_i d_j with 2 d_i = E[L_i | +1] − E[L_i | −1], and is exact for all supervisors.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
+from annotated_types import Lt
 
 from w2s_cli.combining import (
     ABSTAINED,
@@ -32,7 +35,13 @@ from w2s_cli.statistics.figures import Floats, Integers
 NEEDS_THREE = True
 
 
-def flyingsquid(votes: Votes, *, aggregate: str = "mean", moments: str = "raw", smallest: float = 0.01) -> Combined:
+def flyingsquid(
+    votes: Votes,
+    *,
+    aggregate: Literal["mean", "median"] = "mean",
+    moments: Literal["raw", "centred"] = "raw",
+    smallest: Annotated[float, Lt(1)] = 0.01,
+) -> Combined:
     """Posterior P(y | L) ∝ π_y Π_{j votes on i} P(L_ij | y), with P(L_j | y) from the triplets and the mean of L_j.
 
     Args:

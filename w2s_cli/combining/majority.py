@@ -4,12 +4,14 @@
 * `output=shares` gives the shares of the votes instead of the winner.
 """
 
+from typing import Literal
+
 import numpy as np
 
 from w2s_cli.combining import Combined, Votes, covered, need_one_of, shares, vote_sums
 
 
-def majority(votes: Votes, *, output: str = "hard") -> Combined:
+def majority(votes: Votes, *, output: Literal["hard", "shares"] = "hard") -> Combined:
     """One-hot of the class with most votes (output=hard), or each class's share of the votes (output=shares).
 
     Diagnostics: tied, the share of the covered rows with a tie.

@@ -14,7 +14,10 @@ P = diag(class balance). μ minimises
 * Two classes only. For more classes, pairs of votes determine μ only up to a rotation; dawid_skene uses whole rows of votes.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 from scipy.optimize import minimize
 
 from w2s_cli.combining import (
@@ -35,7 +38,13 @@ from w2s_cli.statistics.figures import Floats
 NEEDS_THREE = True
 
 
-def metal(votes: Votes, *, start: float = 0.7, l2: float = 0.0, iterations: int = 10_000) -> Combined:
+def metal(
+    votes: Votes,
+    *,
+    start: Annotated[float, Gt(0.5), Lt(1)] = 0.7,
+    l2: Annotated[float, Ge(0)] = 0.0,
+    iterations: Annotated[int, Ge(1)] = 10_000,
+) -> Combined:
     """Posterior P(y | L) ∝ π_c Π_{j votes on i} μ[(j, L_ij), c].
 
     Args:

@@ -13,6 +13,8 @@ A supervisor worse than chance has a negative weight. In bayes this is evidence 
 negative weight would make negative probabilities, it counts as 0. A row whose voters all have the weight 0 is not covered.
 """
 
+from typing import Literal
+
 import numpy as np
 
 from w2s_cli.combining import SMALLEST, Combined, Votes, active, class_balance, from_log, need_one_of, shares, vote_sums
@@ -21,7 +23,7 @@ from w2s_cli.errors import UserError
 NEEDS_SCORES = True
 
 
-def weighted(votes: Votes, *, pool: str = "mean") -> Combined:
+def weighted(votes: Votes, *, pool: Literal["mean", "vote", "log", "bayes"] = "mean") -> Combined:
     """The supervisors' labels pooled by `votes.weights`; diagnostics: weights.
 
     Raises:

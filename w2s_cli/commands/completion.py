@@ -1,7 +1,7 @@
 """`w2s completion bash|zsh|fish`: a script that asks `w2s completion words` for what fits; no Hydra, so a Tab takes a tenth of a second."""
 
 from w2s_cli.commands.help import groups
-from w2s_cli.config.schema import Config, ModelConfig, RoleConfig, TrainConfig, field_names
+from w2s_cli.config.declared import class_of, declared_fields
 from w2s_cli.errors import UserError
 
 BASH = """\
@@ -48,12 +48,5 @@ def words(line: str) -> list[str]:
     group, sign, start = last.partition("=")
     if sign:
         return [f"{group}={name}" for name in offered.get(group, []) if name.startswith(start)]
-    fields = [f"{role}.{name}" for role in ("weak", "strong") for name in field_names(ModelConfig)]
-    fields += [f"{role}.{name}" for role in ("student", "ceiling") for name in field_names(RoleConfig)]
-    fields += [f"train.{name}" for name in field_names(TrainConfig)]
-    fields += [
-        name
-        for name in field_names(Config)
-        if name not in known and name not in ("weak", "strong", "student", "ceiling")
-    ]
+    fields = [name for name in declared_fields() if class_of(name) is None]
     return [*named, *(f"{name}=" for name in (*offered, *fields) if name.startswith(last))]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.data.check import Count, check
 from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipes import check_recipe, drift, rows_params
@@ -36,9 +37,9 @@ def run(argv: list[str]) -> int:
     return compose.run(argv[1:], _check_all)
 
 
-def _check_all(configs: list[dict[str, Any]], folders: list[Path]) -> int:
+def _check_all(jobs: list[Composed], folders: list[Path]) -> int:
     codes = []
-    for config in configs:
+    for config in (job.values for job in jobs):
         resolver = Resolver(Store(locate(config["outputs"])), folders)
         pools = _pools(config["data"], resolver)
         codes.append(show(config["data"], pools, *_tokenizers(config, resolver)))
@@ -117,8 +118,8 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     """Every pool that the data set has, made as a run would make it."""
     import pyarrow.parquet as pq
 
-    from w2s_cli.context import Context
     from w2s_cli.stages import rows
+    from w2s_cli.store.context import Context
 
     check_recipe(data)
     source, path = resolver.data(data)
@@ -146,7 +147,7 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     """Counters for weak and strong, and a line for each model that is not at hand."""
     from transformers import AutoConfig
 
-    from w2s_cli.context import Context
+    from w2s_cli.store.context import Context
     from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 

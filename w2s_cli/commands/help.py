@@ -1,4 +1,4 @@
-"""`w2s --help`: worked examples first, then the commands and the options of every config group, read from the YAML files there are."""
+"""`w2s --help`: worked examples first, then the commands and the options of every config group, read from the folders of YAML files."""
 
 import importlib
 import inspect
@@ -18,7 +18,7 @@ examples:
   w2s train labels=file labels.path=mine.jsonl     weak labels from people or from an API model
   w2s train weak=local weak.path=ckpt/ strong=qwen a checkpoint of your own
   w2s plan weak=gpt2 strong=qwen                   what would run, with every stage's key; runs nothing
-  w2s evaluate                                     PGR from what is there; never trains"""
+  w2s evaluate                                     PGR from finished stages; never trains"""
 
 OVERRIDES = """\
 An option is chosen as GROUP=NAME and a field set as FIELD=VALUE, in Hydra's grammar; a command's folder of results is outputs=DIR.

@@ -12,6 +12,7 @@ from typing import Any
 from w2s_cli.commands import train
 from w2s_cli.commands.options import parser
 from w2s_cli.commands.show_plan import show_plan
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.pipeline import cost
@@ -95,14 +96,14 @@ def _reproduce(
 ) -> int:
     began = time.monotonic()
     scale: str = options.scale
-    configs, words, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
+    jobs, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
     store = Store(locate(options.outputs))
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
-    graph = build(configs, resolver, words)
+    graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
     targets = train.targets_of("train", graph)
     plans = survey(graph, store, targets)
-    _introduce(experiment, scale, configs, left_out)
+    _introduce(experiment, scale, jobs, left_out)
     if options.plan or not any(plan.to_run for plan in plans.values()):
         show_plan(graph, plans, whole=False)
     _show_cost(graph, plans, store, rate)
@@ -120,13 +121,13 @@ def _reproduce(
         if code != train.DONE:
             return code
     else:
-        train.finish("reproduce", graph, plans, store, configs[0])
+        train.finish("reproduce", graph, plans, store, jobs[0].values)
     return _conclude(experiment, scale, graph, plans, store, seconds=time.monotonic() - began)
 
 
-def _introduce(experiment: Experiment, scale: str, configs: list[dict[str, Any]], left_out: int) -> None:
-    print(f"{experiment.title}\nsource: {experiment.source}\nscale: {scale}, {len(configs)} runs of w2s train", end="")
-    print(f" ({left_out} left out by pairs={configs[0]['pairs']})\n" if left_out else "\n")
+def _introduce(experiment: Experiment, scale: str, jobs: list[Composed], left_out: int) -> None:
+    print(f"{experiment.title}\nsource: {experiment.source}\nscale: {scale}, {len(jobs)} runs of w2s train", end="")
+    print(f" ({left_out} left out by pairs={jobs[0].values['pairs']})\n" if left_out else "\n")
 
 
 def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:

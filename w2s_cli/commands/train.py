@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose, pairs
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder, locate
 from w2s_cli.pipeline.build import build
@@ -62,8 +63,8 @@ def plan(argv: list[str]) -> int:
 def _command(command: str, argv: list[str]) -> int:
     overrides, force = _take_force(argv)
 
-    def task(configs: list[dict[str, Any]], folders: list[Path]) -> int:
-        return _run(command, configs, compose.job_words(overrides, len(configs)), folders, force, argv)
+    def task(jobs: list[Composed], folders: list[Path]) -> int:
+        return _run(command, jobs, folders, force, argv)
 
     return compose.run(overrides, task)
 
@@ -82,21 +83,14 @@ def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
     return rest, force
 
 
-def _run(
-    command: str,
-    configs: list[dict[str, Any]],
-    words: list[list[str]],
-    folders: list[Path],
-    force: list[str],
-    argv: list[str],
-) -> int:
-    store = Store(locate(configs[0]["outputs"]))
-    own = {id(config): job for config, job in zip(configs, words, strict=True)}
-    configs, left_out = pairs.keep(configs)
+def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[str], argv: list[str]) -> int:
+    jobs, left_out = pairs.keep(jobs)
+    config = jobs[0].values
     if left_out:
-        print(f"{left_out} of {left_out + len(configs)} jobs left out by pairs={configs[0]['pairs']}")
+        print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
+    store = Store(locate(config["outputs"]))
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
-    graph = build(configs, resolver, [own[id(config)] for config in configs])
+    graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
     reads = set().union(*(job.reads for job in graph.jobs))
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
     refuse_unread([word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()])
@@ -118,7 +112,7 @@ def _run(
     if not to_run:
         if len(graph.jobs) > 1:
             print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
-        return finish(command, graph, plans, store, configs[0])
+        return finish(command, graph, plans, store, config)
     return execute(command, graph, plans, store, to_run, argv)
 
 

@@ -6,22 +6,23 @@ The order is by `parameters` of configs/model/*.yaml (millions). `upper` keeps a
 
 from typing import Any
 
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
 
 
-def keep(configs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The configurations whose pair fits their `pairs` rule, and how many were left out.
+def keep(jobs: list[Composed]) -> tuple[list[Composed], int]:
+    """The jobs whose pair of models fits their `pairs` rule, and how many were left out.
 
     Raises:
-        UserError: a model whose size is not known, or no pair left.
+        UserError: a model has no size, or no pair is left.
     """
-    kept = [config for config in configs if _fits(config)]
+    kept = [job for job in jobs if _fits(job.values)]
     if not kept:
-        rule = configs[0]["pairs"]
+        rule = jobs[0].values["pairs"]
         raise UserError(
             f"pairs={rule} leaves no pair: every weak model is larger than the strong one; pairs=all runs them."
         )
-    return kept, len(configs) - len(kept)
+    return kept, len(jobs) - len(kept)
 
 
 def _fits(config: dict[str, Any]) -> bool:
@@ -39,7 +40,7 @@ def fits(rule: str, weak: float, strong: float) -> bool:
 def _size(model: dict[str, Any], role: str, rule: str) -> float:
     if model["parameters"] is None:
         raise UserError(
-            f'pairs={rule} orders models by size, and that of "{model["name"]}" is not known: '
+            f'pairs={rule} orders models by size, and "{model["name"]}" has none: '
             f"{role}.parameters=MILLIONS, or pairs=all."
         )
     return float(model["parameters"])

@@ -1,78 +1,153 @@
 """The configurations of a sweep, without composing each from its files.
 
-* Hydra takes 0.1 CPU seconds to compose a job and, in a sweep, does it twice. Here every swept choice of a group is composed once, and a
-  job's configuration is put together from those: groups fill disjoint parts of it. A swept field is set on the result.
-* What is not so simple (groups that fill other parts, added or deleted fields, globs) is composed whole, job by job. A test
+* Hydra takes 0.1 CPU seconds to compose a job. Here every swept choice of a group is composed once, and a job's configuration is put
+  together from those: groups fill disjoint parts of it. A swept field is set on the result.
+* What is not so simple (groups that fill other parts, added or deleted fields, dictionaries) is composed whole, job by job. A test
   compares both ways.
+* Jobs are counted before any is made: `seed=range(0,1000000000)` is refused, not expanded.
 """
 
-import copy
 import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from w2s_cli.paths import configs_folder
+from w2s_cli.config.words import GLOBAL_GROUPS, group_names, options, typed
+from w2s_cli.errors import UserError
 
-GLOBAL_GROUPS = ("debug",)  # their files reach into other groups
+MOST_JOBS = 10_000
 
-
-def compose_sweep(overrides: list[str], folder: Path | None) -> list[Any]:
-    """The composed configuration of each job, in Hydra's order: the last word of the command line varies fastest."""
-    import hydra
-
-    fixed, axes = _axes(overrides)
-    search = [f"hydra.searchpath=[file://{folder}]"] if folder else []
-    with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
-
-        def compose(words: list[str]) -> Any:
-            return hydra.compose("config", overrides=[*search, *fixed, *words])
-
-        jobs = [list(words) for words in itertools.product(*axes)]
-        if not all(_is_group(axis[0], folder) or _is_field(axis[0], folder) for axis in axes):
-            return [compose(words) for words in jobs]
-        first = [axis[0] for axis in axes]
-        base = compose(first)
-        parts = {
-            word: compose([*first[:number], word, *first[number + 1 :]]) if word != axis[0] else base
-            for number, axis in enumerate(axes)
-            if _is_group(axis[0], folder)
-            for word in axis
-        }
-    return [_assembled(base, words, parts) for words in jobs]
+Compose = Callable[[list[str]], dict[str, Any]]
 
 
-def sweep_words(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, in the order of `compose_sweep`: those of all jobs, then those that set it apart."""
-    fixed, axes = _axes(overrides)
-    return [[*fixed, *words] for words in itertools.product(*axes)]
+class Composed(NamedTuple):
+    """One job: its configuration with references unresolved, and the words of the command line that made it."""
+
+    values: dict[str, Any]
+    words: list[str]
 
 
-def _axes(overrides: list[str]) -> tuple[list[str], list[list[str]]]:
-    """(overrides that all jobs have, for each swept one the overrides that it stands for)."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+@dataclass
+class Choice:
+    """One value of a swept word."""
 
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    word: str  # loss=kl
+    value: Any  # as Python has it
+
+
+def compose_sweep(overrides: list[str], folder: Path | None, compose: Compose) -> list[Composed]:
+    """All jobs in Hydra's order: the last word of the command line varies fastest."""
+    parsed = parsed_words(overrides, folder)
     fixed = [one.input_line for one in parsed if not one.is_sweep_override()]
-    swept = [one for one in parsed if one.is_sweep_override()]
-    return fixed, [[f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()] for one in swept]
+    axes = [_choices(one, folder) for one in parsed if one.is_sweep_override()]
+    jobs = list(itertools.product(*axes))
+    words = [[*fixed, *(choice.word for choice in job)] for job in jobs]
+    groups = group_names(folder)
+    if all(_fills_its_own(axis[0], groups) or all(_is_field(choice, groups) for choice in axis) for axis in axes):
+        values = _assembled(fixed, axes, jobs, compose, groups)
+    else:
+        values = [compose(chosen) for chosen in words]
+    return [Composed(one, [typed(word) for word in chosen]) for one, chosen in zip(values, words, strict=True)]
 
 
-def _assembled(base: Any, words: list[str], parts: dict[str, Any]) -> Any:
-    """The base with the groups of one job in their places, then its fields."""
+def parsed_words(overrides: list[str], folder: Path | None) -> list[Any]:
+    """The words as Hydra reads them.
+
+    Raises:
+        UserError: together they ask for more than MOST_JOBS jobs, or a sweep has no values to count.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
 
-    config = copy.deepcopy(base)
-    for word in words:
-        if word in parts:
-            place = _place(word)
-            config[place] = parts[word][place]  # which copies it
+    parsed: list[Any] = OverridesParser.create().parse_overrides(overrides)
+    counts = {typed(one.input_line): count(one, folder) for one in parsed if one.is_sweep_override()}
+    jobs = math.prod(counts.values())
+    if jobs > MOST_JOBS:
+        most = max(counts, key=lambda word: counts[word])
+        raise UserError(
+            f"this sweep has {jobs:,} jobs ({counts[most]:,} values of {most}); w2s takes at most {MOST_JOBS:,}."
+        )
+    return parsed
+
+
+def count(override: Any, folder: Path | None) -> int:
+    """How many values a swept word has; none is made.
+
+    Raises:
+        UserError: it has none, or is an interval.
+    """
+    from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
+
+    word, sweep = typed(override.input_line), override.value()
+    if isinstance(sweep, IntervalSweep):
+        raise UserError(f"{word}: an interval has no values to run one by one; write range(START,STOP,STEP) or a list.")
+    if isinstance(sweep, Glob):
+        number = len(sweep.filter(options(override.key_or_group, folder)))
+    elif isinstance(sweep, RangeSweep):
+        if not sweep.step:
+            raise UserError(f"{word}: the step of a range is not 0.")
+        number = max(0, math.ceil((sweep.stop - sweep.start) / sweep.step))
+    else:
+        number = len(sweep.list)
+    if not number:
+        raise UserError(f"{word} has no values.")
+    return number
+
+
+def _choices(override: Any, folder: Path | None) -> list[Choice]:
+    """The values of a swept word."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Glob
+
+    key, sweep = override.get_key_element(), override.value()
+    if isinstance(sweep, Glob):
+        return [Choice(f"{key}={name}", name) for name in sweep.filter(options(override.key_or_group, folder))]
+    if override.is_range_sweep() and not sweep.shuffle:
+        return [Choice(f"{key}={number}", number) for number in sweep.range()]
     parser = OverridesParser.create()
-    for word in words:
-        if word not in parts:
-            override = parser.parse_override(word)
-            OmegaConf.update(config, override.key_or_group, override.value())
-    return config
+    words = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [Choice(word, parser.parse_override(word).value()) for word in words]
+
+
+def _fills_its_own(choice: Choice, groups: set[str]) -> bool:
+    """Whether this is a choice of a group that fills a part of its own."""
+    group = choice.word.partition("=")[0].partition("@")[0]
+    return group in groups and group not in GLOBAL_GROUPS
+
+
+def _is_field(choice: Choice, groups: set[str]) -> bool:
+    """Whether this sets one field of the configuration."""
+    name = choice.word.partition("=")[0]
+    return (
+        name.replace(".", "").replace("_", "").isalnum() and name not in groups and not isinstance(choice.value, dict)
+    )
+
+
+def _assembled(
+    fixed: list[str], axes: list[list[Choice]], jobs: list[tuple[Choice, ...]], compose: Compose, groups: set[str]
+) -> list[dict[str, Any]]:
+    """Each job from the composition of the first one, with the groups of the job in their places, then its fields."""
+    first = [axis[0].word for axis in axes]
+    base = compose([*fixed, *first])
+    parts: dict[str, dict[str, Any]] = {}
+    for number, axis in enumerate(axes):
+        if _fills_its_own(axis[0], groups):
+            for choice in axis:
+                chosen = [*first[:number], choice.word, *first[number + 1 :]]
+                parts[choice.word] = base if choice is axis[0] else compose([*fixed, *chosen])
+    made = []
+    for job in jobs:
+        config = dict(base)
+        for choice in job:
+            if choice.word in parts:
+                place = _place(choice.word)
+                config[place] = parts[choice.word][place]
+        for choice in job:
+            if choice.word not in parts:
+                config = _with(config, choice.word.partition("=")[0].split("."), choice.value)
+        made.append(config)
+    return made
 
 
 def _place(word: str) -> str:
@@ -81,18 +156,7 @@ def _place(word: str) -> str:
     return group.partition("@")[2] or group
 
 
-def _groups(folder: Path | None) -> set[str]:
-    places = [place for place in (configs_folder(), folder) if place]
-    return {path.name for place in places for path in place.iterdir() if path.is_dir()}
-
-
-def _is_group(word: str, folder: Path | None) -> bool:
-    """Whether this is a choice of a group that fills a part of its own."""
-    group = word.partition("=")[0].partition("@")[0]
-    return group in _groups(folder) and group not in GLOBAL_GROUPS
-
-
-def _is_field(word: str, folder: Path | None) -> bool:
-    """Whether this sets a field that is there."""
-    name = word.partition("=")[0]
-    return name.replace(".", "").replace("_", "").isalnum() and name not in _groups(folder)
+def _with(config: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """A copy of nested dictionaries in which the field at `path` has another value."""
+    name, *rest = path
+    return {**config, name: _with(config[name], rest, value) if rest else value}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.context import Context, Stopped
 from w2s_cli.data import hub
 from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, find_transform, former, grouped
 from w2s_cli.data.labels import distinct_classes
@@ -15,6 +14,7 @@ from w2s_cli.data.read import read
 from w2s_cli.data.rows import Rows
 from w2s_cli.data.sources import SplitFiles, fingerprint, local_files
 from w2s_cli.errors import UserError
+from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 
 STEP = 1000  # rows between two looks at the stop flag

@@ -12,7 +12,10 @@ Guo et al. 2024, Vision Superalignment, arXiv 2402.03749).
 * `warmup`: b rises linearly to its value over that share of training (0: from the start).
 """
 
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -26,10 +29,10 @@ def adaptconf(
     labels: Tensor,
     *,
     progress: float,
-    T: float = 0.5,  # noqa: N803 (the paper's name)
+    T: Annotated[float, Gt(0)] = 0.5,  # noqa: N803 (the paper's name)
     weight: float = 1.0,
-    temperature: float = 1.0,
-    sign: float = 1.0,
+    temperature: Annotated[float, Gt(0)] = 1.0,
+    sign: Annotated[float, Literal[1, -1]] = 1.0,
     warmup: float = 0.0,
 ) -> Tensor:
     """Mean loss over rows in nats; logits and labels are [rows, classes].

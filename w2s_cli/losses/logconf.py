@@ -17,7 +17,7 @@ rows of the effective batch that are hardened to class 1.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ def logconf(
     progress: float,
     alpha: float = 0.75,
     warmup: float = 0.2,
-    ramp: str = "linear",
-    share: str = "half",
+    ramp: Literal["linear", "jump"] = "linear",
+    share: Literal["half", "labels"] = "half",
     balance: bool = False,
     center: float | None = None,
 ) -> Tensor:

@@ -9,7 +9,7 @@
 * More than two classes: the same rule, 0.5 + radius on the largest probability.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from w2s_cli.errors import UserError
 PER_EXAMPLE = True
 
 
-def window(logits: Tensor, labels: Tensor, *, progress: float, radius: float | str = 0.15) -> Tensor:
+def window(logits: Tensor, labels: Tensor, *, progress: float, radius: float | Literal["midweak"] = 0.15) -> Tensor:
     """Sum over the uncertain rows divided by all rows, in nats; logits and labels are [rows, classes].
 
     Raises:

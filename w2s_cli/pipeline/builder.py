@@ -205,7 +205,7 @@ class Planning:
     def transform(self, data: Mapping[str, Any]) -> Path:
         """The file of the data set's transform, whose options are checked here, before anything runs."""
         path = self.resolver.code("data/transforms", data["transform"])
-        bind(path, data["transform"], data["options"], given=("draw",))
+        bind(path, data["transform"], data["options"], given=("draw",), field="data.options")
         return path
 
     def opens(self, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,21 @@
 * A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
   a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
 * A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
-* Losses, rules and transforms are known by their code's syntax tree (see `plugins.py` for where they lie).
+* Losses, rules and transforms are known by the syntax tree of their code. `plugins.py` finds the file, `arguments.py` reads its arguments.
 * A run needs every commit. A plan can do without: `hub` says whom to ask, and a name stands for the commit that nobody tells. Stages are
   then counted and their settings shown, but their keys are not those of a run; `assumed` lists such models and data sets.
 """
 
-import ast
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError
 from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
-from w2s_cli.paths import BUNDLED, PACKAGE, corpus_files, locate
-from w2s_cli.pipeline.check_rules import check_arguments
+from w2s_cli.paths import BUNDLED, corpus_files, locate
+from w2s_cli.pipeline.arguments import bind as bind
+from w2s_cli.pipeline.arguments import flag as flag  # for the stages
 from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
@@ -154,8 +154,6 @@ class Resolver:
         """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
         path = self.code(folder, str(rule["name"]))
         args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
-        if path.is_relative_to(PACKAGE):
-            check_arguments(folder, rule["name"], args)
         return {"name": rule["name"], "args": args, "code": ast_hash(path)}
 
     def _once(self, name: str, find: Any) -> Any:
@@ -179,46 +177,3 @@ def _config_json(path: Path) -> dict[str, Any]:
     """The fields of a config.json; of a damaged one none, which the stage that loads it will refuse."""
     found = read_json(path)
     return found if isinstance(found, dict) else {}
-
-
-def flag(path: Path, name: str) -> bool:
-    """Whether a Python file says `NAME = True` at its top level; read from the syntax tree, so that planning imports nothing."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return any(
-        isinstance(node, ast.Assign)
-        and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
-        and isinstance(node.value, ast.Constant)
-        and node.value.value is True
-        for node in tree.body
-    )
-
-
-def bind(path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str]) -> dict[str, Any]:
-    """All keyword arguments of function `name` in a Python file with their values: `args` over its defaults.
-
-    Read from the syntax tree, so that planning does not import torch. `given` are filled in by the caller at run time.
-    """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from error
-    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
-    if found is None:
-        raise UserError(f"{path} defines no function {name}(…).")
-    bound: dict[str, Any] = {}
-    for argument, default in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True):
-        if argument.arg in given:
-            continue
-        if argument.arg in args:
-            value = args[argument.arg]
-        elif default is None:
-            raise UserError(f"{name}: the argument {argument.arg} has no value; give it in the YAML under args.")
-        else:
-            value = ast.literal_eval(default)
-        annotation = ast.unparse(argument.annotation) if argument.annotation else ""
-        as_float = annotation.startswith("float") and isinstance(value, int) and not isinstance(value, bool)
-        bound[argument.arg] = float(value) if as_float else value
-    for argument_name in args:
-        if argument_name not in bound:
-            raise UserError(f'{name} has no argument "{argument_name}".{did_you_mean(argument_name, bound)}')
-    return bound

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config import compose, pairs
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 from w2s_cli.store.files import read_yaml
@@ -109,18 +110,15 @@ def _word(value: Any) -> str:
     return str(value)
 
 
-def configurations(runs: list[Run], folder: str | None = None) -> tuple[list[dict[str, Any]], list[list[str]], int]:
-    """The composed configurations of all runs, the words of each, and how many their `pairs` rule left out."""
-    composed: list[tuple[dict[str, Any], list[str]]] = []
+def configurations(runs: list[Run], folder: str | None = None) -> tuple[list[Composed], int]:
+    """The composed jobs of all runs, and how many their `pairs` rule left out."""
+    jobs: list[Composed] = []
     extra = ["--config-dir", folder] if folder else []
+
+    def take(composed: list[Composed], _: list[Path]) -> int:
+        jobs.extend(composed)
+        return 0
+
     for run in runs:
-        arguments = ["-m", *extra, *words(run)]
-
-        def take(configs: list[dict[str, Any]], _: list[Path], arguments: list[str] = arguments) -> int:
-            composed.extend(zip(configs, compose.job_words(arguments, len(configs)), strict=True))
-            return 0
-
-        compose.run(arguments, take)
-    kept, left_out = pairs.keep([config for config, _ in composed])
-    own = {id(config): job for config, job in composed}
-    return kept, [own[id(config)] for config in kept], left_out
+        compose.run(["-m", *extra, *words(run)], take)
+    return pairs.keep(jobs)

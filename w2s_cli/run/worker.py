@@ -25,13 +25,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import fingerprints, provenance
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
+from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import OLDER, Store, is_older

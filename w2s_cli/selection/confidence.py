@@ -4,10 +4,14 @@ The high-confidence filter of Yang et al. 2024 (arXiv 2406.11431) keeps confiden
 the automated weak-to-strong sandbox keeps a share.
 """
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from w2s_cli.errors import UserError
 from w2s_cli.selection import Labels, Selected, need_share
+from w2s_cli.values import Either
 
 NEEDS_FEATURES = False
 NEEDS_TRUTH = False
@@ -15,7 +19,12 @@ NEEDS_TRUTH = False
 ROUNDING = 1e-6  # labels are float32: 0.9 is read as 0.89999998
 
 
-def confidence(labels: Labels, *, threshold: float | None = None, share: float | None = None) -> Selected:
+def confidence(
+    labels: Labels,
+    *,
+    threshold: Annotated[float | None, Ge(0), Le(1), Either("share")] = None,
+    share: Annotated[float, Ge(0), Le(1)] | None = None,
+) -> Selected:
     """Rows with max p ≥ `threshold`, or the `share` of the rows with the largest max p (a rounded number; ties by chance).
 
     Raises:

@@ -5,6 +5,10 @@ Euclidean. In their code a row is its own nearest neighbour, so its own label is
 this, to reproduce published figures.
 """
 
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
 from w2s_cli.selection import Labels, Selected, by_probe, covered_features
 from w2s_cli.statistics.neighbours import nearest
 
@@ -13,7 +17,12 @@ NEEDS_TRUTH = False
 
 
 def knn(
-    labels: Labels, *, action: str = "filter", contamination: float = 0.1, k: int = 50, itself: bool = False
+    labels: Labels,
+    *,
+    action: Literal["filter", "relabel"] = "filter",
+    contamination: Annotated[float, Ge(0), Le(1)] = 0.1,
+    k: Annotated[int, Ge(1)] = 50,
+    itself: bool = False,
 ) -> Selected:
     """The probe is the mean label of the `k` nearest rows; relabel takes it as the label, filter drops the labels farthest from it.
 

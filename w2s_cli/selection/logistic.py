@@ -5,7 +5,10 @@ bias), from zero, by L-BFGS. Two classes have one weight vector (the logit of cl
 The loss is convex, so the minimum does not depend on the optimiser. Float64.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
+from annotated_types import Ge, Le
 from scipy.optimize import minimize
 
 from w2s_cli.errors import UserError
@@ -19,10 +22,10 @@ NEEDS_TRUTH = False
 def logistic(
     labels: Labels,
     *,
-    action: str = "filter",
-    contamination: float = 0.1,
-    l2: float = 0.001,
-    iterations: int = 10_000,
+    action: Literal["filter", "relabel"] = "filter",
+    contamination: Annotated[float, Ge(0), Le(1)] = 0.1,
+    l2: Annotated[float, Ge(0)] = 0.001,
+    iterations: Annotated[int, Ge(1)] = 10_000,
 ) -> Selected:
     """The probe's probabilities on its training rows; relabel takes them as labels, filter drops the labels farthest from them.
 

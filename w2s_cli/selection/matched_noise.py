@@ -10,6 +10,8 @@ these labels only the first reason is possible. The choices of `match`:
 rate and confusion give one-hot labels.
 """
 
+from typing import Literal
+
 import numpy as np
 
 from w2s_cli.selection import Labels, Selected, chance, need_one_of, need_truth
@@ -21,7 +23,7 @@ NEEDS_TRUTH = True
 MATCHES = ("rate", "confusion", "labels")
 
 
-def matched_noise(labels: Labels, *, match: str = "rate") -> Selected:
+def matched_noise(labels: Labels, *, match: Literal["rate", "confusion", "labels"] = "rate") -> Selected:
     """The truth on the labelled rows, with as many errors as `labels`.
 
     Returns:

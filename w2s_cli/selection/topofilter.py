@@ -9,7 +9,10 @@
 relabel keeps all rows: each row gets the mean label of its nearest rows among the rows kept in step 1.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
+from annotated_types import Ge, Le
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -23,7 +26,12 @@ NEEDS_TRUTH = False
 
 
 def topofilter(
-    labels: Labels, *, action: str = "filter", contamination: float = 0.1, k_component: int = 50, k_zeta: int = 50
+    labels: Labels,
+    *,
+    action: Literal["filter", "relabel"] = "filter",
+    contamination: Annotated[float, Ge(0), Le(1)] = 0.1,
+    k_component: Annotated[int, Ge(1)] = 50,
+    k_zeta: Annotated[int, Ge(1)] = 50,
 ) -> Selected:
     """The filter, or relabelling, of the module's docstring; with fewer than k other rows, all of them are neighbours.
 

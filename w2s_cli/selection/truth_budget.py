@@ -10,11 +10,15 @@ question is its `placement`:
   gain from placement.
 """
 
+from typing import Annotated, Literal
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from w2s_cli.errors import UserError
 from w2s_cli.selection import Labels, Selected, chance, need_one_of, need_share, need_truth
 from w2s_cli.statistics.figures import predicted
+from w2s_cli.values import Either
 
 NEEDS_FEATURES = False
 NEEDS_TRUTH = True
@@ -25,10 +29,10 @@ PLACEMENTS = ("random", "uncertain", "oracle_wrong")
 def truth_budget(
     labels: Labels,
     *,
-    share: float | None = None,
-    rows: int | None = None,
-    placement: str = "random",
-    weak_share: float = 1.0,
+    share: Annotated[float | None, Ge(0), Le(1), Either("rows")] = None,
+    rows: Annotated[int, Ge(0)] | None = None,
+    placement: Literal["random", "uncertain", "oracle_wrong"] = "random",
+    weak_share: Annotated[float, Ge(0), Le(1)] = 1.0,
 ) -> Selected:
     """Weak labels, some of them replaced by true labels (one-hot).
 

@@ -1,6 +1,9 @@
 """Control: a random share of the labels is replaced by the ground truth; share=1 is the ceiling's supervision."""
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Le
 
 from w2s_cli.selection import Labels, Selected, chance, need_share, need_truth
 from w2s_cli.statistics.figures import predicted
@@ -9,7 +12,7 @@ NEEDS_FEATURES = False
 NEEDS_TRUTH = True
 
 
-def truth_mix(labels: Labels, *, share: float = 0.5) -> Selected:
+def truth_mix(labels: Labels, *, share: Annotated[float, Ge(0), Le(1)] = 0.5) -> Selected:
     """One-hot truth on `share` of the labelled rows (rounded); the rows of a smaller share are among the rows of a larger share.
 
     Returns:

@@ -7,9 +7,9 @@ result is one table (for later questions, and for `summary`) and the metrics of 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Labels, Pool, Spec, Traits
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:

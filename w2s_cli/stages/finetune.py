@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Model, Pool, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Spec, Traits, Work
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 

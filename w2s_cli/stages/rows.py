@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.context import Context
 from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Spec, Traits
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ together.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Edge, Spec, Traits
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline.contract import Spec, Traits
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:

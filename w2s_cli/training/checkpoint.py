@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
+from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, sync, write_json
 

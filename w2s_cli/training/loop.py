@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
+from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.training import checkpoint
 from w2s_cli.training.stopping import EarlyStopping

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from safetensors.numpy import load, save
 
-from w2s_cli.context import Context, Stopped
+from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_bytes
 

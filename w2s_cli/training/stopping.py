@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import accuracy, auroc, predicted
+from w2s_cli.store.context import Context
 from w2s_cli.training.batching import PADDED, Layout, gather
 
 

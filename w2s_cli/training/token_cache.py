@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from w2s_cli.context import Context
 from w2s_cli.data.artifacts.rows import Rows
+from w2s_cli.store.context import Context
 from w2s_cli.store.files import digest, read_json, write_json
 from w2s_cli.training.tokens import TokenRows, joined
 

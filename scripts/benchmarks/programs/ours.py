@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 from w2s_cli.config.schema import LauncherConfig
-from w2s_cli.context import Context
+from w2s_cli.store.context import Context
 
 TOLD = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every")
 

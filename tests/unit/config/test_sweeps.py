@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from w2s_cli.config import compose, pairs
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.method import stages_of
 from w2s_cli.pipeline.reads import Recorded
@@ -15,8 +16,8 @@ def configurations(*words: str) -> list[dict[str, Any]]:
     """The configurations that a command line means."""
     found: list[dict[str, Any]] = []
 
-    def take(configs: list[dict[str, Any]], folders: list[Path]) -> int:
-        found.extend(configs)
+    def take(jobs: list[Composed], folders: list[Path]) -> int:
+        found.extend(job.values for job in jobs)
         return 0
 
     compose.run(list(words), take)

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from w2s_cli.context import Context
 from w2s_cli.data.artifacts.labels import read_labels
 from w2s_cli.errors import UserError
 from w2s_cli.stages.import_labels import run
+from w2s_cli.store.context import Context
 
 IDS = ["c", "a", "b", "d"]
 TRUTH = [0, 1, 1, 0]

@@ -1,11 +1,11 @@
 """What a result says of its command: the words of its job, and the family that it shares with the other seeds of its setting only."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from w2s_cli.config import compose
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph
@@ -18,8 +18,8 @@ def planned(folder: Path, *arguments: str) -> Graph:
     """The graph of a command line, planned and not run."""
     graphs: list[Graph] = []
 
-    def plan(configs: list[dict[str, Any]], folders: list[Path]) -> int:
-        words = compose.job_words(list(arguments), len(configs))
+    def plan(jobs: list[Composed], folders: list[Path]) -> int:
+        configs, words = [job.values for job in jobs], [job.words for job in jobs]
         graphs.append(build(configs, Resolver(Store(folder), folders), words))
         return 0
 
@@ -97,13 +97,3 @@ def test_seeds_of_one_job_share_its_words_and_no_result_has_words_in_its_identit
     assert [list(job.words) for job in graph.jobs] == [["debug=tiny", "seeds=2"]] * 2
     assert set(graph.stages) == set(planned(tmp_path, "-m", *PLAIN, "seed=0,1").stages)
     assert entries(graph, Store(tmp_path)) == []  # nothing has run
-
-
-def test_words_are_spelled_as_people_type_them_and_hydras_own_are_left_out() -> None:
-    assert compose.job_words(["weak=gpt2", "model@strong=opt", "+x=1", "~y"], 1) == [
-        ["weak=gpt2", "strong=opt", "+x=1", "~y"]
-    ]
-    assert compose.job_words(["-m", "data.text='a, b'", "seed=range(0,3)"], 3) == [
-        ["data.text='a, b'", f"seed={seed}"] for seed in range(3)
-    ]
-    assert compose.job_words(["-m", "seed=0,1"], 5) == [[]] * 5  # a sweeper that makes values up

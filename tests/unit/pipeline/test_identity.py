@@ -5,13 +5,13 @@ import os
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT, sentences, write_jsonl
 from w2s_cli.config import compose
 from w2s_cli.config import schema as config
+from w2s_cli.config.sweeps import Composed
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
@@ -22,8 +22,8 @@ def graph_of(folder: Path, *overrides: str) -> Graph:
     """The graph that a command line means; nothing runs."""
     found: list[Graph] = []
 
-    def plan(configs: list[dict[str, Any]], folders: list[Path]) -> int:
-        found.append(build(configs, Resolver(Store(folder / "outputs"), folders)))
+    def plan(jobs: list[Composed], folders: list[Path]) -> int:
+        found.append(build([job.values for job in jobs], Resolver(Store(folder / "outputs"), folders)))
         return 0
 
     compose.run([*overrides, f"outputs={folder / 'outputs'}"], plan)
@@ -144,7 +144,8 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
 @pytest.mark.parametrize("field", CHANGES)
 def test_a_field_changes_the_keys_it_determines_and_no_other(fixed: list[str], tmp_path: Path, field: str) -> None:
     value, expected = CHANGES[field]
-    before, after = keys_of(tmp_path, *fixed), keys_of(tmp_path, *fixed, f"{field}={value}")
+    others = [word for word in fixed if not word.startswith(f"{field}=")]
+    before, after = keys_of(tmp_path, *fixed), keys_of(tmp_path, *others, f"{field}={value}")
     assert {name for name in before if before[name] != after[name]} == expected
 
 

@@ -465,7 +465,7 @@ def test_unknown_rules_missing_features_and_other_rows_are_refused(tmp_path):
 REPLAY = """
 import sys
 from pathlib import Path
-from w2s_cli.context import Context
+from w2s_cli.store.context import Context
 from w2s_cli.stages import select
 inputs = {{name: Path(path) for name, path in {inputs!r}.items()}}
 folder = Path(sys.argv[1])

@@ -12,9 +12,9 @@ from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.stage_files import write_labels, write_rows
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import boost, combine
+from w2s_cli.store.context import Context
 
 
 def round_of(

@@ -220,7 +220,7 @@ def test_fault_points_are_reached_and_leave_no_labels(tmp_path: Path, point: str
     inputs = three(tmp_path)
     context(tmp_path / "stage")
     script = (
-        "from pathlib import Path\nfrom w2s_cli.context import Context\nfrom w2s_cli.stages import combine\n"
+        "from pathlib import Path\nfrom w2s_cli.store.context import Context\nfrom w2s_cli.stages import combine\n"
         f"f = Path({str(tmp_path / 'stage')!r})\n"
         f"combine.run({params('majority')!r}, "
         f"{{'rows': Path({str(inputs['rows'])!r}), 'labels': [Path(p) for p in {[str(p) for p in inputs['labels']]!r}]}}, "

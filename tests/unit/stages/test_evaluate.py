@@ -351,7 +351,7 @@ def test_summary_refuses_a_run_without_a_seed(tmp_path):
 REPLAY = """
 import json, sys
 from pathlib import Path
-from w2s_cli.context import Context
+from w2s_cli.store.context import Context
 from w2s_cli.stages import {kind}
 folder = Path(sys.argv[1])
 inputs = {{name: [Path(one) for one in where] if isinstance(where, list) else Path(where)

@@ -16,9 +16,9 @@ from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, write_rows
 from tests.unit.training.test_models import params as finetune_params
 from tests.unit.training.test_training import artifacts
-from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import finetune, generative, label
+from w2s_cli.store.context import Stopped
 
 TEXTS = [str(row["text"]) for row in sentences(96)]
 LABELS = [int(str(row["label"])) for row in sentences(96)]

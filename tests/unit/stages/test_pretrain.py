@@ -11,9 +11,9 @@ import torch
 
 from tests import stage_files
 from tests.stage_files import killed
-from w2s_cli.context import Context, Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import pretrain
+from w2s_cli.store.context import Context, Stopped
 from w2s_cli.training.batching import batches_of_tokens, epoch_order
 from w2s_cli.training.corpus import END, hold_out, read_texts, render, token_rows, train_tokenizer
 

@@ -288,10 +288,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("one class", {"label": "same"}, "only one class"),
     ("too many classes", {"classes": [str(i) for i in range(21)]}, "2 to 20 classes"),
     ("an unknown format", {"format": "xml"}, "data.format=xml"),
-    ("an unknown pool", {"pools": {"tset": 0.1}}, 'data.pools has no "tset".*Did you mean "test"'),
     ("too large pools", {"pools": {"test": 0.6, "weak_train": 0.6}}, "add up to at most 1"),
-    ("an unasked limit", {"limits": {"tests": 3}}, 'data.limits has no "tests"'),
-    ("a limit of none", {"limits": {"test": 0}}, "data.limits.test=0"),
     ("a pool without share", {"pools": {"weak_train": 1.0}}, "pool test gets no rows"),
     (
         "a test split in one file",

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import theory
 from w2s_cli.statistics.misfit_gain import Experiment, point, representations, squared_error_gradient
+from w2s_cli.store.context import Context
 
 SMALL = {"tasks": 30, "rows": 4000, "seed": 3}
 
@@ -174,7 +174,7 @@ def test_values_without_meaning_are_refused(tmp_path, params, said):
 REPLAY = """
 import sys
 from pathlib import Path
-from w2s_cli.context import Context
+from w2s_cli.store.context import Context
 from w2s_cli.stages import theory
 folder = Path(sys.argv[1])
 theory.run({"setting": "realisable", "seed": 0, "tasks": 3, "rows": 50}, {}, Context(folder, folder, folder))

@@ -20,9 +20,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, mode
 from tests import stage_files
 from tests.tiny_hub import COMMIT, tiny_hub
 from tests.tiny_models import ENCODERS, END, FAMILIES, config_value, make_hub_cache, make_model
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
+from w2s_cli.store.context import Context
 from w2s_cli.training.batching import pad
 from w2s_cli.training.models import classifier, forward_pass
 from w2s_cli.training.models.opening import base_folder, hub_folder
@@ -330,7 +330,7 @@ def test_a_hub_model_that_is_not_cached_says_what_to_do_offline(
 def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str, revision: str = COMMIT) -> dict[str, Any]:
     """What hub_folder does in a fresh process against a hub on localhost."""
     script = (
-        "import json, sys; from pathlib import Path; from w2s_cli.context import Context; "
+        "import json, sys; from pathlib import Path; from w2s_cli.store.context import Context; "
         "from w2s_cli.errors import UserError; from w2s_cli.training.models.opening import hub_folder; "
         "folder, repo, revision = sys.argv[1:]; events = []; "
         "ctx = Context(folder=Path(folder), work=Path(folder), result=Path(folder), emit=events.append)\n"

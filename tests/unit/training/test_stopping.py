@@ -17,9 +17,9 @@ from tests.tiny_models import make_model
 from tests.unit.config.test_pairs import planted
 from tests.unit.training.test_models import context, labelled, params, write_rows
 from tests.unit.training.test_training import artifacts
-from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
+from w2s_cli.store.context import Stopped
 from w2s_cli.training.loop import Recipe, make_optimizer
 from w2s_cli.training.stopping import EarlyStopping, early_stopping
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from w2s_cli.context import Context
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.paths import locate
+from w2s_cli.store.context import Context
 from w2s_cli.training.token_cache import shared
 from w2s_cli.training.tokens import TokenRows, encode, open_tokenizer
 

@@ -16,10 +16,10 @@ from torch import nn
 from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, params, write_rows
-from w2s_cli.context import Stopped
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import features, finetune, label
+from w2s_cli.store.context import Stopped
 from w2s_cli.training import checkpoint
 from w2s_cli.training.loop import Contribution, Recipe, learning_rate, make_optimizer, train
 from w2s_cli.training.objectives import classification

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from w2s_cli.context import Context
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
+from w2s_cli.store.context import Context
 from w2s_cli.training.models.trunk import fuse_activations
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]

@@ -1,0 +1,141 @@
+"""Nothing that is written is ignored: words that Hydra takes without a sound are refused with the reason."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config.test_sweeps import configurations
+from w2s_cli.cli import dispatch
+from w2s_cli.config import compose
+from w2s_cli.config.words import parse
+from w2s_cli.errors import UserError
+
+REFUSED: dict[str, tuple[list[str], list[str]]] = {
+    "misspelt debug": (["debug=tinny"], ['unknown debug "tinny"', 'Did you mean "tiny"']),
+    "misspelt recipe": (["pretrain=nosuch"], ['unknown pretrain "nosuch"', "wordnet-xs"]),
+    "added field": (["+sede=5"], ['unknown field "sede"', 'Did you mean "seed"']),
+    "forced group": (["++foo.bar=1"], ['unknown field "foo"']),
+    "added field of a group": (["+strong.foo=1"], ['unknown field "strong.foo"', "Known: batch_size"]),
+    "plus before a field": (["+seed=5"], ["write seed=VALUE without +"]),
+    "plus before a group": (["+loss=kl"], ["write loss=kl without +"]),
+    "plus before a role": (["++weak=gpt2"], ["write weak=gpt2 without ++"]),
+    "deleted field": (["~strong.lr"], ["is not deleted", "strong.lr=VALUE"]),
+    "deleted group": (["~loss"], ["write loss=NAME"]),
+    "two models": (["weak=gpt2", "weak=qwen"], ["weak has two values, weak=gpt2 and weak=qwen"]),
+    "two values of a field": (["seed=1", "++seed=2"], ["seed has two values"]),
+    "two folders": (["--config-dir", ".", "--config-dir", "."], ["--config-dir is taken once"]),
+    "folder without a name": (["--config-dir=", "seed=1"], ["--config-dir needs a folder"]),
+    "folder at the end": (["--config-dir"], ["--config-dir needs a folder"]),
+    "folder that is a word": (["--config-dir", "seed=1"], ["there is no folder", "seed=1"]),
+    "seed and seeds": (["seed=3", "seeds=2"], ["seed has no effect beside seeds=2", "seeds 0 to 1"]),
+    "swept seed and seeds": (["-m", "seed=0,1", "seeds=3"], ["seed has no effect beside seeds=3"]),
+    "swept seeds and seed": (["-m", "seed=4", "seeds=2,3"], ["seed has no effect beside seeds=2"]),
+    "hydra without a sweep": (["hydra.job.name=x"], ["has no effect", "-m"]),
+    "launcher without a sweep": (["hydra/launcher=joblib"], ["has no effect", "-m"]),
+    "hydra that a sweep does not read": (["-m", "hydra.job.name=x", "seed=0,1"], ["has no effect in w2s"]),
+    "sweeper of another launcher": (["-m", "hydra.sweeper.params.seed=0"], ["has no effect", "hydra/launcher=joblib"]),
+    "unknown launcher": (["-m", "hydra/launcher=nosuch", "seed=0,1"], ['unknown hydra/launcher "nosuch"', "basic"]),
+    "several names of a group": (["data=[sciq,boolq]"], ["-m data=sciq,boolq"]),
+    "recipe that is not chosen": (["pretrain.lr=1"], ["no recipe is chosen", "pretrain=NAME", "wordnet-s"]),
+    "group of another command": (["experiment=burns_nlp"], ["w2s reproduce NAME"]),
+    "model without a role": (["model=gpt2"], ["weak=NAME or strong=NAME"]),
+    "field of a misspelt field": (["loss.agrs.alpha=1"], ['unknown field "loss.agrs"', 'Did you mean "args"']),
+    "field of a list": (["train.head.tokens.x=1"], ["a list has no fields"]),
+    "no name": (["=3"], ['"=3" is not an override']),
+    "reference to nothing": (["strong.lr=${nope}"], ["nope", "strong.lr"]),
+    "reference to itself": (["weak.lr=${weak.lr}"], ["weak.lr"]),
+    "a billion jobs": (["-m", "seed=range(0,1000000000)"], ["1,000,000,000 jobs", "at most 10,000"]),
+    "shuffled billion": (["-m", "seed=shuffle(range(0,1000000000))"], ["1,000,000,000 jobs"]),
+    "real billion": (["-m", "weak.lr=range(0.0,1.0,0.000000001)"], ["1,000,000,000 jobs"]),
+    "a product of jobs": (["-m", "seed=range(0,200)", "data.seed=range(0,200)"], ["40,000 jobs", "200 values"]),
+    "a billion jobs by Hydra": (["-m", "hydra/launcher=basic", "seed=range(0,1000000000)"], ["1,000,000,000 jobs"]),
+    "no step": (["-m", "seed=range(0,5,0)"], ["the step of a range is not 0"]),
+    "empty range": (["-m", "seed=range(5,0)"], ["has no values"]),
+    "interval": (["-m", "weak.lr=interval(0,1)"], ["an interval has no values"]),
+    "pattern that fits nothing": (["-m", "loss=glob(zzz*)"], ["has no values"]),
+    "argument that one of the swept losses lacks": (
+        ["-m", "loss=logconf,xent", "loss.args.alpha=0.1,0.2"],
+        ["this loss has no argument alpha"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda name: name.replace(" ", "-"))
+def test_words_without_effect_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, phrases = REFUSED[case]
+    assert dispatch(["plan", *words]) == 2
+    shown = capsys.readouterr()
+    for phrase in phrases:
+        assert phrase in shown.err
+    assert "Traceback" not in shown.err + shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["++seed=5"], "seed", 5),
+        (["seed=1", "seed=1"], "seed", 1),
+        (["seed=3", "seeds=null"], "seed", 3),
+        (["loss=logconf", "~loss.args.share"], "loss", "logconf"),
+        (["loss=logconf", "+loss.args.center=0.5"], "loss", "logconf"),
+        (["pretrain=wordnet-s", "pretrain.validation_share=0.1"], "pretrain", "wordnet-s"),
+        (["train={epochs: 1}"], "train", None),
+    ],
+)
+def test_words_with_an_effect_are_taken(words: list[str], field: str, value: object) -> None:
+    found = configurations(*words)[0][field]
+    assert value in (None, found["name"] if isinstance(found, dict) and "name" in found else found)
+
+
+def own(folder: Path, name: str, text: str) -> str:
+    """The option that names a folder with one YAML file of the user's own."""
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text(text)
+    return f"--config-dir={folder}"
+
+
+def test_the_file_of_a_field_that_no_word_set_is_named(tmp_path: Path) -> None:
+    folder = own(tmp_path, "loss/mine.yaml", "name: xent\narsg: {}\n")
+    with pytest.raises(UserError, match=r'unknown field "loss\.arsg"\. Did you mean "args".*loss/mine\.yaml'):
+        configurations(folder, "loss=mine")
+    model = own(tmp_path / "models", "model/mine.yaml", "name: mine\nid: a/b\nlr: fast\n")
+    with pytest.raises(UserError, match=r"weak\.lr=fast: must be a number .*model/mine\.yaml"):
+        configurations(model, "weak=mine")
+    with pytest.raises(UserError, match=r"model/mine\.yaml: lr=fast"):
+        configurations(model, "method=bootstrapping", "ladder=[mine]")
+    with pytest.raises(UserError, match=r"weak\.lr=-1: must be a number greater than 0\.$"):
+        configurations(model, "weak=mine", "weak.lr=-1")
+
+
+def test_a_group_of_the_users_own_is_added(tmp_path: Path) -> None:
+    folder = own(tmp_path, "preset/fast.yaml", "# @package _global_\ntrain: {epochs: 1}\n")
+    assert configurations(folder, "+preset=fast")[0]["train"]["epochs"] == 1.0
+
+
+def test_five_hundred_jobs_are_composed_at_once(tmp_path: Path) -> None:
+    began = time.process_time()
+    configs = configurations("-m", "seed=range(0,500)")
+    assert [config["seed"] for config in configs] == list(range(500))
+    assert time.process_time() - began < 3  # 0.7 s alone; a composition from the files would take 50 s
+
+
+def test_a_composed_job_says_its_words() -> None:
+    with_hydra_schema()
+    jobs = compose.composed(parse(["-m", "weak=wordnet-xs,wordnet-s", "seed=1,2", "bootstrap=100"]))
+    assert [job.words for job in jobs] == [
+        ["bootstrap=100", f"weak={weak}", f"seed={seed}"] for weak in ("wordnet-xs", "wordnet-s") for seed in (1, 2)
+    ]
+    assert compose.composed(parse(["weak=wordnet-s"]))[0].words == ["weak=wordnet-s"]
+
+
+def with_hydra_schema() -> None:
+    """Give Hydra the defaults, as `compose.run` does."""
+    from hydra.core.config_store import ConfigStore
+
+    from w2s_cli.config.schema import defaults
+
+    ConfigStore.instance().store(name="schema", node=defaults())

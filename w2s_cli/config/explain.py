@@ -1,0 +1,85 @@
+"""Errors of Hydra and OmegaConf, and fields that do not fit, in words of ours: what is wrong, where, and what to do."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from w2s_cli.config.declared import class_of, declared_fields
+from w2s_cli.config.schema import Config, field_names
+from w2s_cli.config.words import OTHER_COMMANDS, Words, group_names, key, options
+from w2s_cli.errors import did_you_mean
+
+NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no viable alternative")
+
+
+def explain(error: BaseException, folder: Path | None) -> str:
+    """One message of ours for an error of Hydra or OmegaConf."""
+    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if found := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
+        return (
+            f'unknown model "{found[1]}": models are named as the files of configs/model/. '
+            f"For any other one of the hub: weak=local weak.id={found[1]} (or strong)."
+        )
+    if found := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
+        group, name = found[1], found[2]
+        listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or options(group, folder)
+        return f'unknown {group} "{name}".{did_you_mean(name, listed, shown=60)}'
+    if found := re.search(r"Could not override '([^']+)'", text):
+        inside = re.search(r"full_key: (\S+)", text)
+        return unknown_word(inside[1] if inside and inside[1].startswith(f"{found[1]}.") else found[1], folder)
+    if found := re.search(r"An item is already at '([^']+)'", text):
+        return f"{found[1]} has a value already: write {found[1]}=VALUE without +."
+    if "Config group override" in text:
+        return "a group must have one of its names, not null: see configs/ for weak=, strong=, data=, …"
+    if "invalid literal for int()" in text:
+        return f"a list has no fields; set the whole list, FIELD=[…] ({text})."
+    if any(sign in text for sign in NO_GRAMMAR):
+        return f"cannot read an override: {text.splitlines()[0]} Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+    if "Ambiguous value for argument" in text:
+        return "several values in one field are a sweep: w2s train -m seed=0,1. A text with a comma needs quotes: 'data.text=\"a, b\"'."
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))
+    ]
+    return " ".join(dict.fromkeys(lines))
+
+
+def unknown_word(name: str, folder: Path | None) -> str:
+    """The message for a field or group that a configuration does not have."""
+    if ruled := re.match(r"(loss|combine|select|control)\.args\.(\S+)", name):
+        return (
+            f"this {ruled[1]} has no argument {ruled[2]}: see `args` in its YAML (configs/{ruled[1]}/, or {ruled[1]}/ of your "
+            "--config-dir)."
+        )
+    declared = set(declared_fields())
+    above, _, last = name.rpartition(".")
+    while above and above not in declared:  # loss.agrs.alpha: it is agrs that is unknown
+        name, (above, _, last) = above, above.rpartition(".")
+    cls = class_of(above) if above else Config
+    if cls is None:
+        return f'"{above}" has no "{last}": +{name}=VALUE adds it, where it holds fields of any name.'
+    groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
+    return f'unknown field "{name}".{did_you_mean(last, {*groups, *field_names(cls)}, shown=40)}'
+
+
+def unfitting(misfits: Sequence[str], words: Words) -> str:
+    """All misfits of one configuration in one message; of a field that no word set, the file that does is named."""
+    written = {key(word) for word in words.overrides}
+    found = []
+    for misfit in misfits:
+        name = re.match(r'(?:unknown field ")?([\w.]+)', misfit)
+        group = name[1].partition(".")[0] if name else ""
+        own = name is not None and any(
+            name[1] == word or name[1].startswith(f"{word}.") for word in written if "." in word
+        )
+        place = None if own or not name else _file(name[1], group, words)
+        found.append(f"{misfit} (in {place})" if place else misfit)
+    return "\n".join(dict.fromkeys(found))
+
+
+def _file(name: str, group: str, words: Words) -> Path | None:
+    """The YAML file of the chosen option of a group, if it is the user's own."""
+    chosen = next((word.partition("=")[2] for word in words.overrides if key(word) == group), None)
+    if chosen is None or words.folder is None:
+        return None
+    place = words.folder / ("model" if group in ("weak", "strong") else group) / f"{chosen}.yaml"
+    return place if place.is_file() else None

@@ -1,0 +1,170 @@
+"""A command line taken apart, and the words that Hydra would take without a sound: each is refused with the reason.
+
+* `weak=gpt2` is an override of the group `model` at the package `weak`, so it is rewritten to Hydra's `model@weak=gpt2`; an unknown
+  model then fails with the list of known ones instead of becoming a plain string. A dotted `weak.lr=…` is left alone.
+* Of two words for one field Hydra takes the last one, and its own settings have no effect outside its launchers and sweepers.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.config.declared import declared_fields
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.paths import configs_folder
+
+ROLES_FROM_MODELS = ("weak", "strong")
+OPTIONS = ("-m", "--multirun", "--config-dir", "--force", "--debug", "--help")
+OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups that no run is composed of
+GLOBAL_GROUPS = ("debug",)  # their files reach into other groups
+OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
+
+
+@dataclass
+class Words:
+    """A command line taken apart."""
+
+    overrides: list[str] = field(default_factory=list)
+    multirun: bool = False
+    folder: Path | None = None  # --config-dir
+
+    @property
+    def by_hydra(self) -> bool:
+        """Whether a launcher or sweeper of Hydra's runs the jobs."""
+        return any(key(word) in ("hydra/launcher", "hydra/sweeper") for word in self.overrides)
+
+
+def parse(arguments: list[str]) -> Words:
+    """Take the options off; what Hydra would ignore, or refuse with a worse message, is refused here."""
+    words = Words()
+    waiting = iter(arguments)
+    for word in waiting:
+        name, sign, value = word.partition("=")
+        if name in ("-m", "--multirun"):
+            words.multirun = True
+        elif name == "--config-dir":
+            _take_folder(words, value if sign else next(waiting, ""))
+        elif word.startswith("-"):
+            hint = " The outputs folder is set as outputs=DIR." if name == "--outputs" else did_you_mean(word, OPTIONS)
+            raise UserError(f'unknown option "{word}".{hint}')
+        elif not name or (not sign and not word.startswith("~")):
+            raise UserError(
+                f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
+            )
+        else:
+            words.overrides.append(rewrite(word))
+    _refuse_repeated(words)
+    for word in words.overrides:
+        _refuse_hydra(word, words)
+        _refuse_prefixes(word, words.folder)
+    return words
+
+
+def _take_folder(words: Words, folder: str) -> None:
+    if not folder:
+        raise UserError("--config-dir needs a folder: --config-dir DIR.")
+    if words.folder:
+        raise UserError(f"--config-dir is taken once: {words.folder} or {folder}?")
+    words.folder = Path(folder).expanduser().absolute()
+    if not words.folder.is_dir():
+        raise UserError(f"--config-dir: there is no folder {words.folder}.")
+
+
+def rewrite(word: str) -> str:
+    """`weak=gpt2` → `model@weak=gpt2`; everything else as it is."""
+    name, sign, value = word.partition("=")
+    return f"model@{name}={value}" if sign and name in ROLES_FROM_MODELS else word
+
+
+def typed(word: str) -> str:
+    """A word as the user types it: `model@weak=gpt2` → `weak=gpt2`."""
+    for role in ROLES_FROM_MODELS:
+        word = word.replace(f"model@{role}=", f"{role}=", 1) if word.startswith(f"model@{role}=") else word
+    return word
+
+
+def key(word: str) -> str:
+    """The field or group of a word: `+loss.args.alpha=1` → loss.args.alpha."""
+    return typed(word).lstrip("+~").partition("=")[0]
+
+
+def group_names(folder: Path | None) -> set[str]:
+    """The config groups of the package and of the user's folder."""
+    places = [place for place in (configs_folder(), folder) if place]
+    return {path.name for place in places for path in place.iterdir() if path.is_dir()}
+
+
+def options(group: str, folder: Path | None) -> list[str]:
+    """The names that a config group offers."""
+    places = [place / group for place in (configs_folder(), folder) if place]
+    return sorted({path.stem for place in places for path in place.glob("*.yaml")})
+
+
+def _refuse_repeated(words: Words) -> None:
+    seen: dict[str, str] = {}
+    for word in words.overrides:
+        before = seen.setdefault(key(word), word)
+        if before != word:
+            raise UserError(f"{key(word)} has two values, {typed(before)} and {typed(word)}: give one of them.")
+
+
+def _refuse_hydra(word: str, words: Words) -> None:
+    """Settings of Hydra's that would have no effect."""
+    name = key(word)
+    if not name.startswith(("hydra.", "hydra/")) and name != "hydra":
+        return
+    if not words.multirun:
+        raise UserError(f"{word} has no effect: w2s composes a single run without Hydra's launchers; they are for -m.")
+    if not name.startswith(OF_LAUNCHERS):
+        raise UserError(f"{word} has no effect in w2s: of Hydra's settings only those of launchers and sweepers have.")
+    if not words.by_hydra:
+        raise UserError(
+            f"{word} has no effect on w2s' own sweeps: choose a launcher of Hydra's with it, for example "
+            "hydra/launcher=joblib; a sweep itself is written as seed=0,1."
+        )
+
+
+def _refuse_prefixes(word: str, folder: Path | None) -> None:
+    """+GROUP=, ~GROUP and ~FIELD: a group always has one of its names, a field a value."""
+    name, sign = key(word), word[: len(word) - len(word.lstrip("+~"))]
+    groups = group_names(folder)
+    if name in OTHER_COMMANDS and name in groups:
+        raise UserError(f"{word}: the files of configs/{name}/ are for {OTHER_COMMANDS[name]}.")
+    if name == "model":
+        raise UserError(f"{word}: which role has this model? weak=NAME or strong=NAME.")
+    if name in group_names(None) | set(ROLES_FROM_MODELS) and name not in GLOBAL_GROUPS and "=[" in word:
+        names = word.partition("=[")[2].rstrip("]")
+        raise UserError(f"{typed(word)}: a group has one of its names; several are a sweep, -m {name}={names}.")
+    if not sign:
+        return
+    bare = typed(word)[len(sign) :]
+    if name in group_names(None) | set(ROLES_FROM_MODELS):  # a group of the user's own is added by +GROUP=NAME
+        least = f"write {bare} without {sign}" if "=" in bare else f"write {name}=NAME"
+        raise UserError(f"{word}: a group has one of its names always; {least}.")
+    if sign == "~" and name in declared_fields():
+        raise UserError(f"{word}: a field is not deleted; set it, {name}=VALUE (null where that is allowed).")
+
+
+def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
+    """Words that another value of the composed configuration takes the effect of.
+
+    Raises:
+        UserError: a model's learning rate under train.lr, or seed beside seeds.
+    """
+    written = {key(word) for word in words.overrides}
+    if config["train"]["lr"] is not None:
+        for name in ("weak.lr", "strong.lr"):
+            if name in written:
+                raise UserError(
+                    f"{name} has no effect here: train.lr={config['train']['lr']:g} is the learning rate of all models. "
+                    "Set train.lr, or student.lr and ceiling.lr; train.lr=null gives each model its own."
+                )
+    if config["seeds"] is not None and "seed" in written:
+        last = config["seeds"] - 1
+        raise UserError(
+            f"seed has no effect beside seeds={config['seeds']}, which runs the seeds 0 to {last}: give one of them."
+        )
+    for word in words.overrides:
+        if config["pretrain"] is None and key(word).startswith("pretrain."):
+            known = did_you_mean("", options("pretrain", words.folder))
+            raise UserError(f"{word} has no effect: no recipe is chosen, pretrain=NAME.{known}")
