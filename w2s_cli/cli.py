@@ -1,4 +1,4 @@
-"""`w2s`: the table of commands, and what happens to errors.
+"""`w2s`: one command line is called, and its errors become messages and exit codes.
 
 * A command is a function `(argv) -> exit code`, imported only when it is called, so that `w2s ls` does not pay for Hydra and `w2s plan`
   does not pay for torch.
@@ -11,33 +11,8 @@ import os
 import shlex
 import sys
 
+from w2s_cli.commands import COMMANDS
 from w2s_cli.errors import UserError, did_you_mean
-
-COMMANDS = {
-    "train": ("train:train", "run the whole pipeline to PGR: weak supervisor, weak labels, strong student, ceiling"),
-    "label": ("train:label", "run up to the weak labels"),
-    "evaluate": ("train:evaluate", "compute PGR from finished stages; never trains"),
-    "pretrain": ("train:pretrain", "pretrain a language model from scratch (configs/pretrain/)"),
-    "plan": ("train:plan", "show the stages of a run, their keys and states; runs nothing"),
-    "status": ("status:run", "the latest run: what is done, running, left"),
-    "ls": ("ls:run", "list stages"),
-    "show": ("show:run", "one stage: identity, inputs, metrics, provenance"),
-    "logs": ("logs:run", "the log of a stage; -f follows it"),
-    "why": ("why:run", "where a result comes from, or why it would be made again"),
-    "table": ("table:run", "stored results as a table: text, Markdown, CSV, LaTeX, parquet; paired tests"),
-    "diff": ("diff:run", "what differs between two runs or stages: config, data, code, results"),
-    "plot": (
-        "plot:run",
-        "the figures of a run or sweep: accuracy, scaling, data sets, agreement, calibration, curves, theory",
-    ),
-    "report": ("report:run", "a run or sweep as one HTML page: result, figures, plan, logs, configuration, provenance"),
-    "data": ("data_check:run", "`w2s data check`: sizes, base rates, duplicates, truncation, shortcuts"),
-    "reproduce": ("reproduce:run", "a published experiment: plan, cost, run, and a table beside the reported figures"),
-    "rm": ("rm:run", "remove stages"),
-    "gc": ("gc:run", "find and remove what no run needs; dry by default"),
-    "doctor": ("doctor:run", "versions, devices, disk, locks, hub, cached models; --verify hashes every artifact"),
-    "completion": ("completion:run", 'print the shell completion script: eval "$(w2s completion bash)"'),
-}
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`w2s completion bash|zsh|fish`: a script that asks `w2s completion words` for what fits; no Hydra, so a Tab takes a tenth of a second."""
 
+from w2s_cli.commands import COMMANDS
 from w2s_cli.commands.help import groups
 from w2s_cli.config.declared import class_of, declared_fields
 from w2s_cli.errors import UserError
@@ -30,8 +31,6 @@ def run(argv: list[str]) -> int:
 
 def words(line: str) -> list[str]:
     """The candidates for the last word of a command line."""
-    from w2s_cli.cli import COMMANDS
-
     typed = line.split(" ")
     last = typed[-1]
     if len(typed) <= 2:

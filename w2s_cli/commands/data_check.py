@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
 
 NOTHING, DOUBTFUL = 0, 2
+COLUMNS = ["id", "group", "text", "label"]  # of rows.parquet
 
 
 def run(argv: list[str]) -> int:
@@ -116,26 +117,25 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
 
 def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     """Every pool that the data set has, made as a run would make it."""
-    import pyarrow.parquet as pq
-
-    from w2s_cli.stages import rows
+    from w2s_cli.data.artifacts import ROWS
+    from w2s_cli.data.artifacts.tables import read_columns
+    from w2s_cli.pipeline import kinds
     from w2s_cli.store.context import Context
 
     check_recipe(data)
     source, path = resolver.data(data)
     transform = resolver.code("data/transforms", data["transform"]) if data["transform"] else None
     execution = {"data_path": path, "folders": [str(folder) for folder in resolver.folders]}
+    make_rows = kinds.find("rows").run
     found: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
     for pool in POOLS:
         if data["pools"].get(pool) or (pool == "test" and data["splits"].get("test")):
             params = rows_params(data, pool=pool, source=source, transform_file=transform)
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                metrics = rows.run(params, {}, Context(folder, folder, folder, execution))
-                found[pool] = (
-                    pq.read_table(folder / "rows.parquet", memory_map=False),
-                    {**metrics, "split": params["split"]},
-                )
+                metrics = make_rows(params, {}, Context(folder, folder, folder, execution))
+                table = read_columns(folder / ROWS, COLUMNS, ["second"])
+                found[pool] = (table, {**metrics, "split": params["split"]})
     if not found:
         raise UserError(
             f'data set "{data["name"]}" gives no pool any rows: data.pools.weak_train=0.4 data.pools.strong_train=0.4 …'

@@ -180,7 +180,7 @@ def rules() -> list[tuple[str, str]]:
         (folder, path.stem)
         for folder in ("losses", "combining", "selection")
         for path in sorted((ROOT / "w2s_cli" / folder).glob("*.py"))
-        if path.stem != "__init__"
+        if not path.stem.startswith("_")
     ]
 
 
