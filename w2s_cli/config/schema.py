@@ -240,6 +240,7 @@ class FewShotConfig:
 class LauncherConfig:
     """How stages are run (configs/launcher/*.yaml); nothing here changes a result or a key."""
 
+    name: str = "local"  # how workers are started: run/launchers/<name>.py
     jobs: Count = 1  # stages at a time
     isolate: bool = False  # a fresh process for every stage
     device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps

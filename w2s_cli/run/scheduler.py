@@ -1,20 +1,16 @@
 """Runs the stages of a graph: inputs first, N at a time, each once.
 
 * The scheduler decides the order and nothing else; the claim, the work and the record are the worker's.
-* A worker process serves many stages (one import); `isolate` gives each stage its own. It is started with the thread count and the
-  wait policy already in its environment, because both are read when torch loads.
+* A worker process serves many stages (one import); `isolate` gives each stage its own. How it is started is the launcher's
+  (`launchers/`).
 * A stage that another command works on is put back and looked at again; meanwhile others run.
 * A failed stage fails only what depends on it and is not retried in this command. A worker that dies is a failure of its stage.
 * First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: they are killed.
 """
 
-import contextlib
-import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +20,8 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
+from w2s_cli.run import launchers
+from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
@@ -42,21 +40,6 @@ class Outcome:
     blocked: list[str] = field(default_factory=list)  # need a failed stage
     user_error: bool = False  # every failure is one the user can act on
     stopped: bool = False
-
-
-@dataclass
-class _Process:
-    """A worker and the stage it has now."""
-
-    popen: subprocess.Popen[bytes]
-    key: str | None = None
-    buffer: bytes = b""
-
-    def give(self, key: str, folder: Path, redo: str | None) -> None:
-        assert self.popen.stdin is not None
-        self.key = key
-        self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
-        self.popen.stdin.flush()
 
 
 class Scheduler:
@@ -80,7 +63,7 @@ class Scheduler:
         self.pruning = None if keep_weights else Pruning(graph, plans, store)
         self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
         self.not_before: dict[str, float] = {}
-        self.workers: list[_Process] = []
+        self.workers: list[Worker] = []
         self.selector = selectors.DefaultSelector()
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
@@ -134,28 +117,10 @@ class Scheduler:
         open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
         return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
-    def _start(self) -> _Process:
-        threads = str(self._threads())
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine; read when torch loads
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONPATH": os.pathsep.join(
-                p for p in (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")) if p
-            ),
-        }
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-        assert popen.stdout is not None
-        worker = _Process(popen)
+    def _start(self) -> Worker:
+        worker = launchers.start(self.launcher["name"], self._threads())
         self.workers.append(worker)
-        self.selector.register(popen.stdout, selectors.EVENT_READ, worker)
+        self.selector.register(worker, selectors.EVENT_READ)
         return worker
 
     def _listen(self, *, timeout: float) -> None:
@@ -164,16 +129,14 @@ class Scheduler:
             time.sleep(timeout)
             return
         for ready, _ in self.selector.select(timeout):
-            worker: _Process = ready.data
-            chunk = os.read(ready.fd, 65536)
-            if not chunk:
+            worker: Worker = ready.fileobj  # type: ignore[assignment] # as registered
+            events = worker.events()
+            if events is None:
                 self._died(worker)
-                continue
-            *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
-            for line in lines:
-                self._event(worker, json.loads(line))
+            for event in events or ():
+                self._event(worker, event)
 
-    def _event(self, worker: _Process, event: dict[str, Any]) -> None:
+    def _event(self, worker: Worker, event: dict[str, Any]) -> None:
         key = worker.key
         if key is None:
             return
@@ -213,10 +176,10 @@ class Scheduler:
                     self.pruning.reopened(stage.key)
                 self.outcome.cached.remove(stage.key)
 
-    def _died(self, worker: _Process) -> None:
+    def _died(self, worker: Worker) -> None:
         """A worker is gone: its stage failed, unless we ended it ourselves."""
         self._forget(worker)
-        code = worker.popen.wait()
+        code = worker.code()
         if worker.key is None:
             return
         if self.signals:
@@ -244,22 +207,15 @@ class Scheduler:
                     self.pending.remove(other.key)
                     self.outcome.blocked.append(other.key)
 
-    def _end(self, worker: _Process) -> None:
-        """Let a worker go; closing its standard input ends it."""
+    def _end(self, worker: Worker) -> None:
+        """Let a worker go."""
         self._forget(worker)
-        if worker.popen.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                worker.popen.stdin.close()
-        try:
-            worker.popen.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            worker.popen.kill()
-            worker.popen.wait()
+        worker.end()
 
-    def _forget(self, worker: _Process) -> None:
+    def _forget(self, worker: Worker) -> None:
         if worker in self.workers:
             self.workers.remove(worker)
-            self.selector.unregister(worker.popen.stdout)  # type: ignore[arg-type]
+            self.selector.unregister(worker)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -268,7 +224,7 @@ class Scheduler:
         def stop(*_: object) -> None:
             self.signals += 1
             for worker in self.workers:
-                worker.popen.send_signal(signal.SIGTERM if self.signals == 1 else signal.SIGKILL)
+                worker.stop(now=self.signals > 1)
 
         before = {number: signal.signal(number, stop) for number in SIGNALS}
         try:

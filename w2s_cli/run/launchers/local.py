@@ -1,0 +1,81 @@
+"""Workers as child processes of this machine, with jobs on their standard input and events on their standard output.
+
+* The number of threads and the wait policy are in the environment from the start: both are read when torch loads.
+* A worker dies with its parent (`--serve PID`), so a killed command leaves none behind.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.paths import PACKAGE
+
+END_S = 10  # seconds that a worker without a job has to end
+
+
+@dataclass
+class LocalWorker:
+    """A child process."""
+
+    popen: subprocess.Popen[bytes]
+    key: str | None = None  # the stage that it has now
+    buffer: bytes = b""  # the beginning of an event
+
+    def fileno(self) -> int:
+        """Its standard output."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.fileno()
+
+    def give(self, key: str, folder: Path, redo: str | None) -> None:
+        """Write a job."""
+        assert self.popen.stdin is not None
+        self.key = key
+        self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
+        self.popen.stdin.flush()
+
+    def events(self) -> list[dict[str, Any]] | None:
+        """The events that have arrived; None: it is gone."""
+        chunk = os.read(self.fileno(), 65536)
+        if not chunk:
+            return None
+        *lines, self.buffer = (self.buffer + chunk).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def stop(self, *, now: bool) -> None:
+        """SIGTERM saves and stops the stage; SIGKILL does not wait for it."""
+        self.popen.send_signal(signal.SIGKILL if now else signal.SIGTERM)
+
+    def code(self) -> int:
+        """The exit code of the process."""
+        return self.popen.wait()
+
+    def end(self) -> None:
+        """Close its standard input, which ends it."""
+        assert self.popen.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.popen.stdin.close()
+        try:
+            self.popen.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+def start(threads: int) -> LocalWorker:
+    """A new worker process."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(p for p in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if p),
+    }
+    command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
+    return LocalWorker(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment))
