@@ -174,6 +174,11 @@ def tiny(tiny_words: list[str]) -> list[str]:
     return list(tiny_words)
 
 
+def without_weak(words: Sequence[str]) -> list[str]:
+    """The words of a run that has no weak supervisor."""
+    return [word for word in words if not word.startswith("weak")]
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_words: list[str]) -> Path:
     """The outputs folder of a finished tiny run."""

@@ -38,6 +38,13 @@ class Either:
     other: str
 
 
+@dataclass(frozen=True)
+class With:
+    """A note on a field: it has an effect only together with a word such as `train=lora`."""
+
+    word: str
+
+
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` as `kind` wants it.
 

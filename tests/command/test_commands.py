@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, environment, sentences, write_jsonl
+from tests.conftest import ROOT, environment, sentences, without_weak, write_jsonl
 from w2s_cli import load
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -267,11 +267,12 @@ def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_t
 ) -> None:
     rows = [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
     path = write_jsonl(tmp_path / "labels.jsonl", rows)
-    out = w2s("train", *tiny, "labels=file", f"labels.path={path}").stdout
+    words = [*without_weak(tiny), "labels=file", f"labels.path={path}"]
+    out = w2s("train", *words).stdout
     assert "\nstudent" in out
     assert "\nPGR" not in out
     assert "No PGR: the label file says nothing of the test rows" in out
-    both = w2s("train", *tiny, "labels=file", f"labels.path={path}", f"labels.test_path={path}").stdout
+    both = w2s("train", *words, f"labels.test_path={path}").stdout
     assert "PGR" in both
     assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))
 

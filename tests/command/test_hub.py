@@ -97,7 +97,9 @@ def test_a_plan_without_a_network_stands_in_for_what_it_cannot_know_and_remember
             "commit not known: the hub cannot be reached (dataset allenai/sciq, model gpt2); keys are not those of a run"
             in shown
         )
-        assert_refused(w2s("train", *words, code=None, **environment), "gpt2 (revision main) is not in the hub cache")
+        assert_refused(
+            w2s("train", *words, code=None, **environment), "allenai/sciq (revision main) is not in the hub cache"
+        )
     assert not (tmp_path / "outputs" / ".cache" / "revisions.json").exists()
     assert "commit not known" not in w2s("plan").stdout
 

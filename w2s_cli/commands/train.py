@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose, pairs
+from w2s_cli.config.declared import needs
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder, locate
@@ -93,7 +94,9 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
     reads = set().union(*(job.reads for job in graph.jobs))
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
-    refuse_unread([word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()])
+    refuse_unread(
+        [word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()], needs
+    )
     targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from w2s_cli.config.schema import Config
+from w2s_cli.values import With
 
 
 def inner_class(kind: Any) -> Any:
@@ -19,6 +20,14 @@ def class_of(name: str) -> Any:
         kinds = {one.name: one.type for one in fields(cls)} if is_dataclass(cls) else {}
         cls = inner_class(kinds.get(part))
     return cls if is_dataclass(cls) else None
+
+
+def needs(name: str) -> str | None:
+    """The word without which a field has no effect, by the note in its annotation: "train=lora" of "train.lora_r"."""
+    above, _, last = name.rpartition(".")
+    cls = class_of(above) if above else Config
+    kind = next((one.type for one in fields(cls) if one.name == last), None) if cls else None
+    return next((note.word for note in get_args(kind) if isinstance(note, With)), None)
 
 
 def declared_fields(cls: Any = Config, prefix: str = "") -> Iterator[str]:

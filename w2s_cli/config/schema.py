@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from w2s_cli.values import MISSING
+from w2s_cli.values import MISSING, With
 
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
@@ -138,7 +138,7 @@ class HeadConfig:
     """Label as token: the head starts as the language model's rows of one token for each class."""
 
     tokens: list[str] = field(default_factory=list)  # none: a new linear head
-    suffix: str = "\nAnswer:"  # after every text
+    suffix: Annotated[str, With("train=token_head")] = "\nAnswer:"  # after every text
 
 
 @dataclass
@@ -149,10 +149,12 @@ class TrainConfig(Optimization):
     lr: Positive | None = None  # null: each model's own
     epochs: Positive = 2.0
     labels: Literal["soft", "hard", "sharpened"] = "soft"  # what the student sees of the weak labels
-    sharpening: Positive = 0.5  # temperature of sharpened labels: p^(1/T), renormalised
+    sharpening: Annotated[float, Gt(0), With("train.labels=sharpened")] = (
+        0.5  # temperature of sharpened labels: p^(1/T), renormalised
+    )
     head: HeadConfig = field(default_factory=HeadConfig)
-    lora_r: Count = 8
-    lora_alpha: int = 16
+    lora_r: Annotated[int, Gt(0), With("train=lora")] = 8
+    lora_alpha: Annotated[int, With("train=lora")] = 16
 
 
 @dataclass
@@ -169,8 +171,10 @@ class LabelsConfig:
     """Where the weak labels come from (configs/labels/*.yaml)."""
 
     source: Literal["weak", "file"] = "weak"  # weak: the weak supervisor; file: a file keyed by row id
-    path: str | None = None  # labels of the student's rows
-    test_path: str | None = None  # the same labeller's labels of the test rows; without it there is no PGR
+    path: Annotated[str | None, With("labels=file")] = None  # labels of the student's rows
+    test_path: Annotated[str | None, With("labels=file")] = (
+        None  # the same labeller's labels of the test rows; without it there is no PGR
+    )
 
 
 @dataclass
@@ -210,10 +214,12 @@ class StoppingConfig:
 
     name: str = "none"
     by: Literal["weak", "truth"] | None = None  # weak: students by weak labels; truth: by ground truth, a diagnostic
-    metric: Literal["accuracy", "auroc"] = "accuracy"  # against the validation labels
-    every: Count = 25  # optimizer steps between two evaluations
+    metric: Annotated[Literal["accuracy", "auroc"], With("stopping=weak_labels")] = (
+        "accuracy"  # against the validation labels
+    )
+    every: Annotated[int, Gt(0), With("stopping=weak_labels")] = 25  # optimizer steps between two evaluations
     # evaluations without a gain after which a training ends; null: all steps, and the best weights are kept
-    patience: Count | None = None
+    patience: Annotated[Annotated[int, Gt(0)] | None, With("stopping=weak_labels")] = None
     roles: list[Literal["weak", "student", "ceiling"]] = field(default_factory=lambda: ["weak", "student", "ceiling"])
 
 

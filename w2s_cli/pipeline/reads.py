@@ -6,16 +6,17 @@
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
 
 # What commands read themselves, and what informs people: no stage has to read it.
-OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug", "hydra")
+OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug")
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "method.name")
 OF_MODELS = ("name", "parameters", "lr_source")
+NAMED = 4  # methods that a message names
 
 
 class Recorded(Mapping[str, Any]):
@@ -80,7 +81,11 @@ def traced(value: Any, config: Recorded) -> Any:
 
 
 def refuse_unread(
-    words: Sequence[str], paths: Collection[str], methods: Sequence[str], folders: Sequence[Path]
+    words: Sequence[str],
+    paths: Collection[str],
+    methods: Sequence[str],
+    folders: Sequence[Path],
+    needs: Callable[[str], str | None],
 ) -> None:
     """UserError for a word of the command line that chose or set what no stage read.
 
@@ -89,14 +94,23 @@ def refuse_unread(
         paths: the fields that the stages of all jobs read.
         methods: names of the methods that were planned.
         folders: where methods' YAML files lie, for the advice.
+        needs: field → the word without which it has no effect, or None.
     """
     for word in words:
         field = word.lstrip("+~").partition("=")[0]
         field = field.partition("@")[2] or field
-        if "=" not in word or _is_read(field, paths):
+        if "=" not in word or field.startswith("hydra") or _is_read(field, paths):
             continue
-        unread = not _is_read(field.partition(".")[0], paths)
-        raise UserError(f"{word} has no effect with method={', '.join(methods)}: {_reason(field, folders, unread)}")
+        uses = [] if _is_read(field.partition(".")[0], paths) else _methods_with(field.partition(".")[0], folders)
+        if set(uses) & set(methods):  # the method has a use for it, and another word took the stage away
+            others = [choice for choice in words if choice != word and _chooses(choice, folders)]
+            raise UserError(f"{word} has no effect beside {' '.join(others)}: no stage of this run reads it.")
+        raise UserError(f"{word} has no effect with method={', '.join(methods)}: {_reason(needs(field), uses)}")
+
+
+def _chooses(word: str, folders: Sequence[Path]) -> bool:
+    """Whether a word chooses one of a group's YAML files."""
+    return any((folder / word.partition("=")[0]).is_dir() for folder in folders)
 
 
 def _is_read(field: str, paths: Collection[str]) -> bool:
@@ -106,12 +120,25 @@ def _is_read(field: str, paths: Collection[str]) -> bool:
     return any(path == field or path.startswith(f"{field}.") or field.startswith(f"{path}.") for path in paths)
 
 
-def _reason(field: str, folders: Sequence[Path], unread: bool) -> str:
-    """Which methods have a use for a group that nobody reads, else that no stage reads the field."""
-    group = re.escape(field.partition(".")[0])
-    uses = re.compile(rf"\$\{{{group}\}}|foreach: {group}\b|kind: {group}\b|role: {group}\b")
-    files = [path for folder in folders for path in sorted(folder.glob("method/*.yaml"))]
-    methods = [path.stem for path in files if uses.search(path.read_text(encoding="utf-8"))]
-    if unread and methods:
-        return f"it is for method={' or '.join(methods)}."
+def _reason(needed: str | None, uses: Sequence[str]) -> str:
+    if needed:
+        return f"it is for {needed}."
+    if uses:
+        more = ", …" if len(uses) > NAMED else ""
+        return f"it is for method={' or method='.join(uses[:NAMED])}{more}."
     return "no stage reads it. w2s plan shows what each stage gets."
+
+
+def _methods_with(group: str, folders: Sequence[Path]) -> list[str]:
+    """Names of the methods whose YAML, or whose base's, reads a group."""
+    name = re.escape(group)
+    reads = re.compile(rf"\$\{{{name}\}}|foreach: {name}\b|kind: {name}\b|role: {name}\b")
+    files = {path.stem: path for folder in folders for path in sorted(folder.glob("method/*.yaml"))}
+    texts = {method: path.read_text(encoding="utf-8") for method, path in files.items()}
+    written = {method: re.search(r"^base: (\w+)", text, re.MULTILINE) for method, text in texts.items()}
+    bases = {method: base[1] for method, base in written.items() if base}
+
+    def has(method: str | None) -> bool:
+        return method in texts and (bool(reads.search(texts[method])) or has(bases.get(method)))
+
+    return [method for method in texts if has(method)]

@@ -27,8 +27,8 @@ TRAITS = Traits(gives="rows", implied=True)
 def plan(job: "Planning", *, pool: str) -> Spec:
     """One pool of the data set."""
     data = job.config["data"]
-    check_recipe(data.plain)
     source, path = job.resolver.data(data)
+    check_recipe(data.plain)
     transform = job.transform(data) if data["transform"] else None
     expected = data.plain["expected"] or {}
     about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
