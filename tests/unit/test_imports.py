@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from w2s_cli.pipeline import kinds
+
 PACKAGE = Path(__file__).parents[2] / "w2s_cli"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 HEAVY = {"torch", "transformers", "datasets", "pandas", "accelerate", "peft", "matplotlib"}
@@ -62,6 +64,16 @@ def test_only_the_configuration_knows_hydra(path: Path) -> None:
         assert not {name.split(".")[0] for name in imports(path, top_level=False)} & {"hydra", "omegaconf"}
 
 
+def imported_files(path: Path) -> set[Path]:
+    """The files of ours that importing a file imports, by its own top level (type-checking blocks aside)."""
+    found = set()
+    for name in imports(path, top_level=True):
+        parts = name.split(".")[1:] if name.startswith("w2s_cli.") else []
+        candidates = (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")) if parts else ()
+        found |= {candidate for candidate in candidates if (PACKAGE / candidate).is_file()}
+    return found
+
+
 def reachable(start: str) -> set[Path]:
     """Files that importing `start` imports, by top-level imports only."""
     seen: set[Path] = set()
@@ -71,11 +83,7 @@ def reachable(start: str) -> set[Path]:
         if path in seen:
             continue
         seen.add(path)
-        for name in imports(path, top_level=True):
-            parts = name.split(".")[1:] if name.startswith("w2s_cli.") else []
-            for candidate in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")) if parts else ():
-                if (PACKAGE / candidate).is_file():
-                    waiting.append(candidate)
+        waiting.extend(imported_files(path))
     return seen
 
 
@@ -99,3 +107,18 @@ def test_a_file_has_a_docstring_and_at_most_350_lines(path: Path) -> None:
     assert not text.strip() or ast.get_docstring(ast.parse(text)), (
         "a module opens with a docstring that states its decisions"
     )
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    waiting = {path: imported_files(path) - {path} for path in FILES}
+    while free := [path for path, needed in waiting.items() if not needed & set(waiting)]:
+        for path in free:
+            del waiting[path]
+    assert not waiting
+
+
+@pytest.mark.parametrize("kind", kinds.kind_names())
+def test_importing_a_stage_kind_takes_no_torch(kind: str) -> None:
+    for path in reachable(f"stages/{kind}.py"):
+        heavy = {name.split(".")[0] for name in imports(path, top_level=True)} & {*HEAVY, "numpy", "pyarrow"}
+        assert not heavy, f"{path} imports {heavy}"
