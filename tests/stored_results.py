@@ -97,7 +97,15 @@ def store_run(
             summary = {**family[0], "stage": "summary", "key": key_of(*keys), "seeds": [e["seeds"][0] for e in family]}
             summary["metrics"] = report(truth, by_role, draws=DRAWS, confidence=0.95)
             entries.append(summary)
-            plan.append({"name": "summary", "kind": "summary", "key": summary["key"], "inputs": {"runs": keys}})
+            plan.append(
+                {
+                    "name": "summary",
+                    "kind": "summary",
+                    "gives": "comparison",
+                    "key": summary["key"],
+                    "inputs": {"runs": keys},
+                }
+            )
     (folder / "config.yaml").write_text(yaml.safe_dump_all([config_of(job) for job in jobs], sort_keys=False))
     (folder / "plan.json").write_text(json.dumps({"format": FORMAT, "stages": plan}))
     write_entries(folder, entries)
@@ -141,7 +149,7 @@ def store_job(outputs: Path, job: dict[str, Any], rows: int) -> tuple[dict[str, 
         "words": words,
         "family": key_of(json.dumps(same, sort_keys=True)),
     }
-    stage = {"name": "pgr", "kind": "evaluate", "key": key, "inputs": inputs}
+    stage = {"name": "pgr", "kind": "evaluate", "gives": "comparison", "key": key, "inputs": inputs}
     (result.parent / "stage.json").write_text(json.dumps({**stage, "params": {"bootstrap": DRAWS, "confidence": 0.95}}))
     return entry, stage
 

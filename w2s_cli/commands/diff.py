@@ -98,10 +98,10 @@ def _of_stage(store: Store, key: str) -> Side:
     """A stage and what it was made from; its metrics are its result if it compares."""
     stage = read_stage(store, key)
     entries = []
-    if stage.kind in ("evaluate", SUMMARY) and stage.metrics:
+    if stage.gives == "comparison" and stage.metrics:
         alone = Run(Path(), store)
         alone.__dict__["compared"] = {key: stage.inputs}
-        name = SUMMARY if stage.kind == SUMMARY else stage.name
+        name = SUMMARY if "seeds" in stage.params else stage.name
         entries = [Entry({}, name, key, list(stage.params.get("seeds", [])), stage.metrics, alone)]
     return Side(f"{stage.name} {key}", [], read_upstream(store, [key]), entries)
 

@@ -66,7 +66,7 @@ def data_changes(a: Side, b: Side) -> list[Change]:
 def _data(side: Side) -> dict[str, str]:
     values_of: dict[str, dict[str, None]] = {}
     for stage in side.stages.values():
-        if stage.kind != "rows":
+        if stage.gives != "rows":
             continue
         pool = f"{(stage.params.get('dataset') or {}).get('name', '?')} {stage.params.get('pool', stage.name)}"
         facts = {

@@ -130,7 +130,7 @@ class Run:
     @cached_property
     def compared(self) -> dict[str, dict[str, Any]]:
         """Stage key → its inputs, of the stages whose results are compared."""
-        return {line["key"]: line["inputs"] for line in self.plan if line["kind"] in ("evaluate", SUMMARY)}
+        return {stage.key: stage.inputs for stage in self.stages if stage.gives == "comparison"}
 
     @cached_property
     def entries(self) -> list[Entry]:

@@ -50,6 +50,12 @@ class Stage:
         return str(self.planned.get("kind") or self.job.get("kind") or "?")
 
     @property
+    def gives(self) -> str | None:
+        """What a stage of its kind gives (`Traits.gives`); None of a stage that a plan did not name and that is not finished."""
+        gives: str | None = self.planned.get("gives") or self.record.get("gives")
+        return gives
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """Edge → key, or list of keys."""
         inputs = self.planned.get("inputs") or self.job.get("inputs")

@@ -47,7 +47,14 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned], store: Stor
     configs = [job.config for job in graph.jobs]
     write_bytes(folder / CONFIG, yaml.safe_dump_all(configs, sort_keys=False, allow_unicode=True).encode())
     plan = [
-        {"name": stage.name, "kind": stage.kind, "key": key, "inputs": stage.inputs, "state": plans[key].word}
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "gives": stage.of.traits.gives,
+            "key": key,
+            "inputs": stage.inputs,
+            "state": plans[key].word,
+        }
         for key, stage in graph.stages.items()
         if key in plans
     ]
@@ -82,7 +89,7 @@ def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
     listed = []
     for number, job in enumerate(graph.jobs):
         for name, key in job.names.items():
-            if graph.stages[key].kind == "evaluate":
+            if graph.stages[key].of.traits.gives == "comparison":
                 family = result_family(graph, job, name, families)
                 listed.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
     for jobs, name, key in graph.summaries:

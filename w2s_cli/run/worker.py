@@ -118,6 +118,7 @@ class Worker:
             "run": f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{os.getpid()}",
             "key": job["key"],
             "kind": job["kind"],
+            "gives": kind.traits.gives,
             "name": job["name"],
             "started": started,
             "code": fingerprints({kind.name: kind.path}, store.cache / "code.json")[kind.name],
