@@ -169,9 +169,9 @@ class Planning:
             return seed
         return int(hashlib.sha256(canonical_json([seed, role, member]).encode()).hexdigest()[:8], 16)
 
-    def features(self, settings: Mapping[str, Any], rows: Pool) -> Edge:
-        """The stage of the frozen features of a model on a pool."""
-        return self.builder.features(self.stage, settings, rows)
+    def features(self, settings: Mapping[str, Any], rows: Pool, of: str | None = None) -> Edge:
+        """The stage of the frozen features of a model on a pool; `of` is the stage that it is named after, else this one."""
+        return self.builder.features(of or self.stage, settings, rows)
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of a loss or rule: name, all arguments, code."""

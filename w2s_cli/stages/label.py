@@ -34,7 +34,7 @@ def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
         "precision": settings["precision"],
         "shard_rows": SHARD_ROWS,
     }
-    features = job.features(settings, rows) if settings["mode"] == "probe" else None
+    features = job.features(settings, rows, model.name) if settings["mode"] == "probe" else None
     return Spec(
         params,
         {"model": model, "rows": rows, "features": features},
