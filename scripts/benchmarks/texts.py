@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from w2s_cli.data.draw import uniform
+from w2s_cli.statistics.draw import uniform
 
 PACKAGE = Path(__file__).parents[2] / "w2s_cli"
 BUNDLED = PACKAGE / "bundled"

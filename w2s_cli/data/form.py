@@ -9,11 +9,11 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2s_cli.data.draw import fingerprint, uniform
 from w2s_cli.data.labels import class_reader
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.plugins import function_of, load_code
+from w2s_cli.statistics.draw import fingerprint, uniform
 
 Transform = Callable[..., dict[str, Any] | None]
 Grouping = Callable[..., Sequence[Any]]  # (row, **options) → values that are equal in all rows of a group

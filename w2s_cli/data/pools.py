@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from w2s_cli.data.draw import drawer, fingerprint
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.draw import drawer, fingerprint
 
 POOLS = ("test", "weak_train", "weak_val", "strong_val", "strong_train")  # in the order of their shares of [0, 1)
 

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
 from w2s_cli.errors import need_one_of as need_one_of  # for the rules
 from w2s_cli.plugins import function_of, load_code
+from w2s_cli.statistics.draw import drawer
 from w2s_cli.statistics.figures import Booleans, Floats, Integers
 
 ACTIONS = ("filter", "relabel")

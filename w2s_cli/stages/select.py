@@ -76,10 +76,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     from w2s_cli.data.artifacts.labels import check_classes, read_labels, write_labels
     from w2s_cli.data.artifacts.rows import read_rows
-    from w2s_cli.data.draw import drawer
     from w2s_cli.selection import Labels as Labelled
     from w2s_cli.selection import Selected, load_rule
     from w2s_cli.stages._rules import apply_rule
+    from w2s_cli.statistics.draw import drawer
     from w2s_cli.statistics.figures import as_json, log_p, predicted
 
     fault("select.start")

@@ -26,8 +26,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from w2s_cli.data.draw import fingerprint
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.draw import fingerprint
 from w2s_cli.statistics.figures import Floats
 
 SETTINGS = ("realisable", "non_realisable")

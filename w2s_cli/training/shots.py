@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from w2s_cli.data.artifacts.rows import Rows, read_rows
-from w2s_cli.data.draw import drawer
 from w2s_cli.errors import UserError
+from w2s_cli.statistics.draw import drawer
 from w2s_cli.training.batching import pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.prompting import encode_with_suffix

@@ -128,6 +128,7 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "data.second": ("'{id}'", {"rows:weak_train", "rows:strong_train", "rows:test", *ALL_TRAINED}),
     "data.licence": ("none", set()),
     "data.warning": ("careful", set()),
+    "launcher.name": ("cluster", set()),
     "launcher.device": ("cuda", set()),
     "launcher.threads": ("7", set()),
     "launcher.jobs": ("4", set()),

@@ -12,7 +12,6 @@ import pytest
 
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.config.schema import DataConfig
-from w2s_cli.data.draw import drawer, uniform
 from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.pools import pool_order
 from w2s_cli.data.recipes import check_recipe, rows_params
@@ -20,6 +19,7 @@ from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
 from w2s_cli.plugins import find_code
+from w2s_cli.statistics.draw import drawer, uniform
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 

@@ -84,7 +84,7 @@ def test_one_task_recomputed_by_normal_equations():
     def solve(features, target):
         return np.linalg.solve(features.T @ features, features.T @ target)
 
-    from w2s_cli.data.draw import fingerprint  # the draws of task 7, not its arithmetic
+    from w2s_cli.statistics.draw import fingerprint  # the draws of task 7, not its arithmetic
 
     chance = np.random.default_rng(int(fingerprint("theory", 5, "task", 7), 16))
     head = chance.standard_normal(16)
