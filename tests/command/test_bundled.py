@@ -20,7 +20,7 @@ NAMES = ("wordnet-xs", "wordnet-s", "wordnet-m", "wordnet-l")
 def results(tmp_path: Path) -> list[dict[str, Any]]:
     """The results of the latest run."""
     found = sorted((tmp_path / "outputs").glob("*/*/*/results.json"), key=lambda path: path.stat().st_mtime)
-    return json.loads(found[-1].read_text())  # type: ignore[no-any-return]
+    return json.loads(found[-1].read_text())["entries"]  # type: ignore[no-any-return]
 
 
 def rows(tmp_path: Path, pool: str) -> tuple[list[str], np.ndarray]:
