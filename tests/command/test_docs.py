@@ -1,40 +1,205 @@
-"""The pages under docs/ name what there is, and nothing that is not."""
+"""README.md, CONTRIBUTING.md and the pages under docs/ name what w2s has, and nothing else.
 
+* A command of a code block is planned with the files that the pages write (docs/own.md) and small files in place of the user's. The hub
+  is not asked. Of a command that only reads results, its name and its options are checked.
+* A path is checked where it begins with a folder of the repository, and where it is the target of a link.
+"""
+
+import functools
 import re
+import shlex
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, sentences, write_jsonl
+from w2s_cli.commands import COMMANDS, train
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+GENERATED = {"benchmarks.md"}  # a program writes it
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
+IN_PREPARATION = {DOCS / "architecture.md"}  # linked before it is written
 GROUPS = ("method", "loss", "combine", "select", "control", "stopping", "train")
 NOT_LISTED = {"pretrain", "none", "weighted", "co_supervised"}
+NOT_MEASURED = {"pretrain", "baselines", "misfit_gain", "none"}  # without a student on the bundled data
+COMPOSED = ("train", "label", "evaluate", "plan", "pretrain", "data")  # commands whose words make a configuration
+CHOICES = {  # command → the file of its first word
+    "reproduce": "configs/experiment/{}.yaml",
+    "table": "configs/table/{}.yaml",
+    "plot": "w2s_cli/results/figures/{}.py",
+    "ls": "w2s_cli/stages/{}.py",
+}
+PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
+MOST_LINES = 150  # of the README
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The code blocks of a page that are marked with one of the languages."""
+    marked = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [code for language, code in marked if language in languages]
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """The words after `w2s` of every command in a page's code blocks."""
+    for line in "".join(blocks(page, "bash", "")).splitlines():
+        if re.match(r"w2s [a-z]", line):
+            shown = re.split(r"\s{2,}(?=[^#\s])", line)[0]  # a description may stand two spaces further
+            yield shlex.split(shown, comments=True)[1:]
+
+
+def inline_commands(page: Path) -> Iterator[list[str]]:
+    """The words after `w2s` of every command in the prose of a page."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for words in re.findall(r"`w2s ([a-z][^`]*)`", prose):
+        yield words.replace("…", "").split()
+
+
+def written_files(page: Path) -> dict[str, str]:
+    """Path → text of every code block that begins with a comment `# mine/…`."""
+    files = {}
+    for code in blocks(page, "python", "yaml"):
+        match = re.match(r"# (mine/\S+?\.\w+)(?:, with (\S+): (.*))?\n", code)
+        if match:
+            files[match[1]] = code
+            if match[2]:
+                files[match[2]] = match[3]
+    return files
+
+
+@pytest.fixture
+def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
+    """A folder with the files that the pages write, and with small ones in place of the user's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for page in PAGES:
+        for name, text in written_files(page).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    rows = sentences(40)
+    write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
+    write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": row["label"]} for row in rows])
+    reviews = [
+        {"product": f"p{number}", "title": "It", "body": row["text"], "stars_above_3": row["label"]}
+        for number, row in enumerate(rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(reviews), tmp_path / "reviews.parquet")
+    shutil.copytree(tiny_models["weak"], tmp_path / "checkpoints" / "mine")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one_that_w2s_accepts(
+    page: Path, own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = train.Resolver
+    monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
+    for name, *words in command_lines(page):
+        assert name in COMMANDS, name
+        if name in COMPOSED:
+            words = words[1:] if name == "data" else words
+            extra = ["method=pretrain"] if name == "pretrain" else []
+            assert "stages" in w2s_inside("plan", *extra, *words).stdout
+        else:
+            check_options(name, words, w2s_inside)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_prose_of_a_page_exists(page: Path, w2s_inside: Run) -> None:
+    for name, *words in inline_commands(page):
+        assert name in COMMANDS, name
+        if name not in COMPOSED:
+            check_options(name, words, w2s_inside)
+
+
+def test_the_answers_that_a_page_quotes_are_those_of_w2s(own: Path, w2s_inside: Run) -> None:
+    quoted = re.findall(r"^\$ w2s (.*)\n(w2s: .*)$", (DOCS / "runs.md").read_text(), re.MULTILINE)
+    assert quoted
+    for words, answer in quoted:
+        assert w2s_inside(*words.split(), code=2).stderr.strip() == answer
+
+
+def check_options(name: str, words: list[str], w2s_inside: Run) -> None:
+    """Every option of a command line is in the help of its command; a table or figure that is named exists."""
+    helped = options_of(name, w2s_inside)
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= helped, f"w2s {name} {words}"
+    if name in CHOICES and words and re.fullmatch(r"[a-z0-9_]+", words[0]) and words[0] != "latest":
+        assert (ROOT / CHOICES[name].format(words[0])).is_file(), f"w2s {name} {words}"
+
+
+@functools.cache
+def options_of(name: str, w2s_inside: Run) -> set[str]:
+    """The options in the help of a command."""
+    return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", w2s_inside(name, "--help").stdout))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
+    text = page.read_text()
+    for path in re.findall(r"`((?:w2s_cli|configs|docs|scripts|tests|\.ci)/[^`\s]*)`", text):
+        named = ROOT / (path.split("NAME")[0].rpartition("/")[0] if PLACEHOLDERS.search(path) else path)
+        assert named.exists() or named in IN_PREPARATION, path
+    for target in re.findall(r'(?:\]\(|src=")(?!https?:)([^)"]+)', text):
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists() or file in IN_PREPARATION, target
+        assert not heading or heading in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """What links to the headings of a page are called."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short_and_links_every_page() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    for page in PAGES[1:]:
+        assert f"]({page.relative_to(ROOT)})" in text
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_page_of_methods_names_every_choice_of_a_group(group: str) -> None:
-    named = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "methods.md").read_text()))
+    named = set(re.findall(r"`(\w+)`", (DOCS / "methods.md").read_text()))
     choices = {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")}
     assert choices - NOT_LISTED - named == set()
 
 
+@pytest.mark.parametrize("group", GROUPS[:-1])
+def test_the_table_of_results_has_every_choice_of_a_group(group: str) -> None:
+    [table] = [code for code in blocks(DOCS / "results.md", "") if code.startswith("results by setting")]
+    choices = {path.stem for path in (ROOT / "configs" / group).glob("*.yaml")} - NOT_MEASURED
+    combined = {"weighted"} if group == "combine" else set()  # by weighted_ensemble
+    assert {choice for choice in choices - combined if not re.search(rf"\b{choice}\b", table)} == set()
+    assert f"{table.count(' wordnet-l ') + 1} settings" in (DOCS / "results.md").read_text()  # and one self_pair
+
+
 def test_the_rules_of_ones_own_run_as_the_page_has_them(
-    w2s: Callable[..., subprocess.CompletedProcess[str]], tiny: list[str], tmp_path: Path
+    w2s: Callable[..., subprocess.CompletedProcess[str]], tiny: list[str], own: Path
 ) -> None:
-    page = (ROOT / "docs" / "methods.md").read_text()
-    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        path, yaml, content = re.findall(r"# (\S+), with (\S+): (.*)", code)[0]
-        for name, text in ((path, code), (yaml, content)):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-    for words in re.findall(r"w2s train (--config-dir mine .*)", page):
-        words = words.replace("margin=0.3", "margin=0.001")  # the tiny supervisor is torn everywhere
-        found = w2s("train", *words.split(), *tiny, "ensemble=2" if "ensemble" in words else "seed=0")
-        assert "PGR" in found.stdout
-    (tmp_path / "mine" / "combining" / "boldest.py").write_text("def boldest(votes):\n    return votes[0]\n")
+    page = DOCS / "methods.md"
+    for words in command_lines(page):
+        if "--config-dir" not in words:
+            continue
+        words = [word.replace("margin=0.3", "margin=0.001") for word in words]  # the tiny supervisor is torn everywhere
+        shown = w2s(*words, *tiny, "ensemble=2" if "method=ensemble" in words else "seed=0").stdout
+        assert "PGR" in shown
+    (own / "mine" / "combining" / "boldest.py").write_text("def boldest(votes):\n    return votes[0]\n")
     broken = w2s("train", "--config-dir", "mine", "method=ensemble", "combine=boldest", *tiny, "ensemble=2", code=2)
     assert "boldest" in broken.stderr
     assert "line 2" in broken.stderr
     assert "Traceback" not in broken.stderr
+
+
+def test_a_loss_and_a_stage_kind_of_ones_own_run_as_the_page_has_them(w2s: Run, tiny: list[str], own: Path) -> None:
+    loss, kind = ["loss=focal", "loss.args.gamma=1.5"], ["method=smoothed"]
+    for words in (loss, kind):
+        assert ["train", "--config-dir", "mine", *words] in list(command_lines(DOCS / "own.md"))
+    assert "PGR" in w2s("train", "--config-dir", "mine", *loss, *kind, *tiny).stdout
+    assert len(list((own / "outputs" / "stages" / "smooth").glob("*/record.json"))) == 1
