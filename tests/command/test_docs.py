@@ -23,7 +23,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 GENERATED = {"benchmarks.md"}  # a program writes it
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
-IN_PREPARATION = {DOCS / "architecture.md"}  # linked before it is written
 GROUPS = ("method", "loss", "combine", "select", "control", "stopping", "train")
 NOT_LISTED = {"pretrain", "none", "weighted", "co_supervised"}
 NOT_MEASURED = {"pretrain", "baselines", "misfit_gain", "none"}  # without a student on the bundled data
@@ -143,11 +142,11 @@ def test_every_path_and_link_of_a_page_exists(page: Path) -> None:
     text = page.read_text()
     for path in re.findall(r"`((?:w2s_cli|configs|docs|scripts|tests|\.ci)/[^`\s]*)`", text):
         named = ROOT / (path.split("NAME")[0].rpartition("/")[0] if PLACEHOLDERS.search(path) else path)
-        assert named.exists() or named in IN_PREPARATION, path
+        assert named.exists(), path
     for target in re.findall(r'(?:\]\(|src=")(?!https?:)([^)"]+)', text):
         path, _, heading = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        assert file.exists() or file in IN_PREPARATION, target
+        assert file.exists(), target
         assert not heading or heading in anchors(file), target
 
 
