@@ -253,15 +253,6 @@ def test_seeds_end_in_one_table_over_seeds(w2s: Run, tiny: list[str], tmp_path: 
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
 
 
-@pytest.mark.parametrize(
-    "launcher", [["hydra/launcher=basic"], ["hydra/launcher=joblib"], []], ids=["basic", "joblib", "w2s"]
-)
-def test_every_launcher_gives_the_same_stages(w2s: Run, tiny: list[str], tmp_path: Path, launcher: list[str]) -> None:
-    w2s("train", "-m", *tiny, "loss=xent,product", *launcher, "launcher.jobs=2")
-    kinds = [path.parent.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")]
-    assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 4 + ["label"] * 5 + ["evaluate"] * 2)
-
-
 def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_test_rows(
     w2s: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -330,16 +321,22 @@ def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(w2s: Run, ran
 
 
 @pytest.mark.parametrize(
-    "launcher", [["hydra/launcher=basic"], ["hydra/launcher=joblib"], []], ids=["basic", "joblib", "w2s"]
+    "launcher",
+    [
+        pytest.param(["hydra/launcher=basic"], id="basic", marks=pytest.mark.slow),
+        pytest.param(["hydra/launcher=joblib"], id="joblib"),
+        pytest.param([], id="w2s"),
+    ],
 )
-def test_a_failing_job_of_a_sweep_fails_the_command_and_not_the_others(
+def test_every_launcher_makes_the_same_stages_and_a_failing_job_fails_the_command_and_not_the_others(
     w2s: Run, tiny: list[str], tmp_path: Path, launcher: list[str]
 ) -> None:
     others = [word for word in tiny if not word.startswith("strong.lr=")]
-    words = ["-m", *others, "strong.lr=5e-3,1e30", "strong.precision=fp32", *launcher]
+    words = ["-m", *others, "strong.lr=5e-3,1e30", "strong.precision=fp32", "launcher.jobs=2", *launcher]
     done = w2s("train", *words, code=2)
     assert "lower the learning rate" in done.stderr
-    assert len(list((tmp_path / "outputs").glob("stages/evaluate/*/record.json"))) == 1
+    kinds = [path.parent.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")]
+    assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 3 + ["label"] * 4 + ["evaluate"])
 
 
 def test_a_name_from_a_user_never_becomes_a_path(w2s: Run, tiny: list[str], tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ TRAINING_POINTS = [
     "evaluate.start",
     "evaluate.step",
 ]
+STARTS_S = 3.0  # until the first stage of a command starts
 PUBLISHING_POINTS = [
     "publish.begin",
     "publish.synced",
@@ -77,12 +78,11 @@ def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log:
 
 
 def test_a_worker_killed_while_training_saving_and_publishing_is_continued(
-    w2s: Run, tiny: list[str], tmp_path: Path
+    w2s: Run, tiny: list[str], tmp_path: Path, finished: Path
 ) -> None:
-    w2s("train", *tiny, *EVERY_STEP, "outputs=plain")
     points = ["finetune.step:3", "checkpoint.files-written", "publish.renamed"]
     kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
-    assert_same(tmp_path / "plain", tmp_path / "killed")
+    assert_same(finished, tmp_path / "killed")
 
 
 @pytest.mark.slow
@@ -198,13 +198,12 @@ def test_pretraining_killed_at_any_point_is_continued(w2s: Run, tmp_path: Path) 
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
+def random_kills(tiny: list[str], undisturbed: Path, folder: Path, kills: int, seed: int) -> None:
     """SIGKILL the whole process group at random moments, `kills` times, then let the command finish; compare."""
     drawn = random.Random(seed)
     arguments = command(["train", *tiny, *EVERY_STEP])
-    began = time.monotonic()
-    subprocess.run([*arguments, "outputs=plain"], cwd=folder, env=environment(), check=True, capture_output=True)
-    whole_run_s = time.monotonic() - began
+    stages = [json.loads(path.read_text()) for path in undisturbed.glob("stages/*/*/record.json")]
+    whole_run_s = max(one["ended"] for one in stages) - min(one["started"] for one in stages) + STARTS_S
     hits = 0
     while hits < kills:
         process = subprocess.Popen(
@@ -224,16 +223,20 @@ def random_kills(tiny: list[str], folder: Path, kills: int, seed: int) -> None:
         assert process.returncode == 0
         shutil.rmtree(folder / "killed")  # it got through: start again, so that there is something to kill
     subprocess.run([*arguments, "outputs=killed"], cwd=folder, env=environment(), check=True, capture_output=True)
-    assert_same(folder / "plain", folder / "killed")
+    assert_same(undisturbed, folder / "killed")
 
 
-def test_three_random_kills_of_the_process_group_change_nothing(tiny: list[str], tmp_path: Path) -> None:
-    random_kills(tiny, tmp_path, kills=3, seed=1)
+def test_three_random_kills_of_the_process_group_change_nothing(
+    tiny: list[str], finished: Path, tmp_path: Path
+) -> None:
+    random_kills(tiny, finished, tmp_path, kills=3, seed=1)
 
 
 @pytest.mark.slow
-def test_thirty_random_kills_of_the_process_group_change_nothing(tiny: list[str], tmp_path: Path) -> None:
-    random_kills(tiny, tmp_path, kills=30, seed=2)
+def test_thirty_random_kills_of_the_process_group_change_nothing(
+    tiny: list[str], finished: Path, tmp_path: Path
+) -> None:
+    random_kills(tiny, finished, tmp_path, kills=30, seed=2)
 
 
 def worker_of(outputs: Path, kind: str, within_s: float = 60.0) -> int:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ def stage_key(ident: Mapping[str, Any]) -> str:
 
 def ast_hash(path: Path) -> str:
     """12 hex digits for the computation in a Python file; the same under every Python version."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return json_digest(_meaning(tree))[:KEY_DIGITS]
+    return _hash_of(path.read_text(encoding="utf-8"), str(path))
+
+
+@lru_cache(maxsize=256)  # a sweep asks for the same files hundreds of times
+def _hash_of(source: str, path: str) -> str:
+    return json_digest(_meaning(ast.parse(source, filename=path)))[:KEY_DIGITS]
 
 
 def _meaning(node: Any) -> Any:
