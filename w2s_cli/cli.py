@@ -61,7 +61,7 @@ def _call(argv: list[str]) -> int:
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         raise UserError(f'unknown command "{name}".{did_you_mean(name, COMMANDS, shown=20)}')
-    if rest and rest[0] in ("-h", "--help"):
+    if "-h" in rest or "--help" in rest:
         from w2s_cli.commands.help import show_command_help
 
         return show_command_help(name, COMMANDS)

@@ -304,6 +304,11 @@ def test_help_names_every_command_and_option(w2s: Run) -> None:
     assert (ROOT / "configs").is_dir()
 
 
+def test_help_of_a_command_comes_wherever_it_is_asked_for(w2s_inside: Run) -> None:
+    for words in (["train", "--help"], ["data", "check", "--help"], ["ls", "--help"], ["plan", "seed=1", "-h"]):
+        assert f"w2s {words[0]}" in w2s_inside(*words).stdout
+
+
 def test_results_load_as_flat_rows_for_a_notebook(ran: list[str], tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
     (row,) = load(run)

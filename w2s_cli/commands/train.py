@@ -23,6 +23,7 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.runs import PLAN
 from w2s_cli.results.writer import link_stages, run_folder, wall_times, write_results, write_run
+from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.store.store import Store
 
@@ -89,6 +90,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     config = jobs[0].values
     if left_out:
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
+    launchers.check(config["launcher"]["name"])
     store = Store(locate(config["outputs"]))
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])

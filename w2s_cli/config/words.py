@@ -68,6 +68,12 @@ def _take_folder(words: Words, folder: str) -> None:
     words.folder = Path(folder).expanduser().absolute()
     if not words.folder.is_dir():
         raise UserError(f"--config-dir: there is no folder {words.folder}.")
+    for path in sorted(words.folder.glob("*/*.yaml")):
+        ours = configs_folder() / path.relative_to(words.folder)
+        if ours.is_file() and path.parent.name not in OTHER_COMMANDS:
+            raise UserError(
+                f"{path}: {path.parent.name}={path.stem} is a file of w2s already; give yours another name."
+            )
 
 
 def rewrite(word: str) -> str:

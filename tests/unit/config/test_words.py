@@ -38,6 +38,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown launcher": (["-m", "hydra/launcher=nosuch", "seed=0,1"], ['unknown hydra/launcher "nosuch"', "basic"]),
     "several names of a group": (["data=[sciq,boolq]"], ["-m data=sciq,boolq"]),
     "recipe that is not chosen": (["pretrain.lr=1"], ["no recipe is chosen", "pretrain=NAME", "wordnet-s"]),
+    "unknown worker launcher": (["launcher.name=slrum"], ['unknown launcher "slrum"', "Known: local"]),
     "group of another command": (["experiment=burns_nlp"], ["w2s reproduce NAME"]),
     "model without a role": (["model=gpt2"], ["weak=NAME or strong=NAME"]),
     "field of a misspelt field": (["loss.agrs.alpha=1"], ['unknown field "loss.agrs"', 'Did you mean "args"']),
@@ -109,6 +110,12 @@ def test_the_file_of_a_field_that_no_word_set_is_named(tmp_path: Path) -> None:
         configurations(model, "method=bootstrapping", "ladder=[mine]")
     with pytest.raises(UserError, match=r"weak\.lr=-1: must be a number greater than 0\.$"):
         configurations(model, "weak=mine", "weak.lr=-1")
+
+
+def test_a_file_of_the_users_own_that_the_packages_would_hide_is_refused(tmp_path: Path) -> None:
+    folder = own(tmp_path, "loss/xent.yaml", "name: xent\n")
+    with pytest.raises(UserError, match=r"loss/xent\.yaml: loss=xent is a file of w2s already"):
+        configurations(folder)
 
 
 def test_a_group_of_the_users_own_is_added(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from w2s_cli.plugins import find_code
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.plugins import code_names
 
 
 class Worker(Protocol):
@@ -34,12 +35,14 @@ class Worker(Protocol):
         """Let it go: it has no stage."""
 
 
-def start(name: str, threads: int) -> Worker:
-    """A new worker with `threads` CPU threads, by the launcher `name`.
+def check(name: str) -> None:
+    """UserError where no launcher has that name."""
+    names = code_names("run/launchers")
+    if name not in names:
+        raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
 
-    Raises:
-        UserError: there is no such launcher.
-    """
-    find_code("run/launchers", name)
+
+def start(name: str, threads: int) -> Worker:
+    """A new worker with `threads` CPU threads, by the launcher `name`, which is checked."""
     worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start(threads)
     return worker
