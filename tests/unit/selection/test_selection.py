@@ -412,7 +412,7 @@ def test_a_rule_of_the_user_is_taken_first_and_gets_only_what_it_says_it_needs(t
     ("body", "said"),
     [
         ("def broken(labels): return 1 / 0", "ZeroDivisionError.*line"),
-        ("def broken(labels): return Selected(labels.p[:3], labels.covered)", r"gives p \[3, 2\]"),
+        ("def broken(labels): return Selected(labels.p[:3], labels.covered)", r"returns p \[3, 2\]"),
         ("def broken(labels): return Selected(labels.p, labels.covered.astype(int))", "true or false"),
         ("def broken(labels): return Selected(labels.p * 2, labels.covered)", "add up to 1"),
         ("def broken(labels): return Selected(labels.p * float('nan'), labels.covered)", "no probabilities"),
@@ -449,7 +449,7 @@ def test_unknown_rules_missing_features_and_other_rows_are_refused(tmp_path):
     inputs = write_inputs(tmp_path, labels, truth)
     with pytest.raises(UserError, match=r'no "confidense" in selection/.*confidence'):
         selected(tmp_path / "a", inputs, "confidense")
-    with pytest.raises(UserError, match="looks at features"):
+    with pytest.raises(UserError, match="needs features"):
         selected(tmp_path / "b", {n: inputs[n] for n in ("rows", "labels")}, "knn")
     path = inputs["labels"] / "labels.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
