@@ -1,8 +1,8 @@
-"""A configuration that notes which of its fields are read, so that a word of the user's that no stage reads is refused.
+"""A configuration that records the fields read from it, so that a word of the command line without any effect is refused.
 
-* `config["train"]["lora_r"]` notes "train.lora_r". A list is one field; so is what a rule gets as `args`.
-* A method's YAML holds copies of groups (`loss: "${loss}"`). `traced` gives them the names of the groups that they are copies of.
-* `plain` holds the same values without notes: for checks, and for decisions that may come out as "not needed".
+* `config["train"]["lora_r"]` records "train.lora_r". A list is one field, and so are the `args` of a rule.
+* A method's YAML has copies of groups (`loss: "${loss}"`). `traced` gives a copy the name of its group.
+* `plain` has the same values without a record: for checks, and for decisions that may not need the field.
 """
 
 import re
@@ -12,19 +12,19 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 
-# What commands read themselves, and what informs people: no stage has to read it.
+# Fields of commands, and information for people: no stage has to read them.
 OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug", "hydra")
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "method.name")
 OF_MODELS = ("name", "parameters", "lr_source")
 
 
 class Recorded(Mapping[str, Any]):
-    """A nested configuration; `paths` collects the dotted names of the fields that were read."""
+    """A nested configuration; `paths` collects the dotted names of all fields read."""
 
     def __init__(self, plain: Mapping[str, Any], paths: set[str] | None = None, names: Sequence[str] = ("",)) -> None:
         self.plain = plain
         self.paths: set[str] = set() if paths is None else paths
-        self.names = names  # of this group, each ending in a dot; two where two groups hold the same
+        self.names = names  # of this group, each with a dot at its end; several if groups have equal values
 
     def __getitem__(self, name: str) -> Any:
         value = self.plain[name]
@@ -46,12 +46,12 @@ class Recorded(Mapping[str, Any]):
     __hash__ = None  # type: ignore[assignment] # equal by value, as a dict is
 
     def over(self, own: Mapping[str, Any]) -> "Layers":
-        """The fields of `own` over those of this group, which are noted only where they show through."""
+        """The fields of `own` over those of this group; a field of this group is recorded only if `own` lacks it."""
         return Layers(own, self)
 
 
 class Layers(Mapping[str, Any]):
-    """Two groups, one over the other."""
+    """Two groups; a field of `top` replaces the same field of `bottom`."""
 
     def __init__(self, top: Mapping[str, Any], bottom: Mapping[str, Any]) -> None:
         self.top, self.bottom = top, bottom
@@ -67,12 +67,12 @@ class Layers(Mapping[str, Any]):
 
 
 def plain(value: Any) -> Any:
-    """A configuration's value as plain dictionaries; all of it is read."""
+    """A configuration's value as plain dictionaries; all its fields are recorded."""
     return {name: plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def traced(value: Any, config: Recorded) -> Any:
-    """A value of a method's YAML that is a copy of a group, under that group's name."""
+    """A value of a method's YAML; a copy of a group gets the group's name."""
     if not isinstance(value, Mapping):
         return value
     names = [f"{name}." for name, group in config.plain.items() if isinstance(group, Mapping) and group == value]
@@ -82,13 +82,13 @@ def traced(value: Any, config: Recorded) -> Any:
 def refuse_unread(
     words: Sequence[str], paths: Collection[str], methods: Sequence[str], folders: Sequence[Path]
 ) -> None:
-    """UserError for a word of the command line that chose or set what no stage read.
+    """Refuse (UserError) a word of the command line whose group or field no stage read.
 
     Args:
-        words: overrides as typed, GROUP=NAME or FIELD=VALUE.
+        words: overrides of the command line, GROUP=NAME or FIELD=VALUE.
         paths: the fields that the stages of all jobs read.
-        methods: names of the methods that were planned.
-        folders: where methods' YAML files lie, for the advice.
+        methods: names of the planned methods.
+        folders: folders of the methods' YAML files, for the advice.
     """
     for word in words:
         field = word.lstrip("+~").partition("=")[0]
@@ -107,11 +107,11 @@ def _is_read(field: str, paths: Collection[str]) -> bool:
 
 
 def _reason(field: str, folders: Sequence[Path], unread: bool) -> str:
-    """Which methods have a use for a group that nobody reads, else that no stage reads the field."""
+    """The end of the message: the methods that use the group if it is unread, else that no stage reads the field."""
     group = re.escape(field.partition(".")[0])
     uses = re.compile(rf"\$\{{{group}\}}|foreach: {group}\b|kind: {group}\b|role: {group}\b")
     files = [path for folder in folders for path in sorted(folder.glob("method/*.yaml"))]
     methods = [path.stem for path in files if uses.search(path.read_text(encoding="utf-8"))]
     if unread and methods:
-        return f"it is for method={' or '.join(methods)}."
-    return "no stage reads it. w2s plan shows what each stage gets."
+        return f"only method={' or '.join(methods)} reads it."
+    return "no stage reads it. w2s plan shows the settings of each stage."

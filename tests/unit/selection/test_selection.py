@@ -277,7 +277,9 @@ def test_every_select_config_has_a_rule_that_takes_its_arguments(path):
     written = yaml.safe_load(path.read_text())
     assert set(written) <= set(SelectConfig.__dataclass_fields__)
     file = ROOT / "w2s_cli" / "selection" / f"{written['name']}.py"
-    assert bind(file, written["name"], written["args"], given=()) == written["args"]  # all of them are written out
+    assert (
+        bind(file, written["name"], written["args"], at_run_time=()) == written["args"]
+    )  # all of them are written out
     assert path.read_text().startswith("# ")
     labels, truth, _ = clusters(rows=40)
     rule = load_rule(written["name"])
@@ -294,7 +296,7 @@ def test_every_control_config_has_a_rule_that_takes_its_arguments(path):
     assert written["self_pair"] == (path.stem == "self_pair")
     if written["rule"]:
         file = ROOT / "w2s_cli" / "selection" / f"{written['rule']}.py"
-        assert bind(file, written["rule"], written["args"], given=()) == written["args"]
+        assert bind(file, written["rule"], written["args"], at_run_time=()) == written["args"]
 
 
 # --- the stage ---------------------------------------------------------------------------------------------------
