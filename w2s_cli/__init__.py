@@ -12,17 +12,17 @@ __version__ = "0.1.0"
 def load(run: str | Path) -> list[dict[str, Any]]:
     """The results of a run or sweep, one flat row per table, for a notebook: `pandas.DataFrame(w2s_cli.load(folder))`.
 
-    Every field of results.json is a column (lists as they are), `setting` says in words what was run, and the fields of the configuration
-    in which results of the same models and data differ are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
-    are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None where they are unbounded; `pgr` is None where there
-    is none (no weak supervisor), and `pgr_flag` says why it is no number to quote.
+    Every field of results.json is a column (lists unchanged), and `setting` describes the run in words. Fields of the configuration that
+    vary between results of the same models and data are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
+    are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None for an unbounded interval. `pgr` is None without a
+    weak supervisor, and `pgr_flag` is the reason why a PGR must not be quoted.
 
     Args:
-        run: an outputs folder, for all of its runs, with a column `run`; or one run, named as for every command: by its path or, for a run
-            in ./outputs, by the beginning of its name, or `latest`.
+        run: an outputs folder, for all its runs, with a column `run`; or one run, by its path or, for a run in ./outputs, by the
+            beginning of its name or `latest`.
 
     Raises:
-        w2s_cli.errors.UserError: no such run or folder, no results, or a run that an older w2s made.
+        w2s_cli.errors.UserError: no such run or folder, no results, or a run by an older w2s.
     """
     from w2s_cli.errors import UserError
     from w2s_cli.results.fields import value_of
@@ -32,21 +32,23 @@ def load(run: str | Path) -> list[dict[str, Any]]:
     from w2s_cli.store.store import Store
 
     folder = Path(run).expanduser()
-    whole = folder.is_dir() and any((folder / kind).is_dir() for kind in ("stages", "runs", "sweeps"))
-    if whole and not (folder / "results.json").is_file():
+    is_outputs = folder.is_dir() and any((folder / kind).is_dir() for kind in ("stages", "runs", "sweeps"))
+    if is_outputs and not (folder / "results.json").is_file():
         root, folders = folder, sorted(run_folders(folder))
     else:
         root = Path("outputs")
         if not folder.is_dir() and not root.is_dir():
-            raise UserError(f"{folder} is not there; name an outputs folder, or a run of one.")
+            raise UserError(f"{folder} does not exist; name an outputs folder, or a run in one.")
         folders = [find_run(root, str(run))]
-        whole = False
-    results = [entry for each in read_runs(folders, Store(root), named=not whole) for entry in each.entries]
+        is_outputs = False
+    results = [
+        entry for run_results in read_runs(folders, Store(root), named=not is_outputs) for entry in run_results.entries
+    ]
     if not results:
         raise UserError(f"{folder} holds no results; name an outputs folder with finished runs, or one of them.")
     names = varying(results)
     return [
-        ({"run": entry.run.folder.name} if whole else {})
+        ({"run": entry.run.folder.name} if is_outputs else {})
         | _flat(entry)
         | {name: value_of(entry, name) for name in names}
         for entry in results
@@ -54,7 +56,7 @@ def load(run: str | Path) -> list[dict[str, Any]]:
 
 
 def _flat(entry: "Entry") -> dict[str, Any]:
-    """One result as one row."""
+    """The row of one result."""
     from w2s_cli.results.fields import setting
 
     metrics = entry.metrics

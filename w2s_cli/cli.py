@@ -1,7 +1,7 @@
-"""`w2s`: one command line is called, and its errors become messages and exit codes.
+"""`w2s`: the call of one command; errors become messages and exit codes.
 
-* A command is a function `(argv) -> exit code`, imported only when it is called, so that `w2s ls` does not pay for Hydra and `w2s plan`
-  does not pay for torch.
+* A command is a function `(argv) -> exit code`, imported only when it is called, so that `w2s ls` does not load Hydra and `w2s plan` does
+  not load torch.
 * Exit codes: 0 done, 1 a stage failed, 2 the user's error, 75 interrupted (run the same command to continue).
 * A traceback is shown only with --debug.
 """
@@ -16,7 +16,7 @@ from w2s_cli.errors import UserError, did_you_mean
 
 
 def main() -> None:
-    """Console script."""
+    """The console script."""
     sys.exit(dispatch(sys.argv[1:]))
 
 
@@ -42,7 +42,8 @@ def dispatch(argv: list[str]) -> int:
             print(f"w2s: {error}", file=sys.stderr)
             return 2
         print(
-            f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or something it did not foresee: --debug shows where.",
+            f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or an error "
+            "that it does not handle: --debug shows the traceback.",
             file=sys.stderr,
         )
         return 1
@@ -60,7 +61,7 @@ def _call(argv: list[str]) -> int:
         return 0
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
-        raise UserError(f'unknown command "{name}".{did_you_mean(name, COMMANDS, shown=20)}')
+        raise UserError(f'unknown command "{name}".{did_you_mean(name, COMMANDS, at_most=20)}')
     if "-h" in rest or "--help" in rest:
         from w2s_cli.commands.help import show_command_help
 

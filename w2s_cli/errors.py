@@ -13,12 +13,12 @@ class UserError(Exception):
     """Wrong input, configuration, or state of the outputs folder; the command exits with code 2."""
 
 
-def did_you_mean(word: str, choices: Iterable[str], *, shown: int = 12) -> str:
-    """' Did you mean "lr"? Known: …' for a misspelt `word`; the list of choices is cut after `shown`."""
+def did_you_mean(word: str, choices: Iterable[str], *, at_most: int = 12) -> str:
+    """' Did you mean "lr"? Known: …' for a misspelt `word`; the list of choices is cut after `at_most` names."""
     names = sorted(choices)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     hint = f' Did you mean "{close[0]}"?' if close else ""
-    listed = ", ".join(names[:shown]) + (f", … ({len(names)} in all)" if len(names) > shown else "")
+    listed = ", ".join(names[:at_most]) + (f", … ({len(names)} in all)" if len(names) > at_most else "")
     return f"{hint} Known: {listed}." if names else hint
 
 

@@ -38,7 +38,7 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
     """Ask the hub for the commit of a branch or tag.
 
     Raises:
-        UserError: the hub refuses access, or (UnreachableError) is out of reach.
+        UserError: the hub refuses access, or is out of reach (UnreachableError).
     """
     local = "weak.path= or strong.path= with weak=local or strong=local" if repo_type == "model" else "data.path="
     advice = f"Run once on a machine with network, copy its hub cache here (HF_HOME), or use a local copy: {local}."
@@ -63,7 +63,7 @@ def hub_config(repo: str, commit: str) -> str:
     """Fetch a model's config.json into the hub cache; returns its path.
 
     Raises:
-        UserError: the hub refuses access, or has no such file; or (UnreachableError) is out of reach.
+        UserError: the hub refuses access, has no such file, or is out of reach (UnreachableError).
     """
     advice = "Run once on a machine with network, and copy its hub cache here (HF_HOME)."
     if _offline():

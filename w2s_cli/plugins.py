@@ -1,8 +1,8 @@
 """Plug-in code by name: losses, rules and transforms are files `<kind>/<name>.py`, in the user's folders first, then in the package.
 
-* `kind` is a folder of the package: losses, combining, selection, data/transforms. There is no list of what it holds.
-* A name is a plain Python name, so that it cannot lead out of the folder. Files whose names begin with an underscore are not for users.
-* Finding a file does not import it: planning reads names, arguments and hashes from syntax trees, and needs no torch.
+* `kind` is a folder of the package: losses, combining, selection, data/transforms. No list of its files is kept.
+* A name is a Python identifier, so it cannot point outside the folder. Files with a leading underscore are not for users.
+* The search for a file does not import it: planning reads names, arguments and hashes from syntax trees, and needs no torch.
 """
 
 import importlib.util
@@ -18,10 +18,10 @@ from w2s_cli.store.keys import ast_hash
 
 
 def find_code(kind: str, name: str, folders: Sequence[Path | str] = ()) -> Path:
-    """The file `<folder>/<kind>/<name>.py` of the first of `folders` that has one, else of the package.
+    """The file `<folder>/<kind>/<name>.py` of the first of `folders` with such a file, else of the package.
 
     Raises:
-        UserError: no such file, or `name` is no plain name.
+        UserError: no such file, or `name` is no identifier.
     """
     if name.isidentifier() and not name.startswith("_"):
         for place in _places(kind, folders):
@@ -32,7 +32,7 @@ def find_code(kind: str, name: str, folders: Sequence[Path | str] = ()) -> Path:
 
 
 def code_names(kind: str, folders: Sequence[Path | str] = ()) -> list[str]:
-    """All names of a kind of code."""
+    """The names of all files of a kind of code."""
     files = [file for place in _places(kind, folders) for file in place.glob("*.py")]
     return sorted({file.stem for file in files if not file.stem.startswith("_")})
 
@@ -44,7 +44,7 @@ def _places(kind: str, folders: Sequence[Path | str]) -> list[Path]:
 def load_code(
     kind: str, name: str, folders: Sequence[Path | str] = (), *, planned: str | None = None
 ) -> tuple[ModuleType, Path]:
-    """The module of that name, imported, and its path.
+    """The imported module of the file `name`, and the file's path.
 
     Args:
         planned: hash of the code in the plan; None: any code.
@@ -67,7 +67,11 @@ def load_code(
 
 
 def function_of(module: ModuleType, path: Path, takes: str) -> Callable[..., Any]:
-    """The function with its file's name; UserError without one. `takes`: its arguments, for the message."""
+    """The function with its file's name. `takes`: its arguments, for the message.
+
+    Raises:
+        UserError: no such function in the file.
+    """
     function: Callable[..., Any] | None = getattr(module, path.stem, None)
     if not callable(function):
         raise UserError(f"{path} defines no function {path.stem}({takes})")
@@ -81,10 +85,10 @@ def call_code(
     args: Mapping[str, Any],
     passing: tuple[type[Exception], ...] = (),
 ) -> Any:
-    """`function(*values, **args)` of plug-in code; `called` names it in messages, errors of the types `passing` stay as they are.
+    """`function(*values, **args)` of plug-in code; `called` is its name in messages; errors of the types `passing` are raised unchanged.
 
     Raises:
-        UserError: arguments that the function does not take, or an error inside it.
+        UserError: unknown arguments, or an error inside the function.
     """
     signature = inspect.signature(function)
     try:

@@ -1,13 +1,13 @@
-"""Values made to fit annotated types: the one mechanism for the types, ranges and allowed values of fields and arguments.
+"""The check and conversion of values by annotated types: the one mechanism for types, ranges and allowed values of fields and arguments.
 
-* The language of types: bool, int, float, str, None, Any, Literal, unions, lists, dictionaries, dataclasses, and `Annotated` with the
-  constraints of annotated-types. A constraint may also be a Literal (one of some numbers), a text (it replaces the words of the
-  message), or `Either`. A type outside the language is not checked.
-* The conversions are those of a command line and of YAML: `lr=1` means 1.0, and "1e-5" is a number. `true` is no number, and 1.5 and
-  3.0 are no whole numbers. Floats are finite.
-* All misfits of one configuration are collected, one message each: what has which value, and what it must be.
-* pydantic would take true for 1 and refuse a dictionary for a dataclass in its strict mode; importing it and building its models takes
-  0.08 s of each command, a fifth of the whole. So annotated-types says the ranges, and this file checks them.
+* Types: bool, int, float, str, None, Any, Literal, unions, lists, dictionaries, dataclasses, and `Annotated` with the constraints of
+  annotated-types. A constraint can also be a Literal (one of some numbers), a text (which replaces the words of the message), or
+  `Either`. Any other type is not checked.
+* The conversions fit a command line and YAML: `lr=1` means 1.0, and "1e-5" is a number. `true` is no number, and 1.5 and 3.0 are no
+  whole numbers. Floats are finite.
+* All misfits of one configuration are collected, with one message each: the field, its value, and the allowed values.
+* pydantic accepts true as 1, or in its strict mode refuses a dictionary for a dataclass. Its import and its models take 0.08 s of each
+  command, a fifth of the whole. So annotated-types states the ranges, and this file checks them.
 """
 
 import math
@@ -22,7 +22,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 
 from w2s_cli.errors import did_you_mean
 
-MISSING: Any = "???"  # a value that has to be given
+MISSING: Any = "???"  # in place of a required value
 TRUE, FALSE = ("true", "yes", "on", "y", "1"), ("false", "no", "off", "n", "0")
 LONGEST = 60  # characters of a value in a message
 
@@ -33,7 +33,7 @@ class _NoFit(Exception):  # noqa: N818 - never leaves this file
 
 @dataclass(frozen=True)
 class Either:
-    """A constraint of an argument: it or the `other` argument has a value, and one of the two is null."""
+    """A constraint of two arguments: exactly one of this argument and the `other` has a value, the other is null."""
 
     other: str
 
@@ -46,35 +46,39 @@ class With:
 
 
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
-    """`value` as `kind` wants it.
+    """`value` converted to `kind`.
 
     Args:
         where: the name of the field, for messages.
-        misfits: gets a message for everything that does not fit; such a value comes back as it is.
+        misfits: receives a message for every misfit; a misfit value is returned unchanged.
     """
     if isinstance(value, str) and value == MISSING:
-        misfits.append(f"{where} has no value: give it on the command line, {where}=…")
+        misfits.append(f"{where} has no value: set it on the command line, {where}=…")
         return value
     inner, rules = _taken_apart(kind)
-    before = len(misfits)
+    misfits_before = len(misfits)
     try:
-        made = _of_type(value, inner, where, misfits)
-        if len(misfits) == before and made is not None and not all(_holds(rule, made) for rule in rules):
+        converted = _of_type(value, inner, where, misfits)
+        if (
+            len(misfits) == misfits_before
+            and converted is not None
+            and not all(_holds(rule, converted) for rule in rules)
+        ):
             raise _NoFit
     except _NoFit:
         misfits.append(_message(where, value, kind))
         return value
-    return made
+    return converted
 
 
 def fit_fields(values: Mapping[str, Any], cls: Any, where: str, misfits: list[str]) -> dict[str, Any]:
-    """`values` as the fields of a dataclass, in its order; a field that is left out has its default."""
+    """`values` as the fields of a dataclass, in its order; an absent field has its default."""
     kinds = {field.name: field for field in fields(cls)}
     prefix = f"{where}." if where else ""
     misfits += [
         f'unknown field "{prefix}{name}".{did_you_mean(str(name), kinds)}' for name in values if name not in kinds
     ]
-    made = {}
+    converted = {}
     for name, field in kinds.items():
         if name in values:
             value = values[name]
@@ -82,12 +86,12 @@ def fit_fields(values: Mapping[str, Any], cls: Any, where: str, misfits: list[st
             value = {} if is_dataclass(field.default_factory) else field.default_factory()
         else:
             value = field.default
-        made[name] = fit(value, field.type, prefix + name, misfits)
-    return made
+        converted[name] = fit(value, field.type, prefix + name, misfits)
+    return converted
 
 
 def words(kind: Any) -> str:
-    """What a value of `kind` must be: "a number between 0 and 1, or null"."""
+    """The allowed values of `kind` in words: "a number between 0 and 1, or null"."""
     inner, rules = _taken_apart(kind)
     for rule in rules:
         if isinstance(rule, str):
@@ -107,16 +111,16 @@ def words(kind: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed, cut where it is long."""
+    """A value as on the command line, cut to LONGEST characters."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _message(where: str, value: Any, kind: Any) -> str:
-    said = words(kind)
+    allowed = words(kind)
     if isinstance(value, float) and not math.isfinite(value):
-        said = said.replace("a number", "a finite number", 1)
-    return f"{where}={shown(value)}: must be {said}."
+        allowed = allowed.replace("a number", "a finite number", 1)
+    return f"{where}={shown(value)}: must be {allowed}."
 
 
 def _taken_apart(kind: Any) -> tuple[Any, list[Any]]:
@@ -124,7 +128,7 @@ def _taken_apart(kind: Any) -> tuple[Any, list[Any]]:
     if get_origin(kind) is not Annotated:
         return kind, []
     inner, *rules = get_args(kind)
-    return inner, [one for rule in rules for one in (rule if isinstance(rule, GroupedMetadata) else [rule])]
+    return inner, [part for rule in rules for part in (rule if isinstance(rule, GroupedMetadata) else [rule])]
 
 
 def _is_union(kind: Any) -> bool:
@@ -139,7 +143,7 @@ def _of_type(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` converted to a type without constraints.
 
     Raises:
-        _NoFit: it is of another type. What is wrong inside of it is added to `misfits`.
+        _NoFit: a value of another type. Misfits inside of the value are added to `misfits`.
     """
     if kind is None or kind is types.NoneType:
         return _none(value)
@@ -165,17 +169,17 @@ def _of_type(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
 
 
 def _of_union(value: Any, members: Sequence[Any], where: str, misfits: list[str]) -> Any:
-    """`value` as the member that has its type, else as the first that it fits."""
+    """`value` as the member of its type, else as the first member that it fits."""
     if value is None and types.NoneType in members:
         return None
     inside: list[str] = []
     for member in sorted(members, key=lambda member: type(value) is not _plain(_taken_apart(member)[0])):
-        found: list[str] = []
-        made = fit(value, member, where, found)
-        if not found:
-            return made
-        if isinstance(value, Mapping | list) and not inside and not found[0].startswith(f"{where}="):
-            inside = found  # what is wrong in a list says more than that it is no number
+        member_misfits: list[str] = []
+        converted = fit(value, member, where, member_misfits)
+        if not member_misfits:
+            return converted
+        if isinstance(value, Mapping | list) and not inside and not member_misfits[0].startswith(f"{where}="):
+            inside = member_misfits  # a misfit inside a list is a better message than "no number"
     if not inside:
         raise _NoFit
     misfits += inside
@@ -219,12 +223,12 @@ def _float(value: Any) -> float:
     if type(value) not in (float, int, str):
         raise _NoFit
     try:
-        made = float(value)
+        number = float(value)
     except (ValueError, OverflowError) as error:
         raise _NoFit from error
-    if not math.isfinite(made):
+    if not math.isfinite(number):
         raise _NoFit
-    return made
+    return number
 
 
 def _text(value: Any) -> str:
@@ -234,8 +238,8 @@ def _text(value: Any) -> str:
 
 
 def _literal(value: Any, allowed: Sequence[Any]) -> Any:
-    for one in allowed:
-        if type(one) is type(value) and one == value:
+    for choice in allowed:
+        if type(choice) is type(value) and choice == value:
             return value
     raise _NoFit
 
@@ -244,7 +248,7 @@ SCALARS = {bool: _bool, int: _int, float: _float, str: _text}
 
 
 def _holds(rule: Any, value: Any) -> bool:
-    """Whether a value keeps to one constraint; what is no constraint holds."""
+    """Whether a value satisfies one constraint; true for a rule that is no constraint."""
     if get_origin(rule) is Literal:
         return value in get_args(rule)
     match rule:

@@ -189,7 +189,7 @@ def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(w2s: Run, ran: l
         text=True,
     )
     assert done.returncode == 1
-    assert "has lost its weights to another command (keep_weights=false)" in (test / "log.txt").read_text()
+    assert "removed by another command (keep_weights=false)" in (test / "log.txt").read_text()
     w2s("train", *ran)
     assert weights(tmp_path / "outputs")
 

@@ -1,10 +1,10 @@
-"""From the command line to plain configurations: the part that drives Hydra.
+"""The composition of a command line into plain configurations, by Hydra.
 
-* One primary config for all commands. Hydra merges files and words into a plain dictionary of the defaults; the result is checked once,
-  against the types of `schema.py`, with all wrong fields in one message.
-* A single run is composed here and a sweep in `sweeps.py`: one list of configurations, so that one scheduler sees the union of all
-  stages. With a launcher or sweeper of Hydra's (`hydra/launcher=joblib`) the multirun goes through hydra.main: each job alone.
-* Hydra's errors become ours.
+* All commands have one primary config. Hydra merges files and words into a plain dictionary of the defaults. The result is checked once
+  against the types of `schema.py`; one message lists all wrong fields.
+* A single run is composed here, a sweep in `sweeps.py`. Both give one list of configurations, so one scheduler has the union of all
+  stages. With a Hydra launcher or sweeper (`hydra/launcher=joblib`) hydra.main runs each job by itself.
+* Errors of Hydra become a UserError.
 """
 
 import os
@@ -27,11 +27,11 @@ Task = Callable[[list[Composed], list[Path]], int]
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra
-    """A job of a sweep that a launcher of Hydra's runs, perhaps in another process, did not end with 0."""
+    """A job of a sweep by a Hydra launcher, perhaps in another process, ended with another exit code than 0."""
 
 
 def run(arguments: list[str], task: Task) -> int:
-    """Compose the configurations of a command line and hand them to `task(jobs, config folders)`; returns its exit code."""
+    """Compose the configurations of a command line and call `task(jobs, config folders)`; returns the exit code of `task`."""
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -53,15 +53,15 @@ def run(arguments: list[str], task: Task) -> int:
 
 
 def composed(words: Words) -> list[Composed]:
-    """The jobs of a command line, by Hydra's compose API: hydra.main would compose each twice."""
+    """The jobs of a command line, by Hydra's compose API (hydra.main would compose each job twice)."""
     import hydra
     from omegaconf import OmegaConf
 
     search = [f"hydra.searchpath=[file://{words.folder}]"] if words.folder else []
 
     def compose(overrides: list[str]) -> dict[str, Any]:
-        made: Any = OmegaConf.to_container(hydra.compose("config", overrides=[*search, *overrides]))
-        return made  # type: ignore[no-any-return]
+        container: Any = OmegaConf.to_container(hydra.compose("config", overrides=[*search, *overrides]))
+        return container  # type: ignore[no-any-return]
 
     with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
         if words.multirun:
@@ -70,24 +70,24 @@ def composed(words: Words) -> list[Composed]:
 
 
 def _by_hydra(words: Words, task: Task) -> int:
-    """A multirun by a launcher or sweeper of Hydra's: one job after another or side by side, blind to what they share."""
+    """A multirun by a Hydra launcher or sweeper: the jobs run one by one or in parallel, each with its own graph."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    # Hydra would make the jobs of any sweep: count them first.
+    # Hydra expands a sweep of any size, so the jobs are counted first.
     parsed_words([word for word in words.overrides if not key(word).startswith("hydra")], words.folder)
 
     def one_job(config: Any) -> None:
         values = OmegaConf.to_container(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]))
-        own = [typed(word) for word in HydraConfig.get().overrides.task]
-        code = task([Composed(finished(values, words), own)], folders(words))  # type: ignore[arg-type]
+        job_words = [typed(word) for word in HydraConfig.get().overrides.task]
+        code = task([Composed(finished(values, words), job_words)], folders(words))  # type: ignore[arg-type]
         if code:
             raise JobFailed(code)
 
     chosen = ["--config-dir", str(words.folder)] if words.folder else []
     sys.argv = ["w2s", "--multirun", *chosen, *words.overrides]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through: their messages are made here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions pass through; explain() makes their messages
     try:
         hydra.main(config_path=str(configs_folder()), config_name="config", version_base="1.3")(one_job)()
     except JobFailed as failed:
@@ -98,7 +98,7 @@ def _by_hydra(words: Words, task: Task) -> int:
 def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:
     """A composed configuration with its references resolved, checked and converted to the types of its fields.
 
-    The stages of a method repeat whole parts (`${strong}`); they are resolved last, so that they repeat converted values.
+    The stages of a method have references to whole groups (`${strong}`). They are resolved last, so that they copy converted values.
     """
     method = values["method"]
     written = {
@@ -109,15 +109,15 @@ def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]
     misfits: list[str] = []
-    made = fit_fields(resolved(written), Config, "", misfits)
+    config = fit_fields(resolved(written), Config, "", misfits)
     if misfits:
         raise UserError(unfitting(misfits, words))
-    refuse_hidden(words, made)
-    made["method"]["stages"] = resolved({**made, "method": written["method"]})["method"]["stages"]
-    made["ladder"] = [named_model("ladder", name, words) for name in made["ladder"]]
-    if isinstance(made["ensemble"], list):
-        made["ensemble"] = [named_model("ensemble", name, words) for name in made["ensemble"]]
-    return made
+    refuse_hidden(words, config)
+    config["method"]["stages"] = resolved({**config, "method": written["method"]})["method"]["stages"]
+    config["ladder"] = [named_model("ladder", name, words) for name in config["ladder"]]
+    if isinstance(config["ensemble"], list):
+        config["ensemble"] = [named_model("ensemble", name, words) for name in config["ensemble"]]
+    return config
 
 
 def _chosen(pretrain: Any) -> bool:
@@ -130,9 +130,9 @@ def named_model(field: str, name: Any, words: Words) -> dict[str, Any]:
 
     places = [folder / "model" for folder in [*folders(words), configs_folder()]]
     path = next((place / f"{name}.yaml" for place in places if (place / f"{name}.yaml").is_file()), None)
-    known = {file.stem for place in places for file in place.glob("*.yaml")}
-    if path is None or name not in known:
-        raise UserError(f'{field}: unknown model "{name}".{did_you_mean(str(name), known, shown=60)}')
+    names = {file.stem for place in places for file in place.glob("*.yaml")}
+    if path is None or name not in names:
+        raise UserError(f'{field}: unknown model "{name}".{did_you_mean(str(name), names, at_most=60)}')
     misfits: list[str] = []
     written: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     model = fit_fields(written, ModelConfig, "", misfits)
@@ -142,5 +142,5 @@ def named_model(field: str, name: Any, words: Words) -> dict[str, Any]:
 
 
 def folders(words: Words) -> list[Path]:
-    """The user's config folders, where their own losses and transforms lie too."""
+    """The user's config folders, which can have losses, rules and transforms too."""
     return [words.folder] if words.folder else []

@@ -1,4 +1,4 @@
-"""The fields that the schema declares, by their dotted names: for messages, for words that name one, and for completion."""
+"""The declared fields of the schema by their dotted names: for messages, for words of the command line, and for completion."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -9,15 +9,17 @@ from w2s_cli.values import With
 
 
 def inner_class(kind: Any) -> Any:
-    """The dataclass of a field's type, `PretrainConfig` of `PretrainConfig | None`; another type as it is."""
-    return next((one for one in (kind, *get_args(kind)) if isinstance(one, type) and is_dataclass(one)), kind)
+    """The dataclass of a field's type: `PretrainConfig` of `PretrainConfig | None`; any other type unchanged."""
+    return next(
+        (member for member in (kind, *get_args(kind)) if isinstance(member, type) and is_dataclass(member)), kind
+    )
 
 
 def class_of(name: str) -> Any:
-    """The dataclass of the fields under a dotted name, `TrainConfig` of "train"; None where a name has no declared fields."""
+    """The dataclass of the fields under a dotted name: `TrainConfig` of "train"; None if the name has no declared fields."""
     cls: Any = Config
     for part in name.split("."):
-        kinds = {one.name: one.type for one in fields(cls)} if is_dataclass(cls) else {}
+        kinds = {field.name: field.type for field in fields(cls)} if is_dataclass(cls) else {}
         cls = inner_class(kinds.get(part))
     return cls if is_dataclass(cls) else None
 
@@ -32,8 +34,8 @@ def needs(name: str) -> str | None:
 
 def declared_fields(cls: Any = Config, prefix: str = "") -> Iterator[str]:
     """The dotted names of all fields, groups included."""
-    for one in fields(cls):
-        yield prefix + one.name
-        inner = inner_class(one.type)
+    for field in fields(cls):
+        yield prefix + field.name
+        inner = inner_class(field.type)
         if is_dataclass(inner):
-            yield from declared_fields(inner, f"{prefix}{one.name}.")
+            yield from declared_fields(inner, f"{prefix}{field.name}.")

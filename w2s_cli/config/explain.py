@@ -1,4 +1,4 @@
-"""Errors of Hydra and OmegaConf, and fields that do not fit, in words of ours: what is wrong, where, and what to do."""
+"""Messages for errors of Hydra and OmegaConf and for wrong fields: what is wrong, where, and what to do."""
 
 import re
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no vi
 
 
 def explain(error: BaseException, folder: Path | None) -> str:
-    """One message of ours for an error of Hydra or OmegaConf."""
+    """The message for an error of Hydra or OmegaConf."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if found := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
+    if match := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
         return (
-            f'unknown model "{found[1]}": models are named as the files of configs/model/. '
-            f"For any other one of the hub: weak=local weak.id={found[1]} (or strong)."
+            f'unknown model "{match[1]}": its name must be a file of configs/model/. '
+            f"For any other model of the hub: weak=local weak.id={match[1]} (or strong)."
         )
-    if found := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
-        group, name = found[1], found[2]
+    if match := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
+        group, name = match[1], match[2]
         listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or options(group, folder)
-        return f'unknown {group} "{name}".{did_you_mean(name, listed, shown=60)}'
-    if found := re.search(r"Could not override '([^']+)'", text):
+        return f'unknown {group} "{name}".{did_you_mean(name, listed, at_most=60)}'
+    if match := re.search(r"Could not override '([^']+)'", text):
         inside = re.search(r"full_key: (\S+)", text)
-        return unknown_word(inside[1] if inside and inside[1].startswith(f"{found[1]}.") else found[1], folder)
-    if found := re.search(r"An item is already at '([^']+)'", text):
-        return f"{found[1]} has a value already: write {found[1]}=VALUE without +."
+        return unknown_word(inside[1] if inside and inside[1].startswith(f"{match[1]}.") else match[1], folder)
+    if match := re.search(r"An item is already at '([^']+)'", text):
+        return f"{match[1]} has a value already: write {match[1]}=VALUE without +."
     if "Config group override" in text:
-        return "a group must have one of its names, not null: see configs/ for weak=, strong=, data=, …"
+        return "a group must have one of its names, not null: see configs/ for the names of weak=, strong=, data=, …"
     if "invalid literal for int()" in text:
         return f"a list has no fields; set the whole list, FIELD=[…] ({text})."
     if any(sign in text for sign in NO_GRAMMAR):
@@ -52,28 +52,28 @@ def unknown_word(name: str, folder: Path | None) -> str:
         )
     declared = set(declared_fields())
     above, _, last = name.rpartition(".")
-    while above and above not in declared:  # loss.agrs.alpha: it is agrs that is unknown
+    while above and above not in declared:  # in loss.agrs.alpha, agrs is unknown
         name, (above, _, last) = above, above.rpartition(".")
     cls = class_of(above) if above else Config
     if cls is None:
-        return f'"{above}" has no "{last}": +{name}=VALUE adds it, where it holds fields of any name.'
+        return f'"{above}" has no "{last}": +{name}=VALUE adds it if "{above}" can have fields of any name.'
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
-    return f'unknown field "{name}".{did_you_mean(last, {*groups, *field_names(cls)}, shown=40)}'
+    return f'unknown field "{name}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'
 
 
 def unfitting(misfits: Sequence[str], words: Words) -> str:
-    """All misfits of one configuration in one message; of a field that no word set, the file that does is named."""
+    """All misfits of one configuration in one message; for a field that no word sets, with the YAML file that sets it."""
     written = {key(word) for word in words.overrides}
-    found = []
+    messages = []
     for misfit in misfits:
         name = re.match(r'(?:unknown field ")?([\w.]+)', misfit)
         group = name[1].partition(".")[0] if name else ""
-        own = name is not None and any(
+        on_command_line = name is not None and any(
             name[1] == word or name[1].startswith(f"{word}.") for word in written if "." in word
         )
-        place = None if own or not name else _file(name[1], group, words)
-        found.append(f"{misfit} (in {place})" if place else misfit)
-    return "\n".join(dict.fromkeys(found))
+        file = None if on_command_line or not name else _file(name[1], group, words)
+        messages.append(f"{misfit} (in {file})" if file else misfit)
+    return "\n".join(dict.fromkeys(messages))
 
 
 def _file(name: str, group: str, words: Words) -> Path | None:
@@ -81,5 +81,5 @@ def _file(name: str, group: str, words: Words) -> Path | None:
     chosen = next((word.partition("=")[2] for word in words.overrides if key(word) == group), None)
     if chosen is None or words.folder is None:
         return None
-    place = words.folder / ("model" if group in ("weak", "strong") else group) / f"{chosen}.yaml"
-    return place if place.is_file() else None
+    file = words.folder / ("model" if group in ("weak", "strong") else group) / f"{chosen}.yaml"
+    return file if file.is_file() else None

@@ -1,8 +1,8 @@
-"""A method's YAML that differs from another in a few stages: `base: naive`, and the stages that it adds, changes or takes away.
+"""Methods with a base: a YAML with `base: naive` has only the stages that it adds, changes or removes.
 
-* A stage of the same name takes over the fields of the base's stage and has its own over them; `stage: null` takes the stage away, and
+* A stage inherits the fields of the base's stage of the same name, and its own fields replace them. `stage: null` removes the stage,
   `field: null` a field.
-* The base may have a base. References such as `${weak}` are resolved afterwards, in the run's own configuration.
+* A base can have a base. References such as `${weak}` are resolved afterwards, in the run's configuration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,24 @@ from w2s_cli.errors import UserError, did_you_mean
 
 
 def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequence[str] = ()) -> dict[str, Any]:
-    """All stages of a method; `folders` are searched for `method/<base>.yaml`, the first one wins.
+    """All stages of a method; the base is `method/<base>.yaml` of the first of `folders` with such a file.
 
     Raises:
-        UserError: no such base, or methods that are each other's base.
+        UserError: no such base, or a circle of bases.
     """
     name, base = str(method["name"]), method.get("base")
     stages = dict(method.get("stages") or {})
     if base is None:
         return stages
     if base in (*above, name):
-        raise UserError(f"these methods are each other's base: {' → '.join([*above, name, str(base)])}.")
+        raise UserError(f"the bases of these methods form a circle: {' → '.join([*above, name, str(base)])}.")
     from omegaconf import OmegaConf
 
     files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("method/*.yaml"))}
     if base not in files:
-        raise UserError(f'method "{name}": there is no method "{base}" to be its base.{did_you_mean(str(base), files)}')
+        raise UserError(f'method "{name}": its base "{base}" is no method.{did_you_mean(str(base), files)}')
     written: Any = OmegaConf.to_container(OmegaConf.load(files[base]), resolve=False)
-    below = stages_of(written, folders, above=[*above, name])
-    merged = {stage: {**fields, **(stages.get(stage) or {})} for stage, fields in below.items()}
-    every = {**merged, **{stage: fields for stage, fields in stages.items() if stage not in below}}
-    return {stage: fields for stage, fields in every.items() if stages.get(stage, fields) is not None}
+    base_stages = stages_of(written, folders, above=[*above, name])
+    merged = {stage: {**fields, **(stages.get(stage) or {})} for stage, fields in base_stages.items()}
+    all_stages = {**merged, **{stage: fields for stage, fields in stages.items() if stage not in base_stages}}
+    return {stage: fields for stage, fields in all_stages.items() if stages.get(stage, fields) is not None}

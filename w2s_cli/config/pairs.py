@@ -1,7 +1,7 @@
-"""Which pairs of a sweep's models are worth running: `pairs=upper` keeps weak models that are no larger than the strong one.
+"""The pairs of models that a sweep runs: `pairs=upper` keeps the pairs with a weak model no larger than the strong one.
 
-The order is by `parameters` of configs/model/*.yaml (millions). `upper` keeps a model with itself, as the W2SG reference code's sweep does;
-`strict` does not.
+The order is by `parameters` of configs/model/*.yaml (millions). `upper` keeps the pair of a model with itself, like the sweep of the W2SG
+reference code; `strict` does not.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from w2s_cli.errors import UserError
 
 
 def keep(jobs: list[Composed]) -> tuple[list[Composed], int]:
-    """The jobs whose pair of models fits their `pairs` rule, and how many were left out.
+    """The jobs whose pair of models satisfies their `pairs` rule, and the number of the other jobs.
 
     Raises:
         UserError: a model has no size, or no pair is left.
@@ -20,7 +20,7 @@ def keep(jobs: list[Composed]) -> tuple[list[Composed], int]:
     if not kept:
         rule = jobs[0].values["pairs"]
         raise UserError(
-            f"pairs={rule} leaves no pair: every weak model is larger than the strong one; pairs=all runs them."
+            f"pairs={rule} leaves no pair of models: set pairs=all, or choose a weak model smaller than the strong one."
         )
     return kept, len(jobs) - len(kept)
 
@@ -33,14 +33,14 @@ def _fits(config: dict[str, Any]) -> bool:
 
 
 def fits(rule: str, weak: float, strong: float) -> bool:
-    """Whether a pair of models of these sizes is run under the rule all | upper | strict."""
+    """Whether the rule all | upper | strict keeps a pair of models of these sizes."""
     return {"all": True, "upper": weak <= strong, "strict": weak < strong}[rule]
 
 
 def _size(model: dict[str, Any], role: str, rule: str) -> float:
     if model["parameters"] is None:
         raise UserError(
-            f'pairs={rule} orders models by size, and "{model["name"]}" has none: '
+            f'pairs={rule} orders models by size, and the size of "{model["name"]}" is unknown: set '
             f"{role}.parameters=MILLIONS, or pairs=all."
         )
     return float(model["parameters"])

@@ -1,9 +1,9 @@
 """The typed configuration: every field with its type, its range and its default, in one place.
 
-* A field's annotation says all that is allowed of it; `w2s_cli/values.py` checks and converts (`lr=1` means 1.0). The comment behind
-  or above a field documents it.
-* YAML files under configs/ fill the fields in; a field that no file mentions has the default of this file.
-* Plain Python: `compose.py` gives Hydra the defaults as a plain dictionary, and hands out plain dictionaries of the same fields.
+* A field's annotation states all allowed values; `w2s_cli/values.py` checks and converts (`lr=1` means 1.0). The comment behind or above
+  a field documents it.
+* YAML files under configs/ set the fields. A field that no file sets has the default of this file.
+* Plain Python: `compose.py` gives Hydra the defaults as a plain dictionary, and returns plain dictionaries of the same fields.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -20,7 +20,7 @@ Warmup = Annotated[float, Ge(0), Lt(1)]  # a share of all steps
 Share = Annotated[float, Ge(0), Le(1)]
 Precision = Literal["fp32", "tf32", "bf16"]
 Optimizer = Literal["adam", "adamw"]
-Arguments = dict[str, Any]  # of a loss or rule; their types stand in its signature
+Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
 MOST_SEEDS, MOST_MEMBERS = 1000, 100
 Members = Annotated[
     Annotated[int, Ge(1), Le(MOST_MEMBERS)] | Annotated[list[Any], MinLen(1)],
@@ -30,7 +30,7 @@ Members = Annotated[
 
 @dataclass
 class Optimization:
-    """What every training has in its recipe: the shape of the learning rate, and the optimizer."""
+    """The common part of every training's recipe: the learning rate's schedule and the optimizer."""
 
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Warmup = 0.0
@@ -42,27 +42,27 @@ class Optimization:
 
 @dataclass
 class ModelConfig:
-    """One pretrained model and the settings it is finetuned with (configs/model/*.yaml)."""
+    """One pretrained model and its settings for finetuning (configs/model/*.yaml)."""
 
-    name: str = MISSING  # what tables call it
+    name: str = MISSING  # its name in tables
     id: str | None = None  # hub id
     revision: str = "main"  # branch, tag or commit; resolved to a commit at first use
-    path: str | None = None  # a local folder in the hub's format instead; "bundled:NAME" ships with w2s
+    path: str | None = None  # instead of id: a local folder in the hub's format; "bundled:NAME" ships with w2s
     lr: Positive = 1e-5  # learning rate of full finetuning
-    lr_source: str = "guess"  # "reference": the W2SG reference code states it; "validation": chosen on validation rows
+    lr_source: str = "guess"  # "reference": from the W2SG reference code; "validation": chosen on validation rows
     batch_size: Count = 32  # effective batch; micro-batches are an execution detail
     epochs: Positive | None = None  # null: train.epochs
     seed: Seed | None = None  # null: the run's seed
     precision: Precision = "fp32"  # bf16: autocast over fp32 master weights; the same on every device
     max_length: Count = 1024  # tokens; longer texts are cut on the context side
     gradient_checkpointing: bool = False  # less memory for a third more time; does not change results
-    trust_remote_code: bool = False  # run Python code that comes with a hub model
+    trust_remote_code: bool = False  # run the Python code of a hub model
     parameters: Positive | None = None  # millions, for the order of models (pairs=upper), plots and estimates of cost
 
 
 @dataclass
 class RoleConfig:
-    """Settings of one role that differ from its model's (student.*, ceiling.*, hop.*); null: as the model says."""
+    """Settings of one role that replace those of its model (student.*, ceiling.*, hop.*); null: the model's setting."""
 
     lr: Positive | None = None
     batch_size: Count | None = None
@@ -74,7 +74,7 @@ class RoleConfig:
 
 @dataclass
 class SharesConfig:
-    """Share of the source's training split that each pool gets; of `test` only where there is no test split."""
+    """Each pool's share of the source's training split; `test` has a share only if the source has no test split."""
 
     test: Share = 0.0
     weak_train: Share = 0.0
@@ -85,7 +85,7 @@ class SharesConfig:
 
 @dataclass
 class SplitsConfig:
-    """Where the training and the test rows lie: splits of the source, or files of a folder."""
+    """The splits of the training and the test rows: splits of the source, or files of a folder."""
 
     train: str | None = "train"
     test: str | None = None  # null: a share of the training split, pools.test
@@ -93,7 +93,7 @@ class SplitsConfig:
 
 @dataclass
 class LimitsConfig:
-    """At most so many rows of each pool; null: all."""
+    """The largest number of rows of each pool; null: all."""
 
     test: Count | None = None
     weak_train: Count | None = None
@@ -115,18 +115,18 @@ class DataConfig:
     splits: SplitsConfig = field(default_factory=SplitsConfig)
     text: str | None = None  # the text column …
     template: str | None = None  # … or a format string over the columns
-    second: str | None = None  # of pairs: a format string for the other text; class 1 means that it is the better one
+    second: str | None = None  # for pairs: a format string for the second text; class 1: the second text is better
     label: str | None = None  # the label column
-    transform: str | None = None  # a function in data/transforms/<name>.py, where a template cannot say it
+    transform: str | None = None  # a function in data/transforms/<name>.py, for rows that a template cannot make
     options: dict[str, Any] = field(default_factory=dict)
-    group: list[str] = field(default_factory=list)  # rows that agree here never cross pools
+    group: list[str] = field(default_factory=list)  # columns; rows with equal values in them are in one pool
     id: str | None = None  # a column of unique ids; null: <split>-<row number>
     classes: list[str] | None = None  # class names in the order of the labels
     balanced: bool = False  # drop rows of the larger classes, per pool
     truncation: Literal["left", "right"] = "left"  # the side on which a long text is cut: the context's
     pools: SharesConfig = field(default_factory=SharesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    seed: Seed = 0  # of the split and of drawn labels; not touched by the run's seed
+    seed: Seed = 0  # of the pools and of drawn labels; independent of the run's seed
     expected: dict[str, Any] | None = None
     warning: str | None = None
     source: str | None = None
@@ -135,23 +135,22 @@ class DataConfig:
 
 @dataclass
 class HeadConfig:
-    """Label as token: the head starts as the language model's rows of one token for each class."""
+    """Label as token: the head starts from the language model's output rows of one token for each class."""
 
-    tokens: list[str] = field(default_factory=list)  # none: a new linear head
-    suffix: Annotated[str, With("train=token_head")] = "\nAnswer:"  # after every text
+    tokens: list[str] = field(default_factory=list)  # empty: a new linear head
+    suffix: Annotated[str, With("train=token_head")] = "\nAnswer:"  # appended to every text
 
 
 @dataclass
 class TrainConfig(Optimization):
-    """How a classifier is trained (configs/train/*.yaml)."""
+    """The training of a classifier (configs/train/*.yaml)."""
 
     mode: Literal["full", "lora", "probe"] = "full"
-    lr: Positive | None = None  # null: each model's own
+    lr: Positive | None = None  # null: the learning rate of each model
     epochs: Positive = 2.0
-    labels: Literal["soft", "hard", "sharpened"] = "soft"  # what the student sees of the weak labels
-    sharpening: Annotated[float, Gt(0), With("train.labels=sharpened")] = (
-        0.5  # temperature of sharpened labels: p^(1/T), renormalised
-    )
+    labels: Literal["soft", "hard", "sharpened"] = "soft"  # the form of the weak labels for the student
+    # temperature of sharpened labels: p^(1/T), renormalised
+    sharpening: Annotated[float, Gt(0), With("train.labels=sharpened")] = 0.5
     head: HeadConfig = field(default_factory=HeadConfig)
     lora_r: Annotated[int, Gt(0), With("train=lora")] = 8
     lora_alpha: Annotated[int, With("train=lora")] = 16
@@ -163,39 +162,38 @@ class LossConfig:
 
     name: str = "xent"
     args: Arguments = field(default_factory=dict)
-    label: str | None = None  # what tables call it; null: its name
+    label: str | None = None  # name in tables; null: its name
 
 
 @dataclass
 class LabelsConfig:
-    """Where the weak labels come from (configs/labels/*.yaml)."""
+    """The source of the weak labels (configs/labels/*.yaml)."""
 
     source: Literal["weak", "file"] = "weak"  # weak: the weak supervisor; file: a file keyed by row id
     path: Annotated[str | None, With("labels=file")] = None  # labels of the student's rows
-    test_path: Annotated[str | None, With("labels=file")] = (
-        None  # the same labeller's labels of the test rows; without it there is no PGR
-    )
+    # labels of the test rows by the same labeller; needed for PGR
+    test_path: Annotated[str | None, With("labels=file")] = None
 
 
 @dataclass
 class CombineConfig:
-    """How the labels of several weak supervisors become one (configs/combine/*.yaml): a rule of combining/<name>.py."""
+    """The rule that combines the labels of several weak supervisors (configs/combine/*.yaml): combining/<name>.py."""
 
     name: str = "mean_probability"
     args: Arguments = field(default_factory=dict)
-    label: str | None = None  # what tables call it; null: its name
-    # a supervisor abstains on a row where its largest probability is below this
+    label: str | None = None  # name in tables; null: its name
+    # a supervisor abstains on a row if its largest probability is below this value
     abstain_below: Annotated[float, Ge(0), Lt(1)] = 0.0
     prior: list[float] | None = None  # class balance; null: the mean of the supervisors' labels
 
 
 @dataclass
 class SelectConfig:
-    """Which weak labels are kept or changed (configs/select/*.yaml): a rule of selection/<name>.py."""
+    """The rule that keeps or changes weak labels (configs/select/*.yaml): selection/<name>.py."""
 
     name: str = "confidence"
     args: Arguments = field(default_factory=dict)
-    label: str | None = None  # what tables call it; null: its name
+    label: str | None = None  # name in tables; null: its name
 
 
 @dataclass
@@ -205,7 +203,7 @@ class ControlConfig:
     name: str = "none"
     rule: str | None = None  # a rule of selection/<rule>.py over the labels of every student
     args: Arguments = field(default_factory=dict)
-    self_pair: bool = False  # the weak model is the strong one too
+    self_pair: bool = False  # the weak model is used as the strong model too
 
 
 @dataclass
@@ -214,11 +212,10 @@ class StoppingConfig:
 
     name: str = "none"
     by: Literal["weak", "truth"] | None = None  # weak: students by weak labels; truth: by ground truth, a diagnostic
-    metric: Annotated[Literal["accuracy", "auroc"], With("stopping=weak_labels")] = (
-        "accuracy"  # against the validation labels
-    )
+    # against the validation labels
+    metric: Annotated[Literal["accuracy", "auroc"], With("stopping=weak_labels")] = "accuracy"
     every: Annotated[int, Gt(0), With("stopping=weak_labels")] = 25  # optimizer steps between two evaluations
-    # evaluations without a gain after which a training ends; null: all steps, and the best weights are kept
+    # a training ends after this many evaluations without a gain; null: it takes all steps; the best weights are kept either way
     patience: Annotated[Annotated[int, Gt(0)] | None, With("stopping=weak_labels")] = None
     roles: list[Literal["weak", "student", "ceiling"]] = field(default_factory=lambda: ["weak", "student", "ceiling"])
 
@@ -228,7 +225,7 @@ class GenerativeConfig(Optimization):
     """Language-model training on the task's texts before the transfer (method=generative_finetuning)."""
 
     epochs: Positive = 1.0
-    lr: Positive | None = None  # null: the model's own
+    lr: Positive | None = None  # null: the model's learning rate
     batch_size: Count = 32
 
 
@@ -244,23 +241,23 @@ class FewShotConfig:
 
 @dataclass
 class LauncherConfig:
-    """How stages are run (configs/launcher/*.yaml); nothing here changes a result or a key."""
+    """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key."""
 
-    name: str = "local"  # how workers are started: run/launchers/<name>.py
-    jobs: Count = 1  # stages at a time
+    name: str = "local"  # the starter of workers: run/launchers/<name>.py
+    jobs: Count = 1  # number of stages at a time
     isolate: bool = False  # a fresh process for every stage
     device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
     threads: Count | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
-    checkpoint_seconds: float = 30.0  # between two checkpoints: what a kill -9 loses at most
-    compile: bool = False  # layers through torch.compile; docs/speed.md says what it is worth
+    checkpoint_seconds: float = 30.0  # between two checkpoints: the most that a kill -9 loses
+    compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
 
 
 @dataclass
 class PretrainConfig(Optimization):
-    """One language model made from scratch (configs/pretrain/*.yaml)."""
+    """The pretraining of a language model from scratch (configs/pretrain/*.yaml)."""
 
     name: str = MISSING
     corpus: dict[str, Any] = field(default_factory=dict)  # path, and templates over its fields (jsonl) or none (text)
@@ -279,7 +276,7 @@ class PretrainConfig(Optimization):
     weight_decay: float = 0.1
     max_grad_norm: float | None = 1.0
     precision: Precision = "bf16"
-    validation_share: float = 0.0  # entries held out, for the validation loss
+    validation_share: float = 0.0  # share of entries held out for the validation loss
     seed: Seed = 0
     save_dtype: Literal["fp32", "bf16"] = "fp32"  # of the saved weights
 
@@ -289,7 +286,7 @@ class MethodConfig:
     """A pipeline as data (configs/method/*.yaml)."""
 
     name: str = MISSING
-    base: str | None = None  # another method; `stages` then says only what differs (config/methods.py)
+    base: str | None = None  # another method; `stages` then has only the differences (config/methods.py)
     stages: dict[str, Any] = field(default_factory=dict)
 
 
@@ -314,34 +311,34 @@ class Config:
     generative: GenerativeConfig = field(default_factory=GenerativeConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     ladder: list[Any] = field(default_factory=list)  # models between weak and strong (method=bootstrapping), by name
-    ensemble: Members = 3  # weak supervisors of an ensemble: K seeds of the weak model, or a list of models by name
-    rounds: Count = 2  # of methods that repeat themselves
-    # of a sweep: upper keeps pairs whose weak model is no larger than the strong one, strict those where it is smaller
+    ensemble: Members = 3  # weak supervisors: K seeds of the weak model, or a list of models by name
+    rounds: Count = 2  # of methods with repeated rounds
+    # of a sweep: upper keeps pairs with a weak model no larger than the strong one, strict pairs with a smaller weak model
     pairs: Literal["all", "upper", "strict"] = "all"
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training
-    seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run seeds 0 … n-1 and summarise
+    seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary
     outputs: str = "outputs"
-    # false: a model's weights go once nothing in the command reads them; labels and metrics stay
+    # false: weights are removed once no stage of the command reads them; labels and metrics stay
     keep_weights: bool = True
     bootstrap: Count = 2000  # resamples behind each interval
     confidence: Annotated[float, Gt(0), Lt(1)] = 0.95
 
 
 def defaults() -> dict[str, Any]:
-    """The defaults of all fields as a plain dictionary, as Hydra merges files and words into it.
+    """The defaults of all fields as a plain dictionary, into which Hydra merges files and words.
 
-    The recipe of `w2s pretrain` is in it with all its fields, so that each can be set; without a name it was not chosen.
+    It has all fields of the recipe of `w2s pretrain`, so that each can be set. A recipe without a name is not chosen.
     """
     return {**asdict(Config()), "pretrain": asdict(PretrainConfig())}
 
 
 def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:
-    """The model's settings with the role's own ones over them."""
+    """The settings of the model, replaced by the role's own settings."""
     return {**model, **{name: value for name, value in (role or {}).items() if value is not None}}
 
 
 def field_names(cls: type) -> list[str]:
-    """The fields of one group."""
+    """The names of the fields of one group."""
     return [f.name for f in fields(cls)]

@@ -1,17 +1,17 @@
-"""What a configuration chose, in the few words that results, tables and messages use."""
+"""The settings of a configuration in a few words, for results, tables and messages."""
 
 from typing import Any
 
 
 def label_of(choice: dict[str, Any]) -> str:
-    """What tables call a loss or rule: files that set arguments of one function have labels of their own."""
+    """The name of a loss or rule in tables: its label, since several YAML files can set arguments of one function."""
     return str(choice["label"] or choice["name"])
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a job beside its models, data, method and loss; None where the method has no use for one."""
+    """The settings of a job beside its models, data, method and loss; None for a setting that the method does not use."""
     stages = config["method"]["stages"].values()
-    rules = [fields["rule"] for fields in stages if "rule" in fields]  # some methods have a rule of their own
+    rules = [fields["rule"] for fields in stages if "rule" in fields]  # rules that the method uses
     loops = {fields.get("foreach") for fields in stages}
     members = config["ensemble"]
     ensemble = members if isinstance(members, int) else [model["name"] for model in members]

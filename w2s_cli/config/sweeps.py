@@ -1,10 +1,10 @@
-"""The configurations of a sweep, without composing each from its files.
+"""The configurations of a sweep, without the composition of each job from its files.
 
-* Hydra takes 0.1 CPU seconds to compose a job. Here every swept choice of a group is composed once, and a job's configuration is put
-  together from those: groups fill disjoint parts of it. A swept field is set on the result.
-* What is not so simple (groups that fill other parts, added or deleted fields, dictionaries) is composed whole, job by job. A test
+* Hydra takes 0.1 CPU seconds to compose a job. Here every swept choice of a group is composed once. A job's configuration is assembled
+  from these, because groups fill disjoint parts of it; a swept field is then set on the result.
+* A sweep with any other word (a group that fills other parts, added or deleted fields, dictionaries) is composed job by job. A test
   compares both ways.
-* Jobs are counted before any is made: `seed=range(0,1000000000)` is refused, not expanded.
+* Jobs are counted before any is composed: `seed=range(0,1000000000)` is refused, not expanded.
 """
 
 import itertools
@@ -23,7 +23,7 @@ Compose = Callable[[list[str]], dict[str, Any]]
 
 
 class Composed(NamedTuple):
-    """One job: its configuration with references unresolved, and the words of the command line that made it."""
+    """One job: its configuration with unresolved references, and its words on the command line."""
 
     values: dict[str, Any]
     words: list[str]
@@ -34,14 +34,14 @@ class Choice:
     """One value of a swept word."""
 
     word: str  # loss=kl
-    value: Any  # as Python has it
+    value: Any  # as a Python value
 
 
 def compose_sweep(overrides: list[str], folder: Path | None, compose: Compose) -> list[Composed]:
     """All jobs in Hydra's order: the last word of the command line varies fastest."""
     parsed = parsed_words(overrides, folder)
-    fixed = [one.input_line for one in parsed if not one.is_sweep_override()]
-    axes = [_choices(one, folder) for one in parsed if one.is_sweep_override()]
+    fixed = [word.input_line for word in parsed if not word.is_sweep_override()]
+    axes = [_choices(word, folder) for word in parsed if word.is_sweep_override()]
     jobs = list(itertools.product(*axes))
     words = [[*fixed, *(choice.word for choice in job)] for job in jobs]
     groups = group_names(folder)
@@ -49,33 +49,33 @@ def compose_sweep(overrides: list[str], folder: Path | None, compose: Compose) -
         values = _assembled(fixed, axes, jobs, compose, groups)
     else:
         values = [compose(chosen) for chosen in words]
-    return [Composed(one, [typed(word) for word in chosen]) for one, chosen in zip(values, words, strict=True)]
+    return [Composed(config, [typed(word) for word in chosen]) for config, chosen in zip(values, words, strict=True)]
 
 
 def parsed_words(overrides: list[str], folder: Path | None) -> list[Any]:
-    """The words as Hydra reads them.
+    """The words parsed by Hydra's grammar.
 
     Raises:
-        UserError: together they ask for more than MOST_JOBS jobs, or a sweep has no values to count.
+        UserError: the sweep has more than MOST_JOBS jobs, or a word has no values to count.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed: list[Any] = OverridesParser.create().parse_overrides(overrides)
-    counts = {typed(one.input_line): count(one, folder) for one in parsed if one.is_sweep_override()}
+    counts = {typed(word.input_line): count(word, folder) for word in parsed if word.is_sweep_override()}
     jobs = math.prod(counts.values())
     if jobs > MOST_JOBS:
         most = max(counts, key=lambda word: counts[word])
         raise UserError(
-            f"this sweep has {jobs:,} jobs ({counts[most]:,} values of {most}); w2s takes at most {MOST_JOBS:,}."
+            f"this sweep has {jobs:,} jobs ({counts[most]:,} values of {most}); w2s runs at most {MOST_JOBS:,}: split the sweep."
         )
     return parsed
 
 
 def count(override: Any, folder: Path | None) -> int:
-    """How many values a swept word has; none is made.
+    """The number of values of a swept word, without expanding them.
 
     Raises:
-        UserError: it has none, or is an interval.
+        UserError: no values, or an interval.
     """
     from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 
@@ -86,12 +86,12 @@ def count(override: Any, folder: Path | None) -> int:
         number = len(sweep.filter(options(override.key_or_group, folder)))
     elif isinstance(sweep, RangeSweep):
         if not sweep.step:
-            raise UserError(f"{word}: the step of a range is not 0.")
+            raise UserError(f"{word}: the step of a range must not be 0.")
         number = max(0, math.ceil((sweep.stop - sweep.start) / sweep.step))
     else:
         number = len(sweep.list)
     if not number:
-        raise UserError(f"{word} has no values.")
+        raise UserError(f"{word}: the sweep has no values; write a list, FIELD=A,B, or a range with START below STOP.")
     return number
 
 
@@ -111,13 +111,13 @@ def _choices(override: Any, folder: Path | None) -> list[Choice]:
 
 
 def _fills_its_own(choice: Choice, groups: set[str]) -> bool:
-    """Whether this is a choice of a group that fills a part of its own."""
+    """Whether the word chooses a group that fills only its own part of the configuration."""
     group = choice.word.partition("=")[0].partition("@")[0]
     return group in groups and group not in GLOBAL_GROUPS
 
 
 def _is_field(choice: Choice, groups: set[str]) -> bool:
-    """Whether this sets one field of the configuration."""
+    """Whether the word sets one field of the configuration."""
     name = choice.word.partition("=")[0]
     return (
         name.replace(".", "").replace("_", "").isalnum() and name not in groups and not isinstance(choice.value, dict)
@@ -127,7 +127,7 @@ def _is_field(choice: Choice, groups: set[str]) -> bool:
 def _assembled(
     fixed: list[str], axes: list[list[Choice]], jobs: list[tuple[Choice, ...]], compose: Compose, groups: set[str]
 ) -> list[dict[str, Any]]:
-    """Each job from the composition of the first one, with the groups of the job in their places, then its fields."""
+    """All jobs, each from the composition of the first job with its own groups and then its own fields."""
     first = [axis[0].word for axis in axes]
     base = compose([*fixed, *first])
     parts: dict[str, dict[str, Any]] = {}
@@ -136,7 +136,7 @@ def _assembled(
             for choice in axis:
                 chosen = [*first[:number], choice.word, *first[number + 1 :]]
                 parts[choice.word] = base if choice is axis[0] else compose([*fixed, *chosen])
-    made = []
+    configs = []
     for job in jobs:
         config = dict(base)
         for choice in job:
@@ -146,8 +146,8 @@ def _assembled(
         for choice in job:
             if choice.word not in parts:
                 config = _with(config, choice.word.partition("=")[0].split("."), choice.value)
-        made.append(config)
-    return made
+        configs.append(config)
+    return configs
 
 
 def _place(word: str) -> str:
@@ -157,6 +157,6 @@ def _place(word: str) -> str:
 
 
 def _with(config: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
-    """A copy of nested dictionaries in which the field at `path` has another value."""
+    """A copy of nested dictionaries with another value of the field at `path`."""
     name, *rest = path
     return {**config, name: _with(config[name], rest, value) if rest else value}

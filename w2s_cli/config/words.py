@@ -1,8 +1,8 @@
-"""A command line taken apart, and the words that Hydra would take without a sound: each is refused with the reason.
+"""The words of a command line, with a refusal of words that Hydra would accept without any effect.
 
-* `weak=gpt2` is an override of the group `model` at the package `weak`, so it is rewritten to Hydra's `model@weak=gpt2`; an unknown
-  model then fails with the list of known ones instead of becoming a plain string. A dotted `weak.lr=…` is left alone.
-* Of two words for one field Hydra takes the last one, and its own settings have no effect outside its launchers and sweepers.
+* `weak=gpt2` chooses a file of the group `model` for the part `weak`, so it is rewritten to Hydra's `model@weak=gpt2`. An unknown model
+  then fails with a list of models instead of becoming a plain string. A dotted `weak.lr=…` is not changed.
+* Refused are two words for one field, of which Hydra would use the last, and Hydra's own settings outside its launchers and sweepers.
 """
 
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ from w2s_cli.paths import configs_folder
 
 ROLES_FROM_MODELS = ("weak", "strong")
 OPTIONS = ("-m", "--multirun", "--config-dir", "--force", "--debug", "--help")
-OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups that no run is composed of
-GLOBAL_GROUPS = ("debug",)  # their files reach into other groups
+OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups of other commands than runs
+GLOBAL_GROUPS = ("debug",)  # their files set fields of other groups
 OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
 
 @dataclass
 class Words:
-    """A command line taken apart."""
+    """The parts of a command line."""
 
     overrides: list[str] = field(default_factory=list)
     multirun: bool = False
@@ -30,12 +30,16 @@ class Words:
 
     @property
     def by_hydra(self) -> bool:
-        """Whether a launcher or sweeper of Hydra's runs the jobs."""
+        """Whether a Hydra launcher or sweeper runs the jobs."""
         return any(key(word) in ("hydra/launcher", "hydra/sweeper") for word in self.overrides)
 
 
 def parse(arguments: list[str]) -> Words:
-    """Take the options off; what Hydra would ignore, or refuse with a worse message, is refused here."""
+    """The options and overrides of `arguments`.
+
+    Raises:
+        UserError: a word that Hydra would ignore, or refuse with a worse message.
+    """
     words = Words()
     waiting = iter(arguments)
     for word in waiting:
@@ -64,7 +68,7 @@ def _take_folder(words: Words, folder: str) -> None:
     if not folder:
         raise UserError("--config-dir needs a folder: --config-dir DIR.")
     if words.folder:
-        raise UserError(f"--config-dir is taken once: {words.folder} or {folder}?")
+        raise UserError(f"--config-dir has two values, {words.folder} and {folder}: set one of them.")
     words.folder = Path(folder).expanduser().absolute()
     if not words.folder.is_dir():
         raise UserError(f"--config-dir: there is no folder {words.folder}.")
@@ -77,7 +81,7 @@ def _take_folder(words: Words, folder: str) -> None:
 
 
 def rewrite(word: str) -> str:
-    """`weak=gpt2` → `model@weak=gpt2`; everything else as it is."""
+    """`weak=gpt2` → `model@weak=gpt2`; every other word unchanged."""
     name, sign, value = word.partition("=")
     return f"model@{name}={value}" if sign and name in ROLES_FROM_MODELS else word
 
@@ -101,7 +105,7 @@ def group_names(folder: Path | None) -> set[str]:
 
 
 def options(group: str, folder: Path | None) -> list[str]:
-    """The names that a config group offers."""
+    """The names of a config group's files."""
     places = [place / group for place in (configs_folder(), folder) if place]
     return sorted({path.stem for place in places for path in place.glob("*.yaml")})
 
@@ -109,29 +113,31 @@ def options(group: str, folder: Path | None) -> list[str]:
 def _refuse_repeated(words: Words) -> None:
     seen: dict[str, str] = {}
     for word in words.overrides:
-        before = seen.setdefault(key(word), word)
-        if before != word:
-            raise UserError(f"{key(word)} has two values, {typed(before)} and {typed(word)}: give one of them.")
+        first = seen.setdefault(key(word), word)
+        if first != word:
+            raise UserError(f"{key(word)} has two values, {typed(first)} and {typed(word)}: set one of them.")
 
 
 def _refuse_hydra(word: str, words: Words) -> None:
-    """Settings of Hydra's that would have no effect."""
+    """Refuse settings of Hydra that would have no effect."""
     name = key(word)
     if not name.startswith(("hydra.", "hydra/")) and name != "hydra":
         return
     if not words.multirun:
-        raise UserError(f"{word} has no effect: w2s composes a single run without Hydra's launchers; they are for -m.")
+        raise UserError(f"{word} has no effect on a single run: use it with -m, or leave it out.")
     if not name.startswith(OF_LAUNCHERS):
-        raise UserError(f"{word} has no effect in w2s: of Hydra's settings only those of launchers and sweepers have.")
+        raise UserError(
+            f"{word} has no effect in w2s, which uses only Hydra's settings of launchers and sweepers: leave it out."
+        )
     if not words.by_hydra:
         raise UserError(
-            f"{word} has no effect on w2s' own sweeps: choose a launcher of Hydra's with it, for example "
-            "hydra/launcher=joblib; a sweep itself is written as seed=0,1."
+            f"{word} has no effect on w2s' own sweeps: choose a Hydra launcher with it, for example "
+            "hydra/launcher=joblib; a sweep needs only a list, seed=0,1."
         )
 
 
 def _refuse_prefixes(word: str, folder: Path | None) -> None:
-    """+GROUP=, ~GROUP and ~FIELD: a group always has one of its names, a field a value."""
+    """Refuse +GROUP=, ~GROUP and ~FIELD: a group always has one of its names, a field a value."""
     name, sign = key(word), word[: len(word) - len(word.lstrip("+~"))]
     groups = group_names(folder)
     if name in OTHER_COMMANDS and name in groups:
@@ -140,19 +146,21 @@ def _refuse_prefixes(word: str, folder: Path | None) -> None:
         raise UserError(f"{word}: which role has this model? weak=NAME or strong=NAME.")
     if name in group_names(None) | set(ROLES_FROM_MODELS) and name not in GLOBAL_GROUPS and "=[" in word:
         names = word.partition("=[")[2].rstrip("]")
-        raise UserError(f"{typed(word)}: a group has one of its names; several are a sweep, -m {name}={names}.")
+        raise UserError(
+            f"{typed(word)}: a group has one of its names; for a sweep over several, write -m {name}={names}."
+        )
     if not sign:
         return
     bare = typed(word)[len(sign) :]
-    if name in group_names(None) | set(ROLES_FROM_MODELS):  # a group of the user's own is added by +GROUP=NAME
+    if name in group_names(None) | set(ROLES_FROM_MODELS):  # +GROUP=NAME adds a group of the user's own
         least = f"write {bare} without {sign}" if "=" in bare else f"write {name}=NAME"
-        raise UserError(f"{word}: a group has one of its names always; {least}.")
+        raise UserError(f"{word}: a group always has one of its names; {least}.")
     if sign == "~" and name in declared_fields():
-        raise UserError(f"{word}: a field is not deleted; set it, {name}=VALUE (null where that is allowed).")
+        raise UserError(f"{word}: a field cannot be deleted; set it, {name}=VALUE (or null, if null is allowed).")
 
 
 def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
-    """Words that another value of the composed configuration takes the effect of.
+    """Refuse words without an effect because of another value of the composed configuration.
 
     Raises:
         UserError: a model's learning rate under train.lr, or seed beside seeds.
@@ -168,9 +176,9 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
     if config["seeds"] is not None and "seed" in written:
         last = config["seeds"] - 1
         raise UserError(
-            f"seed has no effect beside seeds={config['seeds']}, which runs the seeds 0 to {last}: give one of them."
+            f"seed has no effect beside seeds={config['seeds']}, which runs the seeds 0 to {last}: set one of them."
         )
     for word in words.overrides:
         if config["pretrain"] is None and key(word).startswith("pretrain."):
-            known = did_you_mean("", options("pretrain", words.folder))
-            raise UserError(f"{word} has no effect: no recipe is chosen, pretrain=NAME.{known}")
+            names = did_you_mean("", options("pretrain", words.folder))
+            raise UserError(f"{word} has no effect without a recipe: choose one, pretrain=NAME.{names}")

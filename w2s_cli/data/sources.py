@@ -102,7 +102,7 @@ def split_names(names: Sequence[str], split: str, *, where: str, config: str | N
             "" if named else f" Expected: a file {split}.jsonl, .csv or .parquet, or a folder {split} of such files."
         )
         raise UserError(
-            f'{where} has no split "{split}" (data.splits).{did_you_mean(split, data_files, shown=FILES_SHOWN)}{expected} '
+            f'{where} has no split "{split}" (data.splits).{did_you_mean(split, data_files, at_most=FILES_SHOWN)}{expected} '
             "One file of another name: data.path=FILE, or data.splits.train=FILE in a folder."
         )
     if len(groups) > 1:

@@ -1,10 +1,10 @@
-"""The arguments of losses, rules and transforms, read from the syntax tree: planning imports no user's file, and no torch.
+"""The arguments of losses, rules and transforms, read from the syntax tree: planning imports no user's file and no torch.
 
-* The annotation in the function's own signature says what a value may be: `gamma: Annotated[float, Ge(0)] = 2.0`. It is evaluated among the
-  builtin types, typing and annotated-types, and checked as a field of the configuration is (`w2s_cli/values.py`). An annotation with
-  another name in it (`Tensor`, a type of the user's) checks nothing.
+* The annotation in the function's signature states the allowed values: `gamma: Annotated[float, Ge(0)] = 2.0`. Names in it are builtin
+  types, typing and annotated-types. The check is the same as of a field of the configuration (`w2s_cli/values.py`). An annotation with
+  any other name (`Tensor`, a user's type) checks nothing.
 * A default is a constant: a literal, or arithmetic on numbers (`1/3`).
-* What depends on the data, such as the number of classes or rows, is left to the rule, which refuses it when it runs.
+* Limits that depend on the data, such as the number of classes or rows, are checked by the rule when it runs.
 """
 
 import ast
@@ -37,15 +37,15 @@ ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
-LARGEST_POWER = 64  # 9**9**9 would not end
+LARGEST_POWER = 64  # the evaluation of 9**9**9 would not end
 
 
 class _NoConstant(Exception):  # noqa: N818 - never leaves this file
-    """The expression needs a name, a call, or more than arithmetic."""
+    """The expression has a name, a call, or another operation than arithmetic."""
 
 
 def flag(path: Path, name: str) -> bool:
-    """Whether a Python file says `NAME = True` at its top level."""
+    """Whether a Python file has `NAME = True` at its top level."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     return any(
         isinstance(node, ast.Assign)
@@ -57,27 +57,27 @@ def flag(path: Path, name: str) -> bool:
 
 
 def bind(
-    path: Path, name: str, args: Mapping[str, Any], *, given: Sequence[str], field: str = "args"
+    path: Path, name: str, args: Mapping[str, Any], *, at_run_time: Sequence[str], field: str = "args"
 ) -> dict[str, Any]:
-    """All keyword arguments of function `name` in a Python file with their values: `args` over its defaults.
+    """All keyword arguments of function `name` in a Python file with their values: `args`, and defaults for the rest.
 
     Args:
-        given: arguments that the caller fills in at run time.
-        field: where the configuration has the arguments, for messages.
+        at_run_time: arguments whose values come from the caller at run time.
+        field: the configuration's field of the arguments, for messages.
 
     Raises:
-        UserError: the file cannot be read, an argument is unknown or has no value, or values do not fit the annotations.
+        UserError: a syntax error in the file, no such function, an unknown argument, or a missing or wrong value.
     """
     function = _function(path, name)
     bound: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
-        if argument.arg in given:
+        if argument.arg in at_run_time:
             continue
         if argument.arg in args:
             bound[argument.arg] = args[argument.arg]
         elif default is None:
-            raise UserError(f"{name}: the argument {argument.arg} has no value; give it in the YAML under {field}.")
+            raise UserError(f"{name}: the argument {argument.arg} has no value; set it in the YAML under {field}.")
         else:
             bound[argument.arg] = _default(default, f"{path}, line {argument.lineno}: the default of {argument.arg}")
         kinds[argument.arg] = annotation(argument.annotation)
@@ -96,16 +96,16 @@ def _function(path: Path, name: str) -> ast.FunctionDef:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from error
-    found = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
-    if found is None:
+    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+    if function is None:
         raise UserError(f"{path} defines no function {name}(…).")
-    return found
+    return function
 
 
 def _either(bound: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> list[str]:
-    """Messages for pairs of arguments of which not exactly one has a value."""
+    """A message for each pair of alternative arguments, unless exactly one of them has a value."""
     return [
-        f"give either {field}.{name} or {field}.{rule.other}, and null for the other one."
+        f"give either {field}.{name} or {field}.{rule.other}, and null for the other."
         for name, kind in kinds.items()
         for rule in get_args(kind)[1:]
         if isinstance(rule, Either) and (bound[name] is None) == (bound.get(rule.other) is None)
@@ -113,7 +113,7 @@ def _either(bound: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> l
 
 
 def annotation(node: ast.expr | None) -> Any:
-    """The type that an annotation means; Any where it has a name outside of TYPES, or something that is no type."""
+    """The type of an annotation; Any if it has a name outside of TYPES, or is no type."""
     try:
         return Any if node is None else _type(node)
     except (_NoConstant, TypeError, ValueError, SyntaxError):
@@ -131,7 +131,7 @@ def _type(node: ast.expr) -> Any:
         case ast.Constant(value=None):
             return None
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Union[_type(left), _type(right)]  # noqa: UP007 - of types that are known only now
+            return Union[_type(left), _type(right)]  # noqa: UP007 - the types are variables
         case ast.Subscript(value=outer, slice=inner):
             return _subscripted(_type(outer), inner.elts if isinstance(inner, ast.Tuple) else [inner])
         case _:
@@ -140,19 +140,21 @@ def _type(node: ast.expr) -> Any:
 
 def _subscripted(outer: Any, inside: Sequence[ast.expr]) -> Any:
     if outer is Literal:
-        return Literal[tuple(constant(one) for one in inside)]
+        return Literal[tuple(constant(node) for node in inside)]
     if outer is Annotated:
         kind, *rules = inside
-        return Annotated[(_type(kind), *(_rule(one) for one in rules))]
-    kinds = tuple(... if isinstance(one, ast.Constant) and one.value is ... else _type(one) for one in inside)
+        return Annotated[(_type(kind), *(_rule(node) for node in rules))]
+    kinds = tuple(... if isinstance(node, ast.Constant) and node.value is ... else _type(node) for node in inside)
     return outer[kinds if len(kinds) > 1 else kinds[0]]
 
 
 def _rule(node: ast.expr) -> Any:
-    """One constraint: a call of annotated-types or Either with constants, a Literal, or a text."""
+    """One constraint: a call of annotated-types or of Either with constants, a Literal, or a text."""
     match node:
-        case ast.Call(func=called, args=values, keywords=named):
-            return _type(called)(*map(constant, values), **{str(one.arg): constant(one.value) for one in named})
+        case ast.Call(func=called, args=values, keywords=keywords):
+            return _type(called)(
+                *map(constant, values), **{str(keyword.arg): constant(keyword.value) for keyword in keywords}
+            )
         case ast.Constant(value=value):
             return value
         case _:
@@ -163,7 +165,7 @@ def constant(node: ast.expr) -> Any:
     """The value of an expression of literals and arithmetic.
 
     Raises:
-        _NoConstant: there is more in it.
+        _NoConstant: the expression has any other part.
     """
     match node:
         case ast.Constant(value=value):
@@ -177,10 +179,10 @@ def constant(node: ast.expr) -> Any:
         case ast.UnaryOp(op=op, operand=operand) if type(op) in ARITHMETIC:
             return ARITHMETIC[type(op)](_numbers(operand))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-            one, other = _numbers(left), _numbers(right)
-            if isinstance(op, ast.Pow) and abs(other) > LARGEST_POWER:
+            first, second = _numbers(left), _numbers(right)
+            if isinstance(op, ast.Pow) and abs(second) > LARGEST_POWER:
                 raise _NoConstant
-            return ARITHMETIC[type(op)](one, other)
+            return ARITHMETIC[type(op)](first, second)
         case _:
             raise _NoConstant
 

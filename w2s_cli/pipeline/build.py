@@ -1,9 +1,9 @@
-"""From configurations to stages: a method's YAML becomes a graph of stages with keys.
+"""The way from configurations to stages: a method's YAML becomes a graph of stages with keys.
 
-* `method.py` writes the method's stages out (its base, loops, labels from a file, controls, early stopping): plain dictionaries.
-* `builder.py` walks them, inputs first, and asks each stage's kind (`stages/<kind>.py`) what determines its result. Implied stages (`rows`
-  of a pool, `features` of a probe) are added where another stage needs them.
-* Several configurations (seeds, a sweep) give one union graph: a stage that two of them share has one key and exists once.
+* `method.py` expands the method's stages (base, loops, labels from a file, controls, early stopping) into plain dictionaries.
+* `builder.py` plans them, inputs first: each stage's kind (`stages/<kind>.py`) states the identity of its result. Implied stages (`rows`
+  of a pool, `features` of a probe) are added for the stages that need them.
+* Several configurations (seeds, a sweep) make one union graph: a stage of two configurations has one key and exists once.
 """
 
 from collections.abc import Sequence
@@ -20,31 +20,31 @@ NOT_OF_A_FAMILY = {"seed": None, "seeds": None, "launcher": None}
 
 
 def build(configs: Sequence[dict[str, Any]], resolver: Resolver, words: Sequence[Sequence[str]] = ()) -> Graph:
-    """The graph of all `configs`; each with `seeds=n` stands for seeds 0 … n-1.
+    """The graph of all `configs`; a configuration with `seeds=n` stands for the seeds 0 … n-1.
 
     Args:
-        words: for each configuration the words of the command line that made it, for the record of the results.
+        words: for each configuration its words on the command line, for the record of the results.
     """
     graph = Graph()
     families: dict[str, list[Builder]] = {}
-    for config, own in zip(configs, words or [()] * len(configs), strict=True):
+    for config, config_words in zip(configs, words or [()] * len(configs), strict=True):
         seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
         family = keys.canonical_json({**config, **NOT_OF_A_FAMILY})
         for seed in seeds:
             builder = Builder({**config, "seed": seed}, resolver, graph)
             graph.jobs.append(builder.build())
-            builder.job.words = own
+            builder.job.words = config_words
             families.setdefault(family, []).append(builder)
     for builders in families.values():
         by_seed = {builder.job.config["seed"]: builder for builder in builders}
-        distinct = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 is the same summary as seeds=3
+        distinct = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 and seeds=3 have the same summary
         if len(distinct) > 1:
             _add_summaries(graph, distinct)
     return graph
 
 
 def _add_summaries(graph: Graph, builders: list[Builder]) -> None:
-    """For every comparison that one configuration makes, a stage that puts those of all seeds together."""
+    """Add for every comparison of one configuration a stage that joins the comparisons of all seeds."""
     jobs = [builder.job for builder in builders]
     compared = {
         name: graph.stages[key] for name, key in jobs[0].names.items() if graph.stages[key].of.traits.over_seeds

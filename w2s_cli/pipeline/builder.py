@@ -1,8 +1,9 @@
-"""One configuration's stages, built inputs first: a stage's fields become edges, its kind plans it, the graph gets it.
+"""The stages of one configuration, built inputs first: fields become edges, the kind plans the stage, and the graph stores it.
 
 * Fields are resolved by the types in the signature of the kind's `plan` (pipeline.contract), in the order of that signature.
-* Weak settings never enter a student's params and the other way round: a model's settings are those of one role.
-* `Planning` is what a kind's `plan` may ask. Whatever it reads of the configuration is noted (pipeline.reads).
+* A model's settings are those of one role, so weak settings never enter a student's params, nor a student's the weak supervisor's.
+* `Planning` is the interface of the pipeline for a kind's `plan`. Every field of the configuration that it reads is recorded
+  (pipeline.reads).
 """
 
 import hashlib
@@ -22,11 +23,11 @@ from w2s_cli.pipeline.reads import Recorded
 from w2s_cli.pipeline.resolve import Resolver, bind, flag
 from w2s_cli.store.keys import canonical_json
 
-OWN_ROLES = ("student", "ceiling", "hop")  # roles with a group of settings over their model's
+OWN_ROLES = ("student", "ceiling", "hop")  # roles with a group of settings that replace those of their model
 
 
 class Builder:
-    """Builds the stages of one configuration; remembers those already built."""
+    """The stages of one configuration; each is built once."""
 
     def __init__(self, config: dict[str, Any], resolver: Resolver, graph: Graph) -> None:
         self.config = Recorded(config)
@@ -34,7 +35,7 @@ class Builder:
         self.graph = graph
         self.job = Job(config, self.config.paths)
         self.written = stages_of(self.config, resolver.folders)
-        self.models: dict[str, Mapping[str, Any]] = {}  # stage that makes a model → that model's settings
+        self.models: dict[str, Mapping[str, Any]] = {}  # name of a stage that makes a model → the model's settings
         self.building: list[str] = []
 
     def build(self) -> Job:
@@ -44,7 +45,7 @@ class Builder:
         return self.job
 
     def stage(self, name: str, *, asked_by: str = "") -> str:
-        """The key of the stage `name`, building it first if need be."""
+        """The key of the stage `name`, which is built first if it is missing."""
         if name in self.job.names:
             return self.job.names[name]
         if name not in self.written:
@@ -60,7 +61,7 @@ class Builder:
         kind = kinds.find(self.written[name]["kind"], self.resolver.folders)
         if kind.traits.implied:
             raise UserError(
-                f'stage "{name}": a method cannot name a stage of kind "{kind.name}"; it is added where it is needed.'
+                f'stage "{name}": a method cannot name a stage of kind "{kind.name}"; it is added for the stages that need it.'
             )
         kinds.check_fields(name, kind, fields)
         values = {
@@ -73,11 +74,11 @@ class Builder:
         return key
 
     def _value(self, stage: str, field: Field, value: Any) -> Any:
-        """A field of the YAML as `plan` gets it."""
+        """The value of a YAML field for `plan`."""
         if field.type is None:
             return value
         if field.several:
-            return [self._edge(stage, field.type, one) for one in value]
+            return [self._edge(stage, field.type, name) for name in value]
         return self.model(stage, value) if field.type is Model else self._edge(stage, field.type, value)
 
     def _edge(self, stage: str, edge: type, name: str) -> Edge:
@@ -85,13 +86,15 @@ class Builder:
             return self.pool(name, asked_by=stage)
         if edge is Labels and name == NO_STAGE:
             return TRUTH
-        made: Edge = edge(name, self.stage(name, asked_by=stage), self.models.get(name))
-        return made
+        result: Edge = edge(name, self.stage(name, asked_by=stage), self.models.get(name))
+        return result
 
     def _add(self, name: str, kind: Kind, spec: Spec) -> str:
         """Add a planned stage to the graph; returns its key."""
         edges = {edge: stages for edge, stages in spec.inputs.items() if stages is not None and stages is not TRUTH}
-        inputs = {edge: [s.key for s in to] if isinstance(to, list) else to.key for edge, to in edges.items()}
+        inputs = {
+            edge: [s.key for s in stages] if isinstance(stages, list) else stages.key for edge, stages in edges.items()
+        }
         execution = {"folders": [str(folder) for folder in self.resolver.folders], **spec.execution}
         about = {**spec.about, "words": spec.words}
         key = self.graph.add(name, kind, spec.params, inputs, spec.slug or name, execution, about)
@@ -119,7 +122,7 @@ class Builder:
         return Edge(name, self.job.names[name])
 
     def model(self, stage: str, model: Any) -> Model:
-        """A model of the YAML: the settings of a pretrained one, or the name of the stage that makes it."""
+        """A model of the YAML: the configuration of a pretrained model, or the name of a stage that makes a model."""
         if isinstance(model, str):
             trunk = self.stage(model, asked_by=stage)
             if model not in self.models:
@@ -133,10 +136,10 @@ class Builder:
         return self._as_role({**model, "base": base, "path": path, "trunk": None, "pretrained": model}, role, train)
 
     def _as_role(self, model: Mapping[str, Any], role: str, train: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The model's settings as a role has them: the role's own, then train.lr, then the model's.
+        """The model's settings in a role: the role's own settings first, then train.lr, then the model's.
 
-        `base` is the identity of a pretrained model and `path` its folder; of another stage's model, `trunk` is that stage.
-        `pretrained` is the configuration of the pretrained model that it all began with.
+        `base` is the identity of a pretrained model, and `path` its folder. For a model of another stage, `trunk` is that stage.
+        `pretrained` is the configuration of the pretrained model at the beginning of the chain.
         """
         overlay = self.config[role] if role in OWN_ROLES else {}
         own = {name: value for name, value in overlay.items() if value is not None}
@@ -147,30 +150,30 @@ class Builder:
 
 @dataclass(frozen=True)
 class Planning:
-    """What a kind's `plan` may ask while it plans one stage."""
+    """The interface of the pipeline for a kind's `plan`, for one stage."""
 
     builder: Builder
     stage: str
 
     @property
     def config(self) -> Recorded:
-        """The configuration of the run; what is read of it is noted."""
+        """The configuration of the run; fields that are read are recorded."""
         return self.builder.config
 
     @property
     def resolver(self) -> Resolver:
-        """Names to bytes and commits."""
+        """The resolver of names to hashes and commits."""
         return self.builder.resolver
 
     def training_seed(self, settings: Mapping[str, Any], role: str, member: int = 0) -> int:
-        """The training seed of a role; member 0 of an ensemble has the role's own."""
+        """The training seed of a role; member 0 of an ensemble has the role's own seed."""
         seed: int = settings["seed"] if settings["seed"] is not None else self.config["seed"]
         if not member:
             return seed
         return int(hashlib.sha256(canonical_json([seed, role, member]).encode()).hexdigest()[:8], 16)
 
     def features(self, settings: Mapping[str, Any], rows: Pool, of: str | None = None) -> Edge:
-        """The stage of the frozen features of a model on a pool; `of` is the stage that it is named after, else this one."""
+        """The stage that computes a model's frozen features on a pool; its name is from the stage `of`, by default this one."""
         return self.builder.features(of or self.stage, settings, rows)
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +181,7 @@ class Planning:
         return self.resolver.rule(folder, rule)
 
     def says(self, folder: str, name: str, word: str) -> bool:
-        """Whether the file of a loss or rule says `word = True`."""
+        """Whether the file of a loss or rule has `word = True`."""
         return flag(self.resolver.code(folder, name), word)
 
     def need_causal(
@@ -189,7 +192,7 @@ class Planning:
         causal.need_causal(self.resolver, method, self.stage, role, settings, why, instead, probed=probed)
 
     def check_label_tokens(self, tokens: list[str], instead: str) -> None:
-        """Refuse what label tokens cannot ask, as far as the configuration tells."""
+        """Refuse label tokens for pairs, or another number of tokens than classes, if the configuration lists the classes."""
         data = self.config["data"]
         if data["second"]:
             raise UserError(
@@ -199,17 +202,17 @@ class Planning:
         if classes and len(tokens) != len(classes):
             raise UserError(
                 f'stage "{self.stage}": {list(tokens)} are {len(tokens)} label tokens, but data={data["name"]} has {len(classes)} '
-                f"classes, {list(classes)}: give one for each (few_shot.tokens or train.head.tokens)."
+                f"classes, {list(classes)}: set one for each class (few_shot.tokens or train.head.tokens)."
             )
 
     def transform(self, data: Mapping[str, Any]) -> Path:
-        """The file of the data set's transform, whose options are checked here, before anything runs."""
+        """The file of the data set's transform; its options are checked here, before any stage runs."""
         path = self.resolver.code("data/transforms", data["transform"])
-        bind(path, data["transform"], data["options"], given=("draw",), field="data.options")
+        bind(path, data["transform"], data["options"], at_run_time=("draw",), field="data.options")
         return path
 
     def opens(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What a worker needs to open a model, beside its identity."""
+        """A worker's settings for opening a model, beside the model's identity."""
         return {
             "model_path": settings["path"],
             "model_name": settings["name"],
@@ -218,7 +221,7 @@ class Planning:
         }
 
     def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
-        """What a plan shows of a stage that runs a model."""
+        """The facts that a plan shows of a stage with a model."""
         revision = (settings["base"] or {}).get("revision")
-        shown = {"model": settings["name"], "rows": rows.name, "revision": revision}
-        return {"role": role, **shown} if role else shown
+        facts = {"model": settings["name"], "rows": rows.name, "revision": revision}
+        return {"role": role, **facts} if role else facts

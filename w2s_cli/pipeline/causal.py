@@ -1,7 +1,7 @@
-"""Stages that need a causal language model refuse another one while the run is planned: they come after other trainings.
+"""The check, while a run is planned, that a model is a causal language model: the stages that need one come after other trainings.
 
-The stage itself asks the same question of the model that it opens. Where a plan cannot tell (a config.json that is on the hub only, and no
-network), the answer is left to the stage.
+The stage itself checks the model again when it opens it. If planning has no config.json (it is only on the hub, and the network is out of
+reach), only the stage checks.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def need_causal(
     """Refuse a model that is no causal language model.
 
     Args:
-        why: what the stage does with it, as the end of "the stage …".
-        instead: what would help beside another model.
-        probed: only its last token's state is read, so any model without an encoder will do.
+        why: what the stage does with the model, as the end of "the stage …".
+        instead: advice to follow instead of another model.
+        probed: only the last token's state is read, so every model without an encoder will do.
     """
     architecture, causal = resolver.architecture(settings["pretrained"]), resolver.causal_tables()
     if causal is None or not architecture or "model_type" not in architecture:
@@ -42,7 +42,7 @@ def need_causal(
 
 
 def need_causal_recipe(resolver: Resolver, recipe: Mapping[str, Any]) -> None:
-    """Refuse to pretrain what is no causal language model."""
+    """Refuse a pretraining recipe whose architecture is no causal language model."""
     causal, model_type = resolver.causal_tables(), str(recipe["architecture"].get("model_type"))
     if causal is None or has_next_token(recipe["architecture"], causal):
         return

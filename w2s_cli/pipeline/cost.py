@@ -1,11 +1,11 @@
-"""What a plan costs: trainings, tokens, FLOPs and hours, from what is known and with every assumption said.
+"""The cost of a plan: trainings, tokens, FLOPs and hours, from measured sizes; every assumption is printed as a note.
 
-* Rows: of a finished pool as counted, else its limit or its share of the data set's expected size.
-* Tokens a row: as a finished training on the same rows (or else the same data set) counted them, else what the data set's recipe expects
-  (expected.tokens), else TOKENS_ASSUMED, which is said. Never more than the model reads (max_length).
-* FLOPs: each kind says what its stages take (`cost` in stages/<kind>.py), from parameters and tokens that are measured or expected here.
-* Hours: FLOPs over the rate of finished trainings of the same model, or of one at most twice as large or small, on this machine; else over
-  a rate that the user gives; else they are unknown. No rate of a device is ever made up.
+* Rows: the count of a finished pool, else the pool's limit or its share of the data set's expected size.
+* Tokens per row: the count of a finished training on the same rows or the same data set, else the expected number of the data set's
+  recipe (expected.tokens), else TOKENS_ASSUMED with a note. Never more than max_length.
+* FLOPs: the kind's `cost` (stages/<kind>.py), from measured or expected parameters and tokens.
+* Hours: FLOPs divided by the user's rate (--rate), else by the measured rate of this machine: of finished trainings of the same model, or
+  of a model at most twice as large or small. Without any of these the hours are unknown. No rate of a device is assumed.
 """
 
 import json
@@ -24,7 +24,7 @@ from w2s_cli.store.files import read_json, read_yaml
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200
-CLOSE = 2.0  # a measured rate serves for models up to so many times larger or smaller
+CLOSE = 2.0  # a measured rate is used for models up to this factor larger or smaller
 TERA = 1e12
 
 
@@ -33,51 +33,51 @@ class Cost:
     """Sums over stages."""
 
     trainings: int = 0
-    tokens: float = 0.0  # trained on
+    tokens: float = 0.0  # trained on, over all epochs
     flops: float = 0.0
-    seconds: float = 0.0  # of those whose rate is known
-    unrated: float = 0.0  # FLOPs without a rate
+    seconds: float = 0.0  # of stages with a rate
+    unrated: float = 0.0  # FLOPs of stages without a rate
 
 
 @dataclass
 class Facts:
-    """What is known about a graph's models, data and this machine."""
+    """Sizes of a graph's models and data, and training rates of this machine."""
 
     graph: Graph
     sizes: dict[str, float]  # model → parameters
     tokens: dict[str, float]  # rows stage, or name of a data set → mean tokens of a row
     rows: dict[str, int]  # rows stage → rows
     rates: dict[str, float]  # model → FLOP/s
-    rate: float | None  # FLOP/s that the user gave
-    assumed: set[str] = field(default_factory=set)  # what is said under the estimate
-    unmeasured: set[str] = field(default_factory=set)  # data sets of which no stage has counted tokens
+    rate: float | None  # FLOP/s of the command line
+    assumed: set[str] = field(default_factory=set)  # notes under the estimate
+    unmeasured: set[str] = field(default_factory=set)  # data sets without a count of tokens
 
 
 def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
-    """Look up what the estimate of `graph` needs; `rate` in TFLOPS."""
+    """Look up the sizes and rates for the estimate of `graph`; `rate` in TFLOPS."""
     sizes = {n: m["parameters"] * 1e6 for job in graph.jobs for n, m in _models(job.config).items() if m["parameters"]}
-    known = Facts(graph, sizes, {}, {}, _rates(store, sizes), rate * TERA if rate else None)
+    result = Facts(graph, sizes, {}, {}, _rates(store, sizes), rate * TERA if rate else None)
     for key, stage in graph.stages.items():
         if stage.of.traits.gives == "rows":
-            known.rows[key] = _count(key, stage, store, known)
+            result.rows[key] = _count(key, stage, store, result)
     for folder, _ in _finished(store):
-        counted, rows = _manifest(folder), (read_json(folder / "stage.json") or {}).get("inputs", {}).get("rows")
-        if rows in known.rows and counted.get("tokens") and counted.get("rows"):
+        metrics, rows = _manifest(folder), (read_json(folder / "stage.json") or {}).get("inputs", {}).get("rows")
+        if rows in result.rows and metrics.get("tokens") and metrics.get("rows"):
             for name in (rows, graph.stages[rows].about["data"]):
-                known.tokens[name] = counted["tokens"] / counted["rows"]
-    return known
+                result.tokens[name] = metrics["tokens"] / metrics["rows"]
+    return result
 
 
-def estimate(known: Facts, keys: Collection[str]) -> Cost:
+def estimate(facts: Facts, keys: Collection[str]) -> Cost:
     """The cost of the stages `keys`."""
     total = Cost()
     for key in keys:
-        stage = known.graph.stages[key]
-        work = _work(stage, known)
+        stage = facts.graph.stages[key]
+        work = _work(stage, facts)
         total.flops += work.flops
         total.tokens += work.tokens
         total.trainings += stage.of.traits.trains
-        speed = _speed(stage, known)
+        speed = _speed(stage, facts)
         if speed:
             total.seconds += work.flops / speed
         else:
@@ -87,49 +87,49 @@ def estimate(known: Facts, keys: Collection[str]) -> Cost:
 
 @dataclass(frozen=True)
 class _Amounts:
-    """The sizes behind one stage, for its kind's `cost`."""
+    """The sizes of one stage's inputs and model, for its kind's `cost`."""
 
     stage: Stage
-    known: Facts
+    facts: Facts
     parameters: float
 
     def tokens(self, edge: str) -> float:
-        return _tokens(self.stage, edge, self.known)
+        return _tokens(self.stage, edge, self.facts)
 
     def rows(self, edge: str) -> int:
-        return self.known.rows[str(self.stage.inputs[edge])]
+        return self.facts.rows[str(self.stage.inputs[edge])]
 
     def has(self, edge: str) -> bool:
         return edge in self.stage.inputs
 
 
-def _work(stage: Stage, known: Facts) -> Work:
-    """What one stage takes."""
+def _work(stage: Stage, facts: Facts) -> Work:
+    """The work of one stage."""
     model, cost = stage.about.get("model"), stage.of.optional("cost")
     if cost is None:
         return Work()
-    if model not in known.sizes:
-        known.assumed.add(f"the size of {model} is not known (parameters: in its YAML); its work is not counted")
+    if model not in facts.sizes:
+        facts.assumed.add(f"the size of {model} is unknown (its YAML has no parameters:); its work is not counted")
         return Work()
-    work: Work = cost(stage.identity["params"], _Amounts(stage, known, known.sizes[model]))
+    work: Work = cost(stage.identity["params"], _Amounts(stage, facts, facts.sizes[model]))
     return work
 
 
-def _tokens(stage: Stage, edge: str, known: Facts) -> float:
-    """Tokens of a pool as this stage reads it."""
+def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
+    """Tokens of a pool after the stage's cut to max_length."""
     rows = str(stage.inputs[edge])
-    pool = known.graph.stages[rows]
+    pool = facts.graph.stages[rows]
     data = str(pool.about["data"])
     expected = (pool.execution.get("expected") or {}).get("tokens")
-    each = next((found for found in (known.tokens.get(rows), known.tokens.get(data), expected) if found), None)
-    if each is None:
-        each = TOKENS_ASSUMED
-        known.unmeasured.add(data)
-    return known.rows[rows] * float(min(each, stage.identity["params"].get("max_length") or each))
+    per_row = facts.tokens.get(rows) or facts.tokens.get(data) or expected
+    if not per_row:
+        per_row = TOKENS_ASSUMED
+        facts.unmeasured.add(data)
+    return facts.rows[rows] * float(min(per_row, stage.identity["params"].get("max_length") or per_row))
 
 
-def _count(key: str, stage: Stage, store: Store, known: Facts) -> int:
-    """Rows of a pool."""
+def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:
+    """Number of rows of a pool, counted or expected."""
     folder = store.folder(key)
     counted = _manifest(folder).get("rows") if folder and (folder / "record.json").exists() else None
     if counted:
@@ -137,35 +137,35 @@ def _count(key: str, stage: Stage, store: Store, known: Facts) -> int:
     params, expected = stage.identity["params"], stage.execution.get("expected") or {}
     share = params["share"] or [0.0, 1.0]
     split = "test" if stage.about["rows"] == "test" and expected.get("test") else "train"
-    there = expected.get(split)
+    expected_rows = expected.get(split)
     limit = params["limit"]
-    if there is None:
-        instead = "its limits are taken" if limit else "its rows are not counted"
-        known.assumed.add(f"the size of {stage.about['data']} is not known; {instead}")
+    if expected_rows is None:
+        instead = "its limits are used" if limit else "its rows are not counted"
+        facts.assumed.add(f"the size of {stage.about['data']} is unknown; {instead}")
         return int(limit or 0)
     if split == "train":
-        there = there * (share[1] - share[0])
-    return int(min(there, limit) if limit else there)
+        expected_rows = expected_rows * (share[1] - share[0])
+    return int(min(expected_rows, limit) if limit else expected_rows)
 
 
-def _speed(stage: Stage, known: Facts) -> float | None:
-    """FLOP/s at which this machine does a stage; None if nothing says."""
-    if known.rate:
-        return known.rate
+def _speed(stage: Stage, facts: Facts) -> float | None:
+    """FLOP/s of a stage on this machine; None if no rate applies."""
+    if facts.rate:
+        return facts.rate
     model = str(stage.about.get("model"))
-    if model in known.rates:
-        return known.rates[model]
-    size = known.sizes.get(model)
-    near = [name for name in known.rates if size and 1 / CLOSE <= known.sizes[name] / size <= CLOSE]
-    if not near:
+    if model in facts.rates:
+        return facts.rates[model]
+    size = facts.sizes.get(model)
+    similar = [name for name in facts.rates if size and 1 / CLOSE <= facts.sizes[name] / size <= CLOSE]
+    if not similar:
         return None
-    nearest = min(near, key=lambda name: abs(math.log(known.sizes[name] / (size or 1))))
-    known.assumed.add(f"{model} is taken to run at the rate measured of {nearest}")
-    return known.rates[nearest]
+    nearest = min(similar, key=lambda name: abs(math.log(facts.sizes[name] / (size or 1))))
+    facts.assumed.add(f"the rate of {model} is assumed to be the measured rate of {nearest}")
+    return facts.rates[nearest]
 
 
 def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
-    """Model → FLOP/s of its finished trainings on this machine: all their FLOPs over all their seconds."""
+    """Model → FLOP/s of its finished trainings on this machine: the sum of FLOPs over the sum of seconds."""
     flops: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for folder, kind in _finished(store):
@@ -174,16 +174,16 @@ def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
         if record.get("provenance", {}).get("host") != socket.gethostname() or not measured.get("tokens_per_second"):
             continue
         of_token, size = kind.optional("flops_per_token"), sizes.get(model) or _size(str(model))
-        each = of_token((read_json(folder / "stage.json") or {}).get("params", {})) if of_token and size else 0
-        if each:
+        per_token = of_token((read_json(folder / "stage.json") or {}).get("params", {})) if of_token and size else 0
+        if per_token:
             sizes[model] = size
-            flops[model] = flops.get(model, 0.0) + each * size * measured["tokens"]
+            flops[model] = flops.get(model, 0.0) + per_token * size * measured["tokens"]
             seconds[model] = seconds.get(model, 0.0) + measured["train_seconds"]
     return {model: flops[model] / seconds[model] for model in flops if seconds[model] > 0}
 
 
 def _size(model: str) -> float:
-    """Parameters of a model of configs/model that this graph does not use; 0 if it is not there."""
+    """Parameters of a model of configs/model that is not in this graph; 0 without such a file."""
     path = configs_folder() / "model" / f"{model}.yaml"
     return float((read_yaml(path.read_text(encoding="utf-8")).get("parameters") or 0) * 1e6) if path.is_file() else 0.0
 
@@ -194,7 +194,7 @@ def _models(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finished(store: Store) -> list[tuple[Path, Kind]]:
-    """(folder, kind) of every finished training of a kind that this package has."""
+    """(folder, kind) of every finished training of a kind of this package."""
     names = {folder.parent.name for folder in store.folders().values()} & set(kind_names())
     trained = {name: kind for name in names if (kind := find(name)).traits.trains}
     return [
@@ -206,28 +206,28 @@ def _finished(store: Store) -> list[tuple[Path, Kind]]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / "result" / "manifest.json").read_bytes())["metrics"]
+        metrics: dict[str, Any] = json.loads((folder / "result" / "manifest.json").read_bytes())["metrics"]
     except (OSError, ValueError, KeyError):
         return {}
-    return found
+    return metrics
 
 
-def table(everything: Cost, left: Cost, known: Facts) -> tuple[list[list[str]], list[str]]:
-    """(rows to print, notes) of the whole plan and of what is still to be done."""
+def table(everything: Cost, left: Cost, facts: Facts) -> tuple[list[list[str]], list[str]]:
+    """(rows to print, notes) for the whole plan and for its stages to run."""
     rows = [["estimated cost", "whole", "to run"]]
     rows.append(["trainings", str(everything.trainings), str(left.trainings)])
     rows.append(["tokens trained on", _short(everything.tokens), _short(left.tokens)])
     rows.append(["FLOPs", f"{everything.flops:.2g}", f"{left.flops:.2g}"])
     rows.append(["hours", _hours(everything), _hours(left)])
-    notes = sorted(known.assumed)
-    if known.unmeasured:
-        notes.append(f"{TOKENS_ASSUMED} tokens a row are assumed of {', '.join(sorted(known.unmeasured))}")
-    if known.rate:
-        notes.append(f"hours at the {known.rate / TERA:g} TFLOPS that --rate gives, of one device")
+    notes = sorted(facts.assumed)
+    if facts.unmeasured:
+        notes.append(f"{TOKENS_ASSUMED} tokens per row are assumed for {', '.join(sorted(facts.unmeasured))}")
+    if facts.rate:
+        notes.append(f"hours on one device with {facts.rate / TERA:g} TFLOPS (--rate)")
     elif everything.unrated:
-        measured = ", ".join(f"{model} {rate / TERA:.3g}" for model, rate in sorted(known.rates.items()))
+        measured = ", ".join(f"{model} {rate / TERA:.3g}" for model, rate in sorted(facts.rates.items()))
         notes.append(
-            "unknown rate: nothing of this size has been trained on this machine; give --rate TFLOPS, what your device reaches in "
+            "unknown rate: no training of this size has finished on this machine; set --rate TFLOPS, the rate of your device in "
             "training" + (f" (measured here, TFLOPS: {measured})" if measured else "")
         )
     elif everything.flops:
@@ -240,8 +240,8 @@ def _hours(cost: Cost) -> str:
         return "0"
     if cost.unrated == cost.flops:
         return "unknown"
-    shown = f"{cost.seconds / 3600:.2f}"
-    return f"{shown} and unknown ({100 * cost.unrated / cost.flops:.0f} % of the FLOPs)" if cost.unrated else shown
+    hours = f"{cost.seconds / 3600:.2f}"
+    return f"{hours} and unknown ({100 * cost.unrated / cost.flops:.0f} % of the FLOPs)" if cost.unrated else hours
 
 
 def _short(value: float) -> str:

@@ -1,9 +1,9 @@
-"""The family of a result: what its seeds share, and nothing else does.
+"""The family of a result: a digest that the seeds of one setting share, and no other result.
 
-* Two results are of one family when the stages behind them are the same but for their seeds: same data, code, models, settings and
-  graph. What a stage does not read (a licence, the outputs folder, a setting of another method) makes no family.
-* A seed that the configuration pins (student.seed, data.seed) is a setting: it stays in the family, while the run's seed does not.
-* How a result is computed from its predictions (draws of the bootstrap, confidence) is not part of it: seeds are joined all the same.
+* Two results are of one family if their stages differ only in seeds: same data, code, models, settings and graph. A field that no stage
+  reads (a licence, the outputs folder, a setting of another method) is not part of the family.
+* A seed that the configuration pins (student.seed, data.seed) is a setting, and so part of the family; the run's seed is not.
+* The statistics on the predictions (bootstrap draws, confidence) are not part of the family either.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from typing import Any
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.store.keys import KEY_DIGITS, canonical_json
 
-SEED = "seed"  # the name of every seed: of a stage's params, of a configuration, and of its blocks
+SEED = "seed"  # the name of every seed, in a stage's params, in a configuration and in its groups
 
 
 def stage_families(graph: Graph) -> dict[str, str]:
-    """Stage key → digest of what the stage computes, whatever the seeds of itself and of all that it was made from."""
+    """Stage key → digest of the stage without its own seeds and those of all its inputs."""
     digests: dict[str, str] = {}
-    for key, stage in graph.stages.items():  # inputs stand before what reads them
+    for key, stage in graph.stages.items():  # inputs come before their readers
         ident = stage.identity
         params = {name: value for name, value in ident["params"].items() if name != SEED}
         inputs = _inputs(ident["inputs"], digests)
@@ -28,10 +28,10 @@ def stage_families(graph: Graph) -> dict[str, str]:
 
 
 def result_family(graph: Graph, job: Job, stage: str, stages: Mapping[str, str]) -> str:
-    """The family of what `stage`, a stage of the job that compares, came to.
+    """The family of the result of `stage`, a comparison of the job.
 
     Args:
-        stages: of `stage_families`.
+        stages: the result of `stage_families`.
     """
     compared = _inputs(graph.stages[job.names[stage]].inputs, stages)
     pinned = {name: value for name, value in _seeds(job.config) if value is not None and name != SEED}
@@ -47,7 +47,7 @@ def _inputs(inputs: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, 
 
 
 def _seeds(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every seed in a configuration; a method's stages repeat other blocks."""
+    """(dotted name, value) of every seed in a configuration, without the method's stages, which repeat other groups."""
     for name, value in values.items():
         if isinstance(value, dict) and name != "method":
             yield from _seeds(value, f"{prefix}{name}.")

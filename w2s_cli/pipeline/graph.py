@@ -1,6 +1,6 @@
-"""Stages and what depends on what, as data: the same for one run, several seeds, and a sweep.
+"""The graph of stages and their dependencies, as data: the same for one run, several seeds, and a sweep.
 
-A stage that several configurations share has one key, and is in the graph once.
+A stage of several configurations has one key, and is in the graph once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from w2s_cli.store.files import safe_name
 
 @dataclass(frozen=True)
 class Stage:
-    """One job of the graph."""
+    """One stage of the graph."""
 
     name: str
     of: Kind
     identity: dict[str, Any]
     key: str
     slug: str
-    execution: dict[str, Any]  # what the worker needs beside the identity; not hashed
-    about: dict[str, Any]  # what the plan shows: model, rows, lr, …
+    execution: dict[str, Any]  # settings for the worker beside the identity; not hashed
+    about: dict[str, Any]  # facts for plans: model, rows, lr, …
 
     @property
     def kind(self) -> str:
@@ -41,22 +41,22 @@ class Stage:
 
 @dataclass
 class Job:
-    """One configuration, the keys of its stages, and the fields of the configuration that they read."""
+    """One configuration, the keys of its stages, and the fields of the configuration that the stages read."""
 
     config: dict[str, Any]
     reads: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
-    words: Sequence[str] = ()  # of the command line, as far as they are of this job; nothing is computed from them
+    words: Sequence[str] = ()  # this job's words of the command line, for the record only
 
 
 @dataclass
 class Graph:
     """The union graph of one command."""
 
-    stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before what reads them
+    stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before their readers
     jobs: list[Job] = field(default_factory=list)
     summaries: list[tuple[list[Job], str, str]] = field(default_factory=list)  # jobs of all seeds, evaluate stage, key
-    asked: int = 0  # stages before sharing
+    asked: int = 0  # number of stages before equal ones are joined
 
     def add(
         self,
@@ -77,7 +77,7 @@ class Graph:
         return key
 
     def upstream_closure(self, targets: Sequence[str]) -> set[str]:
-        """The targets and everything they depend on."""
+        """The targets and all stages that they depend on."""
         closure: set[str] = set()
         waiting = list(targets)
         while waiting:

@@ -1,7 +1,7 @@
 """Stage kinds by name: `stages/<kind>.py` of the package or of a --config-dir folder (see pipeline.contract).
 
-* There is no list of kinds. A file of the folder is a kind, unless its name begins with an underscore.
-* The signature of a kind's `plan` says which fields a method's YAML may give; it is read here, once, for every check.
+* No list of kinds is kept. A file of the folder is a kind, unless its name begins with an underscore.
+* The signature of a kind's `plan` lists its fields in a method's YAML. It is read here, once, for every check.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from w2s_cli.pipeline.contract import Edge, Labels, Model, Pool, Spec, Traits
 from w2s_cli.plugins import code_names, find_code, load_code
 
 PARTS = ("VERSION", "TRAITS", "plan", "run")
-ROWS = "rows"  # the field that labels are about, unless their annotation names another
+ROWS = "rows"  # the field with the rows of labels, unless their annotation names another field
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Field:
     type: type | None  # Model, Pool, Labels or Edge; None: a plain value
     several: bool  # a list of stages
     required: bool
-    about: str = ROWS  # of labels: the field whose rows they label
+    about: str = ROWS  # for labels: the field with their rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Kind:
     fields: Mapping[str, Field]
 
     def planned(self, job: Any, **values: Any) -> Spec:
-        """What `plan` says of one stage; UserError with the line where a user's own file fails."""
+        """The result of `plan` for one stage; an error in a user's own file becomes a UserError with the line."""
         try:
             return self.plan(job, **values)
         except UserError:
@@ -59,26 +59,26 @@ class Kind:
             raise of_user_code(f"plan of {self.path}", error) from error
 
     def optional(self, part: str) -> Callable[..., Any] | None:
-        """`cost` or `cautions`, if the kind has it."""
+        """An optional function of the kind (`cost`, `flops_per_token`, `cautions`); None if the kind lacks it."""
         function: Callable[..., Any] | None = getattr(self.module, part, None)
         return function
 
     def identity_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`params` without those that still have their neutral value."""
+        """`params` without params at their neutral value."""
         return {
             name: value for name, value in params.items() if name not in self.neutral or value != self.neutral[name]
         }
 
     def labels(self) -> list[Field]:
-        """The fields that name labels."""
+        """The fields of type Labels."""
         return [field for field in self.fields.values() if field.type is Labels]
 
 
 def find(name: Any, folders: Sequence[Path | str] = (), *, stage: str | None = None) -> Kind:
-    """The kind of that name; `stage` is the stage that names it, for the message.
+    """The kind `name`; `stage` is the stage of this kind, for messages.
 
     Raises:
-        UserError: there is none, or its file lacks a part.
+        UserError: no such kind, or its file lacks a part.
     """
     kind = str(name)
     if stage is not None and kind not in kind_names(folders):
@@ -87,7 +87,7 @@ def find(name: Any, folders: Sequence[Path | str] = (), *, stage: str | None = N
 
 
 def kind_names(folders: Sequence[Path | str] = ()) -> list[str]:
-    """Every kind there is."""
+    """The names of all kinds, of the package and of `folders`."""
     return code_names("stages", folders)
 
 
@@ -102,7 +102,7 @@ def _load(path: Path, name: str) -> Kind:
             raise UserError(f"{path} has no {part}: a stage kind needs {', '.join(PARTS)} (docs/architecture.md).")
     try:
         fields = _fields(module.plan)
-    except Exception as error:  # whatever the user's annotations do
+    except Exception as error:  # a user's annotations can raise anything
         raise of_user_code(f"the signature of plan in {path}", error) from error
     neutral = getattr(module, "NEUTRAL", {})
     return Kind(name, path, module.VERSION, neutral, module.TRAITS, module.plan, module.run, module, fields)
@@ -113,7 +113,7 @@ def _fields(plan: Callable[..., Spec]) -> dict[str, Field]:
     parameters = inspect.signature(plan).parameters.values()
     fields = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     annotated = SimpleNamespace(__annotations__={p.name: p.annotation for p in fields})
-    hints = get_type_hints(annotated, plan.__globals__, include_extras=True)  # some may be written as strings
+    hints = get_type_hints(annotated, plan.__globals__, include_extras=True)  # an annotation can be a string
     return {p.name: _field(p.name, hints[p.name], p.default is inspect.Parameter.empty) for p in fields}
 
 
@@ -130,7 +130,7 @@ def _field(name: str, hint: Any, required: bool) -> Field:
 
 
 def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:
-    """Refuse unknown and missing fields of a stage in a method's YAML, and fields that name no stage where one is needed."""
+    """Refuse unknown and missing fields of a stage in a method's YAML, and values that are no stage names where the kind needs them."""
     where = f'stage "{stage}" ({kind.name})'
     for name in values:
         if name not in kind.fields:
@@ -141,7 +141,7 @@ def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:
             if field.required:
                 raise UserError(f'{where}: the field "{field.name}" is missing.')
         elif field.type in (Pool, Labels, Edge):
-            if field.several and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            if field.several and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
                 raise UserError(f'{where}: "{field.name}" must be a list of stages, for example loop[*].')
             if not field.several and not isinstance(value, str):
                 raise UserError(f'{where}: "{field.name}" must be the name of another stage.')

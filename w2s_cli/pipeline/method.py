@@ -1,10 +1,10 @@
-"""A method's stages written out: from what its YAML says to one plain dictionary per stage.
+"""The expansion of a method's YAML: one plain dictionary per stage.
 
-* Loops: `foreach: N` or `foreach: ladder` (a list of the configuration) makes `name[0]`, `name[1]`, …; in its fields `{item}` is the
-  list's item, `{i}` the turn, `{prev}` the turn before and `{member}` how often this item came before. `first:` holds the fields of the
-  first turn. `name[*]` means all of them, `name[last]` the last one. Nothing else is a language.
-* `labels=file` puts a file in the weak supervisor's place; `control=` puts a stage before every student; `stopping=` gives
-  trainings a validation pool, whose weak labels are made as those of the training pool are. Which stages these are, their kinds say.
+* Loops: `foreach: N` or `foreach: ladder` (a list of the configuration) makes `name[0]`, `name[1]`, …. In its fields `{item}` is the
+  list's item, `{i}` the turn, `{prev}` the previous turn and `{member}` the number of earlier turns with the same item. `first:` has the
+  fields of the first turn. `name[*]` means all turns, `name[last]` the last turn. The YAML has no other language.
+* `labels=file` replaces the weak supervisor by a file; `control=` puts a stage before every student; `stopping=` gives trainings a
+  validation pool, with weak labels made like those of the training pool. The kinds' traits and fields determine the stages concerned.
 """
 
 import re
@@ -28,7 +28,7 @@ LISTS = {
 
 
 def stages_of(config: Recorded, folders: Folders = ()) -> dict[str, Fields]:
-    """Name → fields (with `kind`) of all stages that the configuration's method names."""
+    """Name → fields (with `kind`) of all stages of the configuration's method."""
     stages = written_out(config)
     for name, fields in stages.items():
         kinds.find(fields["kind"], folders, stage=name)
@@ -38,7 +38,7 @@ def stages_of(config: Recorded, folders: Folders = ()) -> dict[str, Fields]:
 
 
 def written_out(config: Recorded) -> dict[str, Fields]:
-    """Loops unrolled and references to them resolved."""
+    """The stages with loops unrolled and references to loops resolved."""
     method = config.plain["method"]
     turns: dict[str, int] = {}
     stages: dict[str, Fields] = {}
@@ -62,10 +62,12 @@ def written_out(config: Recorded) -> dict[str, Fields]:
 
 
 def _items(over: Any, config: Recorded, name: str) -> list[Any]:
-    """What a loop goes over: a number, a list, or the name of a list of the configuration."""
+    """The items of a loop: of a number, a list, or the name of a list of the configuration."""
     if isinstance(over, str):
         if over not in LISTS:
-            raise UserError(f'stage "{name}": foreach: "{over}" is no list.{did_you_mean(over, LISTS)}')
+            raise UserError(
+                f'stage "{name}": foreach: "{over}" is no list of the configuration.{did_you_mean(over, LISTS)}'
+            )
         items = config[over]
         if over == "ensemble" and isinstance(items, int):
             items = [config["weak"]] * items
@@ -76,7 +78,7 @@ def _items(over: Any, config: Recorded, name: str) -> list[Any]:
 
 
 def _of_turn(value: Any, item: Any, i: int, items: list[Any]) -> Any:
-    """One field of one turn."""
+    """The value of a field in one turn of a loop."""
     if not isinstance(value, str):
         return value
     whole = {"{item}": item, "{i}": i, "{prev}": i - 1, "{member}": items[:i].count(item)}
@@ -86,9 +88,9 @@ def _of_turn(value: Any, item: Any, i: int, items: list[Any]) -> Any:
 
 
 def _of_loop(value: Any, turns: Mapping[str, int], name: str) -> Any:
-    """`loop[*]` as the list of its stages, `loop[last]` as the last one, also inside a list."""
+    """`loop[*]` → the list of its stages, `loop[last]` → the last stage, also inside a list."""
     if isinstance(value, list):
-        return [one for each in value for one in _as_list(_of_loop(each, turns, name))]
+        return [stage for item in value for stage in _as_list(_of_loop(item, turns, name))]
     reference = re.fullmatch(r"(\w+)\[(\*|last)\]", value) if isinstance(value, str) else None
     if not reference:
         return value
@@ -105,12 +107,12 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
-    """Labels from a file in the weak supervisor's place, if the configuration says so."""
+    """The stages with labels from a file in place of the weak supervisor, if labels.source is a file."""
     if config.plain["labels"]["source"] == "weak":
         return stages
     labels, method = config["labels"], config["method"]["name"]
     if not labels["path"]:
-        raise UserError("labels=file needs the file: labels.path=FILE")
+        raise UserError("labels=file needs a file: set labels.path=FILE.")
     supervisors = {name for name, f in stages.items() if _gives(f, "model", folders) and f.get("role") == "weak"}
     if len(supervisors) != 1:
         raise UserError(
@@ -124,10 +126,10 @@ def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folde
                 replaced[name] = {"kind": "import_labels", "path": path, "rows": fields["rows"]}
             else:
                 dropped.add(name)
-    for name, fields in stages.items():  # without them the student would learn the truth
+    for name, fields in stages.items():  # a student without its labels would learn from ground truth
         if name not in supervisors and fields.get("labels") in dropped:
             raise UserError(
-                f'stage "{name}" learns from "{fields["labels"]}", which no file gives: set labels.test_path=FILE.'
+                f'stage "{name}" learns from "{fields["labels"]}", which has no file: set labels.test_path=FILE.'
             )
     return {
         name: {f: v for f, v in fields.items() if not (isinstance(v, str) and v in dropped)}
@@ -137,7 +139,7 @@ def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folde
 
 
 def with_control(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
-    """A control stage between every student and its labels."""
+    """The stages with a control between every student and its labels."""
     students = [name for name, fields in stages.items() if is_student(fields, folders)]
     if not students or not config["control"]["rule"]:
         return stages
@@ -145,30 +147,30 @@ def with_control(stages: dict[str, Fields], config: Recorded, folders: Folders) 
     for name, fields in stages.items():
         if name in students:
             control = config["control"]
-            before = f"{control['name']}:{fields['labels']}"
+            labels = f"{control['name']}:{fields['labels']}"
             pool = fields[_kind(fields, folders).fields["labels"].about]
             rule = {"name": control["rule"], "args": control["args"]}
-            controlled[before] = {
+            controlled[labels] = {
                 "kind": "select",
                 "labels": fields["labels"],
                 "rows": pool,
                 "rule": rule,
                 "model": fields["model"],
             }
-            fields = {**fields, "labels": before}
+            fields = {**fields, "labels": labels}
         controlled[name] = fields
     return controlled
 
 
 def with_stopping(stages: dict[str, Fields], config: Recorded, folders: Folders) -> dict[str, Fields]:
-    """A validation pool for every training of the chosen roles.
+    """The stages with a validation pool for every training of the roles in stopping.roles.
 
-    A student's validation labels are its supervisor's, unless `by: truth` says that this is a diagnostic; a model that is trained on
+    A student's validation labels come from its supervisor; with `by: truth`, a diagnostic, they are ground truth. A model trained on
     ground truth is validated on ground truth.
     """
     stopped = dict(stages)
     for name, fields in stages.items():
-        role = fields["role"] if fields.get("role") in ("weak", "ceiling") else "student"  # a hop learns as a student
+        role = fields["role"] if fields.get("role") in ("weak", "ceiling") else "student"  # a hop counts as a student
         if "validation_rows" not in _kind(fields, folders).fields or config["stopping"]["by"] is None:
             continue
         if role not in config["stopping"]["roles"]:
@@ -183,13 +185,13 @@ def with_stopping(stages: dict[str, Fields], config: Recorded, folders: Folders)
 
 
 def is_student(fields: Fields, folders: Folders) -> bool:
-    """Whether the stage is a student that learns from labels which are not the truth."""
+    """Whether the stage is a student that learns from other labels than ground truth."""
     student = fields.get("role", "student") == "student" and fields.get("labels", NO_STAGE) != NO_STAGE
     return student and _kind(fields, folders).traits.learns
 
 
 def _on_pool(name: str, pool: str, stages: dict[str, Fields], added: dict[str, Fields], folders: Folders) -> str:
-    """The stage that labels `pool` as stage `name` labels its own rows; made from it, with all labels of these rows that it reads."""
+    """The name of a copy of stage `name` that labels `pool` instead of its own rows; its input labels of these rows are copied too."""
     fields = stages.get(name)
     if fields is None or kinds.ROWS not in fields:
         raise UserError(f'stopping: "{name}" is no stage that labels rows.{did_you_mean(name, stages)}')
@@ -197,8 +199,8 @@ def _on_pool(name: str, pool: str, stages: dict[str, Fields], added: dict[str, F
     for edge in _kind(fields, folders).labels():
         labels = fields.get(edge.name)
         if labels is not None and labels != NO_STAGE and edge.about == kinds.ROWS:
-            every = [_on_pool(one, pool, stages, added, folders) for one in _as_list(labels)]
-            moved[edge.name] = every if isinstance(labels, list) else every[0]
+            copies = [_on_pool(source, pool, stages, added, folders) for source in _as_list(labels)]
+            moved[edge.name] = copies if isinstance(labels, list) else copies[0]
     added[f"{name}@{pool}"] = moved
     return f"{name}@{pool}"
 

@@ -1,8 +1,8 @@
-"""Where a result came from: code, versions, machine. Recorded beside it, never part of its identity.
+"""The origin of a result: code, versions, machine. It is recorded beside the result and never part of the identity.
 
 * Best effort: outside a git checkout the commit is null.
-* The source fingerprint of a stage kind covers the files of this package that its module imports, directly or not (docstrings and
-  comments out). When it differs from the recorded one, the stage's code was edited without raising its version: `drift`.
+* The source fingerprint of a stage kind covers the files of this package that its module imports, directly or not, without docstrings and
+  comments. A fingerprint other than the recorded one means that the stage's code was edited without a new version: `drift`.
 """
 
 import ast
@@ -49,13 +49,13 @@ def _version(name: str) -> str | None:
 
 @functools.cache
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that the package runs from, and the digest of what was changed in it since."""
+    """Commit of the package's checkout, and the digest of its uncommitted changes."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=10, check=True
         )
-        return done.stdout
+        return process.stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()) != PACKAGE.parent:
@@ -70,30 +70,30 @@ def git_state() -> dict[str, Any] | None:
 
 
 def fingerprints(kinds: Mapping[str, Path], cache: Path) -> dict[str, str]:
-    """Kind → fingerprint of the code that runs it, given its file; syntax trees are parsed again only for files that changed."""
-    known: dict[str, list[Any]] = read_json(cache) or {}
-    before = dict(known)
-    found = {kind: _fingerprint(path, known) for kind, path in kinds.items()}
-    if known != before and os.access(cache.parent, os.W_OK):
-        write_json(cache, known)
-    return found
+    """Kind → fingerprint of its code; `kinds` maps to files, and only changed files are parsed again."""
+    cached: dict[str, list[Any]] = read_json(cache) or {}
+    old = dict(cached)
+    digests = {kind: _fingerprint(path, cached) for kind, path in kinds.items()}
+    if cached != old and os.access(cache.parent, os.W_OK):
+        write_json(cache, cached)
+    return digests
 
 
-def _fingerprint(kind: Path, known: dict[str, list[Any]]) -> str:
-    seen: dict[str, str] = {}
+def _fingerprint(kind: Path, cached: dict[str, list[Any]]) -> str:
+    hashes: dict[str, str] = {}
     waiting = [kind]
     while waiting:
         path = waiting.pop()
         name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
-        if name in seen or not path.is_file():
+        if name in hashes or not path.is_file():
             continue
         stat = path.stat()
         stamp = f"{path}|{stat.st_size}|{stat.st_mtime_ns}"
-        if name not in known or known[name][0] != stamp:
-            known[name] = [stamp, ast_hash(path), _imports(path)]
-        seen[name] = known[name][1]
-        waiting.extend(PACKAGE / imported for imported in known[name][2])
-    return hashlib.sha256("".join(f"{n}={seen[n]}" for n in sorted(seen)).encode()).hexdigest()[:12]
+        if name not in cached or cached[name][0] != stamp:
+            cached[name] = [stamp, ast_hash(path), _imports(path)]
+        hashes[name] = cached[name][1]
+        waiting.extend(PACKAGE / imported for imported in cached[name][2])
+    return hashlib.sha256("".join(f"{n}={hashes[n]}" for n in sorted(hashes)).encode()).hexdigest()[:12]
 
 
 def _imports(path: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""A configuration that notes which of its fields are read, so that a word of the user's that no stage reads is refused.
+"""A configuration that records the fields read from it, so that a word of the command line without any effect is refused.
 
-* `config["train"]["lora_r"]` notes "train.lora_r". A list is one field; so is what a rule gets as `args`.
-* A method's YAML holds copies of groups (`loss: "${loss}"`). `traced` gives them the names of the groups that they are copies of.
-* `plain` holds the same values without notes: for checks, and for decisions that may come out as "not needed".
+* `config["train"]["lora_r"]` records "train.lora_r". A list is one field, and so are the `args` of a rule.
+* A method's YAML has copies of groups (`loss: "${loss}"`). `traced` gives a copy the name of its group.
+* `plain` has the same values without a record: for checks, and for decisions that may not need the field.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 
-# What commands read themselves, and what informs people: no stage has to read it.
+# Fields of commands, and information for people: no stage has to read them.
 OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug")
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "method.name")
 OF_MODELS = ("name", "parameters", "lr_source")
@@ -20,12 +20,12 @@ NAMED = 4  # methods that a message names
 
 
 class Recorded(Mapping[str, Any]):
-    """A nested configuration; `paths` collects the dotted names of the fields that were read."""
+    """A nested configuration; `paths` collects the dotted names of all fields read."""
 
     def __init__(self, plain: Mapping[str, Any], paths: set[str] | None = None, names: Sequence[str] = ("",)) -> None:
         self.plain = plain
         self.paths: set[str] = set() if paths is None else paths
-        self.names = names  # of this group, each ending in a dot; two where two groups hold the same
+        self.names = names  # of this group, each with a dot at its end; several if groups have equal values
 
     def __getitem__(self, name: str) -> Any:
         value = self.plain[name]
@@ -47,12 +47,12 @@ class Recorded(Mapping[str, Any]):
     __hash__ = None  # type: ignore[assignment] # equal by value, as a dict is
 
     def over(self, own: Mapping[str, Any]) -> "Layers":
-        """The fields of `own` over those of this group, which are noted only where they show through."""
+        """The fields of `own` over those of this group; a field of this group is recorded only if `own` lacks it."""
         return Layers(own, self)
 
 
 class Layers(Mapping[str, Any]):
-    """Two groups, one over the other."""
+    """Two groups; a field of `top` replaces the same field of `bottom`."""
 
     def __init__(self, top: Mapping[str, Any], bottom: Mapping[str, Any]) -> None:
         self.top, self.bottom = top, bottom
@@ -68,12 +68,12 @@ class Layers(Mapping[str, Any]):
 
 
 def plain(value: Any) -> Any:
-    """A configuration's value as plain dictionaries; all of it is read."""
+    """A configuration's value as plain dictionaries; all its fields are recorded."""
     return {name: plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def traced(value: Any, config: Recorded) -> Any:
-    """A value of a method's YAML that is a copy of a group, under that group's name."""
+    """A value of a method's YAML; a copy of a group gets the group's name."""
     if not isinstance(value, Mapping):
         return value
     names = [f"{name}." for name, group in config.plain.items() if isinstance(group, Mapping) and group == value]
@@ -87,13 +87,13 @@ def refuse_unread(
     folders: Sequence[Path],
     needs: Callable[[str], str | None],
 ) -> None:
-    """UserError for a word of the command line that chose or set what no stage read.
+    """Refuse (UserError) a word of the command line whose group or field no stage read.
 
     Args:
-        words: overrides as typed, GROUP=NAME or FIELD=VALUE.
+        words: overrides of the command line, GROUP=NAME or FIELD=VALUE.
         paths: the fields that the stages of all jobs read.
-        methods: names of the methods that were planned.
-        folders: where methods' YAML files lie, for the advice.
+        methods: names of the planned methods.
+        folders: folders of the methods' YAML files, for the advice.
         needs: field → the word without which it has no effect, or None.
     """
     for word in words:

@@ -1,11 +1,12 @@
-"""From names to bytes: which commit of a hub repository, which content of a local folder, which code of a loss.
+"""The resolution of names to identities: commits of hub repositories, hashes of local files, syntax trees of code.
 
-* A hub revision such as `main` is resolved to a commit once per outputs folder and remembered in outputs/.cache/revisions.json, so that
-  a moving branch does not change keys under a running study. It is taken from the hub cache, or asked of the hub.
-* A local model is known by the sha256 of its weights, config and tokenizer; its path, and files such as README.md, do not count.
-* Losses, rules and transforms are known by the syntax tree of their code. `plugins.py` finds the file, `arguments.py` reads its arguments.
-* A run needs every commit. A plan can do without: `hub` says whom to ask, and a name stands for the commit that nobody tells. Stages are
-  then counted and their settings shown, but their keys are not those of a run; `assumed` lists such models and data sets.
+* A hub revision such as `main` is resolved to a commit once per outputs folder and stored in outputs/.cache/revisions.json, so that a
+  moving branch does not change keys during a study. The commit comes from the hub cache, else from the hub.
+* The identity of a local model is the sha256 of its weights, config and tokenizer. Its path and files such as README.md do not count.
+* The identity of a loss, rule or transform is the syntax tree of its code. `plugins.py` locates the file, `arguments.py` reads its
+  arguments.
+* A run needs every commit; a plan does not. `hub` states whether the hub is asked. Where the commit stays unknown, the name stands in its
+  place: stages are counted and their settings shown, but their keys are not the keys of a run. `assumed` lists these models and data sets.
 """
 
 import hashlib
@@ -33,8 +34,8 @@ Hub = Literal["required", "if reachable", "never"]
 class Resolver:
     """Identities of models, data and code, each looked up once per command.
 
-    `hub` "required": the hub is asked for what its cache lacks, and being out of reach is an error. "if reachable": once the hub is out of
-    reach it is not asked again, and names stand for commits. "never": so from the start, and local data need not be there.
+    `hub` "required": the hub is asked for commits that its cache lacks, and an unreachable hub is an error. "if reachable": after the
+    first failure the hub is not asked again, and names stand for commits. "never": the hub is not asked, and local data may be missing.
     """
 
     def __init__(self, store: Store, folders: Sequence[Path] = (), hub: Hub = "required") -> None:
@@ -43,7 +44,7 @@ class Resolver:
         self.hub = hub
         self.assumed: set[str] = set()  # models and data sets whose name stands for their commit
         self._silent = hub == "never"
-        self._known: dict[str, Any] = {}
+        self._resolved: dict[str, Any] = {}
 
     def model(self, model: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """(identity, local path or None) of a model's configuration."""
@@ -58,24 +59,24 @@ class Resolver:
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
 
     def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A model's config.json, for what must be known of it before it is loaded; None where the hub cannot be asked for it."""
+        """A model's config.json, for checks before the model is loaded; None if the hub is out of reach."""
         identity, path = self.model(model)
         if path is not None:
             return _config_json(Path(path) / "config.json")
         repo, commit = identity["id"], identity["revision"]
         try:
-            found = self._once(
+            config = self._once(
                 f"config:{repo}@{commit}",
                 lambda: cached_config(repo, commit) or self._ask(lambda: hub_config(repo, commit)),
             )
         except UnreachableError:
             return None
-        return _config_json(Path(found))
+        return _config_json(Path(config))
 
     def causal_tables(self) -> Tables | None:
-        """Which architectures are causal, as far as it can be known without importing transformers."""
-        known: Tables | None = self._once("tables", tables)
-        return known
+        """The tables of causal architectures, read without an import of transformers; None if they cannot be read."""
+        result: Tables | None = self._once("tables", tables)
+        return result
 
     def data(self, data: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """(identity of the source, local path or None) of a data configuration."""
@@ -84,11 +85,11 @@ class Resolver:
 
             path = locate(data["path"])
             if self.hub == "never" and not data["path"].startswith(BUNDLED) and not path.exists():
-                self.assumed.add(f"data {data['path']} (not there)")
+                self.assumed.add(f"data {data['path']} (no such path)")
                 return {"sha256": f"unknown:{data['name']}"}, str(path)
-            known = f"data:{path}:{canonical_json(data['splits'])}"
+            name = f"data:{path}:{canonical_json(data['splits'])}"
             return self._once(
-                known, lambda: {"sha256": fingerprint(path, data["splits"], cache=self.store.digests)}
+                name, lambda: {"sha256": fingerprint(path, data["splits"], cache=self.store.digests)}
             ), str(path)
         if not data.get("hub"):
             raise UserError(
@@ -99,29 +100,29 @@ class Resolver:
 
     def file(self, path: str, what: str) -> tuple[str, str]:
         """(sha256, absolute path) of one file."""
-        found = locate(path)
-        if not found.is_file():
-            raise UserError(f"{what}: there is no file {found}.")
-        return self._once(f"file:{found}", lambda: sha256_file(found, self.store.digests)), str(found)
+        file = locate(path)
+        if not file.is_file():
+            raise UserError(f"{what}: there is no file {file}.")
+        return self._once(f"file:{file}", lambda: sha256_file(file, self.store.digests)), str(file)
 
     def corpus(self, path: str) -> tuple[str, str]:
         """(sha256, absolute path) of a corpus: one file, or the text files of a folder in the order of their names."""
-        found = locate(path)
-        if not found.is_dir():
+        location = locate(path)
+        if not location.is_dir():
             return self.file(path, "pretrain.corpus.path")
-        digests = [sha256_file(p, self.store.digests) for p in corpus_files(found)]
-        return hashlib.sha256(canonical_json(digests).encode()).hexdigest(), str(found)
+        digests = [sha256_file(p, self.store.digests) for p in corpus_files(location)]
+        return hashlib.sha256(canonical_json(digests).encode()).hexdigest(), str(location)
 
     def commit(self, repo_type: str, repo: str, revision: str) -> str:
-        """The commit that `revision` of a hub repository means in this outputs folder."""
+        """The commit of `revision` of a hub repository, as stored for this outputs folder."""
         if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
             return revision
         record = self.store.cache / "revisions.json"
         name = f"{repo_type}:{repo}@{revision}"
-        known = read_json(record) or {}
-        if name not in known:
+        commits = read_json(record) or {}
+        if name not in commits:
             try:
-                known[name] = cached_commit(repo_type, repo, revision) or self._ask(
+                commits[name] = cached_commit(repo_type, repo, revision) or self._ask(
                     lambda: hub_commit(repo_type, repo, revision)
                 )
             except UnreachableError:
@@ -131,13 +132,13 @@ class Resolver:
                 return revision
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
-                write_json(record, known)
+                write_json(record, commits)
             except OSError as error:
                 raise StoreError(unwritable(self.store.root, error)) from error
-        return str(known[name])
+        return str(commits[name])
 
     def _ask(self, question: Callable[[], str]) -> str:
-        """What the hub answers; UnreachableError where it is not to be asked, or does not answer."""
+        """The hub's answer; UnreachableError if the hub must not be asked or does not answer."""
         if self._silent:
             raise UnreachableError("the hub is not asked")
         try:
@@ -151,15 +152,15 @@ class Resolver:
         return find_code(folder, name, self.folders)
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
-        """Identity of a loss or rule found by name in `folder`: its name, all its arguments with their defaults, and its code."""
+        """Identity of the loss or rule in `folder`: its name, all its arguments with their defaults, and its code."""
         path = self.code(folder, str(rule["name"]))
-        args = bind(path, rule["name"], rule.get("args") or {}, given=("progress",))
+        args = bind(path, rule["name"], rule.get("args") or {}, at_run_time=("progress",))
         return {"name": rule["name"], "args": args, "code": ast_hash(path)}
 
     def _once(self, name: str, find: Any) -> Any:
-        if name not in self._known:
-            self._known[name] = find()
-        return self._known[name]
+        if name not in self._resolved:
+            self._resolved[name] = find()
+        return self._resolved[name]
 
     def _folder_hash(self, path: Path, name: str) -> str:
         if not path.is_dir():
@@ -174,6 +175,6 @@ class Resolver:
 
 
 def _config_json(path: Path) -> dict[str, Any]:
-    """The fields of a config.json; of a damaged one none, which the stage that loads it will refuse."""
-    found = read_json(path)
-    return found if isinstance(found, dict) else {}
+    """The fields of a config.json; none of a damaged file, which the stage that loads it refuses."""
+    fields = read_json(path)
+    return fields if isinstance(fields, dict) else {}

@@ -1,9 +1,9 @@
-"""What a command has to do: the state of every stage of its graph, and why.
+"""The state of every stage of a command's graph, and whether and why the stage has to run.
 
-* A stage is made if it is asked for and not done, if a stage that is to be made reads it, or if what is there is damaged or outdated.
-* A finished stage that nobody is about to read is left alone, even if its inputs are gone.
-* `outdated`: an input has another digest than the one this result was made from. `drift`: the code was edited without raising the
-  version; said, not redone. `pruned` weights are made again only for a stage that needs them.
+* A stage runs if it is a target and not done, if a stage to run needs it, or if its result is damaged or outdated.
+* A finished stage that no stage to run reads is left alone, even if its inputs are gone.
+* `outdated`: the digest of an input changed since the result was made. `drift`: the code was edited without a new version; this is
+  shown, but the stage does not run again. `pruned` weights are made again only for a stage that needs them.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ class Planned:
 
 
 def survey(graph: Graph, store: Store, targets: Collection[str], *, force: Collection[str] = ()) -> dict[str, Planned]:
-    """key → what is there and whether it has to be made, for the targets and all they depend on."""
+    """key → the stage's state and whether it has to run, for the targets and all stages that they depend on."""
     wanted = graph.upstream_closure(list(targets))
     order = [stage for key, stage in graph.stages.items() if key in wanted]
     code = fingerprints({stage.kind: stage.of.path for stage in order}, store.cache / "code.json")
@@ -50,7 +50,7 @@ def survey(graph: Graph, store: Store, targets: Collection[str], *, force: Colle
 
 
 def look(stage: Stage, store: Store, above: dict[str, Planned], code: dict[str, str]) -> Planned:
-    """One stage's state, compared with its inputs and with the code."""
+    """The state of one stage, compared with its inputs and with the code."""
     folder = store.folder(stage.key)
     if folder is None:
         older = store.has_older(stage.kind, stage.slug)
@@ -58,7 +58,7 @@ def look(stage: Stage, store: Store, above: dict[str, Planned], code: dict[str, 
     store.compare(folder, stage.identity)
     state = store.state(stage.key)
     if state.word == "running":
-        return Planned(state, "running", f"{owner(folder)} works on it")
+        return Planned(state, "running", f"{owner(folder)} is running it")
     if state.word != "done":
         return Planned(state, state.word, state.detail)
     recorded = state.record.get("inputs", {})

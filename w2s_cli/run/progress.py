@@ -1,8 +1,8 @@
-"""What is seen while stages run: a live view on a terminal, plain lines anywhere else.
+"""The progress display while stages run: a live view on a terminal, plain lines elsewhere.
 
-* Both take the same calls, so the scheduler does not know which it has. Plain lines come at the start and end of a stage and every
-  ten seconds between, since they end in log files.
-* rich is imported only for a terminal, and only when something runs.
+* Both views have the same interface, so the scheduler treats them alike. Plain lines are for log files: one at the start and the end of a
+  stage, and one every ten seconds in between.
+* rich is imported only on a terminal, and only if a stage runs.
 """
 
 import sys
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from w2s_cli.pipeline.graph import Stage
 
 LINE_EVERY_S = 10.0
-FINISHED_SHOWN = 12  # finished stages that stay on the screen
+FINISHED_SHOWN = 12  # number of finished stages on the screen
 
 
 class View(Protocol):
-    """What `w2s train` shows its progress on."""
+    """The interface of a progress display."""
 
     def __enter__(self) -> "View": ...
     def __exit__(
@@ -28,23 +28,23 @@ class View(Protocol):
 
 
 def view(stages: Sequence[Stage], *, cached: int) -> View:
-    """The view that fits standard output; `stages` are those that will run, `cached` others are there already."""
+    """The view for the kind of standard output; `stages` are the stages to run, `cached` is the number of finished stages."""
     return LiveView(stages, cached) if sys.stdout.isatty() else PlainView(stages)
 
 
 class Clock:
-    """Rates and time left of one running stage, from its cumulative counts."""
+    """Rates and remaining time of one running stage, from its cumulative counts."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.first: dict[str, Any] | None = None  # resumed stages do not begin at step 0
+        self.first: dict[str, Any] | None = None  # first progress event; a resumed stage does not begin at step 0
         self.first_at = self.began
-        self.shown = self.began
+        self.last_line_at = self.began
 
     def figures(self, event: dict[str, Any]) -> str:
         """'loss 0.412  310 ex/s  8.1k tok/s  12 s left'"""
         now = time.monotonic()
-        if self.first is None or self.first["total"] != event["total"]:  # a download is followed by the work itself
+        if self.first is None or self.first["total"] != event["total"]:  # a download comes first, then the work itself
             self.first, self.first_at = event, now
         seconds = now - self.first_at
         words = [f"loss {event['loss']:.3f}"] if "loss" in event else []
@@ -61,7 +61,7 @@ class Clock:
 
 
 class PlainView:
-    """Lines for pipes, log files and CI."""
+    """Plain lines for pipes, log files and CI."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.total = len(stages)
@@ -85,8 +85,8 @@ class PlainView:
             if clock.first is None and event["step"] > 1 and stage.of.traits.trains:
                 print(f"{label}: continues at step {event['step'] - 1}/{event['total']}", flush=True)
             figures = clock.figures(event)
-            if time.monotonic() - clock.shown >= LINE_EVERY_S:
-                clock.shown = time.monotonic()
+            if time.monotonic() - clock.last_line_at >= LINE_EVERY_S:
+                clock.last_line_at = time.monotonic()
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
         elif kind != "busy":
             self.finished += kind in ("done", "cached")
@@ -95,7 +95,7 @@ class PlainView:
 
 
 class LiveView:
-    """One bar for the stages, one for each running stage."""
+    """One bar for all stages, one for each running stage."""
 
     def __init__(self, stages: Sequence[Stage], cached: int) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -106,10 +106,10 @@ class LiveView:
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}", markup=False),
         )
-        self.hits = f", {cached} cached" if cached else ""
+        self.cached_words = f", {cached} cached" if cached else ""
         self.total = len(stages)
         self.overall = self.progress.add_task(
-            "stages", total=self.total, mark=" ", figures=f"0/{self.total}{self.hits}"
+            "stages", total=self.total, mark=" ", figures=f"0/{self.total}{self.cached_words}"
         )
         self.finished = 0
         self.tasks: dict[str, Any] = {}
@@ -137,15 +137,15 @@ class LiveView:
             figures = clock.figures(event)
             self.progress.update(task, completed=event["step"], total=event["total"], figures=figures)
         else:
-            good = kind in ("done", "cached")
-            self.finished += good
-            mark = "[green]✓[/]" if good else "[yellow]▪[/]" if kind == "stopped" else "[red]✗[/]"
+            succeeded = kind in ("done", "cached")
+            self.finished += succeeded
+            mark = "[green]✓[/]" if succeeded else "[yellow]▪[/]" if kind == "stopped" else "[red]✗[/]"
             figures = f"{outcome(event)} in {clock.elapsed()}"
             self.progress.update(
-                task, completed=1 if good else None, total=1 if good else None, mark=mark, figures=figures
+                task, completed=1 if succeeded else None, total=1 if succeeded else None, mark=mark, figures=figures
             )
             self.progress.update(
-                self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}{self.hits}"
+                self.overall, completed=self.finished, figures=f"{self.finished}/{self.total}{self.cached_words}"
             )
             self.ended.append(task)
             if len(self.ended) > FINISHED_SHOWN:
@@ -163,7 +163,7 @@ def stage_label(stage: Stage) -> str:
 
 
 def outcome(event: dict[str, Any]) -> str:
-    """The word for how a stage ended."""
+    """The words for the end of a stage."""
     return {"done": "done", "cached": "done by another command", "stopped": "stopped, state saved", "failed": "FAILED"}[
         event["event"]
     ]

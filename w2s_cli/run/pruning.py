@@ -1,9 +1,9 @@
-"""keep_weights=false: the weights of models go as soon as nothing in the command can read them any more.
+"""keep_weights=false: the weights of a model are removed as soon as no stage of the command can read them any more.
 
-* A long sweep then holds the models of a few jobs, not of all, also when it is interrupted.
-* What may still read a model are the stages that take it as an input, and what these depend on: a stage that is made again with another
-  result makes finished readers run again. Stages that failed, or wait for one that did, run in the next command: they keep their models.
-* Weights that another process reads, or that cannot be removed, stay. No result depends on their going.
+* A long sweep then keeps the models of a few jobs, not of all jobs, even if it is interrupted.
+* A model waits for its readers and for all stages that these depend on, because a stage with a new result makes finished readers run
+  again. Failed stages and the stages that depend on them run in the next command, so their models stay.
+* Weights that another process reads, or that cannot be removed, stay. No result depends on the removal.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ from w2s_cli.store.store import Store
 
 
 class Pruning:
-    """Which stages each model of a command still waits for."""
+    """The stages that each model of a command still waits for."""
 
     def __init__(self, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
         self.store = store
         self.models: dict[str, list[str]] = {}  # stage → models that wait for it if it has to run
-        self.open: dict[str, set[str]] = {}  # model → stages that have to run before it goes
+        self.open: dict[str, set[str]] = {}  # model → stages that have to run before its removal
         readers: dict[str, list[str]] = {}
         for key in plans:
             for above in graph.stages[key].upstream():
                 readers.setdefault(above, []).append(key)
         for model in passing_models(graph, plans):
-            before = graph.upstream_closure([model, *readers.get(model, [])])
-            self.open[model] = {key for key in before if plans[key].to_run}
-            for key in before:
+            awaited = graph.upstream_closure([model, *readers.get(model, [])])
+            self.open[model] = {key for key in awaited if plans[key].to_run}
+            for key in awaited:
                 self.models.setdefault(key, []).append(model)
-        for model in [model for model, left in self.open.items() if not left]:
-            self._go(model)
+        for model in [model for model, open_stages in self.open.items() if not open_stages]:
+            self._remove(model)
 
     def reopened(self, key: str) -> None:
         """A finished stage has to run again."""
@@ -47,21 +47,21 @@ class Pruning:
             if model in self.open:
                 self.open[model].discard(key)
                 if not self.open[model]:
-                    self._go(model)
+                    self._remove(model)
 
-    def _go(self, model: str) -> None:
+    def _remove(self, model: str) -> None:
         del self.open[model]
         prune(self.store, [model])
 
 
 def passing_models(graph: Graph, plans: Collection[str]) -> list[str]:
-    """Keys of the models that other stages of a plan read: a model that no stage reads is the command's result."""
+    """Keys of the models that other stages of a plan read. A model without a reader is a result of the command."""
     read = {above for key in plans for above in graph.stages[key].upstream()}
     return [key for key in plans if graph.stages[key].of.traits.gives == "model" and key in read]
 
 
 def prune(store: Store, models: Iterable[str]) -> None:
-    """Remove the weights of finished models that nobody reads now."""
+    """Remove the weights of finished models that no process is reading."""
     for key in models:
         folder = store.folder(key)
         if folder is None:

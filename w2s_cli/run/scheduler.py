@@ -1,11 +1,11 @@
-"""Runs the stages of a graph: inputs first, N at a time, each once.
+"""The scheduler of a graph's stages: inputs first, N stages at a time, each stage once.
 
-* The scheduler decides the order and nothing else; the claim, the work and the record are the worker's.
-* A worker process serves many stages (one import); `isolate` gives each stage its own. How it is started is the launcher's
+* The scheduler decides only the order. The worker has the claim, does the work and writes the record.
+* A worker process runs many stages with one import; with `isolate` each stage has its own worker. The launcher starts the workers
   (`launchers/`).
-* A stage that another command works on is put back and looked at again; meanwhile others run.
-* A failed stage fails only what depends on it and is not retried in this command. A worker that dies is a failure of its stage.
-* First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: they are killed.
+* A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
+* A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
+* First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: the workers are killed.
 """
 
 import os
@@ -32,13 +32,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 @dataclass
 class Outcome:
-    """What a command's stages came to."""
+    """The outcome of a command's stages."""
 
     ran: list[str] = field(default_factory=list)
-    cached: list[str] = field(default_factory=list)  # done before, or meanwhile by another command
+    cached: list[str] = field(default_factory=list)  # done before, or by another command meanwhile
     failed: dict[str, str] = field(default_factory=dict)  # key → message
-    blocked: list[str] = field(default_factory=list)  # need a failed stage
-    user_error: bool = False  # every failure is one the user can act on
+    blocked: list[str] = field(default_factory=list)  # not run: they depend on a failed stage
+    user_error: bool = False  # every failure is a UserError
     stopped: bool = False
 
 
@@ -70,7 +70,7 @@ class Scheduler:
         self.signals = 0
 
     def run(self) -> Outcome:
-        """Run everything that is to be made; returns when it is done, failed, or stopped."""
+        """Run all stages to run; returns when they are done, failed or stopped."""
         for key in self.pending:
             self._prepare(key)
         with self._signals():
@@ -90,7 +90,7 @@ class Scheduler:
         self.folders[key] = self.store.prepare(stage.identity, name=stage.name, slug=stage.slug, execution=execution)
 
     def _execution(self) -> dict[str, Any]:
-        """Settings of the launcher that a stage is told."""
+        """Settings of the launcher for a stage's execution."""
         names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
         return {name: self.launcher[name] for name in names} | {"threads": self._threads()}
 
@@ -124,7 +124,7 @@ class Scheduler:
         return worker
 
     def _listen(self, *, timeout: float) -> None:
-        """Handle what workers say, and their deaths."""
+        """Handle the events and the deaths of workers."""
         if not self.workers:
             time.sleep(timeout)
             return
@@ -162,7 +162,7 @@ class Scheduler:
             self._end(worker)
 
     def _outdate_readers(self, key: str) -> None:
-        """A stage was made again with another result: finished stages that were made from the old one have to follow."""
+        """Mark the finished readers of a stage whose result changed: they have to run again."""
         result = read_json(self.folders[key] / "record.json")["result"]
         for stage in self.graph.stages.values():
             plan = self.plans.get(stage.key)
@@ -177,7 +177,7 @@ class Scheduler:
                 self.outcome.cached.remove(stage.key)
 
     def _died(self, worker: Worker) -> None:
-        """A worker is gone: its stage failed, unless we ended it ourselves."""
+        """Handle the death of a worker: its stage failed, unless the command is stopping."""
         self._forget(worker)
         code = worker.code()
         if worker.key is None:
@@ -196,19 +196,19 @@ class Scheduler:
         self.view(self.graph.stages[worker.key], {"event": "failed", "message": message})
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
-        """Record a failure and take out what depends on it."""
+        """Record a failure and block the stages that depend on it."""
         self.outcome.user_error = user and (self.outcome.user_error or not self.outcome.failed)
         self.outcome.failed[key] = message
-        lost = {key}
+        failed_keys = {key}
         for other in list(self.graph.stages.values()):
-            if lost.intersection(other.upstream()):
-                lost.add(other.key)
+            if failed_keys.intersection(other.upstream()):
+                failed_keys.add(other.key)
                 if other.key in self.pending:
                     self.pending.remove(other.key)
                     self.outcome.blocked.append(other.key)
 
     def _end(self, worker: Worker) -> None:
-        """Let a worker go."""
+        """End a worker without a stage."""
         self._forget(worker)
         worker.end()
 
@@ -219,16 +219,16 @@ class Scheduler:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Forward the first stop signal politely, the second one not."""
+        """Ask the workers to save and stop at the first signal; kill them at the second."""
 
         def stop(*_: object) -> None:
             self.signals += 1
             for worker in self.workers:
                 worker.stop(now=self.signals > 1)
 
-        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        old_handlers = {number: signal.signal(number, stop) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in old_handlers.items():
                 signal.signal(number, handler)

@@ -1,11 +1,11 @@
 """The process that runs stages: `python -m w2s_cli.run.worker STAGE_DIR…`
 
-* It reads only stage.json and the results of the inputs it names; any stage can be replayed by hand.
-* The claim is held here, by the process that does the work, and the record is looked at again under it: nothing runs twice.
-* One import for all stages it is given. Weights are memory-mapped, so a model that several stages share is cheap to open again.
-* Freed memory is kept for the next micro-batch (`keep_memory`): to ask for it again took a third of a narrow model's forward pass.
-* With --serve it takes jobs from standard input, one JSON object {"folder", "redo"} a line, and dies with its parent. Events go to
-  standard output as JSON lines; whatever libraries print goes to the stage's log.
+* It reads only stage.json and the results of that file's inputs, so any stage can be replayed by hand.
+* The process that does the work has the claim, and reads the record again under the claim: no stage runs twice.
+* All stages of a worker share one import. Weights are memory-mapped, so a model of several stages is cheap to open again.
+* Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
+* With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
+  standard output as JSON lines; the output of libraries goes to the stage's log.
 * First SIGTERM (or SIGUSR2): the running stage saves its state and stops. The parent handles Ctrl-C.
 """
 
@@ -37,13 +37,14 @@ from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import OLDER, Store, is_older
 
 EXIT_STOPPED = 75
-RARELY = (100_000, 50, 100)  # collections of garbage took 0.5 of the 2.7 CPU s of importing torch and transformers
+# garbage collection took 0.5 of the 2.7 CPU seconds of the import of torch and transformers
+RARELY = (100_000, 50, 100)
 KEPT = 1 << 30  # bytes of freed memory that a worker keeps
-LARGE = 1 << 25  # bytes of one array that is given back at once; the largest limit that every glibc takes
+LARGE = 1 << 25  # bytes of an array that is returned to the kernel at once; the largest limit of every glibc
 
 
 class Worker:
-    """Runs one stage after another; state: the stop flag and the pipe to the scheduler."""
+    """A runner of stages, one after another; its state is the stop flag and the pipe to the scheduler."""
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self.send = send
@@ -56,15 +57,15 @@ class Worker:
     def run(self, folder: Path, *, redo: str | None = None) -> str:
         """Run the stage in `folder`; returns and sends done | cached | busy | failed | stopped.
 
-        `redo` is the run id of a finished result that is to be replaced; whoever finds another one there leaves it.
+        `redo` is the run id of a finished result to replace; a result with another run id is left alone.
         """
 
         def emit(event: dict[str, Any]) -> None:
             self.send({"folder": str(folder), **event})
 
         try:
-            with claim(folder) as mine:
-                if not mine:
+            with claim(folder) as claimed:
+                if not claimed:
                     outcome: dict[str, Any] = {"event": "busy"}
                 elif (
                     (record := read_json(folder / "record.json"))
@@ -82,7 +83,7 @@ class Worker:
         return str(outcome["event"])
 
     def _work(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Everything between claim and record, with each way to fail turned into a message."""
+        """The work between claim and record; every error becomes the message of a failed event."""
         with _output_to(folder / "log.txt"):
             try:
                 self._make(folder, job, emit)
@@ -94,16 +95,21 @@ class Worker:
             except OSError as error:
                 traceback.print_exc()
                 return {"event": "failed", "message": _disk_message(error, folder), "user": error.errno == errno.ENOSPC}
-            except (
-                Exception
-            ) as error:  # a bug or a library's error: the traceback is in log.txt, the line goes to the user
+            except Exception as error:
+                # a bug or a library's error: the traceback goes to log.txt, one line to the user
                 traceback.print_exc()
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
         return {"event": "done"}
 
     def _make(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> None:
+        """Check the job and its inputs, run the kind's `run` and publish the result.
+
+        Raises:
+            Stopped: the stage was asked to stop, and its state is saved.
+            UserError: the job or an input is missing, damaged or of an older w2s, or the stage itself raises it.
+        """
         if job is None:
-            raise UserError(f"{folder}/stage.json is missing or cut short: run the command that made it again.")
+            raise UserError(f"{folder}/stage.json is missing or cut short: run its command again.")
         if is_older(folder, job):
             raise UserError(f"{folder} was {OLDER}.")
         ident = keys.identity(job["kind"], job["version"], job["params"], job["inputs"])
@@ -127,24 +133,27 @@ class Worker:
         with ExitStack() as locks:
             results: dict[str, Any] = {}
             record["inputs"] = {}
-            for edge, named in job["inputs"].items():
-                found = []
-                for key in named if isinstance(named, list) else [named]:
-                    above = store.folder(key)
-                    problems = ["it is not there"] if above is None else publish.damage(above, cache=store.digests)
-                    if above is None or problems:
+            for edge, keys_of_edge in job["inputs"].items():
+                folders = []
+                for key in keys_of_edge if isinstance(keys_of_edge, list) else [keys_of_edge]:
+                    input_folder = store.folder(key)
+                    problems = (
+                        ["it is missing"] if input_folder is None else publish.damage(input_folder, cache=store.digests)
+                    )
+                    if input_folder is None or problems:
                         raise UserError(
-                            f"the input {edge} ({above or key}) cannot be used: {'; '.join(problems)}. Run w2s train again."
+                            f"the input {edge} ({input_folder or key}) cannot be used: {'; '.join(problems)}. Run w2s train again."
                         )
-                    locks.enter_context(reading(above))
-                    if read_json(above / "record.json").get("pruned"):  # no longer, once it is being read
+                    locks.enter_context(reading(input_folder))
+                    # from here on the read lock keeps the weights
+                    if read_json(input_folder / "record.json").get("pruned"):
                         raise UserError(
-                            f"the input {edge} ({above}) has lost its weights to another command (keep_weights=false). "
-                            "Run w2s train again: it makes them again."
+                            f"the weights of the input {edge} ({input_folder}) were removed by another command (keep_weights=false). "
+                            "Run w2s train again, which makes them again."
                         )
-                    record["inputs"][key] = keys_digest(above)
-                    found.append(above / "result")
-                results[edge] = found if isinstance(named, list) else found[0]
+                    record["inputs"][key] = keys_digest(input_folder)
+                    folders.append(input_folder / "result")
+                results[edge] = folders if isinstance(keys_of_edge, list) else folders[0]
             fault(f"{job['kind']}.claimed")
             if not (folder / "record.json").exists() and publish.adopt(folder, {**record, "ended": time.time()}):
                 return
@@ -177,8 +186,8 @@ def keys_digest(folder: Path) -> str:
     return str(read_json(folder / "record.json")["result"])
 
 
-class _output_to:  # noqa: N801 - reads as a context manager
-    """Send file descriptors 1 and 2 to the stage's log, below Python, so that native libraries are caught too."""
+class _output_to:  # noqa: N801 - used like a function
+    """Redirection of file descriptors 1 and 2 to the stage's log, so that the output of native libraries goes there too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -202,33 +211,33 @@ class _output_to:  # noqa: N801 - reads as a context manager
 
 def _disk_message(error: OSError, folder: Path) -> str:
     if error.errno == errno.ENOSPC:
-        return f"no space left on device for {folder}. Free some (w2s gc shows what can go), then run the same command: it continues."
+        return f"no space left on device for {folder}. Free some (w2s gc lists removable files), then run the same command: it continues."
     return f"{error.strerror or error}: {error.filename or folder}"
 
 
 def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies (Linux; elsewhere end of standard input ends it)."""
+    """Let the kernel kill this process when its parent dies (Linux; elsewhere the end of standard input ends it)."""
     if sys.platform == "linux":
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the call
+        if os.getppid() != parent:  # the parent died before the call
             os._exit(1)
 
 
 def keep_memory() -> None:
-    """Have the allocator keep up to `KEPT` freed bytes and collect garbage rarely, for this process from now on.
+    """Let the allocator keep up to `KEPT` freed bytes, and collect garbage rarely, for the rest of this process.
 
-    Activations are some megabytes each and are freed after every layer. glibc gives such memory back to the kernel, which zeroes it
-    page by page when it is asked for again. Another C library than glibc is left as it is.
+    Activations are some megabytes each and are freed after every layer. glibc returns such memory to the kernel, which
+    zeroes it page by page at the next request. Another C library than glibc is not changed.
     """
     gc.set_threshold(*RARELY)
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    with suppress(AttributeError, OSError, TypeError):  # no mallopt here
+    with suppress(AttributeError, OSError, TypeError):  # a C library without mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, KEPT)
         mallopt(mmap_threshold, LARGE)
@@ -247,7 +256,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, worker.stop)
     if argv[:1] == ["--serve"]:
         die_with_parent(int(argv[1]))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
         for line in sys.stdin:
             job = json.loads(line)
             worker.run(Path(job["folder"]), redo=job["redo"])

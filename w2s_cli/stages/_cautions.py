@@ -1,17 +1,17 @@
-"""What several kinds say under a result."""
+"""Cautions under a result that several stage kinds share."""
 
 from collections.abc import Mapping
 from typing import Any
 
-CUT_SHARE = 0.01  # share of cut texts from which on the result says so
+CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
 
 
 def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """A line for a stage whose texts were cut to what its model reads."""
+    """One line if the stage cut more than CUT_SHARE of its texts to the length that its model reads; else none."""
     cut = (metrics.get("truncated") or {}).get("share", 0.0)
     if cut <= CUT_SHARE:
         return []
     return [
-        f"Caution: {cut:.0%} of the texts were cut to what {about['model']} reads, at most {params['max_length']} tokens "
-        f"({about['role']}); w2s data check shows lengths."
+        f"Caution: {cut:.0%} of the texts were cut to {params['max_length']} tokens, the most that {about['model']} reads "
+        f"({about['role']}); w2s data check shows the lengths."
     ]

@@ -1,12 +1,12 @@
 """boost: one round of AdaBoost over weak supervisors (EnsemW2S, Agrawal et al. 2024, arXiv 2410.04571).
 
-* A round is finetune on weak_train with row weights → label weak_train → boost. Its weights are for the next round's
-  finetune, its `weight` for the supervisor's part in the ensemble (combine=weighted).
-* K classes by SAMME (Zhu et al. 2009): a = log((1−ε)/ε) + log(K−1), ε the weighted error; rows that the supervisor has
-  wrong are multiplied by exp(a); weights have mean 1. For two classes this is the paper's.
-* ε is kept in [1e-6, 1−1e-6]: a supervisor without an error on its own rows counts much, but not infinitely.
-* A supervisor no better than chance (ε ≥ 1−1/K) has weight 0, and the next round starts from equal weights (`reset`):
-  else its a ≤ 0 would make right rows heavier.
+* A round is: finetune on weak_train with row weights → label weak_train → boost. The row weights are for the finetune stage of the
+  next round. The metric `weight` is the supervisor's weight in the ensemble (combine=weighted).
+* K classes by SAMME (Zhu et al. 2009): a = log((1−ε)/ε) + log(K−1), with the weighted error ε. The weights of wrongly predicted
+  rows are multiplied by exp(a), then all weights are scaled to mean 1. For two classes this is the paper's rule.
+* ε is clipped to [1e-6, 1−1e-6]: a supervisor without an error on its own rows has a large weight, but a finite one.
+* A supervisor no better than chance (ε ≥ 1−1/K) has weight 0, and the next round starts from equal weights (`reset`). Its a ≤ 0
+  would make rightly predicted rows heavier.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="weights")
-EDGE = 1e-6  # ε and its distance to 1
+EDGE = 1e-6  # smallest ε, and smallest distance of ε to 1
 
 
 def plan(job: "Planning", *, labels: Labels, rows: Pool, weights: Edge | None = None) -> Spec:
-    """Row weights for the next weak supervisor, and this one's own weight; `weights` is the round before."""
+    """Row weights for the next weak supervisor, and the weight of this supervisor; `weights` is the previous round."""
     data, seed = job.config["data"]["name"], job.config["seed"]
     inputs = {"rows": rows, "labels": labels, "weights": weights}
     return Spec({}, inputs, slug=f"{data}-{rows.name}-s{seed}", about={"rows": rows.name, "seed": seed})
@@ -38,15 +38,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     Args:
         params: none.
-        inputs: rows (with ground truth), labels (this round's supervisor on them), weights (optional: the folder of the
-            round before; without it this is the first one, and all rows weigh 1).
+        inputs: rows (with ground truth), labels (of the rows, by this round's supervisor), weights (optional: the folder of the
+            previous round; without it this is the first round, and all rows have weight 1).
 
     Returns:
         rows, weighted_error (ε, clipped), weight (a), accuracy (unweighted), effective_rows ((Σw)²/Σw² of the new weights),
         reset (the supervisor is no better than chance).
 
     Raises:
-        UserError: other row ids than the rows', rows without a label, weights that are none.
+        UserError: labels or weights with other row ids, rows without a label, or values that are no weights.
     """
     import numpy as np
 
@@ -62,39 +62,39 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     check_classes(rows.labels, {"labels": labels}, {"labels": folder})
     if not labels.has_label.all():
         raise UserError(
-            f"{folder / LABELS}: {int((~labels.has_label).sum())} rows have no label; boosting needs the supervisor's "
-            "answer on every row"
+            f"{folder / LABELS}: {int((~labels.has_label).sum())} rows have no label; boosting needs a label of the supervisor "
+            "for every row"
         )
-    before = inputs.get("weights")
-    old = read_weights(cast(Path, before), rows.ids) if before else np.ones(len(rows.ids))
+    previous = inputs.get("weights")
+    old_weights = read_weights(cast(Path, previous), rows.ids) if previous else np.ones(len(rows.ids))
     fault("boost.step")
-    wrong = predicted(labels.p) != rows.labels
-    weights, error, weight = boosted(old, wrong, labels.p.shape[-1])
+    is_wrong = predicted(labels.p) != rows.labels
+    weights, error, weight = boosted(old_weights, is_wrong, labels.p.shape[-1])
     write_weights(ctx.result, rows.ids, weights)
     ctx.progress(1, 1, examples=len(rows.ids))
     return {
         "rows": len(rows.ids),
         "weighted_error": round(error, 10),
         "weight": round(weight, 10),
-        "accuracy": round(float(1 - wrong.mean()), 10),
+        "accuracy": round(float(1 - is_wrong.mean()), 10),
         "effective_rows": round(float(weights.sum() ** 2 / (weights**2).sum()), 6),
         "reset": weight == 0.0,
     }
 
 
-def boosted(weights: "Floats", wrong: "Booleans", classes: int) -> tuple["Floats", float, float]:
-    """One round: the new weights [rows] (mean 1), ε, and a (SAMME); see the file's docstring.
+def boosted(weights: "Floats", is_wrong: "Booleans", classes: int) -> tuple["Floats", float, float]:
+    """One round of SAMME: the new weights [rows] (mean 1), ε, and a; see the file's docstring.
 
     Args:
-        weights: [rows], of this round's training.
-        wrong: [rows], what its supervisor has wrong.
+        weights: [rows], row weights of this round's training.
+        is_wrong: [rows], whether the supervisor's predicted class is wrong.
         classes: K.
     """
     import numpy as np
 
-    error = float(np.clip(weights[wrong].sum() / weights.sum(), EDGE, 1 - EDGE))
+    error = float(np.clip(weights[is_wrong].sum() / weights.sum(), EDGE, 1 - EDGE))
     if error >= 1 - 1 / classes:
         return np.ones_like(weights), error, 0.0
     weight = float(np.log((1 - error) / error) + np.log(classes - 1))
-    grown = weights * np.where(wrong, np.exp(weight), 1.0)
-    return np.asarray(grown / grown.mean()), error, weight
+    raised = weights * np.where(is_wrong, np.exp(weight), 1.0)
+    return np.asarray(raised / raised.mean()), error, weight

@@ -1,10 +1,10 @@
-"""combine: the labels of several supervisors as one, by a rule of w2s_cli.combining; arithmetic on files, no torch.
+"""combine: the labels of several supervisors become one, by a rule of w2s_cli.combining; arithmetic on files, no torch.
 
-* Labels are joined by row id; supervisors that label other rows are refused.
+* Labels are joined by row id. A supervisor with labels of other rows is refused.
 * A supervisor abstains where its labels say covered=false, and where its largest probability is below `abstain_below`.
-* The result is a labels artifact in which every row of the pool stands once, always with a `covered` column: whether rows
-  are left out is for the rule to say.
-* Ground truth is read for the metrics alone (who is how accurate, and whether the rule has it right); rules never see it.
+* The result is a labels artifact with every row of the pool once. It always has a `covered` column, and the rule decides which rows
+  are covered.
+* Ground truth is read only for the metrics (accuracy of each supervisor and of the rule). Rules never see it.
 """
 
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ def plan(
     scores: list[Edge] | None = None,
     student: Labels | None = None,
 ) -> Spec:
-    """Several supervisors' labels as one.
+    """The labels of several supervisors as one artifact.
 
     Args:
         rule: {name, args, label, abstain_below, prior} of a file in combining/.
-        scores: stages that say how far to trust each supervisor, in the order of `labels`.
-        student: its labels guide a co-supervised rule.
+        scores: stages with a measure of each supervisor's quality, in the order of `labels`.
+        student: labels of the current student, for a co-supervised rule.
     """
     _check(job, rule["name"], len(labels), scores, student)
     name, data, seed = rule["name"], job.config["data"]["name"], job.config["seed"]
@@ -57,36 +57,38 @@ def plan(
 
 
 def _check(job: "Planning", rule: str, labels: int, scores: list[Edge] | None, student: Labels | None) -> None:
-    """Refuse before anything runs what the rule would refuse after the supervisors are trained."""
+    """Refuse while planning what the rule would refuse only after the training of the supervisors."""
     method = job.config["method"]["name"]
     if job.says("combining", rule, "NEEDS_SCORES") and not scores:
         raise UserError(
-            f"combine={rule} must know how good the supervisors are, and method={method} does not measure it: "
+            f"combine={rule} needs a measure of each supervisor's quality, which method={method} does not have: "
             "use method=weighted_ensemble or method=ensemw2s."
         )
     if job.says("combining", rule, "NEEDS_STUDENT") and not student:
         raise UserError(
-            f"combine={rule} asks a student, and method={method} has none at that point: use method=co_supervised."
+            f"combine={rule} needs the labels of a student, which method={method} does not have: use method=co_supervised."
         )
     if job.says("combining", rule, "NEEDS_THREE") and labels < 3:
-        raise UserError(f"combine={rule} needs at least 3 supervisors, and there are {labels}: ensemble=3 or more.")
+        raise UserError(
+            f"combine={rule} needs at least 3 supervisors, and this method has {labels}: set ensemble=3 or more."
+        )
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write labels.parquet (id; p, logits: list<float32>[classes]; covered) in the order of the rows.
 
     Args:
-        params: rule (name, args), abstain_below (0: nobody abstains), prior (class balance, or null: the rule estimates it).
+        params: rule (name, args), abstain_below (0: no supervisor abstains), prior (class balance, or null: the rule estimates it).
         inputs: rows; labels (one folder per supervisor); scores (optional, one folder per supervisor, whose manifest has
             the metric `weight` of a boosting round or `accuracy`); student (optional, labels of the current student).
 
     Returns:
-        rows, accuracy (on covered rows), mean_p, coverage, agreement (of two supervisors, on rows that both label),
+        rows, accuracy (on covered rows), mean_p, coverage, agreement (of two supervisors, on rows with labels of both),
         agreements [supervisors, supervisors], supervisors (accuracy, coverage, estimated_accuracy, weight of each), and
-        what else the rule found (diagnostics).
+        the rule's diagnostics.
 
     Raises:
-        UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
+        UserError: labels with other row ids, labels that are no probabilities, an unknown rule or argument, or no label left.
     """
     import numpy as np
 
@@ -101,19 +103,19 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     rule = load_rule(params["rule"]["name"], ctx.execution.get("folders", ()), params["rule"].get("code"))
     folders = _folders(inputs["labels"])
     if not folders:
-        raise UserError(f"{inputs['rows']}: nothing to combine; give the labels of supervisors")
+        raise UserError(f"{inputs['rows']}: the stage has no labels to combine; name at least one stage of labels")
     rows = read_rows(cast(Path, inputs["rows"]), texts=False)
     supervisors: list[Labelled] = []
     for step, folder in enumerate(folders, start=1):
         supervisors.append(read_labels(folder, rows.ids))
         ctx.progress(step, len(folders), examples=step * len(rows.ids))
         fault("combine.step")
-    named = {f"labels {i}": labels for i, labels in enumerate(supervisors, start=1)}
-    sources = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
+    labels_by_name = {f"labels {i}": labels for i, labels in enumerate(supervisors, start=1)}
+    folders_by_name = {f"labels {i}": folder for i, folder in enumerate(folders, start=1)}
     if inputs.get("student"):
-        sources["student"] = cast(Path, inputs["student"])
-        named["student"] = read_labels(sources["student"], rows.ids)
-    check_classes(rows.labels, named, sources)
+        folders_by_name["student"] = cast(Path, inputs["student"])
+        labels_by_name["student"] = read_labels(folders_by_name["student"], rows.ids)
+    check_classes(rows.labels, labels_by_name, folders_by_name)
     p = np.stack([adding_up(labels.p) for labels in supervisors])  # [supervisors, rows, classes]
     below = float(params.get("abstain_below") or 0.0)
     if not 0 <= below < 1:
@@ -122,7 +124,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         p,
         np.stack([labels.has_label for labels in supervisors]) & (p.max(axis=2) >= below - ROUNDING),
         log_odds(_folders(inputs.get("scores") or []), len(folders), p.shape[2]),
-        adding_up(named["student"].p) if "student" in named else None,
+        adding_up(labels_by_name["student"].p) if "student" in labels_by_name else None,
         class_balance(params.get("prior"), p.shape[2]),
     )
     called, args = f"combine={params['rule']['name']}", params["rule"].get("args") or {}
@@ -132,5 +134,5 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     return figures(votes, combined, rows.labels)
 
 
-def _folders(given: Path | list[Path]) -> list[Path]:
-    return [given] if isinstance(given, Path) else list(given)
+def _folders(stages: Path | list[Path]) -> list[Path]:
+    return [stages] if isinstance(stages, Path) else list(stages)

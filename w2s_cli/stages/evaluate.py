@@ -1,7 +1,7 @@
-"""evaluate: compare the roles' predictions on the test rows; arithmetic on files, no model, no torch.
+"""evaluate: the comparison of the roles' predictions on the test rows; arithmetic on files, no model, no torch.
 
-Inputs are the label artifacts of the roles that the method has, and the test rows with the truth. The
-result is one table (for later questions, and for `summary`) and the metrics of `w2s_cli.statistics.report`.
+* Inputs are the labels artifacts of the method's roles, and the test rows with the ground truth.
+* The result is one table (for `summary` and for later questions) and the metrics of `w2s_cli.statistics.report`.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def plan(
     ceiling: Labels | None = None,
     rows: Pool,
 ) -> Spec:
-    """The roles' predictions against each other and the truth."""
+    """A comparison of the roles' predictions with each other and with the ground truth."""
     config, seed = job.config, job.config["seed"]
     params = {"bootstrap": config["bootstrap"], "confidence": config["confidence"]}
     names = [config.plain[group]["name"] for group in ("weak", "strong", "data")]
@@ -43,7 +43,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         inputs: rows, and at least one of weak, student, ceiling (result folders).
 
     Raises:
-        UserError: inputs whose row ids differ, no rows, or different numbers of classes.
+        UserError: inputs with different row ids or numbers of classes, or no rows.
     """
     from w2s_cli.data.artifacts.labels import Labels as Labelled
     from w2s_cli.data.artifacts.labels import check_classes, read_labels
@@ -54,7 +54,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     fault("evaluate.start")
     sources = {role: cast(Path, inputs[role]) for role in ROLES if role in inputs}
     if not sources:
-        raise UserError(f"{inputs['rows']}: nothing to evaluate; give at least one of {', '.join(ROLES)}")
+        raise UserError(
+            f"{inputs['rows']}: the stage has no predictions to evaluate; name at least one of {', '.join(ROLES)}"
+        )
     rows = read_rows(cast(Path, inputs["rows"]), texts=False)
     labels: dict[str, Labelled] = {}
     for step, (role, folder) in enumerate(sources.items(), start=1):
@@ -62,6 +64,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         ctx.progress(step, len(sources), examples=step * len(rows.ids))
         fault("evaluate.step")
     check_classes(rows.labels, labels, sources)
-    predictions = {role: one.as_predictions() for role, one in labels.items()}
+    predictions = {role: one_role.as_predictions() for role, one_role in labels.items()}
     write_predictions(ctx.result, rows.ids, rows.labels, predictions)
     return report(rows.labels, predictions, draws=params["bootstrap"], confidence=params["confidence"])

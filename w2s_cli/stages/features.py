@@ -1,6 +1,6 @@
-"""Last-token features of a frozen causal model for one pool: computed once, used by every probe, seed and loss.
+"""features: the last-token features of a frozen causal model for one pool, computed once for all probes, seeds and losses.
 
-The model is a pretrained one, or what a finetune or generative stage made of it; of that the trunk is used and no head.
+The model is a pretrained one, or the result of a finetune or generative stage. Only its trunk is used, no head.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ SHARD_ROWS = 1024
 
 
 def plan(job: "Planning", *, settings: Mapping[str, Any], rows: Pool) -> Spec:
-    """The features of a model, by its settings in the role that reads them, on a pool."""
+    """The features of a model on a pool; `settings` are those of the model in the role of the probe."""
     data = job.config["data"]
     params = {
         "model": settings["base"],
@@ -38,7 +38,7 @@ def plan(job: "Planning", *, settings: Mapping[str, Any], rows: Pool) -> Spec:
 
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
-    """A forward pass."""
+    """A forward pass over the rows."""
     return Work(2 * amounts.parameters * amounts.tokens("rows"))
 
 
@@ -84,6 +84,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     def compute(start: int, end: int) -> np.ndarray:
         return predict(model, tokens.part(start, end), params["precision"], budget, last_token_features)
 
-    found = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
-    write_features(ctx.result, rows.ids, found)
-    return {"rows": len(rows.ids), "hidden": int(found.shape[-1]), "truncated": tokens.summary()}
+    features = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
+    write_features(ctx.result, rows.ids, features)
+    return {"rows": len(rows.ids), "hidden": int(features.shape[-1]), "truncated": tokens.summary()}

@@ -1,13 +1,13 @@
-"""Label a pool by prompting a pretrained language model with a few labelled examples; nothing is trained.
+"""few_shot: the labels of a pool by a pretrained language model, prompted with a few labelled examples; no training.
 
-Burns et al. 2023 give 5 weak labels as examples instead of finetuning on them.
+Burns et al. 2023 use 5 weak labels as examples in the prompt instead of finetuning on them.
 
     <example> suffix token separator … <query> suffix →  the next-token logits of the label tokens
 
-* Examples are drawn by the hash of (seed, row id), in turn from each class (by their given labels), and stand in an order that is drawn
-  too. All queries share them, so their part of the prompt goes through the model once and its keys and values are used again.
-* A query whose prompt does not fit the context gets fewer shots: the shortest of the drawn examples, as many as fit. Only a query that does
-  not even fit alone is cut, never its suffix. The metrics say how many rows saw how many shots, and how many were cut.
+* Examples are drawn by the hash of (seed, row id), from each class of the labels in turn. Their order in the prompt is drawn too. All
+  queries share the examples, so the examples go through the model once, and their keys and values are used again.
+* A query whose prompt exceeds the context has fewer shots: as many of the shortest drawn examples as fit. Only a query that exceeds the
+  context without any example is cut, never its suffix. The metrics count the rows by number of shots, and the cut rows.
 * The probabilities are a softmax over the label tokens only.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="labels", learns=True)
-SHARD_ROWS = 4096  # what a killed labelling loses at most
+SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
 
 def plan(
@@ -38,7 +38,7 @@ def plan(
     examples: Pool,
     labels: Annotated[Labels, "examples"] = TRUTH,
 ) -> Spec:
-    """A pretrained model's probabilities for a pool, prompted with examples and their labels."""
+    """The labels of a pool by a pretrained model, prompted with examples and their labels."""
     prompt, data = job.config["few_shot"], job.config["data"]
     settings = model.settings(role)
     job.need_causal(settings, role, "prompts a language model", "use a method that trains the student")
@@ -63,7 +63,7 @@ def plan(
 
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
-    """A forward pass over each row with its examples."""
+    """A forward pass over each row, with the examples of its prompt."""
     return Work(2 * amounts.parameters * amounts.tokens("rows") * (params["shots"] + 1))
 
 
@@ -71,14 +71,14 @@ cautions = cut_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write labels.parquet (id, p [classes], logits [classes]) in the pool's order; no text in it.
+    """Write labels.parquet (id, p [classes], logits [classes]; no text) in the pool's order.
 
     `params`: model, shots, tokens (one label token for each class), suffix, separator, max_length, truncation, precision, seed,
-    shard_rows. `inputs`: rows (to label), examples (rows), labels (of the examples; absent: ground truth; their argmax is used,
-    rows without a label are no examples), model (instead of params.model).
+    shard_rows. `inputs`: rows (to label), examples (rows), labels (of the examples; absent: ground truth; the class is the argmax,
+    a row without a label is no example), model (instead of params.model).
 
     Raises:
-        UserError: no causal model, label tokens that are not one token each, pairs, too few examples, or none that fits.
+        UserError: no causal model, a label token of several tokens, pairs, too few examples, or no example that fits the context.
     """
     import numpy as np
 
@@ -103,55 +103,55 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ctx.measure(weights=weights_format(folder))
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    words = label_ids(tokenizer, params["tokens"], rows.classes)
+    label_tokens = label_ids(tokenizer, params["tokens"], rows.classes)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
-    output = label_rows(model, words)
+    output = label_rows(model, label_tokens)
     limit = context_limit(model.config, tokenizer, params["max_length"])
 
-    shown = [
+    example_texts = [
         f"{examples.texts[row]}{params['suffix']}{params['tokens'][classes[row]]}{params['separator']}"
         for row in chosen
     ]
-    heads = shots.prompts(tokenizer, shown)
+    heads = shots.prompts(tokenizer, example_texts)
     queries, counts, cut = shots.queries(tokenizer, rows.texts, params["suffix"], heads, limit)
     if chosen and not counts.any():
         raise UserError(
             f"no example fits: the shortest prompt with one example takes {len(heads[1])} tokens beside the query, and the "
-            f"context is {limit}; raise max_length, or take shorter texts"
+            f"context is {limit}; raise max_length, or use shorter texts"
         )
     lengths = np.array([len(heads[shot]) + len(query) for shot, query in zip(counts, queries, strict=True)])
     ctx.log(f"{len(rows.ids)} rows, {len(chosen)} examples, {int(lengths.sum())} tokens, {cut} rows cut")
     budget = int(ctx.execution.get("eval_tokens", 32768))
-    known: dict[int, Any] = {}
+    read_heads: dict[int, Any] = {}
 
     def compute(start: int, end: int) -> np.ndarray:
-        found = np.empty((end - start, len(words)), dtype=np.float32)
+        part_logits = np.empty((end - start, len(label_tokens)), dtype=np.float32)
         for shot in sorted({int(shot) for shot in counts[start:end]}):
-            if shot not in known:
-                known[shot] = shots.read_head(model, heads[shot], device, params["precision"])
+            if shot not in read_heads:
+                read_heads[shot] = shots.read_head(model, heads[shot], device, params["precision"])
             same = [row for row in range(start, end) if counts[row] == shot]
             for piece in micro_batches(same, lengths, budget):
                 part = [queries[row] for row in piece]
-                hidden = shots.last_hidden(model, part, heads[shot], known[shot], device, params["precision"])
-                found[np.array(piece) - start] = (hidden @ output.T).cpu().numpy()
-        return found
+                hidden = shots.last_hidden(model, part, heads[shot], read_heads[shot], device, params["precision"])
+                part_logits[np.array(piece) - start] = (hidden @ output.T).cpu().numpy()
+        return part_logits
 
-    found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)
-    if not np.isfinite(found).all():
-        raise UserError(f"{folder} gives logits that are not numbers for {rows.path}: set the model's precision=fp32")
-    p = softmax(found)  # [rows, classes]
-    write_labels(ctx.result, rows.ids, p, found)
-    used, times = np.unique(counts, return_counts=True)
+    logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)
+    if not np.isfinite(logits).all():
+        raise UserError(f"{folder} gives logits that are not finite for {rows.path}: set the model's precision=fp32")
+    p = softmax(logits)  # [rows, classes]
+    write_labels(ctx.result, rows.ids, p, logits)
+    shot_numbers, times = np.unique(counts, return_counts=True)
     prompted = {examples.ids[row] for row in chosen}
     return {
         "rows": len(rows.ids),
-        "accuracy": float((found.argmax(1) == rows.labels).mean()),
+        "accuracy": float((logits.argmax(1) == rows.labels).mean()),
         "mean_p": [float(value) for value in p.mean(0, dtype=np.float64)],
-        "shots_used": {str(shot): int(count) for shot, count in zip(used, times, strict=True)},  # shots → rows
+        "shots_used": {str(shot): int(count) for shot, count in zip(shot_numbers, times, strict=True)},  # shots → rows
         "examples": [examples.ids[row] for row in chosen],  # in the order of the prompt
         "examples_accuracy": float(np.mean([classes[row] == examples.labels[row] for row in chosen]))
         if chosen
         else None,
-        "rows_in_prompt": sum(name in prompted for name in rows.ids),  # their own label was shown
+        "rows_in_prompt": sum(name in prompted for name in rows.ids),  # their own label was in the prompt
         "truncated": {"rows": cut, "share": round(cut / len(rows.ids), 4)},
     }

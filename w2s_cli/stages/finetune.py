@@ -1,7 +1,7 @@
-"""finetune: train a classifier, the weak supervisor, the student or the ceiling; all weights, adapters, or a linear probe.
+"""finetune: the training of a classifier (weak supervisor, student or ceiling): all weights, adapters, or a linear probe.
 
-All three end as a plain `model/` folder that AutoModelForSequenceClassification loads. Rows that are pairs of texts train a reward
-model, which has one output; everything else is the same (`training.targets`).
+* Each of the three modes writes a plain `model/` folder for AutoModelForSequenceClassification.
+* Rows that are pairs of texts train a reward model with one output; all other code is the same (`training.targets`).
 """
 
 import math
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 VERSION = 1
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None}
 TRAITS = Traits(gives="model", trains=True, learns=True)
-RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # of train.*, as they are
-FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe costs the features that it reads
+RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of train.*
+FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe's cost is that of its features stage
 
 
 def plan(
@@ -40,34 +40,34 @@ def plan(
     validation_rows: Pool | None = None,
     validation_labels: Labels | None = None,
 ) -> Spec:
-    """A classifier or reward model.
+    """A classifier, or a reward model.
 
     Args:
         loss: {name, args, label} of a file in losses/; None: cross-entropy.
-        member: number of the ensemble's member, for its seed.
-        weights: a stage that gives weights of the rows.
-        train: fields of train.* that this stage has its own of.
-        validation_rows, validation_labels: for early stopping; labels None: ground truth.
+        member: number of the member in its ensemble, which determines its seed.
+        weights: a stage with weights of the rows.
+        train: values of this stage that replace fields of train.*.
+        validation_rows, validation_labels: for early stopping; without labels: ground truth.
     """
-    how = job.config["train"].over(train or {})
-    settings = model.settings(role, how)
-    _check_head(job, role, settings, how)
+    fields = job.config["train"].over(train or {})
+    settings = model.settings(role, fields)
+    _check_head(job, role, settings, fields)
     loss = loss or {"name": "xent", "args": {}}
-    named = loss.get("label") or loss["name"]
-    tokens = list(how["head"]["tokens"])
-    form = how["labels"] if labels is not TRUTH else "hard"  # ground truth is one-hot either way: one key
+    loss_name = loss.get("label") or loss["name"]
+    tokens = list(fields["head"]["tokens"])
+    label_form = fields["labels"] if labels is not TRUTH else "hard"  # ground truth is one-hot in every form: one key
     params = {
         "model": settings["base"],
         "loss": job.rule("losses", loss),
-        "mode": how["mode"],
-        "lora": {"r": how["lora_r"], "alpha": how["lora_alpha"]} if how["mode"] == "lora" else None,
-        "labels": form,
-        "sharpening": how["sharpening"] if form == "sharpened" else None,
-        "head": {"tokens": tokens, "suffix": how["head"]["suffix"]} if tokens else None,
-        "epochs": settings["epochs"] if settings["epochs"] is not None else how["epochs"],
+        "mode": fields["mode"],
+        "lora": {"r": fields["lora_r"], "alpha": fields["lora_alpha"]} if fields["mode"] == "lora" else None,
+        "labels": label_form,
+        "sharpening": fields["sharpening"] if label_form == "sharpened" else None,
+        "head": {"tokens": tokens, "suffix": fields["head"]["suffix"]} if tokens else None,
+        "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"],
         "batch_size": settings["batch_size"],
-        **{field: how[field] for field in RECIPE},
+        **{field: fields[field] for field in RECIPE},
         "max_length": settings["max_length"],
         "truncation": job.config["data"]["truncation"],
         "precision": settings["precision"],
@@ -76,34 +76,34 @@ def plan(
     }
     inputs: dict[str, Any] = {"rows": rows, "labels": labels, "weights": weights, "model": settings["trunk"]}
     inputs |= {"validation_rows": validation_rows, "validation_labels": validation_labels}
-    if how["mode"] == "probe":
+    if fields["mode"] == "probe":
         inputs["features"] = job.features(settings, rows)
         inputs["validation_features"] = job.features(settings, validation_rows) if validation_rows else None
-    guess = " (a guess)" if settings["lr_source"] == "guess" and not settings["lr_given"] else ""
-    words = [f"lr {params['lr']:g}{guess}", f"{named} on {labels.name}"]
+    lr_note = " (a guess)" if settings["lr_source"] == "guess" and not settings["lr_given"] else ""
+    words = [f"lr {params['lr']:g}{lr_note}", f"{loss_name} on {labels.name}"]
     return Spec(
         params,
         inputs,
-        slug=f"{role}-{settings['name']}-{job.config['data']['name']}-{named}-s{params['seed']}",
+        slug=f"{role}-{settings['name']}-{job.config['data']['name']}-{loss_name}-s{params['seed']}",
         execution=job.opens(settings),
-        about={**job.about(settings, rows, role), "seed": params["seed"], "loss": named, "labels": labels.name},
-        words=words + ([how["mode"]] if how["mode"] != "full" else []),
-        model={**settings, "mode": how["mode"], "role": role},
+        about={**job.about(settings, rows, role), "seed": params["seed"], "loss": loss_name, "labels": labels.name},
+        words=words + ([fields["mode"]] if fields["mode"] != "full" else []),
+        model={**settings, "mode": fields["mode"], "role": role},
     )
 
 
-def _check_head(job: "Planning", role: str, settings: Mapping[str, Any], how: Mapping[str, Any]) -> None:
-    """Refuse heads that the model or the data cannot have."""
-    tokens = how["head"]["tokens"]
+def _check_head(job: "Planning", role: str, settings: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    """Refuse a head that does not fit the model or the data."""
+    tokens = fields["head"]["tokens"]
     if tokens:
         job.need_causal(settings, role, "starts from the label tokens of a language model", "use train=finetune")
         job.check_label_tokens(tokens, "use train=finetune")
-        if how["mode"] == "probe":
+        if fields["mode"] == "probe":
             raise UserError(
                 f'stage "{job.stage}": a probe has a linear head on stored features, so it cannot start from label tokens; '
                 "use train.mode=full or lora, or no train.head.tokens."
             )
-    elif how["mode"] == "probe":
+    elif fields["mode"] == "probe":
         job.need_causal(settings, role, "probes the last token's state", "train all weights", probed=True)
 
 
@@ -112,12 +112,12 @@ def _stopping(job: "Planning") -> dict[str, Any]:
 
 
 def flops_per_token(params: Mapping[str, Any]) -> int:
-    """FLOPs of a trained token, in parameters of the model: 6 for all weights (Kaplan et al. 2020, section 2.1), 4 for adapters."""
+    """FLOPs per token and parameter of a training: 6 for all weights (Kaplan et al. 2020, section 2.1), 4 for adapters."""
     return FLOPS_PER_TOKEN[params["mode"]]
 
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
-    """The training, and forward passes over the validation rows."""
+    """The training, and the forward passes over the validation rows."""
     tokens = amounts.tokens("rows") * params["epochs"]
     flops = flops_per_token(params) * amounts.parameters * tokens
     if params.get("stopping") and params["mode"] != "probe":
@@ -134,9 +134,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """Train and write `ctx.result/model`.
 
     `params`: model, loss {name, args}, mode "full" | "lora" | "probe", lora {r, alpha}, labels "soft" | "hard" | "sharpened",
-    sharpening (its temperature), batch_size, max_length, truncation, precision, seed, head {tokens, suffix} (label as token; None: a
+    sharpening (temperature), batch_size, max_length, truncation, precision, seed, head {tokens, suffix} (labels as tokens; None: a
     linear head), stopping {metric, every, patience} (None: all steps, the last weights), and the fields of `training.loop.Recipe`.
-    `inputs`: rows; labels (absent: ground truth); weights (of rows: factors of their cross-entropy); features (mode probe); model
+    `inputs`: rows; labels (absent: ground truth); weights (factors of the rows' cross-entropy); features (mode probe); model
     (instead of params.model); for stopping validation_rows, validation_labels (absent: ground truth) and validation_features (probe).
     """
     import torch
@@ -144,7 +144,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
-    from w2s_cli.training import inputs as ways
+    from w2s_cli.training import inputs as training_inputs
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
@@ -161,16 +161,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     quiet()
     device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
-    edges = cast(dict[str, Path], inputs)
-    if "weights" in edges and params["loss"]["name"] != "xent":
+    folders = cast(dict[str, Path], inputs)
+    if "weights" in folders and params["loss"]["name"] != "xent":
         raise UserError(
             f"row weights need loss=xent, which is linear in the labels; the loss is {params['loss']['name']}"
         )
-    taught = training_targets(
-        rows, edges.get("labels"), params["labels"], params.get("sharpening"), edges.get("weights")
+    training_set = training_targets(
+        rows, folders.get("labels"), params["labels"], params.get("sharpening"), folders.get("weights")
     )
-    rows = taught.rows
-    folder = base_folder(params.get("model"), edges.get("model"), ctx)
+    rows = training_set.rows
+    folder = base_folder(params.get("model"), folders.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
@@ -181,42 +181,42 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     )
     limit = context_limit(model.config, tokenizer, params["max_length"])
     trained: nn.Module = model
-    tuner = None
+    adapted = None
     if params["mode"] == "probe":
-        trained = ways.probe_head(model, device)
+        trained = training_inputs.probe_head(model, device)
     elif params["mode"] == "lora":
-        tuner = lora.add(model, params["lora"]["r"], params["lora"]["alpha"], params["seed"])
+        adapted = lora.add(model, params["lora"]["r"], params["lora"]["alpha"], params["seed"])
     elif params["mode"] != "full":
-        raise UserError(f'mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
+        raise UserError(f'train.mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
     if ctx.execution.get("gradient_checkpointing") and params["mode"] != "probe":
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 
-    def feed(rows: "Rows", features: str) -> ways.Inputs:
+    def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
             tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-            return ways.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
-        if features not in edges:
-            raise UserError(f"train=probe needs the input {features}, the features of {rows.path}")
-        return ways.from_features(trained, edges[features], rows, device)
+            return training_inputs.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
+        if features not in folders:
+            raise UserError(f'train=probe needs features of {rows.path}: the stage has no input "{features}"')
+        return training_inputs.from_features(trained, folders[features], rows, device)
 
     fed = feed(rows, "features")
-    held = ways.stopping(params.get("stopping"), edges, rows, feed)
-    cut = fed.truncated["rows"] if fed.truncated else 0
-    ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {cut} rows cut")
+    early_stopping = training_inputs.stopping(params.get("stopping"), folders, rows, feed)
+    rows_cut = fed.truncated["rows"] if fed.truncated else 0
+    ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {rows_cut} rows cut")
 
     def batches(epoch: int) -> list[list[int]]:
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])
 
     loss = load_loss(params["loss"]["name"], ctx.execution.get("folders", ()), params["loss"].get("code"))
-    targets = torch.from_numpy(taught.p).to(device)
+    targets = torch.from_numpy(training_set.p).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
-    weights = None if taught.weights is None else torch.from_numpy(taught.weights).float().to(device)
+    weights = None if training_set.weights is None else torch.from_numpy(training_set.weights).float().to(device)
     objective = classification.objective(
         fed.forward, fed.lengths, targets, loss, args, weights=weights, tokens=fed.tokens, layout=fed.layout
     )
-    sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", held)
+    sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", early_stopping)
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch
         "train_accuracy_vs_labels": sums["right"] / sums["rows"],  # before each update of the last epoch
@@ -226,15 +226,18 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "tokens": int(fed.tokens.sum()),
         "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
     }
-    if taught.uncovered is not None:
-        metrics["uncovered"] = taught.uncovered
-    if held is not None:
-        metrics |= {"stopping_on": "weak labels" if "validation_labels" in edges else "ground truth", **held.figures()}
+    if training_set.uncovered is not None:
+        metrics["uncovered"] = training_set.uncovered
+    if early_stopping is not None:
+        metrics |= {
+            "stopping_on": "weak labels" if "validation_labels" in folders else "ground truth",
+            **early_stopping.figures(),
+        }
     if trained is not model:
         with torch.no_grad():
             model.score.weight.copy_(cast(nn.Linear, trained).weight)
-    if tuner is not None:
-        model = lora.merge(tuner)
+    if adapted is not None:
+        model = lora.merge(adapted)
     tokenizer.model_max_length = limit
     save_model(model, tokenizer, ctx.result / "model", _card(params, metrics, rows))
     return metrics
@@ -243,29 +246,33 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 def _card(params: dict[str, Any], metrics: dict[str, Any], rows: "Rows") -> str:
     """The model card's text."""
     model, head = params.get("model") or {}, params.get("head")
-    asked = (
+    head_lines = (
         f"* every text must be followed by {head.get('suffix')!r}; the head started from the tokens {head['tokens']} and says "
         "which of them comes next\n"
         if head
         else ""
     )
     base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
-    what = f"A text classifier ({', '.join(rows.classes)})"
+    title = f"A text classifier ({', '.join(rows.classes)})"
     if rows.second is not None:
-        what = (
+        title = (
             "A reward model (one score r for a text; P(the second of two is preferred) = sigmoid(r(second) - r(first)))"
         )
     labels = f"{params['labels']} (T = {params['sharpening']})" if params.get("sharpening") else params["labels"]
-    kept = f"* the weights after step {metrics['best_step']} of {metrics['steps']}" if "best_step" in metrics else ""
-    if kept:
-        kept += f", the best on validation rows by {params['stopping']['metric']} against {metrics['stopping_on']}\n"
+    stopping_line = (
+        f"* the weights after step {metrics['best_step']} of {metrics['steps']}" if "best_step" in metrics else ""
+    )
+    if stopping_line:
+        stopping_line += (
+            f", the best on validation rows by {params['stopping']['metric']} against {metrics['stopping_on']}\n"
+        )
     return (
-        f"{what}, finetuned by `w2s` from {base}.\n\n"
+        f"{title}, finetuned by `w2s` from {base}.\n\n"
         f"* mode {params['mode']}, loss {params['loss']['name']}, {labels} labels, {metrics['rows']:,} rows, "
         f"{params['epochs']} epochs of batch {params['batch_size']}\n"
         f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
         f"precision {params['precision']}, seed {params['seed']}\n"
-        f"* texts are cut to {params['max_length']} tokens on the {params['truncation']}\n{asked}{kept}\n"
+        f"* texts are cut to {params['max_length']} tokens on the {params['truncation']}\n{head_lines}{stopping_line}\n"
         "```python\n"
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
         "model = AutoModelForSequenceClassification.from_pretrained(folder)\n"

@@ -1,12 +1,12 @@
-"""Go on training a pretrained language model on the texts of a pool, without labels, before the transfer.
+"""generative: the further training of a pretrained language model on the texts of a pool, without labels, before the transfer.
 
-Burns et al. 2023, section 5.2.1 ("generative finetuning", for reward models): what the task is about becomes more salient to the
-student without anyone saying which text is right. The ceiling gets the same model for a fair comparison.
+Burns et al. 2023, section 5.2.1 ("generative finetuning", for reward models): the task becomes more salient to the student without
+any label. The ceiling starts from the same model, for a fair comparison.
 
-* All texts of the pool are used; of pairs both, the one that is worse rated too. Labels are not read.
-* A text is one row with the tokenizer's own special tokens, ended by its end token where there is room, so the model also
-  learns where texts stop.
-* The result is a causal language model in the hub's format, with the tokenizer of its base: `finetune` takes it as its `model`.
+* All texts of the pool are used, both texts of a pair. Labels are not read.
+* A text is one row with the tokenizer's special tokens. The end token follows if the limit allows it, so the model also learns where
+  texts stop.
+* The result is a causal language model in the hub's format, with the tokenizer of its base. `finetune` can take it as its `model`.
 """
 
 from collections.abc import Mapping
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="model", trains=True)
-RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # of generative.*, as they are
-_FIRST = "first_loss.json"  # in ctx.work: a resumed run does not see the untrained model
+RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of generative.*
+_FIRST = "first_loss.json"  # in ctx.work, for a resumed run, which no longer has the untrained model
 
 
 def plan(job: "Planning", *, role: str = "student", model: Model, rows: Pool) -> Spec:
     """A pretrained language model trained on a pool's texts, without labels."""
-    how, data = job.config["generative"], job.config["data"]
+    fields, data = job.config["generative"], job.config["data"]
     settings = model.settings(role)
     job.need_causal(settings, role, "trains a language model on texts", "use a method without this stage")
     params = {
         "model": settings["base"],
-        "epochs": how["epochs"],
-        "lr": how["lr"] if how["lr"] is not None else settings["lr"],
-        "batch_size": how["batch_size"],
-        **{field: how[field] for field in RECIPE},
+        "epochs": fields["epochs"],
+        "lr": fields["lr"] if fields["lr"] is not None else settings["lr"],
+        "batch_size": fields["batch_size"],
+        **{field: fields[field] for field in RECIPE},
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
         "precision": settings["precision"],
@@ -59,7 +59,7 @@ def plan(job: "Planning", *, role: str = "student", model: Model, rows: Pool) ->
 
 
 def flops_per_token(params: Mapping[str, Any]) -> int:
-    """FLOPs of a trained token, in parameters of the model (Kaplan et al. 2020, section 2.1)."""
+    """FLOPs per token and parameter of a training (Kaplan et al. 2020, section 2.1)."""
     return 6
 
 
@@ -79,7 +79,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `inputs`: rows; model (instead of params.model).
 
     Raises:
-        UserError: the model is no causal language model, or no text has two tokens.
+        UserError: the model is no causal language model, or no text has at least two tokens.
     """
     import numpy as np
 
@@ -103,7 +103,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     model = open_language_model(folder, device, ctx.execution, params["max_length"])
     tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
     tokens = _documents(tokenizer, texts, context_limit(model.config, tokenizer, params["max_length"]))
-    rows = [ids for ids in tokens.ids if len(ids) > 1]  # one token has no next one
+    rows = [ids for ids in tokens.ids if len(ids) > 1]  # a single token has no next token
     if not rows:
         raise UserError(f"no text of {inputs['rows']} has two tokens, so there is no next token to learn")
     next_token.check_output_layer(model, rows[0])
@@ -139,24 +139,24 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
 
 def _texts(rows: "Rows") -> list[str]:
-    """All texts, row by row; of pairs both."""
+    """All texts, row by row; both texts of a pair."""
     if rows.second is None:
         return rows.texts
     return [text for pair in zip(rows.texts, rows.second, strict=True) for text in pair]
 
 
 def _documents(tokenizer: Any, texts: list[str], limit: int) -> "TokenRows":
-    """Token rows of the texts, each with an end token unless it was cut or has one."""
+    """Token rows of the texts; an end token is added unless the text was cut or ends with one."""
     import numpy as np
 
     from w2s_cli.training.tokens import encode, joined
 
-    found, end = encode(tokenizer, texts, limit), tokenizer.eos_token_id
+    encoded, end = encode(tokenizer, texts, limit), tokenizer.eos_token_id
     rows = [
         ids if end is None or len(ids) >= limit or ids[-1] == end else np.append(ids, np.int32(end))
-        for ids in found.ids
+        for ids in encoded.ids
     ]
-    return joined(rows, found.truncated)
+    return joined(rows, encoded.truncated)
 
 
 def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:

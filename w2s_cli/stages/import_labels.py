@@ -1,8 +1,8 @@
-"""import_labels: labels from a file (people, an API model, anything) in the place of a weak supervisor's.
+"""import_labels: labels from a file (by people, an API model or any other source) in place of a weak supervisor's labels.
 
-* Joined by row id, never by position: every row of the pool must be in the file once; rows of other pools may be.
-* The file says `label` (a class number or name) or `p` (probability of class 1, or a list with one probability per class). The result is
-  the artifact of a label stage; logits are the logarithms of the probabilities, with 0 taken as 1e-7.
+* Labels are joined by row id, never by position. Every row of the pool must be in the file once; rows of other pools are ignored.
+* The file has a column `label` (class number or name) or `p` (probability of class 1, or a list with one probability per class). The
+  result is the artifact of a label stage. Its logits are the logarithms of the probabilities, with 0 taken as 1e-7.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         rows, accuracy (against ground truth), mean_p (per class).
 
     Raises:
-        UserError: another file than planned; missing, unknown or repeated ids; values that are no labels or probabilities.
+        UserError: the file changed since planning; missing, unknown or repeated ids; values that are no labels or probabilities.
     """
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
@@ -57,7 +57,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if not path.is_file():
         raise UserError(f"labels.path: there is no file {path}.")
     if digest(path) != params["sha256"]:
-        raise UserError(f"{path} is not what it was when this run was planned; run the command again.")
+        raise UserError(f"{path} has changed since this run was planned; run the command again.")
     data_format = format_of(path.name)
     if data_format is None:
         raise UserError(f"{path}: labels are read from jsonl, json, csv, tsv and parquet files (also .gz).")

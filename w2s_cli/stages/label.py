@@ -1,7 +1,8 @@
-"""Label a pool with a finished classifier: probabilities and logits, keyed by row id.
+"""label: the labels of a pool by a finished classifier: probabilities and logits, keyed by row id.
 
-Scoring is the same stage on the test rows. A probe reads the pool's features instead of running the trunk again. Pairs are labelled by
-a reward model: its logits for a pair are the two rewards.
+* The predictions on the test rows are the same kind of stage, on another pool.
+* A probe reads the pool's features, so its trunk does not run again.
+* A reward model labels pairs: its logits for a pair are the two rewards.
 """
 
 from collections.abc import Mapping
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="labels")
-SHARD_ROWS = 4096  # what a killed labelling loses at most
+SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
 
 def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
-    """A finetuned model's probabilities for a pool."""
+    """The labels of a pool by a finetuned model."""
     settings = model.model
     if settings is None or settings["mode"] not in ("full", "lora", "probe"):
-        raise UserError(f'stage "{job.stage}": "{model.name}" is no finetune stage, so it cannot label.')
+        raise UserError(f'stage "{job.stage}": "{model.name}" is no finetune stage, so it gives no labels; name one.')
     data, role, seed = job.config["data"], settings["role"], job.config["seed"]
     params = {
         "max_length": settings["max_length"],
@@ -45,12 +46,12 @@ def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
 
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
-    """A forward pass, unless the features have it."""
+    """A forward pass; none for a probe, whose features stage had it."""
     return Work() if amounts.has("features") else Work(2 * amounts.parameters * amounts.tokens("rows"))
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write labels.parquet (id, p [classes], logits [classes]) in the pool's order; no text in it.
+    """Write labels.parquet (id, p [classes], logits [classes]; no text) in the pool's order.
 
     `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
     """
@@ -75,7 +76,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     folder = cast(Path, inputs["model"]) / "model"
     if "features" in inputs:
         features = cast(Path, inputs["features"])
-        found = probe.logits(folder, probe.row_features(features, rows), rows)
+        class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
         truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
         fault("label.step")
         ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
@@ -95,21 +96,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             part = predict(model, tokens.part(start, end), params["precision"], budget, logits)
             return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
-        found = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)
+        class_logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)
         truncated = tokens.summary()
-    if found.shape[1] != len(rows.classes):
+    if class_logits.shape[1] != len(rows.classes):
         raise UserError(
-            f"{folder} tells {found.shape[1]} classes apart, but {rows.path} has {len(rows.classes)}: {rows.classes}"
+            f"{folder} has {class_logits.shape[1]} classes, but {rows.path} has {len(rows.classes)}: {rows.classes}"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(class_logits).all():
         raise UserError(
-            f"{folder} gives logits that are not numbers for {rows.path}: train it again with a lower learning rate"
+            f"{folder} gives logits that are not finite for {rows.path}: train it again with a lower learning rate"
         )
-    p = softmax(found)  # [rows, classes]
-    write_labels(ctx.result, rows.ids, p, found)
+    p = softmax(class_logits)  # [rows, classes]
+    write_labels(ctx.result, rows.ids, p, class_logits)
     return {
         "rows": len(rows.ids),
-        "accuracy": float((found.argmax(1) == rows.labels).mean()),
+        "accuracy": float((class_logits.argmax(1) == rows.labels).mean()),
         "mean_p": [float(value) for value in p.mean(0, dtype=np.float64)],
         "truncated": truncated,
     }

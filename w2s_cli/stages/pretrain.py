@@ -1,8 +1,8 @@
-"""Pretrain a small language model, from fresh weights, on the texts of one corpus file.
+"""pretrain: the training of a small language model from fresh weights, on the texts of one corpus.
 
-* Everything that is needed to load the result lies in `model/`: config, weights (safetensors), fast tokenizer, card.
-* A resumed run trains the same tokenizer again and takes the same initial weights from the seed; only what training
-  changed comes from the checkpoint.
+* `model/` holds all files that loading needs: config, weights (safetensors), fast tokenizer, card.
+* A resumed run trains the same tokenizer again and draws the same initial weights from the seed. Only the trained state comes from
+  the checkpoint.
 """
 
 import math
@@ -25,7 +25,7 @@ TRAITS = Traits(gives="model", trains=True)
 
 
 def plan(job: "Planning", *, recipe: Mapping[str, Any]) -> Spec:
-    """A language model from scratch, by the fields of a file of configs/pretrain."""
+    """A language model from scratch; `recipe` has the fields of a file of configs/pretrain."""
     need_causal_recipe(job.resolver, recipe)
     name, corpus = recipe["name"], dict(recipe["corpus"])
     sha256, path = job.resolver.corpus(corpus.pop("path"))
@@ -45,7 +45,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     `params`: architecture {model_type, …config fields}, tokenizer {vocab_size, add_prefix_space}, corpus {templates},
     sequence "entries" | "packed", max_length, batch_entries (rows) or batch_tokens, validation_share, precision, seed,
-    save_dtype "fp32" | "bf16", and the fields of `training.loop.Recipe`. `ctx.execution["corpus_path"]` is the file.
+    save_dtype "fp32" | "bf16", and the fields of `training.loop.Recipe`. `ctx.execution["corpus_path"]` is the file or folder.
     """
     import numpy as np
     import torch
@@ -97,9 +97,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     }
     if held_texts:
         model.eval()
-        held = token_rows(tokenizer, held_texts, "entries", max_length, seed)
+        held_rows = token_rows(tokenizer, held_texts, "entries", max_length, seed)
         budget = int(ctx.execution.get("eval_tokens", 32768))
-        loss = next_token.mean_loss(model, held, params["precision"], budget)
+        loss = next_token.mean_loss(model, held_rows, params["precision"], budget)
         metrics |= {"validation_loss": loss, "perplexity": math.exp(loss)}
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if params["save_dtype"] not in dtypes:

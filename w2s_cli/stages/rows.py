@@ -1,9 +1,9 @@
 """rows: the texts and true labels of one pool of a data set, by row id, in a fixed order.
 
-* Rows are chosen first and formatted afterwards, in the pool's order, until the limit is full.
-* Balanced pools take the first rows of each class in that order, as many as the rarest class has.
-* A row without a usable text is left out and counted by reason; a wrong label stops the stage.
-* The same rows whatever the tokenizer: long texts are cut where they are tokenized, never dropped here.
+* Rows are chosen first and formatted afterwards, in the pool's order, until the limit is reached.
+* A balanced pool has the first rows of each class in that order, as many as the rarest class has.
+* A row without a usable text is dropped and counted by its reason; a wrong label stops the stage.
+* The rows do not depend on a tokenizer: long texts are cut at tokenization, never dropped here.
 """
 
 from collections import Counter
@@ -42,19 +42,19 @@ def plan(job: "Planning", *, pool: str) -> Spec:
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write rows.parquet (id, group, text: string; label: int32; of pairs also second: string) and return its figures.
+    """Write rows.parquet (id, group, text: string; label: int32; for pairs also second: string) and return its figures.
 
     Args:
-        params: made by `data.recipe.rows_params`.
+        params: from `data.recipes.rows_params`.
         inputs: none.
 
     Returns:
         rows, base_rates {class number: share}, classes, pool_rows (before limit), source_rows (of the split),
-        dropped {reason: rows}, usable {rows that were looked at, their base_rates before balancing},
-        balanced_from (usable rows that were looked at) or null.
+        dropped {reason: rows}, usable {rows: number of usable rows examined, base_rates: theirs before balancing},
+        balanced_from (number of usable rows examined) or null.
 
     Raises:
-        UserError: data that is not there, not what was planned with, or not what the recipe says.
+        UserError: data that is missing, changed since planning, or differs from its recipe.
     """
     from w2s_cli.data import taking
     from w2s_cli.data.artifacts.rows import write_rows
@@ -69,7 +69,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     rows = read(files[split])
     classes = dataset["classes"] or taking.class_names(dataset["label"], rows, split, files)
     if params.get("second") and len(classes) != FEWEST:
-        raise UserError(f"{rows.shown}: pairs (data.second) have two classes, and the labels are {', '.join(classes)}.")
+        raise UserError(f"{rows.shown}: pairs (data.second) need two classes, but the labels are {', '.join(classes)}.")
     ids = row_ids(rows, split=split, column=dataset["id"])
     groups = taking.groups_of(params, rows, ids, ctx)
     draws = {"share": params["share"], "seed": params["seed"], "test": params["test"]}

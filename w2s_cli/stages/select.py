@@ -1,11 +1,11 @@
 """select: one labels artifact becomes another by a rule of w2s_cli.selection: filters, relabelling, true labels, controls.
 
-* Labels and features are joined by row id. The rule sees the rows in an order drawn by hash (see w2s_cli.selection), the
-  result is in the pool's order; a row whose probabilities the rule leaves alone keeps its logits too.
-* Every row of the pool stands in the result once, with a `covered` column: false for a row without a label.
-* Ground truth is read for the metrics. A rule sees it only if its file says NEEDS_TRUTH, and then the metrics say
-  uses_truth: such labels are a control or a bound, no weak supervision.
-* A pair's features are those of its second text less those of its first, as its reward difference is.
+* Labels and features are joined by row id. The rule gets the rows in an order drawn by hash (see w2s_cli.selection); the result is in
+  the pool's order. A row with unchanged probabilities keeps its logits too.
+* The result has every row of the pool once, with a `covered` column: false for a row without a label.
+* Ground truth is read for the metrics. A rule gets it only if its file has NEEDS_TRUTH, and then the metrics have uses_truth: such
+  labels are a control or a bound, no weak supervision.
+* A pair's features are the features of the second text minus the features of the first, like its difference of rewards.
 """
 
 from collections.abc import Mapping
@@ -27,34 +27,36 @@ TRAITS = Traits(gives="labels")
 
 
 def plan(job: "Planning", *, rows: Pool, labels: Labels, rule: Mapping[str, Any], model: Model | None = None) -> Spec:
-    """Labels filtered or changed by a rule of selection/; `model` gives the frozen features, if the rule looks at any."""
+    """Labels filtered or changed by a rule of selection/; `model` gives frozen features to a rule that needs them."""
     name, data, seed = rule["name"], job.config["data"]["name"], job.config["seed"]
     features = None
     if job.says("selection", name, "NEEDS_FEATURES"):
         if model is None:
             raise UserError(
-                f"the rule {name} looks at a model's features, which method={job.config['method']['name']} does not give it: "
+                f"the rule {name} needs a model's features, which method={job.config['method']['name']} does not have: "
                 "use method=selection, or a rule of the supervisor's confidence."
             )
         settings = model.settings("select")
         why, instead = "reads the last token's state", "use a rule of the supervisor's confidence"
         job.need_causal(settings, "student", why, instead, probed=True)
         features = job.features(settings, rows)
-    shown = rule.get("label") or name
+    rule_name = rule.get("label") or name
     return Spec(
         {"rule": job.rule("selection", rule), "seed": seed},
         {"rows": rows, "labels": labels, "features": features},
         slug=f"{name}-{data}-{rows.name}-s{seed}",
-        about={"rows": rows.name, "rule": shown, "seed": seed},
-        words=[f"{shown} of {labels.name}"],
+        about={"rows": rows.name, "rule": rule_name, "seed": seed},
+        words=[f"{rule_name} of {labels.name}"],
     )
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """A rule that is shown the truth."""
+    """A caution if the rule uses ground truth."""
     if not metrics.get("uses_truth"):
         return []
-    return [f"The rule {about['rule']} looks at the truth of the student's rows: a control or a budget, no supervisor."]
+    return [
+        f"The rule {about['rule']} uses the ground truth of the student's rows: a control or a budget, no supervision."
+    ]
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -62,15 +64,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     Args:
         params: rule (name, args, code), seed.
-        inputs: rows, labels, and features (of the same rows) if the rule looks at them.
+        inputs: rows, labels, and features (of the same rows) if the rule needs them.
 
     Returns:
         rows, coverage, accuracy and mean_p (over covered rows); accuracy_before (over the rows covered before), coverage_before;
-        kept_right, kept_wrong, dropped_right, dropped_wrong (rows, by the labels before); corrected, spoiled (rows covered
+        kept_right, kept_wrong, dropped_right, dropped_wrong (rows, by their labels before the rule); corrected, spoiled (rows covered
         before and after whose label became right, or wrong); uses_truth; diagnostics of the rule.
 
     Raises:
-        UserError: other row ids than the rows', labels that are no probabilities, unknown rules and arguments, no label left.
+        UserError: labels with other row ids, labels that are no probabilities, an unknown rule or argument, or no label left.
     """
     import numpy as np
 
@@ -103,16 +105,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         params["seed"],
     )
     called, args = f"rule {params['rule']['name']}", params["rule"].get("args") or {}
-    advice = f"let it keep more than it does with {args}"
+    advice = f"change its arguments {args} so that it keeps more rows"
     selected = Selected(*apply_rule(rule.function, shuffled, args, called=called, every_row=False, advice=advice))
-    back = np.argsort(order)
-    new_p, new_covered = selected.p[back], selected.covered[back]
-    same = (new_p.astype(np.float32) == p.astype(np.float32)).all(axis=1)
-    new_logits = np.where(same[:, None], before.logits, log_p(new_p))
+    pool_order = np.argsort(order)
+    new_p, new_covered = selected.p[pool_order], selected.covered[pool_order]
+    unchanged = (new_p.astype(np.float32) == p.astype(np.float32)).all(axis=1)
+    new_logits = np.where(unchanged[:, None], before.logits, log_p(new_p))
     write_labels(ctx.result, ids, new_p, new_logits, new_covered)
     ctx.progress(len(ids), len(ids), examples=len(ids))
     changes = _changes(predicted(p) == truth, covered, predicted(new_p) == truth, new_covered)
-    found: dict[str, Any] = as_json(
+    metrics: dict[str, Any] = as_json(
         {
             "rows": len(ids),
             "coverage": new_covered.mean(),
@@ -125,25 +127,25 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             "diagnostics": selected.diagnostics,
         }
     )
-    return found
+    return metrics
 
 
-def _features(rule: "Rule", name: str, given: Path | list[Path] | None, ids: list[str]) -> Any:
-    """[rows, width] fp32, for a rule that looks at them."""
+def _features(rule: "Rule", name: str, folder: Path | list[Path] | None, ids: list[str]) -> Any:
+    """Features [rows, width] fp32 for a rule that needs them; else None."""
     import numpy as np
 
     from w2s_cli.data.artifacts.features import read_features
 
     if not rule.needs_features:
         return None
-    if given is None:
-        raise UserError(f"select={name} looks at features of the rows; the stage must name the model that gives them")
-    features = read_features(cast(Path, given), ids).astype(np.float32)
+    if folder is None:
+        raise UserError(f"select={name} needs features of the rows; name their model in the stage's field `model`")
+    features = read_features(cast(Path, folder), ids).astype(np.float32)
     return features[:, 1] - features[:, 0] if features.ndim == 3 else features
 
 
 def _changes(right: "Booleans", covered: "Booleans", now_right: "Booleans", now_covered: "Booleans") -> dict[str, int]:
-    """Rows by what became of their label."""
+    """Numbers of rows by the change of their label."""
     kept, dropped = covered & now_covered, covered & ~now_covered
     return {
         "kept_right": int((kept & right).sum()),

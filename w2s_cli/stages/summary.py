@@ -1,7 +1,6 @@
 """summary: the runs of several seeds as one result, with intervals over seeds × test rows.
 
-It reads the tables of the `evaluate` stages, not their metrics, since the seeds' rows must be resampled
-together.
+It reads the tables of the `evaluate` stages, not their metrics, because the rows of all seeds are resampled together.
 """
 
 from pathlib import Path
@@ -20,7 +19,7 @@ TRAITS = Traits(gives="comparison", implied=True)
 
 
 def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
-    """One evaluate stage of every seed, in the order of `seeds`."""
+    """The evaluate stages of all seeds, one per seed, in the order of `seeds`."""
     params = {"seeds": seeds, "bootstrap": job.config["bootstrap"], "confidence": job.config["confidence"]}
     return Spec(params, {"runs": list(runs)})
 

@@ -1,6 +1,7 @@
-"""theory: gain against misfit on synthetic tasks (Charikar et al. 2024; see w2s_cli.statistics.misfit_gain), run for real.
+"""theory: gain against misfit on synthetic tasks, by experiment (Charikar et al. 2024; see w2s_cli.statistics.misfit_gain).
 
-One line of the table per task, and metrics that say how far the tasks lie from the diagonal. Seconds on a CPU; NumPy alone.
+* The table has one line per task; the metrics measure the distance of the tasks from the diagonal.
+* It takes seconds on a CPU and needs only NumPy.
 """
 
 import math
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits()
-TOLERANCE = 0.01  # of the task's mean square
-ROUNDING = 1e-9  # of the exact equality
+TOLERANCE = 0.01  # in units of a task's mean square
+ROUNDING = 1e-9  # for bounds that hold with equality
 
 
 def plan(
@@ -33,7 +34,7 @@ def plan(
     rows: int | None = None,
     dims: Mapping[str, int] | None = None,
 ) -> Spec:
-    """A synthetic experiment; it needs no data set and no pretrained model. None: as `statistics.misfit_gain.Experiment` has it."""
+    """A synthetic experiment, without a data set or a pretrained model. None: the default of `statistics.misfit_gain.Experiment`."""
     seed = job.config["seed"]
     fields = {"setting": setting, "representation": representation, "tasks": tasks, "rows": rows, "dims": dims}
     params = {name: value for name, value in fields.items() if value is not None}
@@ -44,8 +45,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """Write points.parquet (task; error_weak, error_student, misfit, gain on held-out rows; misfit_fit, gain_fit, epsilon).
 
     Args:
-        params: setting (realisable or non_realisable), seed; what else `Experiment` has, by name, the dimensions also as a
-            mapping `dims`; tolerance (of the inequality, in units of a task's mean square: 0.01).
+        params: setting (realisable or non_realisable), seed; the other fields of `Experiment` by name, its dimensions also as a
+            mapping `dims`; tolerance (of the inequality, in units of a task's mean square, 0.01 by default).
         inputs: none.
 
     Returns:
@@ -55,7 +56,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         mean error_weak, error_student, misfit, gain, epsilon.
 
     Raises:
-        UserError: unknown fields, values without meaning.
+        UserError: an unknown or missing field, or a value out of range.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -73,36 +74,36 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     columns: dict[str, Any] = {}
     for field in fields(Point):
         kind = pa.int32() if field.name == "task" else pa.float64()
-        columns[field.name] = pa.array([getattr(one, field.name) for one in points], kind)
+        columns[field.name] = pa.array([getattr(task_point, field.name) for task_point in points], kind)
     pq.write_table(pa.table(columns), ctx.result / "points.parquet")
     return {
         "setting": experiment.setting,
         "tasks": experiment.tasks,
-        **_metrics([asdict(one) for one in points], tolerance),
+        **_metrics([asdict(task_point) for task_point in points], tolerance),
     }
 
 
 def _experiment(params: dict[str, Any]) -> tuple["Experiment", float]:
     from w2s_cli.statistics.misfit_gain import Experiment
 
-    given = {name: value for name, value in params.items() if name != "dims" and value is not None}
-    given |= params.get("dims") or {}
-    tolerance = given.pop("tolerance", TOLERANCE)
-    known = [field.name for field in fields(Experiment)]
-    for name in given:
-        if name not in known:
-            raise UserError(f'theory: unknown field "{name}".{did_you_mean(name, known)}')
-    if "setting" not in given:
-        raise UserError("theory: setting is missing; realisable or non_realisable.")
+    values = {name: value for name, value in params.items() if name != "dims" and value is not None}
+    values |= params.get("dims") or {}
+    tolerance = values.pop("tolerance", TOLERANCE)
+    names = [field.name for field in fields(Experiment)]
+    for name in values:
+        if name not in names:
+            raise UserError(f'theory: unknown field "{name}".{did_you_mean(name, names)}')
+    if "setting" not in values:
+        raise UserError("theory: the field setting is missing; use realisable or non_realisable.")
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
         raise UserError(f"theory: tolerance={tolerance} must be a number of at least 0.")
-    return Experiment(**given), float(tolerance)
+    return Experiment(**values), float(tolerance)
 
 
 def _metrics(points: list[dict[str, float]], tolerance: float) -> dict[str, Any]:
     import numpy as np
 
-    column = {name: np.array([one[name] for one in points]) for name in points[0]}
+    column = {name: np.array([task_point[name] for task_point in points]) for name in points[0]}
     misfit, gain = column["misfit"], column["gain"]
     distance = np.abs(gain - misfit)
     spread = misfit - misfit.mean()
@@ -110,7 +111,7 @@ def _metrics(points: list[dict[str, float]], tolerance: float) -> dict[str, Any]
     slope = float((spread * gain).sum() / (spread**2).sum()) if varied else None
     fit = np.abs(column["gain_fit"] - column["misfit_fit"])
     bound = 2 * np.sqrt(column["epsilon"] * column["misfit_fit"])
-    found = {
+    metrics = {
         "correlation": float(np.corrcoef(misfit, gain)[0, 1]) if varied else None,
         "slope": slope,
         "intercept": None if slope is None else float(gain.mean() - slope * misfit.mean()),
@@ -121,4 +122,4 @@ def _metrics(points: list[dict[str, float]], tolerance: float) -> dict[str, Any]
         "share_within_bound": float((fit <= bound + ROUNDING).mean()),
         **{name: float(column[name].mean()) for name in ("error_weak", "error_student", "misfit", "gain", "epsilon")},
     }
-    return {name: None if value is None else round(value, 10) for name, value in found.items()}
+    return {name: None if value is None else round(value, 10) for name, value in metrics.items()}

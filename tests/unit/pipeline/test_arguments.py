@@ -93,7 +93,7 @@ def bound(folder: Path, arguments: str, /, **args: Any) -> dict[str, Any]:
     """What a function with these keyword arguments is bound to."""
     path = folder / "mine.py"
     path.write_text(f"def mine(labels, *, {arguments}):\n    return labels\n")
-    return bind(path, "mine", args, given=())
+    return bind(path, "mine", args, at_run_time=())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def arguments(folder: str, name: str) -> dict[str, Any]:
 
 def planned(folder: str, name: str, args: dict[str, Any]) -> dict[str, Any]:
     """All arguments of one as a plan has them."""
-    return bind(ROOT / "w2s_cli" / folder / f"{name}.py", name, args, given=("progress",))
+    return bind(ROOT / "w2s_cli" / folder / f"{name}.py", name, args, at_run_time=("progress",))
 
 
 def run_it(folder: str, name: str, args: dict[str, Any]) -> None:

@@ -41,5 +41,5 @@ def test_cut_texts_are_cautioned_by_every_kind_that_trains_or_prompts(name: str)
     metrics = {"truncated": {"rows": 30, "share": 0.3}}
     assert cautions is not None
     [line] = cautions(metrics, {"max_length": 64}, about)
-    assert "30% of the texts were cut to what gpt2 reads, at most 64 tokens" in line
+    assert "30% of the texts were cut to 64 tokens, the most that gpt2 reads (student)" in line
     assert cautions({"truncated": {"share": 0.001}}, {"max_length": 64}, about) == []

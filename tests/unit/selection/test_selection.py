@@ -277,7 +277,9 @@ def test_every_select_config_has_a_rule_that_takes_its_arguments(path):
     written = yaml.safe_load(path.read_text())
     assert set(written) <= set(SelectConfig.__dataclass_fields__)
     file = ROOT / "w2s_cli" / "selection" / f"{written['name']}.py"
-    assert bind(file, written["name"], written["args"], given=()) == written["args"]  # all of them are written out
+    assert (
+        bind(file, written["name"], written["args"], at_run_time=()) == written["args"]
+    )  # all of them are written out
     assert path.read_text().startswith("# ")
     labels, truth, _ = clusters(rows=40)
     rule = load_rule(written["name"])
@@ -294,7 +296,7 @@ def test_every_control_config_has_a_rule_that_takes_its_arguments(path):
     assert written["self_pair"] == (path.stem == "self_pair")
     if written["rule"]:
         file = ROOT / "w2s_cli" / "selection" / f"{written['rule']}.py"
-        assert bind(file, written["rule"], written["args"], given=()) == written["args"]
+        assert bind(file, written["rule"], written["args"], at_run_time=()) == written["args"]
 
 
 # --- the stage ---------------------------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ def test_a_rule_of_the_user_is_taken_first_and_gets_only_what_it_says_it_needs(t
     ("body", "said"),
     [
         ("def broken(labels): return 1 / 0", "ZeroDivisionError.*line"),
-        ("def broken(labels): return Selected(labels.p[:3], labels.covered)", r"gives p \[3, 2\]"),
+        ("def broken(labels): return Selected(labels.p[:3], labels.covered)", r"returns p \[3, 2\]"),
         ("def broken(labels): return Selected(labels.p, labels.covered.astype(int))", "true or false"),
         ("def broken(labels): return Selected(labels.p * 2, labels.covered)", "add up to 1"),
         ("def broken(labels): return Selected(labels.p * float('nan'), labels.covered)", "no probabilities"),
@@ -449,7 +451,7 @@ def test_unknown_rules_missing_features_and_other_rows_are_refused(tmp_path):
     inputs = write_inputs(tmp_path, labels, truth)
     with pytest.raises(UserError, match=r'no "confidense" in selection/.*confidence'):
         selected(tmp_path / "a", inputs, "confidense")
-    with pytest.raises(UserError, match="looks at features"):
+    with pytest.raises(UserError, match="needs features"):
         selected(tmp_path / "b", {n: inputs[n] for n in ("rows", "labels")}, "knn")
     path = inputs["labels"] / "labels.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)

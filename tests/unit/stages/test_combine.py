@@ -173,7 +173,7 @@ def test_labels_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
             params("majority"),
             {"labels": [*inputs["labels"], write_labels(tmp_path / "three", said(0.8, 5, classes=3))]},
         ),
-        ("nothing to combine", params("majority"), {"labels": []}),
+        ("no labels to combine", params("majority"), {"labels": []}),
         ("1 scores for 3 labels", params("weighted"), {"scores": [fewer]}),
         ("neither weight nor accuracy", params("weighted"), {"scores": [fewer] * 3}),
         ("must be 2 shares", params("majority", prior=[0.5, 0.2, 0.3]), {}),
@@ -191,7 +191,7 @@ def test_labels_that_cannot_be_combined_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("Combined(votes.p[0, :, :1], votes.voted[0])", r"gives p \[400, 1\]"),
+        ("Combined(votes.p[0, :, :1], votes.voted[0])", r"returns p \[400, 1\]"),
         ("Combined(votes.p[0] * 2, votes.voted[0])", "do not add up to 1"),
         ("Combined(votes.p[0] * float('nan'), votes.voted[0])", "do not add up to 1"),
         ("Combined(votes.p[0] * (1 + (votes.p[0, :, :1] < 0.5)), votes.p[0, :, 0] >= 0.5)", "do not add up to 1"),

@@ -244,7 +244,7 @@ def test_reward_models_stop_on_pairwise_accuracy(tmp_path: Path) -> None:
         ({"patience": 0}, (), "stopping.patience=0"),
         ({}, ("validation_rows",), "validation_rows"),
         ({}, ("validation_features",), "validation_features"),
-        ({}, ("features",), "needs the input features"),
+        ({}, ("features",), "needs features"),
     ],
 )
 def test_what_cannot_stop_is_refused(

@@ -92,7 +92,7 @@ def check_metric(metric: str, settings: Sequence[Setting]) -> None:
         "agreement.when_weak_wrong",
         "misfit.squared",
     }
-    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, metrics, shown=20)}')
+    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, metrics, at_most=20)}')
 
 
 def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines | None) -> Figure:

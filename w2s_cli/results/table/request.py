@@ -119,7 +119,7 @@ def _take(request: Request, options: dict[str, Any], where: str) -> None:
     """Set the options, checked."""
     for name, value in options.items():
         if name not in OPTIONS:
-            raise UserError(f'{where}: unknown option "{name}".{did_you_mean(name, OPTIONS, shown=20)}')
+            raise UserError(f'{where}: unknown option "{name}".{did_you_mean(name, OPTIONS, at_most=20)}')
         if name in LISTS:
             value = _split(value) if isinstance(value, str) else [str(item) for item in value or []]
         elif name == "where":

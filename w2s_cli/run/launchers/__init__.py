@@ -1,6 +1,6 @@
-"""How workers are started: one file for each way, chosen as `launcher.name` (configs/launcher/*.yaml).
+"""Launchers, which start workers: one file for each way, chosen as `launcher.name` (configs/launcher/*.yaml).
 
-* A launcher is a file with `start(threads) -> Worker`; a scheduler asks nothing else of it than the members of `Worker`.
+A launcher is a file with `start(threads) -> Worker`. The scheduler uses only the members of `Worker`.
 """
 
 from importlib import import_module
@@ -14,35 +14,35 @@ from w2s_cli.plugins import code_names
 class Worker(Protocol):
     """A process that runs stages, one after another."""
 
-    key: str | None  # the stage that it has now
+    key: str | None  # key of its stage; None: free
 
     def fileno(self) -> int:
         """The file descriptor that becomes readable when there are events."""
 
     def give(self, key: str, folder: Path, redo: str | None) -> None:
-        """Have it run the stage in `folder`; `redo` is the run id of a finished result to replace."""
+        """Run the stage in `folder`; `redo` is the run id of a finished result to replace."""
 
     def events(self) -> list[dict[str, Any]] | None:
-        """The events that it has sent; None: it is gone."""
+        """The events since the last call; None: the worker has ended."""
 
     def stop(self, *, now: bool) -> None:
-        """Ask it to save and stop, or kill it."""
+        """Ask the worker to save and stop; with `now`, kill it."""
 
     def code(self) -> int:
-        """Its exit code, once it is gone; −n: signal n."""
+        """The exit code of an ended worker; −n: signal n."""
 
     def end(self) -> None:
-        """Let it go: it has no stage."""
+        """End the worker, which has no stage."""
 
 
 def check(name: str) -> None:
-    """UserError where no launcher has that name."""
+    """Refuse (UserError) a name that no launcher has."""
     names = code_names("run/launchers")
     if name not in names:
         raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
 
 
 def start(name: str, threads: int) -> Worker:
-    """A new worker with `threads` CPU threads, by the launcher `name`, which is checked."""
+    """A new worker with `threads` CPU threads, from the launcher `name`, a name that `check` has passed."""
     worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start(threads)
     return worker

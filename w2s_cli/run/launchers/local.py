@@ -1,7 +1,7 @@
 """Workers as child processes of this machine, with jobs on their standard input and events on their standard output.
 
 * The number of threads and the wait policy are in the environment from the start: both are read when torch loads.
-* A worker dies with its parent (`--serve PID`), so a killed command leaves none behind.
+* A worker dies with its parent (`--serve PID`), so a killed command leaves no worker behind.
 """
 
 import contextlib
@@ -16,31 +16,31 @@ from typing import Any
 
 from w2s_cli.paths import PACKAGE
 
-END_S = 10  # seconds that a worker without a job has to end
+END_S = 10  # a worker without a job is killed after this many seconds
 
 
 @dataclass
 class LocalWorker:
-    """A child process."""
+    """A worker as a child process."""
 
     popen: subprocess.Popen[bytes]
-    key: str | None = None  # the stage that it has now
-    buffer: bytes = b""  # the beginning of an event
+    key: str | None = None  # key of its stage; None: free
+    buffer: bytes = b""  # beginning of an incomplete event
 
     def fileno(self) -> int:
-        """Its standard output."""
+        """The file descriptor of its standard output."""
         assert self.popen.stdout is not None
         return self.popen.stdout.fileno()
 
     def give(self, key: str, folder: Path, redo: str | None) -> None:
-        """Write a job."""
+        """Write a job to the worker's standard input."""
         assert self.popen.stdin is not None
         self.key = key
         self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
         self.popen.stdin.flush()
 
     def events(self) -> list[dict[str, Any]] | None:
-        """The events that have arrived; None: it is gone."""
+        """The events since the last call; None: the worker has ended."""
         chunk = os.read(self.fileno(), 65536)
         if not chunk:
             return None
@@ -56,7 +56,7 @@ class LocalWorker:
         return self.popen.wait()
 
     def end(self) -> None:
-        """Close its standard input, which ends it."""
+        """Close the standard input, which ends the worker."""
         assert self.popen.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.popen.stdin.close()
