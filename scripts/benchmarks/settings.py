@@ -26,7 +26,6 @@ class Settings:
     strong: str = "wordnet-l"
     batches: tuple[int, ...] = (8, 32, 256)  # effective batches of the memory part
     contexts: tuple[int, ...] = (128, 256, 512, 1024)  # its context lengths
-    scale_rows: tuple[int, ...] = (1_000, 10_000, 100_000)
     stages: int = 10_000  # finished ones in the store
     sweep_rows: int = 500
     sweep_seeds: int = 2
@@ -50,7 +49,6 @@ def quick(work: Path) -> Settings:
         heads=4,
         batches=(8, 64),
         contexts=(128, 512),
-        scale_rows=(500, 5_000),
         stages=2_000,
         sweep_rows=120,
         sweep_seeds=1,
@@ -76,7 +74,6 @@ def tiny(work: Path) -> Settings:
         strong="wordnet-s",
         batches=(4, 8),
         contexts=(32,),
-        scale_rows=(50, 100),
         stages=40,
         sweep_rows=60,
         sweep_seeds=1,

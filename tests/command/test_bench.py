@@ -11,7 +11,7 @@ from scripts.benchmarks import __main__ as bench
 from scripts.benchmarks import comparing, document, material, settings, stored, texts
 from scripts.benchmarks.parts import store
 from scripts.benchmarks.processes import ProcessFailed, Took, run
-from scripts.benchmarks.programs import operations, ours, own_forward, peak, reference
+from scripts.benchmarks.programs import operations, ours, peak, reference, stages
 from scripts.benchmarks.records import Record, paired_interval, record, regressions
 from tests.stored_results import run_w2s
 
@@ -54,12 +54,9 @@ def test_probes_have_the_same_test_rows_right(tmp_path: Path) -> None:
     assert one["right"] == other["right"]
 
 
-@pytest.mark.parametrize("model", ["wordnet-s", "gpt2-2x128"])
-def test_the_forward_written_by_hand_is_the_auto_class(tmp_path: Path, model: str) -> None:
-    said = own_forward.work(material.job(settings.tiny(tmp_path), model, ("train",)))
-    assert said["states_apart"] < 1e-5
-    assert said["gradients_apart"] < 1e-5
-    assert all(seconds > 0 for seconds in said["seconds"]["own"])
+def test_what_the_stopwatches_time_exists() -> None:
+    for place, function, _ in stages.TIMED:
+        assert callable(getattr(stages.owner(place), function))
 
 
 def test_operations_are_counted_from_the_shapes(tmp_path: Path) -> None:

@@ -44,10 +44,11 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         import pyarrow.parquet as pq
 
         from w2s_cli.stages import features, finetune, label
-    watch.around(finetune, "train", "train")
+        from w2s_cli.training import loop
+        from w2s_cli.training.models import classifier  # noqa: F401 - the stages import it and torch when they run
+    watch.around(loop, "train", "train")
     launcher = LauncherConfig()
     told = {name: getattr(launcher, name) for name in TOLD} | {"device": job["device"], "model_path": job["base"]}
-    told |= job.get("execution", {})
 
     def context(name: str) -> Context:
         folder = Path(job["work"]) / name

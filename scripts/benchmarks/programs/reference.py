@@ -107,7 +107,7 @@ def _read(model: Classifier, folder: str, limit: int) -> tuple[list[Any], list[i
 def _train(model: Classifier, rows: list[Any], targets: Any, job: dict[str, Any]) -> None:
     import torch
 
-    probe, batch, micro = bool(job.get("probe")), job["batch"], job.get("micro", 1)
+    probe, batch = bool(job.get("probe")), job["batch"]
     order = [row for epoch in range(job["epochs"]) for row in epoch_order(len(rows), job["seed"], epoch)]
     steps = len(order) // batch
     weights = list(model.head.parameters()) + ([] if probe else list(model.trunk.parameters()))
@@ -116,8 +116,7 @@ def _train(model: Classifier, rows: list[Any], targets: Any, job: dict[str, Any]
     model.trunk.eval()  # the reference trains in this mode: no dropout
     for step in range(steps):
         chosen = order[step * batch : (step + 1) * batch]
-        pieces = [chosen[at : at + micro] for at in range(0, batch, micro)]
-        logits = torch.cat([model.logits([rows[row] for row in piece], probe=probe) for piece in pieces])
+        logits = torch.cat([model.logits([rows[row]], probe=probe) for row in chosen])  # micro-batch 1
         loss = torch.nn.functional.cross_entropy(logits, targets[chosen])
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

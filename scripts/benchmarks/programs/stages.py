@@ -3,6 +3,7 @@
 Each stage.json of the run is copied to an empty outputs folder and given to the worker's own code. Only the stopwatches differ.
 """
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,27 @@ from typing import Any
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 
 CHECKPOINT = "checkpoint"
+TIMED = (  # module or class of w2s_cli, its function, name of the part; a stage imports these when it runs, so it gets the timed ones
+    ("stages.rows", "run", "rows"),
+    ("training.tokens", "open_tokenizer", "tokenise"),
+    ("training.prompting", "encode_for", "tokenise"),
+    ("training.models.classifier", "open_base", "load models"),
+    ("training.models.classifier", "open_finished", "load models"),
+    ("training.loop", "train", "train"),
+    ("training.models.forward_pass", "predict", "label"),
+    ("stages.evaluate", "run", "evaluate"),
+    ("training.models.saving", "save_model", "save models"),
+    ("store.publishing", "publish", "publish"),
+    ("run.worker", "provenance", "provenance"),
+    ("training.checkpoint:Writer", "save", CHECKPOINT),
+)
+
+
+def owner(name: str) -> Any:
+    """The module or class of a row of `TIMED`."""
+    module, _, inside = name.partition(":")
+    loaded = importlib.import_module(f"w2s_cli.{module}")
+    return getattr(loaded, inside) if inside else loaded
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
@@ -20,29 +42,12 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from transformers import AutoModelForSequenceClassification  # noqa: F401 - what loading a model would import
 
         from w2s_cli.run import worker
-        from w2s_cli.stages import evaluate, finetune, label, rows
-        from w2s_cli.store import publishing as publish
-        from w2s_cli.training import checkpoint
-        from w2s_cli.training.models import classifier
+
+        owners = [owner(name) for name, _, _ in TIMED]
     events: list[dict[str, Any]] = []
     run = worker.Worker(events.append)
-    for module, function, name in (
-        (rows, "run", "rows"),
-        (finetune, "open_tokenizer", "tokenise"),
-        (finetune, "encode_for", "tokenise"),
-        (label, "open_tokenizer", "tokenise"),
-        (label, "encode_for", "tokenise"),
-        (classifier, "open_base", "load models"),
-        (label, "open_finished", "load models"),
-        (finetune, "train", "train"),
-        (label, "predict", "label"),
-        (evaluate, "run", "evaluate"),
-        (finetune, "save_model", "save models"),
-        (publish, "publish", "publish"),
-        (worker, "provenance", "provenance"),
-        (checkpoint.Writer, "save", CHECKPOINT),
-    ):
-        watch.around(module, function, name)
+    for place, (_, function, name) in zip(owners, TIMED, strict=True):
+        watch.around(place, function, name)
     outputs, again = Path(job["outputs"]), Path(job["work"]) / "outputs"
     shutil.copytree(
         outputs / ".cache", again / ".cache"
