@@ -71,12 +71,12 @@ def unfitting(misfits: Sequence[str], words: Words) -> str:
         own = name is not None and any(
             name[1] == word or name[1].startswith(f"{word}.") for word in written if "." in word
         )
-        place = None if own or not name else _file(name[1], group, words)
+        place = None if own or not name else _file(group, words)
         found.append(f"{misfit} (in {place})" if place else misfit)
     return "\n".join(dict.fromkeys(found))
 
 
-def _file(name: str, group: str, words: Words) -> Path | None:
+def _file(group: str, words: Words) -> Path | None:
     """The YAML file of the chosen option of a group, if it is the user's own."""
     chosen = next((word.partition("=")[2] for word in words.overrides if key(word) == group), None)
     if chosen is None or words.folder is None:
