@@ -23,14 +23,6 @@ def folder_of(tmp_path: Path, pattern: str) -> Path:
     return found
 
 
-def states(w2s: Run, words: list[str]) -> dict[str, str]:
-    """Stage → state as `w2s plan` prints it."""
-    lines = w2s("plan", *words).stdout.splitlines()
-    header = next(line for line in lines if line.startswith("stage"))
-    at = header.index("state")
-    return {line.split()[0]: line[at:].split("  ")[0].strip() for line in lines[1:12]}
-
-
 def test_a_finished_run_leaves_its_config_plan_results_and_links(ran: list[str], tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
     assert {path.name for path in run.iterdir()} == {"config.yaml", "plan.json", "results.json", "stages"}

@@ -133,7 +133,7 @@ def execute(
     config = graph.jobs[0].config
     show_plan(graph, plans, whole=False)
     folder = run_folder(graph, store, command)
-    write_run(folder, graph, plans, store)
+    write_run(folder, graph, plans)
     again = "w2s " + " ".join([command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as shown:
         keep = config["keep_weights"]
@@ -180,7 +180,7 @@ def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, 
         prune(store, passing_models(graph, plans))
     folder = run_folder(graph, store, command)
     if not (folder / PLAN).exists():
-        write_run(folder, graph, plans, store)
+        write_run(folder, graph, plans)
     link_stages(folder, graph, store)
     show_results(write_results(folder, graph, store), wall_times(graph, store), graph, plans, store, folder)
     return DONE

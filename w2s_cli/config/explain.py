@@ -71,12 +71,12 @@ def unfitting(misfits: Sequence[str], words: Words) -> str:
         on_command_line = name is not None and any(
             name[1] == word or name[1].startswith(f"{word}.") for word in written if "." in word
         )
-        file = None if on_command_line or not name else _file(name[1], group, words)
+        file = None if on_command_line or not name else _file(group, words)
         messages.append(f"{misfit} (in {file})" if file else misfit)
     return "\n".join(dict.fromkeys(messages))
 
 
-def _file(name: str, group: str, words: Words) -> Path | None:
+def _file(group: str, words: Words) -> Path | None:
     """The YAML file of the chosen option of a group, if it is the user's own."""
     chosen = next((word.partition("=")[2] for word in words.overrides if key(word) == group), None)
     if chosen is None or words.folder is None:

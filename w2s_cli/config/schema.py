@@ -334,11 +334,6 @@ def defaults() -> dict[str, Any]:
     return {**asdict(Config()), "pretrain": asdict(PretrainConfig())}
 
 
-def with_role(model: dict[str, Any], role: dict[str, Any] | None) -> dict[str, Any]:
-    """The settings of the model, replaced by the role's own settings."""
-    return {**model, **{name: value for name, value in (role or {}).items() if value is not None}}
-
-
 def field_names(cls: type) -> list[str]:
     """The names of the fields of one group."""
     return [f.name for f in fields(cls)]

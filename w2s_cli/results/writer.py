@@ -40,8 +40,8 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     return folder
 
 
-def write_run(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
-    """config.yaml, plan.json and the links, before anything runs."""
+def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
+    """config.yaml and plan.json, before anything runs."""
     import yaml
 
     configs = [job.config for job in graph.jobs]

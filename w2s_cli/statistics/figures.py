@@ -58,18 +58,18 @@ def auroc(logits: Floats, truth: Integers) -> float | None:
     return float(np.mean(areas))
 
 
-def calibration_error(p: Floats, truth: Integers, bins: int = ECE_BINS) -> float:
+def calibration_error(p: Floats, truth: Integers) -> float:
     """Expected calibration error of the predicted class: Σ_b |right_b − confidence_b| · rows_b / rows.
 
-    Equal-width bins, closed on the right (Guo et al. 2017, eq. 3). Biased upwards on few rows.
+    `ECE_BINS` equal-width bins, closed on the right (Guo et al. 2017, eq. 3). Biased upwards on few rows.
 
     Args:
         p: [rows, classes].
         truth: [rows].
     """
     confidence = p.max(axis=1)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    surplus = np.bincount(place, weights=(predicted(p) == truth) - confidence, minlength=bins)
+    place = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+    surplus = np.bincount(place, weights=(predicted(p) == truth) - confidence, minlength=ECE_BINS)
     return float(np.abs(surplus).sum() / len(truth))
 
 

@@ -33,19 +33,18 @@ from scipy.special import bdtr
 from w2s_cli.statistics.figures import Floats
 
 
-def bootstrap_means(cells: Floats, draws: int, seed: int = 0) -> Floats:
-    """Joint draws of the columns' means, for `interval` and `ratio_interval`.
+def bootstrap_means(cells: Floats, draws: int) -> Floats:
+    """Joint draws of the columns' means, for `interval` and `ratio_interval`; the same cells give the same draws.
 
     Args:
         cells: [seeds, rows, columns], one value per seed and test row; the rows are the same for all seeds.
         draws: their number; with 2,000 an interval's half-width varies by about ±4 %.
-        seed: of the generator; the same cells and seed give the same draws.
 
     Returns:
         [draws, columns].
     """
     seeds, rows, _ = cells.shape
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     mean = cells.mean(axis=(0, 1))  # [columns]
     patterns, count = np.unique(cells.sum(axis=0), axis=0, return_counts=True)  # [patterns, columns]
     deviations = patterns / seeds - mean

@@ -9,7 +9,6 @@ def minimum_detectable(
     rows: int,
     seeds: int,
     *,
-    gap: float | None = None,
     seed_deviation: float = 0.01,
     discordant: float = 0.25,
     confidence: float = 0.95,
@@ -25,11 +24,10 @@ def minimum_detectable(
     then holds for test-row noise only.
 
     Args:
-        gap: expected ceiling − weak; with it the smallest PGR different from 0 is returned too.
         seed_deviation: standard deviation of one model's true accuracy over seeds.
 
     Returns:
-        accuracy_difference, pgr (None without a gap), noise ("test rows" or "seeds and test rows").
+        accuracy_difference, noise ("test rows" or "seeds and test rows").
     """
     row_error = math.sqrt(discordant / rows)
     seed_error = seed_deviation * math.sqrt(2 / seeds) if seeds > 1 else 0.0
@@ -40,7 +38,6 @@ def minimum_detectable(
     difference = margin + NormalDist().inv_cdf(power) * math.hypot(row_error, seed_error)
     return {
         "accuracy_difference": difference,
-        "pgr": difference / gap if gap else None,
         "noise": "seeds and test rows" if seeds > 1 else "test rows",
     }
 

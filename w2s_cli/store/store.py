@@ -134,10 +134,10 @@ class Store:
                 f"stages share a key. Remove it with: w2s rm {keys.stage_key(ident)}"
             )
 
-    def state(self, key: str, *, full: bool = False) -> State:
-        """The state of a stage; `full` hashes its weights too."""
+    def state(self, key: str) -> State:
+        """The state of a stage."""
         folder = self.folder(key)
-        return State("missing") if folder is None else folder_state(folder, full=full, cache=self.digests)
+        return State("missing") if folder is None else folder_state(folder, cache=self.digests)
 
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:

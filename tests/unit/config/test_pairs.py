@@ -23,8 +23,6 @@ from w2s_cli.training.models.forward_pass import on_rows
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.tokens import encode, open_tokenizer
 
-CPU = torch.device("cpu")
-
 
 def write_pairs(folder: Path, texts: Sequence[str], second: Sequence[str], labels: Sequence[int]) -> Path:
     """A rows artifact of pairs; class 1 = the second is preferred."""

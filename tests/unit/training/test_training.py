@@ -24,7 +24,6 @@ from w2s_cli.training import checkpoint
 from w2s_cli.training.loop import Contribution, Recipe, learning_rate, make_optimizer, train
 from w2s_cli.training.objectives import classification
 
-ROOT = Path(__file__).parents[3]
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "max_grad_norm": 0.5, "warmup": 0.2, "schedule": "linear"},

@@ -21,8 +21,13 @@ GROUPS_IN_A_COLUMN = 3
 LEAST_MARGIN = 0.01  # of accuracy, below and above what is drawn
 
 
-def bars(runs: Mapping[str, Mapping[str, Any]], title: str = "", inches: float | None = None) -> "Figure":
-    """The figure, in matplotlib's present settings; without `inches` it is as wide as the groups need."""
+def bars(runs: Mapping[str, Mapping[str, Any]], title: str, inches: float | None) -> "Figure":
+    """The figure, in matplotlib's present settings.
+
+    Args:
+        runs: name of the setting → metrics of its evaluate or summary stage; a single name is not shown.
+        inches: width; None: what the groups need.
+    """
     inches = inches or (COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES)
     figure = new_figure(inches, 2.3)
     axes = figure.add_subplot()

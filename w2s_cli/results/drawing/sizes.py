@@ -1,7 +1,7 @@
 """How large models are, and what their training took.
 
 * How many parameters a model has is asked of its configuration, else counted in the headers of the safetensors files.
-* The model behind a role is looked for upwards from the evaluation: the first stage whose result holds a model.
+* The student is looked for upwards from the evaluation: the first stage whose result holds a model.
 """
 
 import json
@@ -20,10 +20,10 @@ HEADER_LIMIT = 100_000_000  # bytes; a longer header is no safetensors file
 MODEL = "model/"  # where a result holds a model
 
 
-def trained(entry: Entry, role: str) -> Stage | None:
-    """The stage that made the model of an entry's role; None where it is not stored."""
+def trained(entry: Entry) -> Stage | None:
+    """The stage that made an entry's student; None where it is not stored."""
     store = entry.run.store
-    key = next((read_stage(store, one).inputs.get(role) for one in entry.evaluations), None)
+    key = next((read_stage(store, one).inputs.get("student") for one in entry.evaluations), None)
     for _ in range(len(entry.run.plan) + 2):  # no longer than the graph, even if files were edited into a circle
         stage = read_stage(store, key) if isinstance(key, str) else None
         if stage is None or stage.folder is None:
@@ -34,9 +34,9 @@ def trained(entry: Entry, role: str) -> Stage | None:
     return None
 
 
-def parameters(entry: Entry, role: str = "strong") -> float | None:
-    """Parameters of an entry's weak or strong model; None where nothing says it."""
-    models = [model for model in _models(entry.run, role) if model.get("name") == entry.fields[role]]
+def parameters(entry: Entry) -> float | None:
+    """Parameters of an entry's strong model; None where nothing says it."""
+    models = [model for model in _strong_models(entry.run) if model.get("name") == entry.fields["strong"]]
     for model in models:
         if isinstance(model.get("parameters"), int | float):
             return float(model["parameters"]) * 1e6  # configurations say millions
@@ -45,22 +45,22 @@ def parameters(entry: Entry, role: str = "strong") -> float | None:
             counted = _counted_at(str(path))
             if counted:
                 return float(counted)
-    stage = trained(entry, "student" if role == "strong" else "weak")
+    stage = trained(entry)
     return float(count_parameters(stage.result / "model")) or None if stage and stage.result else None
 
 
 def flops(entry: Entry) -> float | None:
     """Floating point operations of the student's training, 6 × parameters × tokens seen (Kaplan et al. 2020, section 2.1)."""
-    size, stage = parameters(entry), trained(entry, "student")
+    size, stage = parameters(entry), trained(entry)
     tokens, epochs = (stage.metrics.get("tokens"), stage.params.get("epochs")) if stage else (None, None)
     if size is None or not isinstance(tokens, int | float) or not isinstance(epochs, int | float):
         return None
     return float(6 * size * tokens * epochs)
 
 
-def _models(run: Run, role: str) -> Iterator[Mapping[str, Any]]:
+def _strong_models(run: Run) -> Iterator[Mapping[str, Any]]:
     for config in run.configs:
-        model = config.get(role)
+        model = config.get("strong")
         if isinstance(model, dict):
             yield model
 

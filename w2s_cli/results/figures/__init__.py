@@ -7,13 +7,12 @@
 """
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.drawing import NoDataError
-from w2s_cli.results.drawing.style import COLUMN_INCHES, PAGE_INCHES, STYLE, SUFFIXES, check_suffix, save, settings
+from w2s_cli.results.drawing.style import COLUMN_INCHES, PAGE_INCHES, check_suffix, save, settings
 from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
@@ -24,15 +23,11 @@ WIDTHS = {"column": COLUMN_INCHES, "full": PAGE_INCHES}
 
 __all__ = [
     "MAIN",
-    "STYLE",
-    "SUFFIXES",
     "WIDTHS",
     "NoDataError",
     "check_suffix",
-    "draw",
     "draw_kind",
     "kinds",
-    "plot_run",
     "save",
     "settings",
 ]
@@ -62,29 +57,3 @@ def draw_kind(kind: str, run: Run, *, inches: float | None = None, **options: An
         function = getattr(importlib.import_module(f"w2s_cli.results.figures.{kind}"), kind)
         figure: Figure = function(run, inches, **options)
     return figure
-
-
-def draw(runs: Mapping[str, Mapping[str, Any]], title: str = "", inches: float | None = None) -> "Figure":
-    """Bars of weak supervisor, student and ceiling in matplotlib's present settings; see `plot_run`."""
-    from w2s_cli.results.drawing.bars import bars
-
-    return bars(runs, title, inches)
-
-
-def plot_run(runs: Mapping[str, Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Draw weak supervisor, student and ceiling with their intervals, and PGR; several runs side by side.
-
-    Args:
-        runs: name (of the method, loss, …) → metrics of an evaluate or summary stage; a single run's name is
-            not shown.
-        path: the picture; its suffix (.png, .svg, .pdf) is its format.
-
-    Raises:
-        UserError: an unknown suffix, nothing to draw, or a path that cannot be written.
-    """
-    check_suffix(path)
-    if not runs:
-        raise UserError("no finished run to draw; run w2s train first")
-    with settings():
-        figure = draw(runs, title)
-    save(figure, path)

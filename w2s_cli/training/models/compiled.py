@@ -2,7 +2,7 @@
 
 * Layer by layer, with lengths as symbols: one compilation serves all layers and all micro-batches.
 * Off by default: compiled layers cannot take packed rows, which gain more on a CPU and for short rows, and the first steps of every
-  worker wait for the compiler. `docs/speed.md` has the measured gain.
+  worker wait for the compiler. `docs/speed.md` has what it cost and gained.
 * Results are equal up to rounding, so `compile` is no part of a stage's key.
 """
 
