@@ -195,7 +195,7 @@ def test_the_report_is_printed_and_a_problem_is_an_exit_code(
     printed = capsys.readouterr().out
     assert "PROBLEM: 100.0% of the texts are cut at 8 tokens for m" in printed
     assert "raise MODEL.max_length" in printed
-    assert "the words that it leans on most:" in printed
+    assert "its words with the largest weights:" in printed
     assert "m: 100.00% of the texts are longer than 8 tokens" in printed
     assert "note: the train split has 400 rows; the recipe was written for 7" in printed
     assert show(clean, pools(tmp_path / "a", clean), {"m": (lambda texts: [8 for _ in texts], 8)}) == 0

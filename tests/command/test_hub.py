@@ -79,7 +79,7 @@ def test_a_run_says_that_the_hub_is_down_and_a_plan_goes_on(w2s: Run, tmp_path: 
             "strong.path=",
         )
         assert (
-            "commit not known: the hub cannot be reached (model org/down)"
+            "unknown commits: the hub cannot be reached (model org/down)"
             in w2s("plan", *words, **online(tmp_path, address)).stdout
         )
 
@@ -94,14 +94,14 @@ def test_a_plan_without_a_network_stands_in_for_what_it_cannot_know_and_remember
         assert "gpt2@main" in shown
         assert "11 stages, 11 to run, 0 cached" in shown
         assert (
-            "commit not known: the hub cannot be reached (dataset allenai/sciq, model gpt2); keys are not those of a run"
+            "unknown commits: the hub cannot be reached (dataset allenai/sciq, model gpt2). The keys of their stages"
             in shown
         )
         assert_refused(
             w2s("train", *words, code=None, **environment), "allenai/sciq (revision main) is not in the hub cache"
         )
     assert not (tmp_path / "outputs" / ".cache" / "revisions.json").exists()
-    assert "commit not known" not in w2s("plan").stdout
+    assert "unknown commits" not in w2s("plan").stdout
 
 
 def test_what_the_hub_once_said_needs_no_stand_in(w2s: Run, tmp_path: Path) -> None:

@@ -501,7 +501,7 @@ def test_every_format_says_the_same_and_escapes_its_own_signs(outputs: Path, cap
         (["intervals=maybe"], "true or false"),
         (["out=made.xlsx"], "the suffix says the format"),
         (["out=nowhere/made.md"], "cannot be written (No such file or directory)"),
-        (["format=parquet"], "name a file with out=FILE.parquet"),
+        (["format=parquet"], "needs a file: set out=FILE.parquet"),
         (["losses", "tests=xent"], "write COLUMN:COLUMN"),
         (["losses", "tests=xent:other"], 'the table has no column "other"'),
         (["pgr", "2026-13-01"], 'no run is called "2026-13-01"'),

@@ -360,7 +360,7 @@ def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(
 def test_one_mistake_gives_one_message(w2s_inside: Run, tiny: list[str]) -> None:
     done = w2s_inside("train", *without(tiny, "data.text"), "data.text=txet", code=2)
     assert done.stderr.count('"txet"') == 1
-    assert "once this is put right, the command goes on" in done.stderr
+    assert "correct the cause, then run the same command" in done.stderr
 
 
 def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s_inside: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands: name → (module:function, a line for `w2s --help`). A new command is one file here and one line of this table."""
+"""The commands: name → (module:function, line of `w2s --help`). A new command is one file of this folder and one line of this table."""
 
 COMMANDS = {
     "train": ("train:train", "run the whole pipeline to PGR: weak supervisor, weak labels, strong student, ceiling"),
@@ -6,13 +6,13 @@ COMMANDS = {
     "evaluate": ("train:evaluate", "compute PGR from finished stages; never trains"),
     "pretrain": ("train:pretrain", "pretrain a language model from scratch (configs/pretrain/)"),
     "plan": ("train:plan", "show the stages of a run, their keys and states; runs nothing"),
-    "status": ("status:run", "the latest run: what is done, running, left"),
+    "status": ("status:run", "the latest run: its stages with their states"),
     "ls": ("ls:run", "list stages"),
     "show": ("show:run", "one stage: identity, inputs, metrics, provenance"),
     "logs": ("logs:run", "the log of a stage; -f follows it"),
-    "why": ("why:run", "where a result comes from, or why it would be made again"),
+    "why": ("why:run", "the origin of a result, or the reason why its stage would run again"),
     "table": ("table:run", "stored results as a table: text, Markdown, CSV, LaTeX, parquet; paired tests"),
-    "diff": ("diff:run", "what differs between two runs or stages: config, data, code, results"),
+    "diff": ("diff:run", "the differences between two runs or stages: config, data, code, results"),
     "plot": (
         "plot:run",
         "the figures of a run or sweep: accuracy, scaling, data sets, agreement, calibration, curves, theory",
@@ -21,7 +21,7 @@ COMMANDS = {
     "data": ("data_check:run", "`w2s data check`: sizes, base rates, duplicates, truncation, shortcuts"),
     "reproduce": ("reproduce:run", "a published experiment: plan, cost, run, and a table beside the reported figures"),
     "rm": ("rm:run", "remove stages"),
-    "gc": ("gc:run", "find and remove what no run needs; dry by default"),
+    "gc": ("gc:run", "list and remove folders that no run needs; removes only with --yes"),
     "doctor": ("doctor:run", "versions, devices, disk, locks, hub, cached models; --verify hashes every artifact"),
     "completion": ("completion:run", 'print the shell completion script: eval "$(w2s completion bash)"'),
 }

@@ -1,4 +1,4 @@
-"""`w2s completion bash|zsh|fish`: a script that asks `w2s completion words` for what fits; no Hydra, so a Tab takes a tenth of a second."""
+"""`w2s completion bash|zsh|fish`: a script that calls `w2s completion words`. It needs no Hydra, so a Tab takes 0.1 seconds."""
 
 from w2s_cli.commands import COMMANDS
 from w2s_cli.commands.help import groups
@@ -19,7 +19,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def run(argv: list[str]) -> int:
-    """Print the script of a shell, or the words that complete a line."""
+    """Print the script of a shell, or the candidates for the end of a line."""
     if argv[:1] == ["words"] and len(argv) == 2:
         print("\n".join(words(argv[1])))
         return 0
@@ -31,21 +31,21 @@ def run(argv: list[str]) -> int:
 
 def words(line: str) -> list[str]:
     """The candidates for the last word of a command line."""
-    typed = line.split(" ")
-    last = typed[-1]
-    if len(typed) <= 2:
+    line_words = line.split(" ")
+    last = line_words[-1]
+    if len(line_words) <= 2:
         return [name for name in COMMANDS if name.startswith(last)]
-    known = groups()
-    tables = known.pop("table", [])
-    if typed[1] == "table":
+    names = groups()
+    tables = names.pop("table", [])
+    if line_words[1] == "table":
         from w2s_cli.results.table.request import OPTIONS
 
         return [word for word in (*tables, *(f"{option}=" for option in OPTIONS)) if word.startswith(last)]
-    experiments = known.pop("experiment", [])
-    named = [name for name in experiments if name.startswith(last)] if typed[1] == "reproduce" else []
-    offered = {"weak": known["model"], "strong": known["model"], **{g: n for g, n in known.items() if g != "model"}}
+    experiments = names.pop("experiment", [])
+    completed = [name for name in experiments if name.startswith(last)] if line_words[1] == "reproduce" else []
+    choices = {"weak": names["model"], "strong": names["model"], **{g: n for g, n in names.items() if g != "model"}}
     group, sign, start = last.partition("=")
     if sign:
-        return [f"{group}={name}" for name in offered.get(group, []) if name.startswith(start)]
+        return [f"{group}={name}" for name in choices.get(group, []) if name.startswith(start)]
     fields = [name for name in declared_fields() if class_of(name) is None]
-    return [*named, *(f"{name}=" for name in (*offered, *fields) if name.startswith(last))]
+    return [*completed, *(f"{name}=" for name in (*choices, *fields) if name.startswith(last))]

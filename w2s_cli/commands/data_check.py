@@ -1,9 +1,9 @@
-"""`w2s data check data=NAME [weak=… strong=…]`: what is in a data set, and what may be wrong with it.
+"""`w2s data check data=NAME [weak=… strong=…]`: the contents of a data set, and its problems.
 
-* The pools are made by the code of the `rows` stage, in a temporary folder: nothing is added to the outputs.
-* Texts are counted in the tokens of weak and strong. A model that is not at hand costs its line, not the report.
-* The data are read before the tokenizers: a file that is no good is refused at once.
-* Exit code 2 if something makes results doubtful, as `w2s doctor`, so that a script can ask.
+* The pools are made by the code of the `rows` stage in a temporary folder: nothing is added to the outputs.
+* Texts are measured in tokens of weak and strong. For a model that cannot be loaded the report has a note instead.
+* The data are read before the tokenizers, so that a wrong file is refused at once.
+* The exit code is 2 if a problem makes results doubtful, as with `w2s doctor`, so that a script can use it.
 """
 
 import tempfile
@@ -53,9 +53,9 @@ def show(
     """Print the report on a data set; exit code 2 if there are problems.
 
     Args:
-        data: its configuration.
+        data: the data set's configuration.
         pools: pool → (rows, metrics of the rows stage).
-        tokenizers: model → (texts → token counts, the most tokens it reads).
+        tokenizers: model → (texts → token counts, the model's largest number of tokens).
         notes: lines to add.
     """
     classes = next(iter(pools.values()))[1]["classes"]
@@ -74,7 +74,7 @@ def show(
 
 
 def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> list[str]:
-    """What differs from the data that the recipe was written for."""
+    """The differences from the data that the recipe was written for."""
     usable = metrics["usable"]
     rate, rows = usable["base_rates"]["1"], usable["rows"]
     return drift(expected, split=metrics["split"], rows=metrics["source_rows"], base_rate=rate, counted=rows)
@@ -85,24 +85,24 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     classes = report["classes"]
     rows = [["pool", "rows", "of", *classes, "left out"]]
     for pool, size in report["pools"].items():
-        lost = ", ".join(f"{count} {reason}" for reason, count in metrics[pool]["dropped"].items())
+        dropped = ", ".join(f"{count} {reason}" for reason, count in metrics[pool]["dropped"].items())
         rates = [f"{rate:.1%}" for rate in size["base_rates"]]
-        rows.append([pool, f"{size['rows']:,}", f"{metrics[pool]['pool_rows']:,}", *rates, lost or "-"])
+        rows.append([pool, f"{size['rows']:,}", f"{metrics[pool]['pool_rows']:,}", *rates, dropped or "-"])
     yield plain(rows)
     yield ""
-    for where, same in report["duplicates"].items():
-        within = "stand in both" if " and " in where else "come again within"
-        yield f"{same['rows']:,} texts ({same['share']:.2%}) {within} {where}"
+    for where, repeated in report["duplicates"].items():
+        within = "are in both" if " and " in where else "are repeated within"
+        yield f"{repeated['rows']:,} texts ({repeated['share']:.2%}) {within} {where}"
     for pair, count in report["crossings"].items():
         yield f"{count:,} groups have rows in both {pair}"
     if report["contradictions"]:
-        yield f"{report['contradictions']:,} texts come with more than one label"
+        yield f"{report['contradictions']:,} texts have more than one label"
     if not report["duplicates"] and not report["crossings"]:
         yield "no duplicates, no group in two pools"
-    for model, cut in report["truncation"].items():
+    for model, cut_texts in report["truncation"].items():
         yield (
-            f"{model}: {cut['share']:.2%} of the texts are longer than {cut['max_length']:,} tokens and will be cut "
-            f"(median {cut['median']:g}, longest {cut['longest']:,})"
+            f"{model}: {cut_texts['share']:.2%} of the texts are longer than {cut_texts['max_length']:,} tokens and will be cut "
+            f"(median {cut_texts['median']:g}, longest {cut_texts['longest']:,})"
         )
     if baseline := report["baseline"]:
         low, high = baseline["interval"]
@@ -111,12 +111,12 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
             f"most frequent class is {baseline['chance']:.3f} (bag of words and word pairs, {baseline['train_rows']:,} training rows)"
         )
         heaviest = ", ".join(f'"{word}" → {report["word_classes"][label]}' for word, label, _ in baseline["words"])
-        yield f"  the words that it leans on most: {heaviest or '-'}"
+        yield f"  its words with the largest weights: {heaviest or '-'}"
     yield ""
 
 
 def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
-    """Every pool that the data set has, made as a run would make it."""
+    """All pools of the data set, made by the code of a run."""
     from w2s_cli.data.artifacts import ROWS
     from w2s_cli.data.artifacts.tables import read_columns
     from w2s_cli.pipeline import kinds
@@ -127,7 +127,7 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     transform = resolver.code("data/transforms", data["transform"]) if data["transform"] else None
     execution = {"data_path": path, "folders": [str(folder) for folder in resolver.folders]}
     make_rows = kinds.find("rows").run
-    found: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
+    pools: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
     for pool in POOLS:
         if data["pools"].get(pool) or (pool == "test" and data["splits"].get("test")):
             params = rows_params(data, pool=pool, source=source, transform_file=transform)
@@ -135,16 +135,16 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
                 folder = Path(name)
                 metrics = make_rows(params, {}, Context(folder, folder, folder, execution))
                 table = read_columns(folder / ROWS, COLUMNS, ["second"])
-                found[pool] = (table, {**metrics, "split": params["split"]})
-    if not found:
+                pools[pool] = (table, {**metrics, "split": params["split"]})
+    if not pools:
         raise UserError(
-            f'data set "{data["name"]}" gives no pool any rows: data.pools.weak_train=0.4 data.pools.strong_train=0.4 …'
+            f'data set "{data["name"]}" gives no pool any rows: set their shares, data.pools.weak_train=0.4 data.pools.strong_train=0.4 …'
         )
-    return found
+    return pools
 
 
 def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, tuple[Count, int]], list[str]]:
-    """Counters for weak and strong, and a line for each model that is not at hand."""
+    """Counters for weak and strong, and a note for each model that cannot be loaded."""
     from transformers import AutoConfig
 
     from w2s_cli.store.context import Context
@@ -152,8 +152,8 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()
-    found: dict[str, tuple[Count, int]] = {}
-    missing = []
+    counters: dict[str, tuple[Count, int]] = {}
+    notes = []
     for model in (config["weak"], config["strong"]):
         try:
             identity, path = resolver.model(model)
@@ -164,10 +164,10 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
             tokenizer = open_tokenizer(folder, config["data"]["truncation"], trust_remote_code=remote)
             settings = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
         except UserError as error:
-            missing.append(f"no token counts for {model['name']}: {error}")
+            notes.append(f"no token counts for {model['name']}: {error}")
             continue
-        found[model["name"]] = _counter(tokenizer), context_limit(settings, tokenizer, model["max_length"])
-    return found, missing
+        counters[model["name"]] = _counter(tokenizer), context_limit(settings, tokenizer, model["max_length"])
+    return counters, notes
 
 
 def _counter(tokenizer: Any) -> Count:

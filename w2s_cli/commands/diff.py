@@ -1,9 +1,9 @@
-"""`w2s diff A B`: what differs between two runs, sweeps or stages, in configuration, data, code, environment, stages and results.
+"""`w2s diff A B`: the differences between two runs, sweeps or stages: configuration, data, code, environment, stages and results.
 
 * A and B are runs, named as for every command (see `results.runs`), or the first digits of a stage's key.
-* Results are compared on their test rows where these are the same: the interval of the difference is a paired bootstrap over the stored
-  predictions. A difference whose interval holds 0 may be noise.
-* Two methods differ in all their stages; that is one line, and `--all` or `--json` has the fields.
+* Results with the same test rows are compared on them: the interval of the difference is a paired bootstrap over the stored predictions.
+  A difference whose interval contains 0 may be noise.
+* Two methods differ in all their stages. Their stages take one line; `--all` or `--json` has the fields.
 """
 
 import json
@@ -33,18 +33,18 @@ from w2s_cli.results.text_table import bounds, number, print_table
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
 
-SHOWN = 40  # lines of a section
+SHOWN = 40  # largest number of lines of a section
 FIGURES = ("weak_accuracy", "student_accuracy", "ceiling_accuracy", "pgr")
 
 
 def run(argv: list[str]) -> int:
     """Print the differences."""
-    made = parser("diff", "Show what differs between two runs, sweeps or stages.")
-    made.add_argument("a", metavar="A", help=f"a run ({RUN}), or the first digits of a stage's key")
-    made.add_argument("b", metavar="B")
-    made.add_argument("--json", action="store_true", help="the same as JSON")
-    made.add_argument("--all", action="store_true", help="every field of every stage, however many")
-    options = parse(made, argv)
+    arg_parser = parser("diff", "Show the differences between two runs, sweeps or stages.")
+    arg_parser.add_argument("a", metavar="A", help=f"a run ({RUN}), or the first digits of a stage's key")
+    arg_parser.add_argument("b", metavar="B")
+    arg_parser.add_argument("--json", action="store_true", help="the same as JSON")
+    arg_parser.add_argument("--all", action="store_true", help="every field of every stage, however many")
+    options = parse(arg_parser, argv)
     store = store_of(options)
     a, b = side(store, options.a), side(store, options.b)
     sections = {
@@ -64,7 +64,7 @@ def run(argv: list[str]) -> int:
     print(f"A: {a.name}\nB: {b.name}")
     for title, changes in sections.items():
         if title == "config" and not (a.configs and b.configs):
-            print("\nconfig: a stage has none of its own; its params are under stages")
+            print("\nconfig: only runs have one; the params of a stage are under stages")
         else:
             _section(title, changes if options.all else together(changes), most=None if options.all else SHOWN)
     _stages(a, b)
@@ -73,10 +73,10 @@ def run(argv: list[str]) -> int:
 
 
 def side(store: Store, name: str) -> Side:
-    """The run, sweep or stage of this name.
+    """The run, sweep or stage `name`.
 
     Raises:
-        UserError: nothing is called so, or several runs are.
+        UserError: no run or stage has this name, or several runs have it.
     """
     key = Path(name).name[-KEY_DIGITS:]
     may_be_key = bool(re.fullmatch(r"[0-9a-f]{3,}", key))
@@ -95,21 +95,21 @@ def side(store: Store, name: str) -> Side:
 
 
 def _of_stage(store: Store, key: str) -> Side:
-    """A stage and what it was made from; its metrics are its result if it compares."""
+    """The side of one stage and its inputs; the metrics of a comparison are its result."""
     stage = read_stage(store, key)
     entries = []
     if stage.gives == "comparison" and stage.metrics:
-        alone = Run(Path(), store)
-        alone.__dict__["compared"] = {key: stage.inputs}
+        run = Run(Path(), store)
+        run.__dict__["compared"] = {key: stage.inputs}
         name = SUMMARY if "seeds" in stage.params else stage.name
-        entries = [Entry({}, name, key, list(stage.params.get("seeds", [])), stage.metrics, alone)]
+        entries = [Entry({}, name, key, list(stage.params.get("seeds", [])), stage.metrics, run)]
     return Side(f"{stage.name} {key}", [], read_upstream(store, [key]), entries)
 
 
 def together(changes: Sequence[Change]) -> list[Change]:
-    """The changes with those of the stages of two methods as one, after the methods' names."""
+    """The changes; the stages of two methods are joined to one change after the methods' names."""
     if not any(name == "method.name" for name, *_ in changes):
-        return list(changes)  # one method, in which fields were set
+        return list(changes)  # one method with different fields
     inside = [change for change in changes if change[0].startswith("method.stages.")]
     left = [change for change in changes if change not in inside]
     if len(inside) < 2:
@@ -165,25 +165,25 @@ def _stages_json(a: Side, b: Side) -> dict[str, Any]:
 
 def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
     """Two results side by side, and their paired difference if both have the same test rows."""
-    made: dict[str, Any] = {"a": brief(a), "b": brief(b), "difference": None, "note": None}
+    result: dict[str, Any] = {"a": brief(a), "b": brief(b), "difference": None, "note": None}
     folders = [_predictions(store, entry) for entry in (a, b)]
     if None in folders:
-        made["note"] = "the predictions are no longer stored, so there is no paired interval"
-        return made
+        result["note"] = "no paired interval, since the predictions are no longer stored"
+        return result
     from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.contrast import contrast
 
     confidence = a.metrics.get("confidence", 0.95)
-    same = a.seeds == b.seeds and len(a.seeds) > 1
+    same_seeds = a.seeds == b.seeds and len(a.seeds) > 1
     runs = [read_predictions(each) for each in folders if each]
-    made["difference"] = contrast(runs[0], runs[1], same_seeds=same, confidence=confidence)
-    if made["difference"] is None:
-        made["note"] = "other test rows: the figures are not comparable row by row"
-    return made
+    result["difference"] = contrast(runs[0], runs[1], same_seeds=same_seeds, confidence=confidence)
+    if result["difference"] is None:
+        result["note"] = "different test rows: the figures are not comparable row by row"
+    return result
 
 
 def brief(entry: Entry) -> dict[str, Any]:
-    """What identifies an entry, and its figures."""
+    """The identity of an entry, and its figures."""
     roles = [role for role in ("weak", "student", "ceiling") if role in entry.metrics]
     levels: dict[str, Any] = {f"{role}_accuracy": entry.metrics[role]["accuracy"] for role in roles}
     pgr = entry.metrics.get("pgr")
@@ -197,7 +197,7 @@ def brief(entry: Entry) -> dict[str, Any]:
 
 
 def _predictions(store: Store, entry: Entry) -> list[Path] | None:
-    """Result folders of the evaluate stages behind an entry; None if one is gone."""
+    """Result folders of the evaluate stages behind an entry; None if one is missing."""
     stages = [read_stage(store, key) for key in entry.evaluations]
     results = [stage.folder / "result" for stage in stages if stage.folder]
     results = [result for result in results if (result / PREDICTIONS).is_file()]
@@ -206,37 +206,35 @@ def _predictions(store: Store, entry: Entry) -> list[Path] | None:
 
 def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
     print(f"\nresults: {'none to compare' if not results else ''}".rstrip())
-    summaries = [
-        one for one in results if len(one["a"]["seeds"]) > 1
-    ]  # where there are some, --json has the single seeds
-    shown = summaries or results
-    for one in shown[:SHOWN]:
-        fields = {name: (value, one["b"].get(name)) for name, value in one["a"].items() if name not in FIGURES}
+    summaries = [pair for pair in results if len(pair["a"]["seeds"]) > 1]  # single seeds are then in --json only
+    pairs = summaries or results
+    for pair in pairs[:SHOWN]:
+        fields = {name: (value, pair["b"].get(name)) for name, value in pair["a"].items() if name not in FIGURES}
         words = [f"{n} {v if v == w else f'{v} → {w}'}" for n, (v, w) in fields.items() if n not in ("key", "seeds")]
-        seeds = [", ".join(map(str, one[s]["seeds"])) for s in ("a", "b")]
+        seeds = [", ".join(map(str, pair[s]["seeds"])) for s in ("a", "b")]
         words.append(f"seeds {seeds[0] if seeds[0] == seeds[1] else ' → '.join(seeds)}" if any(seeds) else "")
         rows = [["", "A", "B", "B - A", "interval", ""]]
         for role in FIGURES:
-            if role in one["a"] and role in one["b"]:
-                rows.append(_line(role, one))
-        print_table(rows, "  ".join(filter(None, words)) or f"{one['a']['key']} → {one['b']['key']}")
-        paired = one["difference"]
-        print(one["note"] or f"Paired over {paired['rows']:,} test rows; the intervals hold {paired['noise']}.")
-    if len(shown) > SHOWN:
-        print(f"… {len(shown) - SHOWN} more; --json lists all")
-    left = len(a.entries) + len(b.entries) - 2 * len(results)
-    if left:
-        print(f"{left} results have no counterpart on the other side.")
+            if role in pair["a"] and role in pair["b"]:
+                rows.append(_line(role, pair))
+        print_table(rows, "  ".join(filter(None, words)) or f"{pair['a']['key']} → {pair['b']['key']}")
+        paired = pair["difference"]
+        print(pair["note"] or f"Paired over {paired['rows']:,} test rows; the intervals include {paired['noise']}.")
+    if len(pairs) > SHOWN:
+        print(f"… {len(pairs) - SHOWN} more; --json lists all")
+    unmatched = len(a.entries) + len(b.entries) - 2 * len(results)
+    if unmatched:
+        print(f"{unmatched} results have no counterpart on the other side.")
 
 
-def _line(role: str, one: dict[str, Any]) -> list[str]:
-    old, new = one["a"][role], one["b"][role]
+def _line(role: str, pair: dict[str, Any]) -> list[str]:
+    old, new = pair["a"][role], pair["b"][role]
     digits = 2 if role == "pgr" else 3
-    paired = (one["difference"] or {}).get(role.removesuffix("_accuracy")) or {}
-    reached = paired.get("interval")
-    verdict = "" if reached is None else "may be noise" if reached[0] <= 0 <= reached[1] else "differs"
-    if reached == [0.0, 0.0]:
+    paired = (pair["difference"] or {}).get(role.removesuffix("_accuracy")) or {}
+    interval = paired.get("interval")
+    verdict = "" if interval is None else "may be noise" if interval[0] <= 0 <= interval[1] else "differs"
+    if interval == [0.0, 0.0]:
         verdict = "the same"
     difference = None if old is None or new is None else new - old
-    cells = [number(old, digits), number(new, digits), number(difference, digits), bounds(reached, digits)]
+    cells = [number(old, digits), number(new, digits), number(difference, digits), bounds(interval, digits)]
     return ["PGR" if role == "pgr" else role.removesuffix("_accuracy"), *cells, verdict]

@@ -1,7 +1,7 @@
-"""`w2s doctor`: is this machine ready, and are the artifacts sound?
+"""`w2s doctor`: checks of this machine and of the artifacts.
 
-* Every check prints one line: ok, note or PROBLEM, with what to do. The exit code is 2 when there is a problem.
-* --verify hashes every artifact in full, weights too; without it only versions, devices, disk, locks, hub and cache are looked at.
+* Every check prints one line: ok, note or PROBLEM, with advice. The exit code is 2 if a check has a problem.
+* --verify also hashes every artifact in full, with its weights; else only versions, devices, disk, locks, hub and cache are checked.
 """
 
 import os
@@ -24,11 +24,11 @@ Line = tuple[str, str]  # (ok | note | PROBLEM, text)
 
 def run(argv: list[str]) -> int:
     """Print the checks."""
-    made = parser(
-        "doctor", "Look at versions, devices, disk, locks, hub and cached models; --verify hashes every artifact."
+    arg_parser = parser(
+        "doctor", "Check versions, devices, disk, locks, hub and cached models; --verify hashes every artifact."
     )
-    made.add_argument("--verify", action="store_true", help="hash every artifact of every finished stage in full")
-    options = parse(made, argv)
+    arg_parser.add_argument("--verify", action="store_true", help="hash every artifact of every finished stage in full")
+    options = parse(arg_parser, argv)
     root = locate(options.outputs)
     problems = 0
     checks = [versions(), devices(), outputs(root), hub()]
@@ -74,7 +74,7 @@ def devices() -> Iterator[Line]:
     elif torch.version.cuda and shutil.which("nvidia-smi"):
         yield (
             "PROBLEM",
-            "nvidia-smi is there but torch sees no GPU: driver and torch build may not match; runs would use the CPU",
+            "nvidia-smi is installed but torch has no GPU: driver and torch build may not match; runs would use the CPU",
         )
     elif torch.backends.mps.is_available():
         yield "ok", "mps (Apple GPU)"
@@ -100,7 +100,7 @@ def outputs(root: Path) -> Iterator[Line]:
 
 
 def hub() -> Iterator[Line]:
-    """Whether models can be downloaded, and which are here."""
+    """Whether the hub can be reached, and the cached models."""
     cache = hub_cache()
     models = (
         sorted(path.name[len("models--") :].replace("--", "/") for path in cache.glob("models--*/"))
@@ -116,7 +116,7 @@ def hub() -> Iterator[Line]:
     try:
         HfApi().repo_info("gpt2", timeout=5)
         yield "ok", "the hub can be reached"
-    except Exception as error:  # no network shows itself in many exceptions
+    except Exception as error:  # a missing network causes many kinds of exceptions
         yield (
             "note",
             f"the hub cannot be reached ({type(error).__name__}): only cached, local and bundled models and data can be used",

@@ -1,9 +1,9 @@
-"""`w2s gc`: what can go. Dry by default: it lists and adds up, and removes only with --yes.
+"""`w2s gc`: the folders that can be removed. By default it lists them with their sizes; it removes them only with --yes.
 
-* What no run or sweep folder names, stages and runs that an older w2s made, unfinished work that nobody holds and that is older than
-  --days, and old results of redone stages.
-* Token rows that no stage has used for as long; a stage that needs them makes them again.
-* A stage that any run names stays; remove the run's folder first, or use `w2s rm`.
+* Candidates are stages in the plan of no run or sweep, stages and runs by an older w2s, unfinished work older than --days without a claim,
+  and old results of stages that ran again.
+* Token rows that no stage has used for --days are candidates too; a stage that needs them makes them again.
+* A stage in the plan of any run stays; remove the run's folder first, or use `w2s rm`.
 """
 
 import shutil
@@ -20,15 +20,16 @@ from w2s_cli.store.store import Store, is_older
 
 
 def run(argv: list[str]) -> int:
-    """List what can be removed, and remove it with --yes."""
-    made = parser(
-        "gc", "Find what no run needs any more: stages outside every run, stale work, old results. Dry by default."
+    """List the candidates, and remove them with --yes."""
+    arg_parser = parser(
+        "gc",
+        "List folders that no run needs any more: stages outside every run, stale work, old results. Removes them only with --yes.",
     )
-    made.add_argument("--yes", action="store_true", help="remove what is listed")
-    made.add_argument(
+    arg_parser.add_argument("--yes", action="store_true", help="remove the listed folders")
+    arg_parser.add_argument(
         "--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)"
     )
-    options = parse(made, argv)
+    options = parse(arg_parser, argv)
     store = store_of(options)
     listed = candidates(store, options.days)
     if not listed:
@@ -52,19 +53,19 @@ def run(argv: list[str]) -> int:
 
 
 def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
-    """(folder, reason) of everything that can go."""
+    """(folder, reason) of every candidate for removal."""
     runs = run_folders(store.root)
-    named = set().union(*planned_keys(runs))
+    planned = set().union(*planned_keys(runs))
     listed = [(folder, "made by an older w2s") for folder in runs if Run(folder, store).older]
     for key, folder in sorted(store.folders().items()):
-        if key not in named or is_older(folder):
-            listed.append((folder, "made by an older w2s" if is_older(folder) else "no run names it"))
+        if key not in planned or is_older(folder):
+            listed.append((folder, "made by an older w2s" if is_older(folder) else "in the plan of no run"))
             continue
         work = folder / "work"
         if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:
             listed.append((work, f"unfinished for more than {days:g} days"))
         if (folder / "old").is_dir():
-            listed.append((folder / "old", "results that were made again"))
+            listed.append((folder / "old", "old results of a stage that ran again"))
     for entry in sorted(tokens_folder(store).glob("*")):
         if time.time() - entry.stat().st_mtime > days * 86400:
             listed.append((entry, f"token rows, not used for {days:g} days"))
@@ -72,7 +73,7 @@ def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
 
 
 def tokens_folder(store: Store) -> Path:
-    """Where stages share token rows (`training.token_cache`)."""
+    """The folder of token rows that stages share (`training.token_cache`)."""
     return store.cache / "tokens"
 
 
@@ -82,8 +83,8 @@ def remove(path: Path, store: Store) -> None:
         shutil.rmtree(path)
         return
     folder = path if path.parent.parent == store.stages else path.parent
-    with claim(folder) as mine:
-        if mine:
+    with claim(folder) as claimed:
+        if claimed:
             if path == folder:
                 (folder / "record.json").unlink(missing_ok=True)
             shutil.rmtree(path)

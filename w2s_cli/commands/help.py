@@ -1,4 +1,4 @@
-"""`w2s --help`: worked examples first, then the commands and the options of every config group, read from the folders of YAML files."""
+"""`w2s --help`: examples, then the commands and the options of every config group, read from the folders of YAML files."""
 
 import importlib
 import inspect
@@ -17,11 +17,11 @@ examples:
   w2s train data=local data.path=my.jsonl data.text=prompt data.label=is_safe
   w2s train labels=file labels.path=mine.jsonl     weak labels from people or from an API model
   w2s train weak=local weak.path=ckpt/ strong=qwen a checkpoint of your own
-  w2s plan weak=gpt2 strong=qwen                   what would run, with every stage's key; runs nothing
+  w2s plan weak=gpt2 strong=qwen                   the stages with their keys and states; runs nothing
   w2s evaluate                                     PGR from finished stages; never trains"""
 
 OVERRIDES = """\
-An option is chosen as GROUP=NAME and a field set as FIELD=VALUE, in Hydra's grammar; a command's folder of results is outputs=DIR.
+An option is chosen as GROUP=NAME and a field set as FIELD=VALUE, in Hydra's grammar; the folder of results is outputs=DIR.
 strong.* sets student and ceiling alike, student.* and ceiling.* one of them, weak.* the weak supervisor.
 --config-dir DIR adds your own YAML files (and DIR/losses/*.py); -m runs a sweep.
 --force STAGE makes a stage again; --debug shows tracebacks.
@@ -38,14 +38,14 @@ def show_help(commands: Mapping[str, tuple[str, str]]) -> int:
         print(f"  {name:<11}{line}")
     print("\noptions of each group:")
     for group, names in groups().items():
-        shown = {"model": "weak, strong", "table": "w2s table", "experiment": "w2s reproduce"}.get(group, group)
-        print(textwrap.fill(", ".join(names), 118, initial_indent=f"  {shown}: ", subsequent_indent="      "))
+        title = {"model": "weak, strong", "table": "w2s table", "experiment": "w2s reproduce"}.get(group, group)
+        print(textwrap.fill(", ".join(names), 118, initial_indent=f"  {title}: ", subsequent_indent="      "))
     print("\n" + OVERRIDES)
     return 0
 
 
 def show_command_help(name: str, commands: Mapping[str, tuple[str, str]]) -> int:
-    """Help of one command: argparse's own where it has options, the overview's grammar elsewhere."""
+    """Print the help of one command: argparse's help if it has options, else the grammar of the overview."""
     module, function = commands[name][0].split(":")
     run = getattr(importlib.import_module(f"w2s_cli.commands.{module}"), function)
     if "parser(" in inspect.getsource(run):
@@ -58,10 +58,10 @@ def show_command_help(name: str, commands: Mapping[str, tuple[str, str]]) -> int
 
 
 def groups() -> dict[str, list[str]]:
-    """Config group → the names it offers."""
-    found = {}
+    """Config group → the names of its files."""
+    names_of = {}
     for folder in sorted(path for path in configs_folder().iterdir() if path.is_dir()):
         names = sorted(path.stem for path in folder.glob("*.yaml"))
         if names:
-            found[folder.name] = names
-    return found
+            names_of[folder.name] = names
+    return names_of

@@ -1,4 +1,4 @@
-"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, of the stage that wrote last."""
+"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, the log written last."""
 
 import time
 from pathlib import Path
@@ -9,19 +9,19 @@ from w2s_cli.store.claims import is_claimed
 
 
 def run(argv: list[str]) -> int:
-    """Print a log, and follow it while somebody works on the stage."""
-    made = parser("logs", "Print the log of a stage (default: the one that wrote last).")
-    made.add_argument("key", nargs="?", metavar="KEY-PREFIX")
-    made.add_argument("-f", "--follow", action="store_true", help="go on until the stage ends")
-    options = parse(made, argv)
+    """Print a log; with -f, follow it while a process has claimed the stage."""
+    arg_parser = parser("logs", "Print the log of a stage (default: the log written last).")
+    arg_parser.add_argument("key", nargs="?", metavar="KEY-PREFIX")
+    arg_parser.add_argument("-f", "--follow", action="store_true", help="follow the log until the stage ends")
+    options = parse(arg_parser, argv)
     store = store_of(options)
     if options.key:
         log = stage_of(store, options.key) / "log.txt"
     else:
-        written = [path for folder in store.folders().values() if (path := folder / "log.txt").exists()]
-        if not written:
+        logs = [path for folder in store.folders().values() if (path := folder / "log.txt").exists()]
+        if not logs:
             raise UserError(f"{store.root}: no stage has a log yet.")
-        log = max(written, key=lambda path: path.stat().st_mtime)
+        log = max(logs, key=lambda path: path.stat().st_mtime)
     if not log.exists():
         raise UserError(f"{log.parent.name} has no log yet.")
     print(f"{log.parent.name}:")

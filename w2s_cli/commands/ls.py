@@ -1,4 +1,4 @@
-"""`w2s ls [KIND]`: the stages in the outputs folder, newest last. Reads records; hashes nothing."""
+"""`w2s ls [KIND]`: the stages in the outputs folder, newest last. It reads records and hashes nothing."""
 
 import time
 
@@ -10,17 +10,17 @@ from w2s_cli.store.store import folder_state
 
 def run(argv: list[str]) -> int:
     """List stages."""
-    made = parser("ls", "List the stages in the outputs folder, oldest first.")
-    made.add_argument("kind", nargs="?", help="only stages of this kind (finetune, label, …)")
-    made.add_argument(
+    arg_parser = parser("ls", "List the stages in the outputs folder, oldest first.")
+    arg_parser.add_argument("kind", nargs="?", help="only stages of this kind (finetune, label, …)")
+    arg_parser.add_argument(
         "--state", help="only stages in this state (done, failed, resumable, running, damaged, missing, older)"
     )
-    options = parse(made, argv)
+    options = parse(arg_parser, argv)
     store = store_of(options)
     kinds = sorted(path.name for path in store.stages.iterdir() if path.is_dir())
     if options.kind and options.kind not in kinds:
         raise UserError(f'w2s ls: there is no stage of kind "{options.kind}".{did_you_mean(options.kind, kinds)}')
-    listed = []
+    timed_rows = []
     for key, folder in store.folders().items():
         if options.kind and folder.parent.name != options.kind:
             continue
@@ -29,7 +29,7 @@ def run(argv: list[str]) -> int:
             continue
         ended = state.record.get("ended", folder.stat().st_mtime)
         figure = state.metrics.get("accuracy")
-        listed.append(
+        timed_rows.append(
             (
                 ended,
                 [
@@ -45,6 +45,6 @@ def run(argv: list[str]) -> int:
                 ],
             )
         )
-    rows = [row for _, row in sorted(listed, key=lambda pair: pair[0])]
+    rows = [row for _, row in sorted(timed_rows, key=lambda pair: pair[0])]
     print_table([["key", "kind", "stage", "state", "when", "seconds", "accuracy"], *rows])
     return 0

@@ -1,4 +1,4 @@
-"""What the commands that read the outputs folder share: their options, the outputs folder, and a stage by the beginning of its key."""
+"""The common parts of commands that read the outputs folder: their options, the store, and a stage by the beginning of its key."""
 
 import argparse
 from pathlib import Path
@@ -14,27 +14,27 @@ RUN = f"its path, the beginning of its <date>/<time>-<slug>, of its time or of i
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are ours."""
+    """An argparse parser that raises UserError."""
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}. See: {self.prog} --help")
 
 
 def parser(command: str, description: str) -> Parser:
-    """A parser with the option that all these commands have."""
-    made = Parser(prog=f"w2s {command}", description=description, allow_abbrev=False)
-    made.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
-    return made
+    """A parser with the options that all these commands share."""
+    arg_parser = Parser(prog=f"w2s {command}", description=description, allow_abbrev=False)
+    arg_parser.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
+    return arg_parser
 
 
-def parse(made: Parser, argv: list[str]) -> argparse.Namespace:
-    """Parse; `outputs=DIR` is understood as in the Hydra commands."""
+def parse(arg_parser: Parser, argv: list[str]) -> argparse.Namespace:
+    """Parse `argv`; `outputs=DIR` is accepted as in the Hydra commands."""
     words = [f"--{word}" if word.startswith("outputs=") else word for word in argv]
-    return made.parse_args(words)
+    return arg_parser.parse_args(words)
 
 
 def store_of(options: argparse.Namespace) -> Store:
-    """The store of --outputs; UserError if there is none."""
+    """The store of --outputs; UserError for a folder without stages."""
     root = locate(options.outputs)
     if not (root / "stages").is_dir():
         raise UserError(f"{root} holds no stages: run w2s train first, or name another folder with outputs=DIR.")
@@ -42,7 +42,7 @@ def store_of(options: argparse.Namespace) -> Store:
 
 
 def stage_of(store: Store, prefix: str) -> Path:
-    """The one stage folder whose key begins with `prefix`, or whose folder's name does; UserError if none does, or several do."""
+    """The one stage folder whose key or name begins with `prefix`; UserError for none or several."""
     name = Path(prefix).name
     folders = store.match(prefix) or sorted(p for p in store.folders().values() if p.name.startswith(name))
     if not folders:

@@ -1,7 +1,7 @@
-"""`w2s plot [KIND] [RUN]`: the figures of a run or sweep; without a kind, all that the run has data for.
+"""`w2s plot [KIND] [RUN]`: the figures of a run or sweep; without a kind, all figures that the run has data for.
 
-* The figure of the accuracies has the plain name (figure.png); the others have their kind in it (figure-scaling.png), so that `--out
-  NAME.pdf` names them all.
+The figure of accuracies has the plain name (figure.png); the others have their kind in the name (figure-scaling.png), so that
+`--out NAME.pdf` names all of them.
 """
 
 import os
@@ -19,27 +19,33 @@ def run(argv: list[str]) -> int:
     from w2s_cli.results.figures import MAIN, WIDTHS, check_suffix, draw_kind, kinds, save
     from w2s_cli.results.reader import read_run
 
-    made = parser(
+    arg_parser = parser(
         "plot",
-        "Draw the figures of a run or sweep (default: the latest, every figure it has data for): accuracy (weak "
+        "Draw the figures of a run or sweep (default: the latest run, every figure that it has data for): accuracy (weak "
         "supervisor, student, ceiling, PGR), scaling (against the strong model's size or compute), datasets, agreement (with right "
         "and wrong weak labels), calibration, curves (of training), theory (misfit and gain). Intervals are those of the tables.",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "words",
         nargs="*",
         metavar="[KIND] [RUN]",
         help=f"{', '.join(kinds())}; and a run: {RUN}",
     )
-    made.add_argument(
+    arg_parser.add_argument(
         "--out", "--to", metavar="FILE", help="png, svg or pdf, or a folder (default: figure.png in the run's folder)"
     )
-    made.add_argument("--width", choices=list(WIDTHS), help="3.25 or 6.75 inches (default: what fits)")
-    made.add_argument("--x", choices=["size", "compute"], default="size", help="the axis of scaling (default: size)")
-    options = parse(made, [f"--{word}" if word.startswith("out=") else word for word in argv])
+    arg_parser.add_argument(
+        "--width", choices=list(WIDTHS), help="3.25 or 6.75 inches (default: by the number of marks)"
+    )
+    arg_parser.add_argument(
+        "--x", choices=["size", "compute"], default="size", help="the axis of scaling (default: size)"
+    )
+    options = parse(arg_parser, [f"--{word}" if word.startswith("out=") else word for word in argv])
     if len(options.words) > 2 or (len(options.words) == 2 and options.words[0] not in kinds()):
         word = options.words[0]
-        raise UserError(f'w2s plot: there is no figure "{word}".{did_you_mean(word, kinds())} Then comes the run.')
+        raise UserError(
+            f'w2s plot: there is no figure "{word}".{did_you_mean(word, kinds())} The run follows the kind.'
+        )
     kind = options.words[0] if options.words and options.words[0] in kinds() else None
     name = options.words[-1] if len(options.words) == 2 or (options.words and kind is None) else LATEST
     out = locate(options.out) if options.out else None
@@ -52,31 +58,33 @@ def run(argv: list[str]) -> int:
         if kind is None and name != LATEST:
             raise UserError(f'{error} "{name}" is no kind of figure either.{did_you_mean(name, kinds())}') from None
         raise
-    shown = read_run(folder, store)
-    if not shown.entries and not any(stage.result for stage in shown.stages):
+    plotted_run = read_run(folder, store)
+    if not plotted_run.entries and not any(stage.result for stage in plotted_run.stages):
         raise UserError(
-            f"{folder} has no results yet: w2s status shows what is left, and the same w2s train command goes on with it."
+            f"{folder} has no results yet: w2s status shows what is left, and the same w2s train command continues it."
         )
     base = target(out, folder)
-    drawn, lacking = [], []
-    for one in [kind] if kind else kinds():
-        axis = {"axis": options.x} if one == "scaling" else {}
+    drawn, missing = [], []
+    for each_kind in [kind] if kind else kinds():
+        axis = {"axis": options.x} if each_kind == "scaling" else {}
         try:
-            figure = draw_kind(one, shown, inches=WIDTHS[options.width] if options.width else None, **axis)
+            figure = draw_kind(each_kind, plotted_run, inches=WIDTHS[options.width] if options.width else None, **axis)
         except NoDataError as error:
             if kind:
                 raise UserError(f"w2s plot {kind}: {error}") from error
-            lacking.append(f"no {one}: {error}")
+            missing.append(f"no {each_kind}: {error}")
             continue
         path = (
-            base if one == MAIN or (kind and out is not None and out == base) else base.with_stem(f"{base.stem}-{one}")
+            base
+            if each_kind == MAIN or (kind and out is not None and out == base)
+            else base.with_stem(f"{base.stem}-{each_kind}")
         )
         save(figure, path)
         drawn.append(path)
     if not drawn:
-        raise UserError(f"{os.path.relpath(folder)}: nothing to draw; {lacking[0]}")
+        raise UserError(f"{os.path.relpath(folder)}: nothing to draw; {missing[0]}")
     print(f"figures of {os.path.relpath(folder)}:")
-    for line in lacking:
+    for line in missing:
         print(line)
     for path in sorted(drawn):
         print(os.path.relpath(path))
@@ -84,7 +92,7 @@ def run(argv: list[str]) -> int:
 
 
 def target(out: Path | None, folder: Path) -> Path:
-    """The file of the main figure; a folder that was named is made."""
+    """The file of the main figure; a folder of --out is created."""
     if out is None:
         return folder / "figure.png"
     if out.suffix and not out.is_dir():

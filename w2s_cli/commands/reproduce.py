@@ -1,7 +1,7 @@
-"""`w2s reproduce NAME [--scale paper|small|demo]`: a published experiment from its YAML to a table beside the reported figures.
+"""`w2s reproduce NAME [--scale paper|small|demo]`: a published experiment from its YAML to a table with the reported figures.
 
-* It composes, plans and runs what `w2s train -m` would, so it can be interrupted, continued and shared with other runs.
-* --plan shows the plan and what it costs, runs nothing and asks no hub. Without a name it lists the experiments.
+* It composes, plans and runs the same stages as `w2s train -m`, so it can be interrupted and continued, and shares stages with other runs.
+* --plan shows the plan and its cost, runs nothing and does not ask the hub. Without a name the command lists the experiments.
 """
 
 import argparse
@@ -28,30 +28,34 @@ from w2s_cli.store.store import Store
 
 EXAMPLES = """\
 examples:
-  w2s reproduce                                     the experiments there are
-  w2s reproduce gpt2_replication --plan             what would run and what it costs; nothing is run or downloaded
+  w2s reproduce                                     the list of experiments
+  w2s reproduce gpt2_replication --plan             the plan and its cost; runs and downloads nothing
   w2s reproduce eleuther_pgr --plan --rate 300      hours on a device that reaches 300 TFLOPS in training
   w2s reproduce eleuther_pgr --scale demo           the same graph with bundled models and data, on two cores, offline
-  w2s reproduce reference_plots data=sciq seed=0,1  a part of it: overrides of w2s train, for all its runs
+  w2s reproduce reference_plots data=sciq seed=0,1  a part of it: overrides of w2s train for all runs
   w2s reproduce --summary                           stages and time of all reproductions in the outputs folder"""
 
 
 def run(argv: list[str]) -> int:
     """List, plan or run an experiment."""
-    made = parser("reproduce", "Reproduce a published experiment.")
-    made.epilog = EXAMPLES
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("words", nargs="*", metavar="NAME | FIELD=VALUE", help="an experiment, overrides of all its runs")
-    made.add_argument("--scale", default="paper", metavar="|".join(SCALES), help="paper (default): as published")
-    made.add_argument("--plan", action="store_true", help="show the plan and its cost; run nothing, ask no hub")
-    made.add_argument(
-        "--rate", metavar="TFLOPS", help="what your device reaches in training, for the estimate of hours"
+    arg_parser = parser("reproduce", "Reproduce a published experiment.")
+    arg_parser.epilog = EXAMPLES
+    arg_parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    arg_parser.add_argument(
+        "words", nargs="*", metavar="NAME | FIELD=VALUE", help="an experiment, overrides of all its runs"
     )
-    made.add_argument(
+    arg_parser.add_argument("--scale", default="paper", metavar="|".join(SCALES), help="paper (default): as published")
+    arg_parser.add_argument(
+        "--plan", action="store_true", help="show the plan and its cost; run nothing, do not ask the hub"
+    )
+    arg_parser.add_argument(
+        "--rate", metavar="TFLOPS", help="the rate of your device in training, for the estimate of hours"
+    )
+    arg_parser.add_argument(
         "--summary", action="store_true", help="stages and time of all reproductions in the outputs folder"
     )
-    made.add_argument("--config-dir", metavar="DIR", help="a folder with experiment/NAME.yaml of your own")
-    options = made.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
+    arg_parser.add_argument("--config-dir", metavar="DIR", help="a folder with experiment/NAME.yaml of your own")
+    options = arg_parser.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
     rate = _rate(options.rate)
     names = [word for word in options.words if "=" not in word]
     if options.summary:
@@ -63,18 +67,18 @@ def run(argv: list[str]) -> int:
         raise UserError(f"w2s reproduce takes one experiment at a time: {' or '.join(names)}?")
     experiment = load(names[0], options.config_dir)
     check_scale(experiment, options.scale)
-    given: dict[str, Any] = dict(word.split("=", 1) for word in options.words if "=" in word)
-    return _reproduce(experiment, {**given, "outputs": options.outputs}, options, rate, argv)
+    overrides: dict[str, Any] = dict(word.split("=", 1) for word in options.words if "=" in word)
+    return _reproduce(experiment, {**overrides, "outputs": options.outputs}, options, rate, argv)
 
 
-def _rate(given: str | None) -> float | None:
+def _rate(typed: str | None) -> float | None:
     """TFLOPS of --rate."""
     try:
-        rate = float(given) if given is not None else None
+        rate = float(typed) if typed is not None else None
     except ValueError:
         rate = -1.0
     if rate is not None and not 0 < rate < float("inf"):
-        raise UserError(f"--rate {given}: a number of TFLOPS (10^12 operations a second) greater than 0, such as 300.")
+        raise UserError(f"--rate {typed}: a number of TFLOPS (10^12 operations a second) greater than 0, such as 300.")
     return rate
 
 
@@ -83,20 +87,20 @@ def _with_notes(rows: list[list[str]], notes: list[str]) -> tuple[list[list[str]
 
 
 def _list(folder: str | None) -> int:
-    rows = [["experiment", "what it is", "scales"]]
+    rows = [["experiment", "title", "scales"]]
     for name in sorted(files(folder)):
         experiment = load(name, folder)
         rows.append([name, experiment.title, ", ".join(s for s in SCALES if s in experiment.scales)])
-    print_table(rows, notes=["w2s reproduce NAME --plan shows what would run, and what it costs."])
+    print_table(rows, notes=["w2s reproduce NAME --plan shows the plan and its cost."])
     return train.DONE
 
 
 def _reproduce(
-    experiment: Experiment, given: dict[str, Any], options: argparse.Namespace, rate: float | None, argv: list[str]
+    experiment: Experiment, overrides: dict[str, Any], options: argparse.Namespace, rate: float | None, argv: list[str]
 ) -> int:
     began = time.monotonic()
     scale: str = options.scale
-    jobs, left_out = configurations(runs_at(experiment, scale, given), options.config_dir)
+    jobs, left_out = configurations(runs_at(experiment, scale, overrides), options.config_dir)
     store = Store(locate(options.outputs))
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
@@ -131,16 +135,16 @@ def _introduce(experiment: Experiment, scale: str, jobs: list[Composed], left_ou
 
 
 def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:
-    known = cost.facts(graph, store, rate)
-    whole, left = cost.estimate(known, plans), cost.estimate(known, [key for key in plans if plans[key].to_run])
-    rows, notes = cost.table(whole, left, known)
+    facts = cost.facts(graph, store, rate)
+    whole, left = cost.estimate(facts, plans), cost.estimate(facts, [key for key in plans if plans[key].to_run])
+    rows, notes = cost.table(whole, left, facts)
     print_table(rows, notes=notes)
 
 
 def _conclude(
     experiment: Experiment, scale: str, graph: Graph, plans: dict[str, Planned], store: Store, *, seconds: float
 ) -> int:
-    """The table of ours and theirs, what was left out, and the record."""
+    """Print our and the reported figures and the dropped parts; write the record."""
     folder = run_folder(graph, store, "reproduce")
     rows = comparison.compare(experiment, scale, folder, store)
     comparable = experiment.comparable(scale)

@@ -1,4 +1,4 @@
-"""`w2s rm KEY-PREFIX…`: remove stages. What was made from them stays, and says `missing` for them from then on."""
+"""`w2s rm KEY-PREFIX…`: the removal of stages. Stages made from them stay, with `missing` inputs."""
 
 import shutil
 
@@ -12,28 +12,27 @@ from w2s_cli.store.files import files_size
 
 def run(argv: list[str]) -> int:
     """Remove the named stages; with --weights only their weights."""
-    made = parser("rm", "Remove stages from the outputs folder.")
-    made.add_argument("keys", nargs="+", metavar="KEY-PREFIX")
-    made.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
-    options = parse(made, argv)
+    arg_parser = parser("rm", "Remove stages from the outputs folder.")
+    arg_parser.add_argument("keys", nargs="+", metavar="KEY-PREFIX")
+    arg_parser.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
+    options = parse(arg_parser, argv)
     store = store_of(options)
     plans = planned_keys(run_folders(store.root))
     folders = [stage_of(store, prefix) for prefix in options.keys]
     for folder in dict.fromkeys(folders):
-        with claim(folder) as mine:
-            if not mine:
-                raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that first.")
+        with claim(folder) as claimed:
+            if not claimed:
+                raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that process first.")
             if options.weights:
                 from w2s_cli.store.publishing import prune_weights
 
                 freed = prune_weights(folder)
             else:
                 freed = files_size(folder)
-                (folder / "record.json").unlink(
-                    missing_ok=True
-                )  # first: a kill half-way leaves no stage that looks complete
+                # the record goes first: a kill half-way leaves no stage that looks complete
+                (folder / "record.json").unlink(missing_ok=True)
                 shutil.rmtree(folder)
         users = sum(folder.name[-12:] in keys for keys in plans)
-        used = f"; {users} run{'s' if users > 1 else ''} had it" if users and not options.weights else ""
-        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({file_size(freed)}){used}")
+        note = f"; {users} run{'s' if users > 1 else ''} had it" if users and not options.weights else ""
+        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({file_size(freed)}){note}")
     return 0

@@ -18,11 +18,11 @@ from w2s_cli.store.store import Store, folder_state
 
 
 def run(argv: list[str]) -> int:
-    """Print identity, inputs, the runs that name it, state, metrics, files and provenance."""
-    made = parser("show", "Show one stage: identity, inputs, metrics, files, provenance.")
-    made.add_argument("key", metavar="KEY-PREFIX", help="the first digits of a key, as w2s ls shows it")
-    made.add_argument("--json", action="store_true", help="the same as JSON")
-    options = parse(made, argv)
+    """Print identity, inputs, runs, state, metrics, files and provenance of one stage."""
+    arg_parser = parser("show", "Show one stage: identity, inputs, metrics, files, provenance.")
+    arg_parser.add_argument("key", metavar="KEY-PREFIX", help="the first digits of a key, as w2s ls shows it")
+    arg_parser.add_argument("--json", action="store_true", help="the same as JSON")
+    options = parse(arg_parser, argv)
     store = store_of(options)
     folder = _stage(store, options.key)
     job, state = job_of(folder), folder_state(folder, cache=store.digests)
@@ -63,7 +63,11 @@ def run(argv: list[str]) -> int:
 
 
 def _stage(store: Store, name: str) -> Path:
-    """The stage of this name; UserError says so where it is a run."""
+    """The stage `name`.
+
+    Raises:
+        UserError: no such stage; if the name is a run, with the commands for runs.
+    """
     try:
         return stage_of(store, name)
     except UserError:
@@ -80,7 +84,7 @@ def _stage(store: Store, name: str) -> Path:
 
 
 def section(title: str, values: dict[str, Any]) -> None:
-    """A heading and one `name: value` a line; values inside values are named `outer.inner`."""
+    """Print a heading and one `name: value` per line; nested values have names `outer.inner`."""
     if values:
         print(f"\n{title}")
         for name, value in flatten(values):
@@ -88,5 +92,5 @@ def section(title: str, values: dict[str, Any]) -> None:
 
 
 def inputs(store: Store, stage: Stage) -> None:
-    """Each input with its key and folder."""
-    section("inputs", {f"{edge} {key}": str(store.folder(key) or "not there") for edge, key in stage.upstream()})
+    """Print each input with its key and folder."""
+    section("inputs", {f"{edge} {key}": str(store.folder(key) or "missing") for edge, key in stage.upstream()})

@@ -1,14 +1,14 @@
-"""The plan as people see it: every stage with what it got, its key, and whether it has to run."""
+"""The printed plan: every stage with its settings, its key, and whether it has to run."""
 
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.text_table import print_table
 
-SHORT = 40  # more stages than this are counted before a run, and listed only by `w2s plan`
+SHORT = 40  # more stages than this are only counted before a run; `w2s plan` lists them
 
 
 def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
-    """Print the table of stages, what the rows can show, and warnings."""
+    """Print the table of stages, the statistical power of the test rows, and warnings."""
     rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
     to_run = sum(plan.to_run for plan in plans.values())
     shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
@@ -31,14 +31,14 @@ def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
 
 
 def counts(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
-    """A row for every stage name: how many there are, and how many have to run."""
-    found: dict[tuple[str, str], list[bool]] = {}
+    """A row for every stage name: its numbers of stages and of stages to run."""
+    to_run: dict[tuple[str, str], list[bool]] = {}
     for key, plan in plans.items():
         stage = graph.stages[key]
-        found.setdefault((stage.name, stage.kind), []).append(plan.to_run)
+        to_run.setdefault((stage.name, stage.kind), []).append(plan.to_run)
     return [
         ["stage", "kind", "stages", "to run"],
-        *([*name, str(len(run)), str(sum(run))] for name, run in found.items()),
+        *([*name, str(len(run)), str(sum(run))] for name, run in to_run.items()),
     ]
 
 
@@ -52,19 +52,19 @@ def what(stage: Stage) -> str:
 
 
 def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
-    """Warnings of the data sets, and of edited code."""
-    found = []
+    """Warnings about the data sets, and about edited code."""
+    warnings = []
     for job in graph.jobs:
         warning = job.config["data"]["warning"]
         if warning:
-            found.append(f"Caution: data set {job.config['data']['name']}: {' '.join(warning.split())}")
-    found += power(graph, plans)
+            warnings.append(f"Caution: data set {job.config['data']['name']}: {' '.join(warning.split())}")
+    warnings += power(graph, plans)
     drifted = sorted({graph.stages[key].kind for key, plan in plans.items() if plan.word == "drift"})
     if drifted:
-        found.append(
+        warnings.append(
             f"Caution: the code of {', '.join(drifted)} has changed since these results were made (drift); --force STAGE redoes one."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(warnings))
 
 
 def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
@@ -79,16 +79,16 @@ def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
         about = graph.stages[key].about
         if graph.stages[key].of.traits.gives == "rows" and about["rows"] == "test":
             counted = plan.state.metrics.get("rows")
-            known = [counted] if counted else [size for size in (about["limit"], about["expected"]) if size]
-            if not known:
+            pool_sizes = [counted] if counted else [size for size in (about["limit"], about["expected"]) if size]
+            if not pool_sizes:
                 return []
-            sizes.append(min(known))
+            sizes.append(min(pool_sizes))
     if not sizes:
         return []
     rows = min(sizes)
-    shown = minimum_detectable(rows, seeds)
+    detectable = minimum_detectable(rows, seeds)
     plural = f"{seeds} seeds" if seeds > 1 else "one seed"
     return [
-        f"{rows:,} test rows and {plural} can show a difference of {shown['accuracy_difference']:.3f} in accuracy "
-        f"(80 % power, 95 % confidence, noise of {shown['noise']})"
+        f"{rows:,} test rows and {plural} can show a difference of {detectable['accuracy_difference']:.3f} in accuracy "
+        f"(80 % power, 95 % confidence, noise of {detectable['noise']})"
     ]

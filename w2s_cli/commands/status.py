@@ -1,4 +1,4 @@
-"""`w2s status [RUN]`: a run, stage by stage, read from files; it may be running in another terminal or on another machine."""
+"""`w2s status [RUN]`: the stages of a run with their states, read from files. The run may be active elsewhere."""
 
 import os
 
@@ -10,13 +10,13 @@ from w2s_cli.results.text_table import print_table
 
 def run(argv: list[str]) -> int:
     """Print the states of the stages of one run."""
-    made = parser("status", "Show how far a run is (default: the latest).")
-    made.add_argument("run", nargs="?", default=LATEST, metavar="RUN", help=RUN)
-    options = parse(made, argv)
+    arg_parser = parser("status", "Show the states of the stages of a run (default: the latest).")
+    arg_parser.add_argument("run", nargs="?", default=LATEST, metavar="RUN", help=RUN)
+    options = parse(arg_parser, argv)
     store = store_of(options)
-    shown = read_run(find_run(store.root, options.run), store)
+    shown_run = read_run(find_run(store.root, options.run), store)
     rows, counts = [["stage", "kind", "key", "state", ""]], dict[str, int]()
-    for stage in shown.stages:
+    for stage in shown_run.stages:
         state = stage.state
         counts[state.word] = counts.get(state.word, 0) + 1
         detail = (
@@ -24,5 +24,5 @@ def run(argv: list[str]) -> int:
         )
         rows.append([stage.name, stage.kind, stage.key, state.word, detail])
     notes = [", ".join(f"{count} {word}" for word, count in counts.items())]
-    print_table(rows, title=os.path.relpath(shown.folder), notes=notes)
+    print_table(rows, title=os.path.relpath(shown_run.folder), notes=notes)
     return 0

@@ -1,8 +1,8 @@
-"""`w2s table [NAME] [RUN …] [OPTION=VALUE …]`: stored results as a table; configs/table/NAME.yaml says which.
+"""`w2s table [NAME] [RUN …] [OPTION=VALUE …]`: stored results as a table, by configs/table/NAME.yaml.
 
-* It reads results.json files, so 10,000 stages take no longer than their figures; nothing is trained, hashed or changed.
-* Under a table stands what it stands on: seeds, test rows, kind of interval, what was excluded, the command for every missing cell, and how
-  a figure is traced to records, configurations, rows and commit.
+* It reads results.json files, so the time depends on the number of figures, not of stages; nothing is trained, hashed or changed.
+* The notes under a table state seeds, test rows, kind of interval, exclusions, the command for every missing cell, and the commands that
+  trace a figure to records, configurations, rows and commit.
 """
 
 import argparse
@@ -26,42 +26,46 @@ if TYPE_CHECKING:
     from w2s_cli.results.table.comparisons import Comparison
 
 COMMANDS_SHOWN = 12
-RICH_MARGIN = 2  # what rich adds to the width of a column
+RICH_MARGIN = 2  # rich's extra width of a column
 EXAMPLES = """\
 examples:
-  w2s table                                     every setting that was run, a row each
-  w2s table methods                             the same with a column per field
+  w2s table                                     one row for each setting with results
+  w2s table methods                             the same with one column per field
   w2s table pgr data=sciq,boolq out=pgr.tex     configs/table/pgr.yaml, filtered, as LaTeX (also .md .csv .parquet .json .txt)
   w2s table rows=data columns=method,loss metric=pgr aggregate=median
   w2s table losses tests=logconf:xent           paired t and Wilcoxon over data sets
   w2s table pgr --cells                         the stage keys behind every cell; then w2s show KEY, w2s why KEY
 
-options: rows= columns= (fields, any dotted field of a configuration too; others: what
-  else tells rows apart) metric= (pgr, pgr_auroc, weak, student, ceiling, student.auroc,
+options: rows= columns= (fields, also any dotted field of a configuration; others: all
+  other fields in which rows differ) metric= (pgr, pgr_auroc, weak, student, ceiling, student.auroc,
   gap, gain, agreement, …; NAME.interval) where=FIELD=VALUE,… or FIELD=VALUE aggregate=median|median_runs|mean baselines=per_seed|mean
   intervals=true|false digits=N tests=all|first|A:B format=text|markdown|csv|latex|parquet|json out=FILE"""
 
 
 def run(argv: list[str]) -> int:
     """Print or write a table."""
-    made = parser("table", "Show stored results as a table.")
-    made.epilog = EXAMPLES
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("words", nargs="*", metavar="NAME | RUN | OPTION=VALUE", help="a table, runs to read, options")
-    made.add_argument("--cells", action="store_true", help="list the stage keys behind every cell")
-    made.add_argument("--config-dir", metavar="DIR", help="a folder with table/NAME.yaml of your own")
-    options = made.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
+    arg_parser = parser("table", "Show stored results as a table.")
+    arg_parser.epilog = EXAMPLES
+    arg_parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    arg_parser.add_argument(
+        "words", nargs="*", metavar="NAME | RUN | OPTION=VALUE", help="a table, runs to read, options"
+    )
+    arg_parser.add_argument("--cells", action="store_true", help="list the stage keys behind every cell")
+    arg_parser.add_argument("--config-dir", metavar="DIR", help="a folder with table/NAME.yaml of your own")
+    options = arg_parser.parse_intermixed_args([f"--{word}" if word.startswith("outputs=") else word for word in argv])
     request = read_request(options.words, options.config_dir)
     store = store_of(options)
-    named = dict.fromkeys(folder for name in request.runs for folder in find_runs(store.root, name))
-    entries = read_entries(read_runs(named or run_folders(store.root), store, named=bool(named)))
-    every = []
+    folders = dict.fromkeys(folder for name in request.runs for folder in find_runs(store.root, name))
+    entries = read_entries(read_runs(folders or run_folders(store.root), store, named=bool(folders)))
+    all_settings = []
     if request.baselines == "mean":
-        all_runs = read_runs(run_folders(store.root), store, named=False) if named else []
-        every = settings(read_entries(all_runs) if named else entries, store)
+        all_runs = read_runs(run_folders(store.root), store, named=False) if folders else []
+        all_settings = settings(read_entries(all_runs) if folders else entries, store)
     if not entries:
-        raise UserError(f"{store.root} holds no results yet; w2s train makes some, w2s status shows what is under way.")
-    grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), every)
+        raise UserError(
+            f"{store.root} holds no results yet; w2s train makes results, w2s status shows the states of the latest run."
+        )
+    grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), all_settings)
     _write(grid, cells=options.cells, config_dir=options.config_dir)
     return 0
 
@@ -71,7 +75,7 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
 
     request = grid.request
     if request.written_as == "parquet" and not request.out:
-        raise UserError("format=parquet writes bytes: name a file with out=FILE.parquet")
+        raise UserError("format=parquet needs a file: set out=FILE.parquet")
     tests: list[Comparison] = []
     if request.tests:
         from w2s_cli.results.table.comparisons import compare, notes_of
@@ -98,7 +102,7 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
 
 
 def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[str]) -> None:
-    """The table by rich, and as plain text, which the terminal wraps, where rich would cut its figures."""
+    """Print the table by rich; a page that rich would cut is printed as plain text, which the terminal wraps."""
     from w2s_cli.results.table.comparisons import table_of
     from w2s_cli.results.table.fitting import wide
     from w2s_cli.results.table.formats import page_width, pages
@@ -131,10 +135,10 @@ def title(grid: Grid) -> str:
 
 def standing(grid: Grid) -> list[str]:
     """Seeds, rows, intervals, exclusions, flags and cautions."""
-    used = [setting for cell in grid.cells.values() for setting in cell]
-    seeds = sorted({len(setting.seeds) for setting in used})
-    rows = sorted({setting.metrics["rows"] for setting in used})
-    confidence = sorted({100 * setting.metrics["confidence"] for setting in used})
+    settings_used = [setting for cell in grid.cells.values() for setting in cell]
+    seeds = sorted({len(setting.seeds) for setting in settings_used})
+    rows = sorted({setting.metrics["rows"] for setting in settings_used})
+    confidence = sorted({100 * setting.metrics["confidence"] for setting in settings_used})
     noise = (
         "test rows only"
         if seeds == [1]
@@ -181,11 +185,11 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
     notes = []
     for place, (row, column, command) in enumerate(commands[:COMMANDS_SHOWN], start=1):
         cell = ", ".join([*row, *column])
-        notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has such a configuration'}")
+        notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has this configuration'}")
     if len(commands) > COMMANDS_SHOWN:
         more = len(commands) - COMMANDS_SHOWN
-        rest = f"{more} more cells are" if more > 1 else "1 more cell is"
-        notes.append(f"{rest} missing; format=json lists all commands.")
+        more_cells = f"{more} more cells are" if more > 1 else "1 more cell is"
+        notes.append(f"{more_cells} missing; format=json lists all commands.")
     return notes
 
 

@@ -1,8 +1,8 @@
-"""train, label, evaluate, pretrain and plan: compose, plan, run, and show.
+"""train, label, evaluate, pretrain and plan: the commands that compose, plan and run a graph of stages and show the results.
 
-* They differ in what they ask for: `train` the whole graph, `label` the weak labels, `evaluate` the evaluate stages from what is
-  there, `pretrain` its own method, `plan` nothing at all.
-* Running the same command again continues or shows the results; there is no other resume.
+* They differ in their target stages: `train` has the whole graph, `label` the weak labels, `evaluate` the comparisons of finished
+  stages, `pretrain` the stages of its own method. `plan` runs nothing.
+* The same command again continues an interrupted run, or shows its results; no other command resumes a run.
 """
 
 import shutil
@@ -34,31 +34,31 @@ DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
 
 def train(argv: list[str]) -> int:
-    """The whole graph to PGR."""
+    """Run the whole graph up to PGR."""
     return _command("train", argv)
 
 
 def label(argv: list[str]) -> int:
-    """Up to the weak labels."""
+    """Run the graph up to the weak labels."""
     return _command("label", argv)
 
 
 def evaluate(argv: list[str]) -> int:
-    """Only the evaluate stages; never trains."""
+    """Run only the comparisons of finished stages; never train."""
     return _command("evaluate", argv)
 
 
 def pretrain(argv: list[str]) -> int:
-    """A language model from scratch."""
+    """Pretrain a language model from scratch."""
     if not any(word.startswith("pretrain=") for word in argv):
         raise UserError(
-            "w2s pretrain needs a recipe: pretrain=NAME takes configs/pretrain/NAME.yaml, for example pretrain=wordnet-xs."
+            "w2s pretrain needs a recipe: set pretrain=NAME for configs/pretrain/NAME.yaml, for example pretrain=wordnet-xs."
         )
     return _command("pretrain", ["method=pretrain", *argv])
 
 
 def plan(argv: list[str]) -> int:
-    """Stages, keys, states and reasons; runs nothing."""
+    """Show stages, keys, states and reasons; run nothing."""
     return _command("plan", argv)
 
 
@@ -108,8 +108,8 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
         show_plan(graph, plans, whole=True)
         if resolver.assumed:
             print(
-                f"commit not known: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}); "
-                "keys are not those of a run, so what a run has made of them counts as missing (to run)."
+                f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
+                "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
             )
         return DONE
     if command == "evaluate":
@@ -124,7 +124,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
 def execute(
     command: str, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage], argv: list[str]
 ) -> int:
-    """Run the missing stages under a view, then show the results or what went wrong."""
+    """Run the stages to run under a progress view, then show the results or the failures."""
     from w2s_cli.commands.show_plan import show_plan
     from w2s_cli.run.progress import view
     from w2s_cli.run.scheduler import Scheduler
@@ -135,32 +135,35 @@ def execute(
     folder = run_folder(graph, store, command)
     write_run(folder, graph, plans)
     again = "w2s " + " ".join([command, *argv])
-    with view(to_run, cached=len(plans) - len(to_run)) as shown:
+    with view(to_run, cached=len(plans) - len(to_run)) as progress:
         keep = config["keep_weights"]
-        outcome = Scheduler(graph, store, plans, config["launcher"], shown.event, keep_weights=keep).run()
+        outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
     if outcome.failed:
-        _tell_failures(outcome, graph, store)
+        _print_failures(outcome, graph, store)
     if len(graph.jobs) > 1:
         print(tally(graph, plans, outcome))
     if outcome.stopped:
-        print(f"\nstopped; what was done is saved. Continue with: {again}", file=sys.stderr)
+        print(f"\nstopped; finished work is saved. Continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     if outcome.failed:
-        print("\nthe finished stages are kept; once this is put right, the command goes on from them.", file=sys.stderr)
+        print(
+            "\nthe finished stages are kept; correct the cause, then run the same command: it continues from them.",
+            file=sys.stderr,
+        )
         return USER_ERROR if outcome.user_error else FAILED
     return finish(command, graph, plans, store, config)
 
 
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
-    """What became of a sweep's stages, in a line."""
+    """The outcome of a sweep's stages in one line."""
     words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
     words += [f"{len(outcome.failed)} failed"] if outcome.failed else []
     words += [f"{len(outcome.blocked)} not run"] if outcome.blocked else []
     return f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: {', '.join(words)}"
 
 
-def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
-    """Each message once, with the stages that failed with it."""
+def _print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
+    """Print each message once, with the stages that failed with it."""
     messages: dict[str, list[str]] = {}
     for key, message in outcome.failed.items():
         messages.setdefault(message, []).append(key)
@@ -173,7 +176,7 @@ def _tell_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
 
 
 def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
-    """Write the run's record and print the table."""
+    """Write the run's results and print the table."""
     from w2s_cli.results.summary_table import show_results
 
     if not config["keep_weights"]:
@@ -187,36 +190,36 @@ def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, 
 
 
 def targets_of(command: str, graph: Graph) -> list[str]:
-    """Keys of the stages a command asks for."""
+    """Keys of a command's target stages."""
     read = {key for stage in graph.stages.values() for key in stage.upstream()}
     chosen: dict[str, Callable[[Stage], bool]] = {
         "label": lambda stage: stage.key in _teaching(graph),
         "evaluate": compares,
     }
-    everything: Callable[[Stage], bool] = lambda stage: stage.key not in read  # noqa: E731 - one of three alike
-    found = [key for key, stage in graph.stages.items() if chosen.get(command, everything)(stage)]
-    if not found:
-        raise UserError(f"w2s {command}: this method has no stage of that kind.")
-    return found
+    everything: Callable[[Stage], bool] = lambda stage: stage.key not in read  # noqa: E731 - like the two above
+    targets = [key for key, stage in graph.stages.items() if chosen.get(command, everything)(stage)]
+    if not targets:
+        raise UserError(f"w2s {command}: this method has no stage for this command; use w2s train.")
+    return targets
 
 
 def _teaching(graph: Graph) -> set[str]:
-    """Labels that some model is trained on."""
-    taught = (stage for stage in graph.stages.values() if stage.of.traits.learns)
-    return {str(stage.inputs["labels"]) for stage in taught if "labels" in stage.inputs}
+    """Keys of the labels that a model is trained on."""
+    trainings = (stage for stage in graph.stages.values() if stage.of.traits.learns)
+    return {str(stage.inputs["labels"]) for stage in trainings if "labels" in stage.inputs}
 
 
 def compares(stage: Stage) -> bool:
-    """Whether a stage is arithmetic on the predictions of others."""
+    """Whether a stage is a comparison: arithmetic on the predictions of other stages."""
     return stage.of.traits.gives == "comparison"
 
 
 def _forced(names: list[str], graph: Graph) -> set[str]:
     keys: set[str] = set()
-    known = {stage.name for stage in graph.stages.values()}
+    names_of_stages = {stage.name for stage in graph.stages.values()}
     for name in names:
-        if name not in known:
-            raise UserError(f'--force {name}: there is no stage "{name}".{did_you_mean(name, known)}')
+        if name not in names_of_stages:
+            raise UserError(f'--force {name}: there is no stage "{name}".{did_you_mean(name, names_of_stages)}')
         keys.update(key for key, stage in graph.stages.items() if stage.name == name)
     return keys
 
@@ -226,12 +229,12 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
     if missing:
         names = ", ".join(dict.fromkeys(stage.name for stage in missing))
         raise UserError(
-            f"w2s evaluate never trains, and these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}"
+            f"w2s evaluate never trains, but these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}"
         )
 
 
 def _check_writable(store: Store) -> None:
-    """Fail before the work, not after it: the folder can be made, written, and has some space."""
+    """Check before the work that the outputs folder can be created and written, and that its disk has space."""
     from w2s_cli.store.store import StoreError, unwritable
 
     try:
@@ -244,5 +247,5 @@ def _check_writable(store: Store) -> None:
     free = shutil.disk_usage(store.root).free
     if free < 50 * 2**20:
         raise UserError(
-            f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc shows what can go) or use outputs=DIR."
+            f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc lists removable files), or set outputs=DIR."
         )

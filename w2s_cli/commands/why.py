@@ -1,4 +1,4 @@
-"""`w2s why KEY-PREFIX`: where a result comes from, down to data rows, code and commits; or what it still lacks."""
+"""`w2s why KEY-PREFIX`: the origin of a result, down to data rows, code and commits, or the missing stages before it."""
 
 import os
 from typing import Any
@@ -13,9 +13,11 @@ from w2s_cli.store.store import Store, folder_state
 
 def run(argv: list[str]) -> int:
     """Print the tree of inputs below one stage."""
-    made = parser("why", "Show where a stage's result comes from: its inputs, theirs, and what determined each.")
-    made.add_argument("key", metavar="KEY-PREFIX")
-    options = parse(made, argv)
+    arg_parser = parser(
+        "why", "Show the origin of a stage's result: all its inputs, and the settings that determined each."
+    )
+    arg_parser.add_argument("key", metavar="KEY-PREFIX")
+    options = parse(arg_parser, argv)
     store = store_of(options)
     folder = stage_of(store, options.key)
     key = folder.name[-12:]
@@ -26,7 +28,7 @@ def run(argv: list[str]) -> int:
 
 
 def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "") -> None:
-    """One stage and, indented, its inputs; a stage that was shown above is only named."""
+    """Print one stage and, indented, its inputs; a stage printed above is only named."""
     folder = store.folder(key)
     head = f"{indent}{edge + ': ' if edge else ''}"
     if folder is None:
@@ -43,18 +45,18 @@ def explain(store: Store, key: str, indent: str, seen: set[str], edge: str = "")
     stage = Stage(key, folder)
     for line in [*tables_of(stage), *reasons(store, job, state.record)]:
         print(f"{indent}    {line}")
-    for name, below in stage.upstream():
-        explain(store, below, indent + "  ", seen, name)
+    for name, input_key in stage.upstream():
+        explain(store, input_key, indent + "  ", seen, name)
 
 
 def tables_of(stage: Stage) -> list[str]:
-    """The tables of rows, labels or predictions that a stage wrote, by their digests."""
+    """The tables of rows, labels or predictions of a stage, with their digests."""
     files = stage.manifest.get("files", {})
     return [f"{name} sha256={files[name]['sha256']}" for name in (ROWS, LABELS, PREDICTIONS) if name in files]
 
 
 def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """What determined a stage, in words."""
+    """The settings that determined a stage, in words."""
     params = job["params"]
     lines = []
     source = params.get("source")

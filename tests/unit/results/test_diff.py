@@ -102,9 +102,9 @@ def test_rows_are_joined_by_id_whatever_their_order(outputs: Path, tmp_path: Pat
 def test_other_test_rows_are_said_and_not_paired(outputs: Path, capsys: Any) -> None:
     found = diff(capsys, "100000-a", "120000-c")
     assert ["data.name", "sciq", "boolq"] in found["config"]
-    assert all(one["difference"] is None and "other test rows" in one["note"] for one in found["results"])
+    assert all(one["difference"] is None and "different test rows" in one["note"] for one in found["results"])
     assert dispatch(["diff", "100000-a", "120000-c"]) == 0
-    assert "other test rows" in capsys.readouterr().out
+    assert "different test rows" in capsys.readouterr().out
 
 
 def test_predictions_that_are_gone_leave_the_figures(outputs: Path, capsys: Any) -> None:
@@ -131,7 +131,7 @@ def test_two_losses_share_weak_and_ceiling_and_differ_in_the_student(real_runs: 
     )
     first, second = (stage["key"] for stage in plan if stage["kind"] == "evaluate")
     out = run_w2s(real_runs, "diff", first, second).stdout
-    assert "config: a stage has none of its own" in out
+    assert "config: only runs have one" in out
     assert re.search(
         r"loss logconf +- +[0-9a-f]{12}", out
     )  # the loss's code; xent has made the weak supervisor in both
