@@ -1,4 +1,4 @@
-"""What the papers say their experiments were, written from their cards and not from configs/experiment: for tests/test_reproduce.py.
+"""The papers' experiments, written from the papers' cards and not from configs/experiment: for tests/command/test_reproduce.py.
 
 Beside each value stands where it comes from: the number of the method's card (01 Burns et al., 02 EleutherAI, 04 debate, 07 deception,
 20 sandbox) or of the notes on public code (2.1 W2SG reference code, 2.2 EleutherAI's, 2.4 the GPT-2 replication), and its words.

@@ -54,6 +54,11 @@ def test_a_folder_imports_only_what_lies_below_it(path: Path) -> None:
     assert ours(path) <= allowed
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "store"], ids=str)
+def test_the_store_imports_nothing_of_ours_but_itself(path: Path) -> None:
+    assert ours(path) <= {"store"}
+
+
 def test_every_folder_has_its_place_in_the_order() -> None:
     assert {path.parts[0] for path in FILES if len(path.parts) > 1} == set(MAY_IMPORT)
 

@@ -92,13 +92,13 @@ def need_truth(labels: Labels) -> Integers:
     return labels.truth
 
 
-def covered_features(labels: Labels, least: int = 2) -> tuple[Integers, Floats]:
+def covered_features(labels: Labels) -> tuple[Integers, Floats]:
     """Covered rows [n], and their features minus the mean, [n, width]: distances and slopes stay, rounding errors shrink."""
     if labels.features is None:
         raise UserError("this selection rule needs features: its file must say NEEDS_FEATURES = True")
     rows = np.flatnonzero(labels.covered)
-    if len(rows) < least:
-        raise UserError(f"this selection rule needs at least {least} labelled rows, there are {len(rows)}")
+    if len(rows) < 2:
+        raise UserError(f"this selection rule needs at least 2 labelled rows, there are {len(rows)}")
     if labels.features.ndim != 2 or not np.isfinite(labels.features[rows]).all():
         raise UserError(
             f"the features (shape {labels.features.shape}) must be one vector of finite numbers per row; "

@@ -1,4 +1,4 @@
-"""keep_weights=false: when the weights of a model go (tests/test_commands.py has whole runs)."""
+"""keep_weights=false: when the weights of a model go (tests/command/test_commands.py has whole runs)."""
 
 import json
 from pathlib import Path
