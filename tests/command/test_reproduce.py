@@ -14,13 +14,13 @@ import yaml
 
 from tests.command.test_wrong_commands import assert_refused
 from tests.paper_settings import PAPER
-from w2s_cli.config.settings import label_of, settings
 from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.reproduction import comparison
 from w2s_cli.reproduction.experiment import Experiment, configurations, files, load, runs_at
+from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

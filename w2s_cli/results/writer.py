@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.config.settings import label_of, settings
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.states import Planned
+from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
