@@ -122,5 +122,5 @@ def test_a_file_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     path.write_text('{"id": "a", "p": 1}\n')
     ctx = Context(tmp_path, tmp_path, tmp_path, {"labels_path": str(path)})
-    with pytest.raises(UserError, match="not what it was"):
+    with pytest.raises(UserError, match="has changed since this run was planned"):
         run({"sha256": "0"}, {"rows": tmp_path}, ctx)

@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 from tests.stage_files import killed
 from tests.tiny_models import make_model
-from tests.unit.config.test_pairs import planted
 from tests.unit.training.test_models import context, labelled, params, write_rows
+from tests.unit.training.test_reward import planted
 from tests.unit.training.test_training import artifacts
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.tiny_models import END, make_model
-from tests.unit.config.test_pairs import planted
 from tests.unit.training.test_models import context, labelled, params, write_rows
+from tests.unit.training.test_reward import planted
 from tests.unit.training.test_stopping import write_labels
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.training.models.probe import HEAD
