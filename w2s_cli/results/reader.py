@@ -24,7 +24,7 @@ from w2s_cli.store.store import OLDER, Store
 FORMAT = 2  # of results.json and plan.json
 CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → name of its list
 SUMMARY = "summary"  # the stage of an entry over several seeds
-# keys of an entry: those that are no setting, and the required keys
+# keys of an entry that are no setting, and its required keys
 NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
 NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
 

@@ -69,7 +69,7 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
     line.set_label("largest class")
     left.set_xlim(floor, max(bounds_drawn) + 0.02)
     left.set_xlabel("test accuracy")
-    pgr = [[shown_pgr(groups[name, one]) for name in names] for one in settings]
+    pgr = [[shown_pgr(groups[name, setting]) for name in names] for setting in settings]
     ratios = [
         Series(one, STUDENTS[i], SHAPES[i], [v for v, _ in pgr[i]], [b for _, b in pgr[i]])
         for i, one in enumerate(settings)
@@ -78,7 +78,7 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
     right.tick_params(axis="y", labelleft=False)
     right.axvline(0, color="0.6", linewidth=0.6)
     right.axvline(1, color="0.6", linewidth=0.6)
-    values = [value for one in ratios for value in one.values if value is not None]
+    values = [value for series in ratios for value in series.values if value is not None]
     right.set_xlim(*window(values))
     step = 1 / (len(ratios) + 0.9)
     for i, series in enumerate(pgr):

@@ -48,7 +48,7 @@ def plan_graph(stages: list[Stage]) -> Html:
         width=str(size[0]),
         height=str(size[1]),
         role="img",
-        aria_label=f"{len(stages)} stages and what they read",
+        aria_label=f"{len(stages)} stages and their inputs",
         class_="plan",
     )
     note = tag("p", f"{len(stages)} stages, drawn by name.", class_="note") if len(boxes) < len(stages) else ""

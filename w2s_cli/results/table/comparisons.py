@@ -102,14 +102,14 @@ def table_of(comparisons: list[Comparison]) -> list[list[str]]:
 
 def notes_of(comparisons: list[Comparison], over: str) -> list[str]:
     """The notes of the tests."""
-    left = sum(one.left_out for one in comparisons)
+    left = sum(comparison.left_out for comparison in comparisons)
     notes = [
         f"Paired over {over}: Student's t and Wilcoxon's signed ranks (exact), p two-sided, p > (the first is above) and p <, and Holm's "
         "correction of the two-sided p over all comparisons."
     ]
     if left:
         notes.append(f"{left} pairs without a number in one of the columns were left out.")
-    if comparisons and max(one.result["n"] for one in comparisons) < 6:
+    if comparisons and max(comparison.result["n"] for comparison in comparisons) < 6:
         notes.append("Caution: with fewer than 6 pairs Wilcoxon's two-sided p cannot fall below 0.05.")
     return notes
 

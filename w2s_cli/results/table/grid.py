@@ -72,8 +72,8 @@ def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]
         if name == "seed":  # a summary has no single seed
             entries = [entry for entry in entries if not entry.summarises]
         check_field(entries, name)
-        values = {one for entry in entries for one in _names(value_of(entry, name))}
-        spellings = {one for value in wanted for one in (value, spelled(value))}
+        values = {word for entry in entries for word in _names(value_of(entry, name))}
+        spellings = {word for value in wanted for word in (value, spelled(value))}
         unknown = [value for value in wanted if not values & {value, spelled(value)}]
         if unknown:
             listed = ", ".join(sorted(values)[:12])

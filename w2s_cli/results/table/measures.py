@@ -67,7 +67,7 @@ class Baselines:
         """The figures of a role, one per seed; if methods train the role differently, of the setting's own method."""
         stored = list(self._seen.get((role, _what(setting, role)), {}).values())
         if len({seed for seed, _, _ in stored}) < len(stored):
-            stored = [one for one in stored if one[1] == str(setting.entry.fields.get("method"))]
+            stored = [run for run in stored if run[1] == str(setting.entry.fields.get("method"))]
         return [figures for _, _, figures in stored]
 
     def mean(self, setting: Setting, role: str, kind: str) -> float | None:
