@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
-* `UserError` is the only error that the command line prints without a traceback. Its text says what is wrong, where, and what to do.
-* Any other error that reaches the command line is a bug, and is shown with its traceback.
+* The command line prints the text of a `UserError` and exits with code 2. The text says what is wrong, where, and what to do.
+* Any other error but a `StoreError` is a bug: the command line prints its type and text, and with --debug its traceback.
 """
 
 import difflib

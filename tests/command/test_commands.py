@@ -254,7 +254,7 @@ def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_t
     out = w2s("train", *words).stdout
     assert "\nstudent" in out
     assert "\nPGR" not in out
-    assert "No PGR: the label file says nothing of the test rows" in out
+    assert "No PGR: the label file has no labels of the test rows" in out
     both = w2s("train", *words, f"labels.test_path={path}").stdout
     assert "PGR" in both
     assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))

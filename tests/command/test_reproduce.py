@@ -270,7 +270,7 @@ def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
     total = next(line for line in table.splitlines() if line.startswith("all")).split()
     assert total[1:3] == [str(record["asked"] + smaller["asked"]), str(record["distinct"])]
     hours = w2s(*mine, "--plan", "seed=7").stdout
-    assert "size of local is not known" in hours
+    assert "size of local is unknown" in hours
 
 
 WRONG: dict[str, tuple[list[str], list[str]]] = {

@@ -219,7 +219,7 @@ def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
                 rows.append(_line(role, pair))
         print_table(rows, "  ".join(filter(None, words)) or f"{pair['a']['key']} → {pair['b']['key']}")
         paired = pair["difference"]
-        print(pair["note"] or f"Paired over {paired['rows']:,} test rows; the intervals include {paired['noise']}.")
+        print(pair["note"] or f"Paired over {paired['rows']:,} test rows; the intervals hold {paired['noise']}.")
     if len(pairs) > SHOWN:
         print(f"… {len(pairs) - SHOWN} more; --json lists all")
     unmatched = len(a.entries) + len(b.entries) - 2 * len(results)

@@ -61,7 +61,7 @@ def run(argv: list[str]) -> int:
     plotted_run = read_run(folder, store)
     if not plotted_run.entries and not any(stage.result for stage in plotted_run.stages):
         raise UserError(
-            f"{folder} has no results yet: w2s status shows what is left, and the same w2s train command continues it."
+            f"{folder} has no results yet: w2s status shows the remaining stages, and the same w2s train command continues it."
         )
     base = target(out, folder)
     drawn, missing = [], []

@@ -174,7 +174,7 @@ def standing(grid: Grid) -> list[str]:
         count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
         notes.append(f"{flag}: {FLAGS[flag]} ({count} cell{'s' if count > 1 else ''}).")
     for rule in dict.fromkeys(grid.left_out.values()):
-        count = sum(one == rule for one in grid.left_out.values())
+        count = sum(of_cell == rule for of_cell in grid.left_out.values())
         notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")
     notes += grid.notes
     return notes + [f"Caution: {text}." for text in grid.cautions]

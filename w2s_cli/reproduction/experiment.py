@@ -1,10 +1,10 @@
-"""configs/experiment/NAME.yaml: the runs of a published experiment, what changes at a smaller scale, and what is compared.
+"""configs/experiment/NAME.yaml: the runs of a published experiment, the changes at a smaller scale, and the comparisons.
 
-* `runs` is a list; each item maps the names of overrides to a value, or to a list of values that are swept. A value is text in Hydra's
-  grammar, so a list that is one value is written as a string: ladder: "[gpt2-medium,gpt2-large]".
-* `scales.NAME.set` replaces overrides in every run, null removes one; `scales.NAME.runs` replaces the runs themselves. Runs that become
-  the same are one.
-* Nothing is skipped in silence: what a scale leaves out stands under its `dropped` and is printed.
+* `runs` is a list. Each item maps names of overrides to a value, or to a list of values for a sweep. A value is text in Hydra's grammar,
+  so a list as one value is written as a string: ladder: "[gpt2-medium,gpt2-large]".
+* `scales.NAME.set` replaces overrides in every run, and null removes one; `scales.NAME.runs` replaces the runs themselves. Equal runs are
+  one run.
+* Every omission of a scale is listed under its `dropped` and printed.
 """
 
 from dataclasses import dataclass, field
@@ -32,22 +32,22 @@ class Experiment:
     source: str
     runs: list[Run]
     scales: dict[str, dict[str, Any]]
-    path: Path  # its YAML; the reported figures lie beside it as NAME.csv
-    names: dict[str, str] = field(default_factory=dict)  # what the figures call a model or data set → what w2s calls it
+    path: Path  # its YAML; the reported figures are in NAME.csv beside it
+    names: dict[str, str] = field(default_factory=dict)  # name of a model or data set in the figures → its name in w2s
     compare: list[dict[str, Any]] = field(default_factory=list)
     bands: dict[str, dict[str, Any]] = field(default_factory=dict)  # measure → {within, why}
 
     def dropped(self, scale: str) -> list[str]:
-        """What is left out at this scale."""
+        """The omissions at this scale."""
         return list(self.scales[scale].get("dropped", []))
 
     def comparable(self, scale: str) -> bool:
-        """Whether figures at this scale may be held against the reported ones."""
+        """Whether figures at this scale are comparable with the reported ones."""
         return bool(self.scales[scale].get("comparable", scale == "paper"))
 
 
 def files(folder: str | None = None) -> dict[str, Path]:
-    """Name → file of every experiment; those of the user's config folder come before ours."""
+    """Name → file of every experiment; a file of the user's config folder replaces ours of the same name."""
     places = [configs_folder(), *([Path(folder)] if folder else [])]
     return {path.stem: path for place in places for path in sorted((place / "experiment").glob("*.yaml"))}
 
@@ -56,7 +56,7 @@ def load(name: str, folder: str | None = None) -> Experiment:
     """The experiment `name`.
 
     Raises:
-        UserError: there is none, or its YAML has a field that means nothing.
+        UserError: no such experiment, or an unknown or missing field in its YAML.
     """
     experiments = files(folder)
     if name not in experiments:
@@ -83,7 +83,7 @@ def _check(written: dict[str, Any], path: Path) -> None:
 
 
 def check_scale(experiment: Experiment, scale: str) -> None:
-    """UserError for a scale that the experiment does not have."""
+    """Refuse (UserError) a scale that the experiment does not have."""
     if scale not in experiment.scales:
         raise UserError(
             f'{experiment.name}: unknown scale "{scale}".{did_you_mean(scale, [s for s in SCALES if s in experiment.scales])}'
@@ -91,16 +91,16 @@ def check_scale(experiment: Experiment, scale: str) -> None:
 
 
 def runs_at(experiment: Experiment, scale: str, overrides: Run) -> list[Run]:
-    """The runs at one scale with the overrides `overrides` on the command line over them, each once."""
-    changes_of = experiment.scales[scale]
-    changes = changes_of.get("set", {})
-    every = [{**run, **changes, **overrides} for run in changes_of.get("runs") or experiment.runs]
-    kept = [{name: value for name, value in run.items() if value is not None} for run in every]
+    """The runs at one scale, with the command line's `overrides` over them; equal runs once."""
+    fields = experiment.scales[scale]
+    changes = fields.get("set", {})
+    runs = [{**run, **changes, **overrides} for run in fields.get("runs") or experiment.runs]
+    kept = [{name: value for name, value in run.items() if value is not None} for run in runs]
     return [run for place, run in enumerate(kept) if run not in kept[:place]]
 
 
 def words(run: Run) -> list[str]:
-    """A run as the words of `w2s train -m`."""
+    """The words of `w2s train -m` for a run."""
     return [f"{name}={','.join(map(_word, v)) if isinstance(v, list) else _word(v)}" for name, v in run.items()]
 
 
@@ -111,7 +111,7 @@ def _word(value: Any) -> str:
 
 
 def configurations(runs: list[Run], folder: str | None = None) -> tuple[list[Composed], int]:
-    """The composed jobs of all runs, and how many their `pairs` rule left out."""
+    """The composed jobs of all runs, and the number of jobs that their `pairs` rule leaves out."""
     jobs: list[Composed] = []
     extra = ["--config-dir", folder] if folder else []
 

@@ -1,7 +1,7 @@
-"""What a reproduction came to: outputs/reproductions/NAME-SCALE.json, and the sums over several.
+"""The record of a reproduction, outputs/reproductions/NAME-SCALE.json, and the sums over several records.
 
-The record holds the key of every stage and the seconds that it took when it ran, so that the stages which experiments share are counted
-once in a sum, and a command that found everything finished does not hide what it cost.
+The record has the key and the wall seconds of every stage. So a sum counts the shared stages of experiments once, and a command with
+only finished stages still has their cost.
 """
 
 from pathlib import Path
@@ -30,9 +30,9 @@ def write(
     """Write the record of a finished reproduction; returns its path.
 
     Args:
-        plans: as they were before the run, so that they say what had to run.
+        plans: the plans before the run, with the stages that had to run.
         seconds: wall time of the command.
-        folder: of the run.
+        folder: folder of the run.
     """
     path = store.root / "reproductions" / f"{experiment.name}-{scale}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
     of the stages, and the totals.
 
     Raises:
-        UserError: there is no record.
+        UserError: no record.
     """
     paths = sorted((store.root / "reproductions").glob("*.json"))
     records: list[dict[str, Any]] = [record for path in paths if (record := read_json(path))]
@@ -76,17 +76,17 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
     head = ["experiment", "scale", "asked for", "distinct", "ran", "cached", "minutes", "of stages"]
     rows = [head]
     for record in records:
-        took = sum(record["stages"].values()) / 60
+        minutes = sum(record["stages"].values()) / 60
         counts = [str(record[name]) for name in ("asked", "distinct", "ran", "cached")]
-        rows.append([record["experiment"], record["scale"], *counts, f"{record['seconds'] / 60:.1f}", f"{took:.1f}"])
-    asked, apart = sum(record["asked"] for record in records), sum(record["distinct"] for record in records)
+        rows.append([record["experiment"], record["scale"], *counts, f"{record['seconds'] / 60:.1f}", f"{minutes:.1f}"])
+    asked, separate = sum(record["asked"] for record in records), sum(record["distinct"] for record in records)
     stages = {key: seconds for record in records for key, seconds in record["stages"].items()}
     sums = [str(sum(record[name] for record in records)) for name in ("ran", "cached")]
     rows.append(["all", "", str(asked), str(len(stages)), *sums])
     rows[-1] += [f"{sum(r['seconds'] for r in records) / 60:.1f}", f"{sum(stages.values()) / 60:.1f}"]
     notes = [
         f"{len(records)} experiments ask for {asked:,} stages; {len(stages):,} of them are distinct "
-        f"({100 * len(stages) / max(asked, 1):.0f} %). Each experiment by itself would need {apart:,}.",
-        "minutes: of the last command; of stages: what its stages took when they ran, shared ones counted once in the sum",
+        f"({100 * len(stages) / max(asked, 1):.0f} %). Without sharing between experiments they need {separate:,}.",
+        "minutes: time of the last command; of stages: time of its stages when they ran; the sum counts a shared stage once",
     ]
     return rows, notes

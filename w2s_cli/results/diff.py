@@ -1,8 +1,8 @@
-"""What differs between two runs, sweeps or stages, as plain data: configuration, data, code, environment, stages.
+"""The differences between two runs, sweeps or stages, as plain data: configuration, data, code, environment, stages.
 
-* A side is its configurations and the stages behind it, with what their records say; a stage stands for all that it was made from.
-* Fields of sweeps are compared as sets of values. Stages are the same when their keys are; what is left is matched by name and by how many
-  params agree.
+* A side has its configurations and its stages with their records; the side of a stage has the stage and all its inputs.
+* Fields of sweeps are compared as sets of values. Stages with one key are the same; other stages are matched by name and by the number
+  of equal params.
 """
 
 import json
@@ -15,14 +15,14 @@ from w2s_cli.results.fields import flatten
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import Stage
 
-Change = tuple[str, str, str]  # what, in A, in B
+Change = tuple[str, str, str]  # name, value in A, value in B
 ABSENT = "-"
-SEEDS = ("seeds",)  # fields that only say how seeds were asked for
+SEEDS = ("seeds",)  # fields for the choice of seeds only
 
 
 @dataclass
 class Side:
-    """One of the two."""
+    """One of the two compared sides."""
 
     name: str
     configs: list[dict[str, Any]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Side:
 
 
 def config_changes(a: Side, b: Side) -> list[Change]:
-    """Fields of the configurations that differ; a method's copies of other blocks are left out."""
+    """The different fields of the configurations, without a method's copies of other groups."""
     values = [_values(side.configs) for side in (a, b)]
     changes = [(name, old, new) for name, old, new in changed(*values) if name not in SEEDS]
     outside = {(name.rsplit(".", 1)[-1], old, new) for name, old, new in changes if not name.startswith("method.")}
@@ -48,7 +48,7 @@ def _values(configs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def changed(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
-    """The names whose values differ."""
+    """The names with different values."""
     names = dict.fromkeys([*a, *b])
     return [(name, a.get(name, ABSENT), b.get(name, ABSENT)) for name in names if a.get(name) != b.get(name)]
 
@@ -59,7 +59,7 @@ def as_word(value: Any) -> str:
 
 
 def data_changes(a: Side, b: Side) -> list[Change]:
-    """Rows stages that differ: source, params, number and digest of the rows."""
+    """The different rows stages: source, params, number and digest of the rows."""
     return changed(_data(a), _data(b))
 
 
@@ -80,7 +80,7 @@ def _data(side: Side) -> dict[str, str]:
 
 
 def code_changes(a: Side, b: Side) -> list[Change]:
-    """Commits, code of stage kinds, of losses and of data transforms."""
+    """The different commits and code of stage kinds, losses and data transforms."""
     return changed(_code(a), _code(b))
 
 
@@ -111,7 +111,7 @@ def _code(side: Side) -> dict[str, str]:
 
 
 def environment_changes(a: Side, b: Side) -> list[Change]:
-    """Python, libraries, machine and device that the stages were made with."""
+    """The different Python, libraries, machine and device of the stages."""
     return changed(_environment(a), _environment(b))
 
 
@@ -137,34 +137,34 @@ def _environment(side: Side) -> dict[str, str]:
 
 @dataclass
 class StageChanges:
-    """How the stages of two sides compare."""
+    """The comparison of the stages of two sides."""
 
     shared: list[Stage]
     only_a: list[Stage]
     only_b: list[Stage]
-    changed: list[tuple[Stage, Stage, list[Change], list[str]]]  # params that differ, and the edges whose inputs do
+    changed: list[tuple[Stage, Stage, list[Change], list[str]]]  # different params, and edges with different inputs
 
 
 def stage_changes(a: Side, b: Side) -> StageChanges:
-    """Shared keys, stages of one side alone, and pairs of one name and kind with what differs in them."""
+    """Shared stages, stages of one side alone, and pairs of equal name and kind with their differences."""
     shared = [stage for key, stage in a.stages.items() if key in b.stages]
-    left = [stage for key, stage in a.stages.items() if key not in b.stages]
-    right = [stage for key, stage in b.stages.items() if key not in a.stages]
+    rest_a = [stage for key, stage in a.stages.items() if key not in b.stages]
+    rest_b = [stage for key, stage in b.stages.items() if key not in a.stages]
     pairs, only_a = [], []
-    for stage in left:
-        fitting = [other for other in right if (other.name, other.kind) == (stage.name, stage.kind)]
-        if not fitting:
+    for stage in rest_a:
+        candidates = [other for other in rest_b if (other.name, other.kind) == (stage.name, stage.kind)]
+        if not candidates:
             only_a.append(stage)
             continue
-        nearest = min(fitting, key=lambda other: len(_params(stage, other)))
-        right.remove(nearest)
+        nearest = min(candidates, key=lambda other: len(_params(stage, other)))
+        rest_b.remove(nearest)
         edges = [
             edge
             for edge in dict.fromkeys([*stage.inputs, *nearest.inputs])
             if stage.inputs.get(edge) != nearest.inputs.get(edge)
         ]
         pairs.append((stage, nearest, _params(stage, nearest), edges))
-    return StageChanges(shared, only_a, right, pairs)
+    return StageChanges(shared, only_a, rest_b, pairs)
 
 
 def _params(a: Stage, b: Stage) -> list[Change]:
@@ -172,17 +172,17 @@ def _params(a: Stage, b: Stage) -> list[Change]:
 
 
 def matched(a: Side, b: Side) -> list[tuple[Entry, Entry]]:
-    """Results that belong side by side: of the same kind, with the most fields and seeds in common. Each is used once."""
+    """Pairs of results of the same kind with the most fields and seeds in common. Each result is in at most one pair."""
     pairs = []
-    free = list(b.entries)
+    unmatched = list(b.entries)
     for entry in a.entries:
-        fitting = [other for other in free if other.summarises == entry.summarises]
-        if not fitting:
+        candidates = [other for other in unmatched if other.summarises == entry.summarises]
+        if not candidates:
             continue
         best = max(
-            fitting, key=lambda other: (_common(entry, other), other.seeds == entry.seeds, other.key == entry.key)
+            candidates, key=lambda other: (_common(entry, other), other.seeds == entry.seeds, other.key == entry.key)
         )
-        free.remove(best)
+        unmatched.remove(best)
         pairs.append((entry, best))
     return pairs
 

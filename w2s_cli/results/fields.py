@@ -1,6 +1,6 @@
-"""Any field of a result by its name: of its entry in results.json, or of its configuration by the dotted name ("strong.lr").
+"""The fields of a result by name: of its entry in results.json, or of its configuration by the dotted name ("strong.lr").
 
-Fields are taken as they come: whatever the writer says of an entry can be a row, a column or a filter.
+No list of fields is kept: every field of an entry can be a row, a column or a filter.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.reader import Entry
 
-POOLED = ("weak", "strong", "data")  # over which a median is meant
+POOLED = ("weak", "strong", "data")  # fields over which a table takes a median
 
 
 def value_of(entry: Entry, name: str) -> Any:
-    """A field's value; None where the entry has none."""
+    """A field's value; None if the entry lacks the field."""
     if name in entry.fields:
         return entry.fields[name]
     if name == "seed" and len(entry.seeds) == 1:
@@ -34,13 +34,13 @@ def value_of(entry: Entry, name: str) -> Any:
 
 
 def words_of(entry: Entry) -> dict[str, str]:
-    """Option or field → its value on the command line, for the words of an entry's job."""
+    """Option or field → its value on the command line of an entry's job."""
     parts = (word.lstrip("+~").partition("=") for word in entry.words)
     return {name: value for name, _, value in parts}
 
 
 def check_field(entries: Sequence[Entry], name: str) -> None:
-    """UserError if no entry and no configuration has such a field."""
+    """Refuse (UserError) a field that no entry and no configuration has."""
     if name in ("seed", "setting") or any(name in entry.fields for entry in entries):
         return
     jobs = {(entry.run.folder, entry.job): entry for entry in entries}
@@ -50,7 +50,7 @@ def check_field(entries: Sequence[Entry], name: str) -> None:
     dotted = {field for entry in entries[:1] for field, _ in flatten(entry.config) if not field.startswith("method.")}
     hint = did_you_mean(name, dotted if "." in name else names)
     raise UserError(
-        f'no result has a field "{name}".{hint} Any field of a configuration will do by its dotted name, such as strong.lr.'
+        f'no result has a field "{name}".{hint} Fields of a configuration have dotted names, such as strong.lr.'
     )
 
 
@@ -63,7 +63,7 @@ def _has(value: Any, parts: Sequence[str]) -> bool:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """(dotted name, value) of everything in nested dictionaries; an empty one is a value."""
+    """(dotted name, value) of all values in nested dictionaries; an empty dictionary is a value."""
     for name, value in values.items():
         if isinstance(value, dict) and value:
             yield from flatten(value, f"{prefix}{name}.")
@@ -72,7 +72,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The same of lists of dictionaries, too (`ladder.0.lr`)."""
+    """As `flatten`, but also inside lists of dictionaries (`ladder.0.lr`)."""
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         value = dict(enumerate(value))
     if not isinstance(value, dict) or not value:
@@ -83,13 +83,13 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def spelled(text: str) -> str:
-    """A word of the command line as `shown` writes the value: 1e-5 and 0.00001 are one number."""
+    """A value of the command line in the form of `shown`: 1e-5 and 0.00001 are one number."""
     number = re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", text, flags=re.IGNORECASE)
     return f"{float(text):g}" if number else text
 
 
 def shown(value: Any) -> str:
-    """A field's value in a table: text as it is, numbers short, nothing as a dash."""
+    """A field's value in a table: text unchanged, numbers short, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -102,13 +102,13 @@ def shown(value: Any) -> str:
 
 
 def setting(fields: Mapping[str, Any]) -> str:
-    """'ensemble 4 dawid_skene, xent, control random_labels': method, its lists and rule, loss, and what is not the default.
+    """'ensemble 4 dawid_skene, xent, control random_labels': method with its lists and rule, loss, and other fields without their default.
 
-    Rounds are named where they are not the configuration's default: 'co_supervised 3 rounds 4, xent'.
+    Rounds are named unless they have the configuration's default: 'co_supervised 3 rounds 4, xent'.
     """
     from w2s_cli.config.schema import Config
 
-    of = defaultdict(lambda: None, fields)  # a writer may leave out what a method has no use for
+    of = defaultdict(lambda: None, fields)  # results.json may lack fields that a method does not use
     ladder = ">".join(of["ladder"]) if of["ladder"] else None
     members = of["ensemble"] if isinstance(of["ensemble"], int | None) else "+".join(of["ensemble"])
     numbers = [str(value) for value in (ladder, members, of["combine"], of["select"]) if value is not None]

@@ -1,10 +1,10 @@
-"""The one reader of runs and sweeps: configurations, plan and results. Their stages are read by `stages`, which is the other half.
+"""The one reader of runs and sweeps: configurations, plan and results. `stages` reads their stages.
 
-* Files are read where they lie, when they are asked for, and nothing is hashed. Configurations are parsed only for a field of theirs: a
-  sweep's config.yaml takes seconds to parse, and its blocks can be compared as text.
-* What is missing or cut short reads as nothing: a report of a broken run says what is missing, it does not fail.
-* A run of an older w2s wrote other files (bare lists). It is recognised and refused, never misread.
-* The same stage in several runs is one result, the one that was written last.
+* Files are read lazily, and nothing is hashed. A configuration is parsed only if one of its fields is needed: a sweep's config.yaml takes
+  seconds to parse, and its groups can be compared as text.
+* A missing or cut-short file reads as empty: the report of a broken run lists the missing parts instead of failing.
+* A run by an older w2s has other files (bare lists). It is recognised and refused, never misread.
+* A stage in several runs is one result: the one of the run written last.
 """
 
 import re
@@ -22,9 +22,9 @@ from w2s_cli.store.files import read_json, read_yaml, read_yamls
 from w2s_cli.store.store import OLDER, Store
 
 FORMAT = 2  # of results.json and plan.json
-CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → what it lists
+CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → name of its list
 SUMMARY = "summary"  # the stage of an entry over several seeds
-# keys of an entry: what identifies it and is no setting, and what it needs to be shown
+# keys of an entry that are no setting, and its required keys
 NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
 NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
 
@@ -33,19 +33,19 @@ NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "
 class Entry:
     """One result of a run: an evaluate stage, or a summary of several over seeds."""
 
-    fields: dict[str, Any]  # weak, strong, data, method, loss, …: whatever the writer says of its setting
+    fields: dict[str, Any]  # weak, strong, data, method, loss, …: all fields of its setting
     stage: str  # name of the evaluate stage, or "summary"
     key: str
     seeds: list[int]
     metrics: dict[str, Any]
     run: "Run" = field(repr=False, compare=False)
-    job: int = 0  # document of config.yaml; of a summary: its first seed's
-    words: tuple[str, ...] = ()  # of the command line, as far as they are of this job
-    family: str = ""  # what the seeds of its setting share
+    job: int = 0  # number of its document in config.yaml; for a summary: of its first seed
+    words: tuple[str, ...] = ()  # this job's words of the command line
+    family: str = ""  # digest that the seeds of its setting share
 
     @classmethod
     def of(cls, written: Mapping[str, Any], run: "Run") -> "Entry":
-        """From an item of results.json."""
+        """An entry from an item of results.json."""
         return cls(
             {name: value for name, value in written.items() if name not in NOT_FIELDS},
             written["stage"],
@@ -60,17 +60,17 @@ class Entry:
 
     @property
     def summarises(self) -> bool:
-        """Whether it is over several seeds."""
+        """Whether the entry is a summary over several seeds."""
         return self.stage == SUMMARY
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Of its stage: role → key of the labels compared; of a summary: runs → keys."""
+        """The inputs of its stage: role → key of the compared labels; for a summary: runs → keys."""
         return self.run.compared.get(self.key, {})
 
     @property
     def evaluations(self) -> list[str]:
-        """Keys of the evaluate stages behind it: its own, or those that it summarises."""
+        """Keys of its evaluate stages: its own key, or the keys of the summarised stages."""
         return list(self.inputs.get("runs", ())) if self.summarises else [self.key]
 
     @property
@@ -88,7 +88,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """One run or sweep: its folder, and the store that its stages lie in."""
+    """One run or sweep: its folder, and the store of its stages."""
 
     folder: Path
     store: Store = field(repr=False)
@@ -108,7 +108,7 @@ class Run:
         return read_yamls(self.folder / CONFIG)
 
     def config(self, job: int) -> dict[str, Any]:
-        """The configuration of one job; {} where the folder has none."""
+        """The configuration of one job; {} without one."""
         if job not in self._parsed:
             self._parsed[job] = read_yaml(self.texts[job]) if job < len(self.texts) else {}
         return self._parsed[job]
@@ -134,36 +134,36 @@ class Run:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """Every result that can be shown."""
-        listed = self._listed(RESULTS)
-        return [Entry.of(one, self) for one in listed if set(one) >= NEEDED and one["metrics"]]
+        """All complete results."""
+        items = self._listed(RESULTS)
+        return [Entry.of(item, self) for item in items if set(item) >= NEEDED and item["metrics"]]
 
     @property
     def settings(self) -> list[Entry]:
-        """The results as people look at them: summaries over seeds where a run has some, else those of each seed."""
+        """The results for people: the summaries over seeds if the run has any, else the results of each seed."""
         return [entry for entry in self.entries if entry.summarises] or self.entries
 
     @cached_property
     def missing(self) -> list[str]:
-        """What cannot be read, in words."""
+        """The missing parts of the run, in words."""
         lines = []
         for name, content in ((PLAN, "stages"), (RESULTS, "figures")):
             if self._content(name) is None:
-                lines.append(f"{name} is missing or cut short: the {content} of this run are not known")
+                lines.append(f"{name} is missing or cut short: the {content} of this run are unknown")
         if not self.configs:
-            lines.append(f"{CONFIG} is missing or cut short: the settings of this run are not known")
+            lines.append(f"{CONFIG} is missing or cut short: the settings of this run are unknown")
         if not self._listed(RESULTS) and self._content(RESULTS) is not None:
-            lines.append("no evaluation has finished: there are no figures yet")
+            lines.append("no evaluation has finished, so the run has no figures yet")
         return lines
 
     @property
     def finished(self) -> bool:
-        """Whether the command came to its end: it then writes its results."""
+        """Whether the command has finished: it writes its results at the end."""
         return (self.folder / RESULTS).is_file()
 
     @property
     def older(self) -> bool:
-        """Whether an older w2s wrote it: then its files are bare lists."""
+        """Whether an older w2s wrote the run: its files are bare lists then."""
         results = self._file(RESULTS)
         return _is_older(self._file(PLAN) if results is None else results)
 
@@ -177,27 +177,27 @@ class Run:
         return self._contents[name]
 
     def _content(self, name: str) -> list[dict[str, Any]] | None:
-        """What a file lists; None if the file is missing, cut short, or of another format."""
+        """The list of a file; None if the file is missing, cut short, or of another format."""
         file = self._file(name)
         if not isinstance(file, dict) or file.get("format") != FORMAT:
             return None
-        listed = file.get(CONTENT[name])
-        whole = isinstance(listed, list) and all(isinstance(one, dict) and "key" in one for one in listed)
-        return listed if whole else None
+        items = file.get(CONTENT[name])
+        complete = isinstance(items, list) and all(isinstance(item, dict) and "key" in item for item in items)
+        return items if complete else None
 
     def _listed(self, name: str) -> list[dict[str, Any]]:
         return self._content(name) or []
 
 
 def _is_older(file: Any) -> bool:
-    return isinstance(file, list) and all(isinstance(one, dict) and "key" in one for one in file)
+    return isinstance(file, list) and all(isinstance(item, dict) and "key" in item for item in file)
 
 
 def read_run(folder: Path, store: Store) -> Run:
     """The run in a folder.
 
     Raises:
-        UserError: an older w2s made it.
+        UserError: a run by an older w2s.
     """
     run = Run(folder, store)
     if run.older:
@@ -209,10 +209,10 @@ def read_runs(folders: Iterable[Path], store: Store, *, named: bool) -> list[Run
     """Several runs.
 
     Args:
-        named: the user has named these runs. Of all runs of an outputs folder, those of an older w2s are left out, and stderr says so.
+        named: whether the user named these runs. Else runs by an older w2s are left out, with a note on stderr.
 
     Raises:
-        UserError: a named run that an older w2s made.
+        UserError: a named run by an older w2s.
     """
     if named:
         return [read_run(folder, store) for folder in folders]
@@ -224,7 +224,7 @@ def read_runs(folders: Iterable[Path], store: Store, *, named: bool) -> list[Run
 
 
 def read_entries(runs: Iterable[Run]) -> list[Entry]:
-    """The results of some runs, each stage once: of two runs that have it, the later counts."""
+    """The results of `runs`, each stage once: from the last run that has it."""
     entries: dict[str, Entry] = {}
     for run in runs:
         for entry in run.entries:
@@ -235,17 +235,17 @@ def read_entries(runs: Iterable[Run]) -> list[Entry]:
 
 
 def planned_keys(folders: Iterable[Path]) -> list[set[str]]:
-    """The stage keys that each of some runs names, those of an older w2s too."""
+    """The stage keys in the plan of each run, also of runs by an older w2s."""
     keys = []
     for folder in folders:
         plan = read_json(folder / PLAN)
-        listed = plan.get("stages") if isinstance(plan, dict) else plan
-        keys.append({str(line["key"]) for line in listed or () if isinstance(line, dict) and "key" in line})
+        lines = plan.get("stages") if isinstance(plan, dict) else plan
+        keys.append({str(line["key"]) for line in lines or () if isinstance(line, dict) and "key" in line})
     return keys
 
 
 def runs_of(folders: Iterable[Path], key: str) -> list[Path]:
-    """The runs whose plan names a stage: where its configuration stands."""
+    """The runs with the stage in their plan; their folders have its configuration."""
     return [folder for folder in sorted(folders) if f'"{key}"' in _text(folder / PLAN)]
 
 

@@ -1,9 +1,9 @@
 """The one rule by which commands name a run or sweep.
 
-* A run is named by its path; by `<date>/<time>-<slug>-<digest>` or any beginning of that, of its part after the date, or of its digest; or
-  by `latest`, the run that a command wrote to last.
-* A name that is whole wins over those that only begin with it. What fits nothing is answered with the runs that exist, what fits several
-  with those.
+* A run is named by its path; by `<date>/<time>-<slug>-<digest>` or any beginning of it, of its part after the date, or of its digest; or
+  by `latest`, the run written last.
+* A complete name wins over longer names that begin with it. The error for a name without a run lists the latest runs; the error for an
+  ambiguous name lists its runs.
 """
 
 import os
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from w2s_cli.errors import UserError
 
-KINDS = ("runs", "sweeps")  # folders of the outputs folder: of single jobs, and of several
+KINDS = ("runs", "sweeps")  # folders in the outputs folder: for one job, and for several
 CONFIG, PLAN, RESULTS = "config.yaml", "plan.json", "results.json"
-FILES = (CONFIG, PLAN, RESULTS)  # that a command writes; one of them makes a folder a run
+FILES = (CONFIG, PLAN, RESULTS)  # files that a command writes; a folder with one of them is a run
 LATEST = "latest"
 SHOWN = 6
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Every run and sweep folder of an outputs folder, the one that was written to last at the end."""
+    """All run and sweep folders of an outputs folder, in the order of their last writing."""
     times = {folder: _written(folder) for kind in KINDS for folder in root.glob(f"{kind}/*/*")}
     return sorted((folder for folder, time in times.items() if time), key=lambda folder: (times[folder], folder))
 
 
 def _written(folder: Path) -> int:
-    """When a command last wrote to a run's folder, in ns; 0 if none did. Figures and reports do not count."""
+    """The time of the last writing by a command, in ns; 0 for no run. Figures and reports do not count."""
     times = []
     for name in FILES:
         try:
@@ -37,32 +37,34 @@ def _written(folder: Path) -> int:
 
 
 def find_runs(root: Path, name: str) -> list[Path]:
-    """The runs that a name fits, oldest first.
+    """The runs that fit a name, oldest first.
 
     Raises:
-        UserError: it fits none.
+        UserError: no run fits.
     """
-    every = run_folders(root)
-    if name == LATEST and every:
-        return every[-1:]
+    all_runs = run_folders(root)
+    if name == LATEST and all_runs:
+        return all_runs[-1:]
     path, part = Path(name).expanduser().absolute(), name.strip("/")
     if _written(path):
         return [path]
-    chosen = [folder for folder in every if path in folder.parents]
-    names = {folder: _names(folder) for folder in every} if part else {}
-    chosen = chosen or [folder for folder, own in names.items() if part in own]
-    chosen = chosen or [folder for folder, own in names.items() if any(one.startswith(part) for one in own)]
+    chosen = [folder for folder in all_runs if path in folder.parents]
+    names = {folder: _names(folder) for folder in all_runs} if part else {}
+    chosen = chosen or [folder for folder, own_names in names.items() if part in own_names]
+    chosen = chosen or [
+        folder for folder, own_names in names.items() if any(own_name.startswith(part) for own_name in own_names)
+    ]
     if not chosen:
         problem = "there is no run yet" if name == LATEST else f'no run is called "{name}"'
-        raise UserError(f"{root}: {problem}.{_hint(every)}")
+        raise UserError(f"{root}: {problem}.{_hint(all_runs)}")
     return chosen
 
 
 def find_run(root: Path, name: str) -> Path:
-    """The one run that a name fits.
+    """The one run that fits a name.
 
     Raises:
-        UserError: it fits none, or several.
+        UserError: no run fits, or several.
     """
     chosen = find_runs(root, name)
     if len(chosen) > 1:
@@ -71,15 +73,15 @@ def find_run(root: Path, name: str) -> Path:
 
 
 def _names(folder: Path) -> tuple[str, ...]:
-    """What a run may be called: with its kind and date, with its date, without, and by its digest."""
+    """The names of a run: with its kind and date, with its date, without both, and its digest."""
     kind, date, name = folder.parts[-3:]
     return f"{kind}/{date}/{name}", f"{date}/{name}", name, name.rpartition("-")[2]
 
 
-def _hint(every: list[Path]) -> str:
-    if not every:
+def _hint(all_runs: list[Path]) -> str:
+    if not all_runs:
         return " w2s train makes one."
-    return f" The latest: {_listed(every)}. A run is named by its path, by the beginning of its date, time or digest, or by {LATEST}."
+    return f" The latest: {_listed(all_runs)}. A run is named by its path, by the beginning of its date, time or digest, or by {LATEST}."
 
 
 def _listed(folders: Iterable[Path]) -> str:

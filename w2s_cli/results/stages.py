@@ -1,6 +1,6 @@
-"""The one reader of a stage's folder: its job, record, metrics and artifacts, read when they are asked for; nothing is hashed.
+"""The one reader of a stage's folder: its job, record, metrics and artifacts, read lazily; nothing is hashed.
 
-What is missing or cut short reads as nothing.
+A missing or cut-short file reads as empty.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,30 +15,30 @@ from w2s_cli.store.store import State, Store, folder_state
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what a plan says of it, if it was read from one, and what its folder holds."""
+    """One stage: its line in a plan, if it was read from one, and the contents of its folder."""
 
     key: str
-    folder: Path | None  # None: it was never begun
+    folder: Path | None  # None: never begun
     planned: Mapping[str, Any] = field(default_factory=dict)  # its line of plan.json
 
     @cached_property
     def job(self) -> dict[str, Any]:
-        """stage.json; {} where it cannot be read."""
+        """stage.json; {} if it cannot be read."""
         return self._read("stage.json")
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """record.json: when, where and with what code it was made; {} unless it is finished."""
+        """record.json: time, machine and code of the stage; {} unless the stage is finished."""
         return self._read("record.json")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The files of its result with their digests, and its metrics; {} where there is none."""
+        """The files of its result with their digests, and its metrics; {} without a result."""
         return self._read("result/manifest.json")
 
     @cached_property
     def state(self) -> State:
-        """What its files say, the bytes of its result trusted."""
+        """The state by its files; the bytes of its result are not verified."""
         return folder_state(self.folder, verify=False) if self.folder else State("missing")
 
     @property
@@ -73,7 +73,7 @@ class Stage:
 
     @property
     def result(self) -> Path | None:
-        """The folder of its artifacts, if it is finished."""
+        """The folder of its artifacts; None unless the stage is finished."""
         return self.folder / "result" if self.folder and (self.folder / "record.json").exists() else None
 
     def upstream(self) -> list[tuple[str, str]]:
@@ -90,12 +90,12 @@ class Stage:
 
 
 def read_stage(store: Store, key: str) -> Stage:
-    """The stage of a key, from its folder."""
+    """The stage with this key, read from its folder."""
     return Stage(key, store.folder(key))
 
 
 def read_upstream(store: Store, keys: Iterable[str]) -> dict[str, Stage]:
-    """The stages of some keys, and everything that they were made from and that is stored."""
+    """The stages of `keys` and all their stored inputs, direct or not."""
     stages: dict[str, Stage] = {}
     waiting = list(keys)
     while waiting:
@@ -103,5 +103,5 @@ def read_upstream(store: Store, keys: Iterable[str]) -> dict[str, Stage]:
         stage = read_stage(store, key)
         if key not in stages and stage.folder is not None:
             stages[key] = stage
-            waiting += [below for _, below in stage.upstream()]
+            waiting += [input_key for _, input_key in stage.upstream()]
     return stages

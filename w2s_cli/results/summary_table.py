@@ -1,4 +1,4 @@
-"""The end of a command: one table per result, where the time went, and where the artifacts lie."""
+"""The output at the end of a command: one table per result, the time per stage, and the folder of the artifacts."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from w2s_cli.store.files import read_json
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
-TABLES_SHOWN = 4  # more settings than this are shown in one table, a row each
+TABLES_SHOWN = 4  # more settings than this share one table, with one row each
 
 
 def show_results(
@@ -24,22 +24,20 @@ def show_results(
     store: Store,
     folder: Path,
 ) -> None:
-    """Print what a finished command came to; several seeds of one setting are shown by their summary."""
+    """Print the results of a finished command; several seeds of one setting are shown by their summary."""
     summaries = [entry for entry in results if entry.summarises]
-    shown = summaries or results
-    if len(shown) > TABLES_SHOWN:
-        print_table(overview(shown))
+    entries = summaries or results
+    if len(entries) > TABLES_SHOWN:
+        print_table(overview(entries))
         print()
     else:
-        for entry in shown:
+        for entry in entries:
             notes = results_notes(entry.metrics)
             if entry.fields["ensemble"] is not None:
-                notes.append(
-                    "The weak row is the first supervisor by itself, as with method=naive; PGR is against that."
-                )
+                notes.append("The weak row is the first supervisor alone, as with method=naive; PGR is relative to it.")
             print_table(results_table(entry.metrics), title(entry), notes)
             print()
-    for line in [*medians(shown), *cautions(graph, store)]:
+    for line in [*medians(entries), *cautions(graph, store)]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
@@ -55,25 +53,25 @@ def show_results(
 
 
 def overview(entries: list[Entry]) -> list[list[str]]:
-    """A row for each setting of a sweep."""
+    """The table of a sweep, with a row for each setting."""
     rows = [["weak", "strong", "data", "setting", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
     for entry in entries:
         metrics = entry.metrics
         accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
         pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
-        named = [entry.fields["weak"], entry.fields["strong"], entry.fields["data"], setting(entry.fields)]
-        rows.append([*named, str(len(entry.seeds)), *accuracies, *pgr])
+        names = [entry.fields["weak"], entry.fields["strong"], entry.fields["data"], setting(entry.fields)]
+        rows.append([*names, str(len(entry.seeds)), *accuracies, *pgr])
     return rows
 
 
 def medians(entries: list[Entry]) -> list[str]:
-    """The median PGR over pairs of models, for every data set, method and loss that has several pairs."""
+    """The median PGR over pairs of models, for every data set and setting with several pairs."""
     settings: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
         if all(role in entry.metrics for role in ("weak", "student", "ceiling")):
             settings.setdefault((entry.fields["data"], setting(entry.fields)), []).append(entry)
     lines = []
-    for named, group in settings.items():
+    for names, group in settings.items():
         if len({(entry.fields["weak"], entry.fields["strong"]) for entry in group}) < 2:
             continue
         from w2s_cli.statistics.figures import median_recovered
@@ -88,13 +86,13 @@ def medians(entries: list[Entry]) -> list[str]:
             f"{median['same_model']} of a model with itself, {median['ceiling_not_above_weak']} without a gap dropped"
         )
         lines.append(
-            f"median PGR on {', '.join(named)}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
+            f"median PGR on {', '.join(names)}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
         )
     return lines
 
 
 def cautions(graph: Graph, store: Store) -> list[str]:
-    """What the tables do not show: texts that were cut, and why there is no PGR."""
+    """Facts beside the tables: cut texts, rules with ground truth, and the reason for a missing PGR."""
     lines = []
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
@@ -107,7 +105,7 @@ def cautions(graph: Graph, store: Store) -> list[str]:
             )
         if job.config["labels"]["source"] == "file" and not job.config["labels"]["test_path"]:
             lines.append(
-                "No PGR: the label file says nothing of the test rows; labels.test_path=FILE adds the labeller's own accuracy."
+                "No PGR: the label file has no labels of the test rows; labels.test_path=FILE adds the labeller's accuracy."
             )
     return list(dict.fromkeys(lines))
 
@@ -121,7 +119,7 @@ def stage_metrics(store: Store, key: str) -> dict[str, Any]:
 
 
 def time_spent(wall: dict[str, list[float]]) -> str:
-    """'student 5 × 18.2 s, ceiling 5 × 17.9 s, …', the longest in all first."""
+    """'student 5 × 18.2 s, ceiling 5 × 17.9 s, …', ordered by total time."""
     longest = sorted(wall.items(), key=lambda item: -sum(item[1]))
     parts = []
     for name, seconds in longest[:STAGES_TIMED]:

@@ -1,8 +1,8 @@
-"""Tables for the terminal: plain aligned text, or rich where someone is looking.
+"""Tables for the terminal: plain aligned text, or rich on a terminal.
 
-A table is a list of rows of strings, the first one its header. Nothing but the standard library is imported
-here: a cached `w2s train` and `w2s ls` print through this file. rich is imported by the function that needs
-it.
+* A table is a list of rows of strings; the first row is its header.
+* This file imports only the standard library, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich
+  imports it.
 """
 
 import sys
@@ -20,15 +20,14 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
-FIGURE = set("0123456789.,[]()-–+% ")  # what figures and intervals are written with
+FIGURE = set("0123456789.,[]()-–+% ")  # the characters of figures and intervals
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
-    """Header, a row for each role of the metrics, PGR, and agreement with the supervisor's right and wrong
-    labels.
+    """The table of one result: a header, a row for each role, PGR, and the agreement with the supervisor's right and wrong labels.
 
     Args:
-        metrics: of an evaluate or summary stage (`w2s_cli.statistics.report`).
+        metrics: metrics of an evaluate or summary stage (`w2s_cli.statistics.report`).
     """
     confidence = f"{100 * metrics['confidence']:g} % interval"
     per_seed = 1 < metrics["seeds"] <= SEEDS_SHOWN
@@ -66,7 +65,7 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
 
 
 def results_notes(metrics: Mapping[str, Any]) -> list[str]:
-    """The notes of a table: on how many rows and seeds it stands, and whether the gap is noise."""
+    """The notes of a table: the numbers of rows and seeds, and whether the gap may be noise."""
     rows, largest = (
         f"{metrics['rows']:,} test rows",
         f"the largest class is {metrics['majority']:.3f} of them",
@@ -78,13 +77,14 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
     pgr = metrics.get("pgr")
     if pgr and pgr["note"]:
         notes.append(f"Caution: {pgr['note']}.")
-    measured = metrics.get("pseudolabels")
-    if measured and measured["coverage"]["value"] < 1:
+    pseudolabels = metrics.get("pseudolabels")
+    if pseudolabels and pseudolabels["coverage"]["value"] < 1:
         parts = [
-            number(measured[f"student_on_{name}"]["value"]) for name in ("covered_right", "covered_wrong", "uncovered")
+            number(pseudolabels[f"student_on_{name}"]["value"])
+            for name in ("covered_right", "covered_wrong", "uncovered")
         ]
         notes.append(
-            f"The supervisor labels {measured['coverage']['value']:.0%} of the test rows. The student's accuracy is {parts[0]} where "
+            f"The supervisor labels {pseudolabels['coverage']['value']:.0%} of the test rows. The student's accuracy is {parts[0]} where "
             f"it is right, {parts[1]} where it is wrong (correction), {parts[2]} where it abstains (coverage expansion)."
         )
     if pgr and pgr["interval"] and metrics["seeds"] > 1:
@@ -94,27 +94,27 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where it is undefined."""
+    """A figure, or a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def bounds(interval: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval, or a dash where it is undefined."""
+    """An interval, or a dash for None."""
     return "-" if interval is None else f"[{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
 
 
 def pgr_value(pgr: Mapping[str, Any]) -> str:
-    """PGR; a dash where the gap may be nothing, since the ratio then is noise over noise (results.json has it)."""
+    """PGR; a dash if the gap may be zero, since the ratio is then noise over noise (results.json has it)."""
     return number(pgr["value"], 2) if pgr["interval"] else "-"
 
 
 def pgr_bounds(pgr: Mapping[str, Any]) -> str:
-    """The interval of PGR; "unbounded" where the gap between weak supervisor and ceiling may be nothing."""
+    """The interval of PGR; "unbounded" if the gap between weak supervisor and ceiling may be zero."""
     return "unbounded" if pgr["interval"] is None else bounds(pgr["interval"], 2)
 
 
 def plain(rows: Rows) -> str:
-    """Aligned text without a trailing newline; columns of figures to the right, the others to the left."""
+    """Aligned text without a trailing newline; columns of figures are right-aligned, all others left-aligned."""
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [_figures(column[1:]) for column in columns]
@@ -129,7 +129,7 @@ def plain(rows: Rows) -> str:
 
 
 def _figures(cells: Sequence[str]) -> bool:
-    """Whether a column holds figures (or intervals of them) and nothing else."""
+    """Whether a column has only figures or intervals."""
     filled = [cell for cell in cells if cell not in ("", "-", "unbounded", "noise", "below")]
     return bool(filled) and all(set(cell) <= FIGURE for cell in filled)
 

@@ -1,9 +1,9 @@
-"""What one command leaves for people: outputs/runs/<date>/<time>-<slug>-<digest>/ with config, plan, results and links to its stages.
+"""The folder of a run for people: outputs/runs/<date>/<time>-<slug>-<digest>/ with config, plan, results and links to its stages.
 
-* The digest is of the stage keys: the same command run again finds its folder and refreshes it.
-* Results are a copy of the evaluate stages' metrics with the names around them; the stages stay the truth.
-* A result says what the command knew when it ran: the words of the command line that are of its job, and the family that it shares with
-  the other seeds of its setting. Nobody has to guess them back.
+* The digest is of the stage keys, so the same command uses its folder again and refreshes it.
+* Results are a copy of the evaluate stages' metrics with their names; the stages stay the source.
+* A result records the words of the command line of its job and the family that it shares with the other seeds of its setting, so no
+  reader has to reconstruct them.
 """
 
 import contextlib
@@ -24,24 +24,24 @@ from w2s_cli.store.store import Store
 
 
 def run_folder(graph: Graph, store: Store, command: str) -> Path:
-    """The folder of this command; made if it has none yet."""
+    """The folder of this command, created if it is missing."""
     digest = hashlib.sha256("".join([command, *sorted(graph.stages)]).encode()).hexdigest()[:8]
-    place = store.root / ("sweeps" if len(graph.jobs) > 1 else "runs")
-    before = sorted(place.glob(f"*/*-{digest}"))
-    if before:
-        return before[-1]
+    parent = store.root / ("sweeps" if len(graph.jobs) > 1 else "runs")
+    existing = sorted(parent.glob(f"*/*-{digest}"))
+    if existing:
+        return existing[-1]
     config = graph.jobs[0].config
     weak = config["weak"]["name"] if config["labels"]["source"] == "weak" else "file"
     slug = f"{weak}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
         slug = str(config["pretrain"]["name"])
-    folder = place / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
+    folder = parent / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
     folder.mkdir(parents=True)
     return folder
 
 
 def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
-    """config.yaml and plan.json, before anything runs."""
+    """Write config.yaml and plan.json, before any stage runs."""
     import yaml
 
     configs = [job.config for job in graph.jobs]
@@ -62,7 +62,7 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
 
 
 def link_stages(folder: Path, graph: Graph, store: Store) -> None:
-    """Relative links to the stage folders, by name."""
+    """Create relative links to the stage folders, by name."""
     links = folder / "stages"
     links.mkdir(exist_ok=True)
     for stage in graph.stages.values():
@@ -80,32 +80,32 @@ def write_results(folder: Path, graph: Graph, store: Store) -> list[Entry]:
 
 
 def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
-    """The results of a graph as results.json has them: every finished evaluate stage of every job, and every summary over seeds.
+    """The results of a graph for results.json: every finished evaluate stage of every job, and every summary over seeds.
 
-    `evaluates` is the name of the evaluate stage, `stage` is that too, or "summary"; `job` is the number of its document in config.yaml
-    (of the first seed's for a summary). Rules and controls are named only where the method has a stage that follows them.
+    `evaluates` is the name of the evaluate stage; `stage` is the same name, or "summary". `job` is the number of the job's document in
+    config.yaml (for a summary: of its first seed). Rules and controls are named only if the method has a stage with them.
     """
     families = stage_families(graph)
-    listed = []
+    results = []
     for number, job in enumerate(graph.jobs):
         for name, key in job.names.items():
             if graph.stages[key].of.traits.gives == "comparison":
                 family = result_family(graph, job, name, families)
-                listed.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
+                results.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
     for jobs, name, key in graph.summaries:
         about = {
             "stage": SUMMARY,
             "job": graph.jobs.index(jobs[0]),
             "family": result_family(graph, jobs[0], name, families),
         }
-        listed.append(_entry(store, key, name, jobs[0], [job.config["seed"] for job in jobs]) | about)
-    return [entry for entry in listed if entry["metrics"]]
+        results.append(_entry(store, key, name, jobs[0], [job.config["seed"] for job in jobs]) | about)
+    return [entry for entry in results if entry["metrics"]]
 
 
 def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dict[str, Any]:
     folder = store.folder(key)
-    done = folder is not None and (folder / "record.json").exists()
-    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder and done else {}
+    finished = folder is not None and (folder / "record.json").exists()
+    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder and finished else {}
     config = job.config
     return {
         "stage": name,
@@ -125,7 +125,7 @@ def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dic
 
 
 def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:
-    """Stage name → seconds that the stages of this name took when they ran."""
+    """Stage name → wall seconds of each finished stage of this name."""
     seconds: dict[str, list[float]] = {}
     for key, stage in graph.stages.items():
         folder = store.folder(key)

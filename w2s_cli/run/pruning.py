@@ -66,9 +66,7 @@ def prune(store: Store, models: Iterable[str]) -> None:
         folder = store.folder(key)
         if folder is None:
             continue
-        with (
-            contextlib.suppress(OSError),
-            claim(folder) as mine,
-        ):  # a full disk; another user's stage of a shared folder
-            if mine:
+        # suppressed: a full disk, or another user's stage in a shared folder
+        with contextlib.suppress(OSError), claim(folder) as claimed:
+            if claimed:
                 prune_weights(folder)

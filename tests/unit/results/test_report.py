@@ -199,7 +199,7 @@ def test_an_unfinished_run_has_a_page_that_says_what_is_missing(copied):
         "results.json is missing or cut short",
         "config.yaml is missing or cut short",
         f"student {student.name[-12:]} is failed: out of memory at step 3",
-        f"student_test {label.name[-12:]} is missing: it has not begun",
+        f"student_test {label.name[-12:]} is missing: not begun",
         "No result yet.",
         "no accuracies to draw",
     ):

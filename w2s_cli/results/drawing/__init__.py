@@ -1,7 +1,7 @@
-"""What figures are drawn with: how they look, the parts that several share, and the words and sizes that they show."""
+"""The parts of figures: style, shared drawings, names, and sizes of models."""
 
 from w2s_cli.errors import UserError
 
 
 class NoDataError(UserError):
-    """The run lacks what a figure shows; the message says what, and which command would give it."""
+    """The run lacks the data of a figure; the message has the missing data and a command that makes it."""

@@ -1,9 +1,8 @@
 """Bars of weak supervisor, student and ceiling, a few settings side by side, with PGR.
 
-* The share of the largest class, what a model without knowledge gets, is a dashed line, and its label stands beside the axes, where
-  it covers nothing. Bars stand on the floor of the axis, which is below that line and below every interval: a value under the line
-  is a short bar, never one that hangs.
-* A PGR without an interval is shown as a dash, as in the tables: its gap may be nothing.
+* The share of the largest class, the accuracy of a constant prediction, is a dashed line with its label beside the axes. Bars begin at
+  the floor of the axis, below that line and below every interval: a value under the line is a short bar, never a hanging one.
+* A PGR without an interval is a dash, as in the tables: its gap may be zero.
 """
 
 import textwrap
@@ -18,15 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GROUPS_IN_A_COLUMN = 3
-LEAST_MARGIN = 0.01  # of accuracy, below and above what is drawn
+LEAST_MARGIN = 0.01  # of accuracy, below and above all values
 
 
 def bars(runs: Mapping[str, Mapping[str, Any]], title: str, inches: float | None) -> "Figure":
-    """The figure, in matplotlib's present settings.
+    """The figure, in matplotlib's current settings.
 
     Args:
         runs: name of the setting → metrics of its evaluate or summary stage; a single name is not shown.
-        inches: width; None: what the groups need.
+        inches: width; None: it depends on the number of groups.
     """
     inches = inches or (COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES)
     figure = new_figure(inches, 2.3)
@@ -52,11 +51,11 @@ def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> N
     margin = max(0.12 * (high - low), LEAST_MARGIN)
     axes.set_ylim(low - margin, high + margin)
     axes.set_ylabel("test accuracy")
-    axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend there
+    axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend above
 
 
 def _chance(axes: "Axes", left: float, right: float, level: float) -> None:
-    """The line of what a model without knowledge gets, between `left` and `right`."""
+    """The line of the largest class's share, between `left` and `right`."""
     axes.plot([left, right], [level, level], color="0.35", linewidth=0.7, linestyle=(0, (4, 2)), zorder=3)
 
 
@@ -112,7 +111,7 @@ def _single(axes: "Axes", metrics: Mapping[str, Any], inches: float) -> None:
 
 
 def _room(x: float, letters: int, inches: float) -> float:
-    """Where the axis ends, so that so many letters beside `x` end before it: the largest class is named there."""
+    """The end of the axis, so that `letters` characters beside `x` fit before the label of the largest class."""
     text, width = 0.058 * letters + 0.12, inches - 0.95  # inches, without the labels left and right of the axes
     return max(x + 1.15, (0.5 * text + x * width) / (width - text))
 
@@ -153,14 +152,14 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
 
 
 def _pgr(pgr: Mapping[str, Any]) -> tuple[str, str]:
-    """PGR and its interval, as they are written in a figure."""
+    """The texts of PGR and its interval in a figure."""
     if not pgr["interval"]:
         return "PGR –", "(unbounded)"
     return f"PGR {number(pgr['value'], 2)}", pgr_bounds(pgr)
 
 
 def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -> None:
-    """Several runs: a group of bars each, PGR under its name, which is broken after so many letters."""
+    """Several runs: a group of bars for each, with PGR under its name, which is broken after `letters` characters."""
     names = []
     levels = {round(metrics["majority"], 2) for metrics in runs.values()}
     for group, (name, metrics) in enumerate(runs.items()):
@@ -179,10 +178,10 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -
     axes.set_xticks(range(len(runs)), names)
     axes.set_xlim(-0.5, len(runs) - 0.5)
     handles, labels = axes.get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))
+    legend = dict(zip(labels, handles, strict=True))
     axes.legend(
-        shown.values(),
-        shown,
+        legend.values(),
+        legend,
         loc="lower right",
         bbox_to_anchor=(1, 1),
         ncols=3,

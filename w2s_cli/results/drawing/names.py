@@ -1,4 +1,4 @@
-"""What figures and reports call results: what all of them share is the title, what differs is the name of each."""
+"""The names of results in figures and reports: their common fields are the title, their different fields the name of each."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ def word_of(entry: Entry, name: str) -> str:
 
 
 def differs(entries: Sequence[Entry], name: str) -> bool:
-    """Whether the entries disagree in a field."""
+    """Whether the entries differ in a field."""
     return len({word_of(entry, name) for entry in entries}) > 1
 
 
 def heading(entries: Sequence[Entry]) -> str:
-    """What the entries have in common, and how many models or data sets they have: '3 weak → 2 strong models on sciq (naive, seed 0)'."""
+    """The common fields of the entries, and their numbers of models and data sets: '3 weak → 2 strong models on sciq (naive, seed 0)'."""
     shared = {
         name: "" if differs(entries, name) else word_of(entries[0], name)
         for name in ("weak", "strong", "data", *SETTINGS)
@@ -37,7 +37,7 @@ def heading(entries: Sequence[Entry]) -> str:
 
 
 def group_names(entries: Sequence[Entry]) -> list[str]:
-    """What tells each entry from the others: models, data, method, loss, mode, seeds; the key where these are the same."""
+    """The name of each entry by its different fields: models, data, method, loss, mode, seeds; with its key if these are equal."""
     differing = [name for name in ("data", *SETTINGS, "stage") if differs(entries, name)]
     pair = [name for name in ("weak", "strong") if differs(entries, name)]
     names = [
@@ -51,6 +51,6 @@ def group_names(entries: Sequence[Entry]) -> list[str]:
 
 
 def student(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Method, loss and mode of an entry, as far as the entries differ in them; else its method and loss."""
+    """Method, loss and mode of an entry, of which only different fields; its method and loss if none differs."""
     differing = [word_of(entry, name) for name in ("method", "loss", "train") if differs(entries, name)]
     return ", ".join(differing) or f"{entry.fields['method']}, {entry.fields['loss']}"

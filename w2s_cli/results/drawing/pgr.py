@@ -1,9 +1,9 @@
-"""PGR in figures: the value that the tables have, the median over several evaluations, and the axis.
+"""PGR in figures: the value of the tables, the median over several evaluations, and the axis.
 
-* None where the gap may be nothing. Medians follow the rule of the paper's notebook (openai/weak-to-strong): pairs whose ceiling is not
-  above the weak supervisor, and a model paired with itself, are dropped.
-* The axis spans 0 to 1 and what lies around; a PGR of −40, over a gap of almost nothing, must not press the others flat. What the axis
-  leaves out has an arrow at its edge (a small one for the end of an interval) and is counted in words by the figure.
+* PGR is None if the gap may be zero. Medians follow the rule of the paper's notebook (openai/weak-to-strong): pairs with a ceiling not
+  above the weak supervisor, and pairs of a model with itself, are dropped.
+* The axis spans 0 to 1 with the values around it, up to fixed limits: a PGR of −40 over a tiny gap must not flatten the others. A value
+  beyond the axis has an arrow at its edge (a small arrow for the end of an interval), and the figure counts such values in words.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Shown = tuple[float | None, Sequence[float] | None]  # PGR and its interval
 
 
 def shown_pgr(entries: Sequence[Entry]) -> Shown:
-    """PGR of one evaluation with its interval, or the median of several, without."""
+    """PGR of one evaluation with its interval, or the median of several without an interval."""
     if len(entries) != 1:
         return median_pgr(entries), None
     pgr: dict[str, Any] | None = entries[0].metrics.get("pgr")
@@ -27,7 +27,7 @@ def shown_pgr(entries: Sequence[Entry]) -> Shown:
 
 
 def median_pgr(entries: Sequence[Entry]) -> float | None:
-    """Median PGR of several evaluations; None where nothing is left."""
+    """Median PGR of several evaluations; None if every pair is dropped."""
     from w2s_cli.statistics.figures import median_recovered
 
     roles = ("weak", "student", "ceiling")
@@ -45,19 +45,19 @@ def median_pgr(entries: Sequence[Entry]) -> float | None:
 
 
 def window(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of the axis; intervals are cut there."""
+    """Limits of the axis, which cut intervals."""
     low, high = min([0.0, *values]), max([1.0, *values])
     margin = 0.08 * (min(high, MOST[1]) - max(low, MOST[0]))
     return max(min(LEAST[0], low - margin), MOST[0]), min(max(LEAST[1], high + margin), MOST[1])
 
 
-def left_out(absent: int, shown: Sequence[Shown]) -> str:
-    """What the axis does not show, in words; '' where it shows everything."""
-    values = [value for value, _ in shown if value is not None]
+def left_out(absent: int, pgrs: Sequence[Shown]) -> str:
+    """The counts of values that the axis does not show, in words; '' for none."""
+    values = [value for value, _ in pgrs if value is not None]
     low, high = window(values)
     beyond = sum(not low <= value <= high for value in values)
     cut = sum(
-        value is not None and low <= value <= high and bool(beyond_of(bounds, low, high)) for value, bounds in shown
+        value is not None and low <= value <= high and bool(beyond_of(bounds, low, high)) for value, bounds in pgrs
     )
     words = [f"{absent} of {absent + len(values)} have no gap beyond its noise"] if absent else []
     words += [f"{beyond} beyond the axis (arrows)"] if beyond else []
@@ -66,15 +66,15 @@ def left_out(absent: int, shown: Sequence[Shown]) -> str:
 
 
 def beyond_of(bounds: Sequence[float] | None, low: float, high: float) -> list[float]:
-    """The edges of the axis that an interval passes."""
+    """The edges of the axis that an interval exceeds."""
     if bounds is None:
         return []
     return [*([low] if bounds[0] < low else []), *([high] if bounds[1] > high else [])]
 
 
-def arrows(axes: "Axes", place: float, shown: Shown, colour: str, *, across: bool = False) -> None:
-    """Arrows at the edges of the axis (`across`: the x axis) where a value or the end of its interval lies beyond it."""
-    value, bounds = shown
+def arrows(axes: "Axes", place: float, pgr: Shown, colour: str, *, across: bool = False) -> None:
+    """Draw arrows at the edges of the axis (`across`: the x axis) for a value, or an end of its interval, beyond the axis."""
+    value, bounds = pgr
     if value is None:
         return
     low, high = axes.get_xlim() if across else axes.get_ylim()

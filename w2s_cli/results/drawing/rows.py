@@ -1,6 +1,6 @@
-"""A row for each setting or data set: points with intervals beside their names, for more of them than bars side by side can name.
+"""Rows of points with intervals, one for each setting or data set, for more of them than fit as bars side by side.
 
-Names stand left of the axes, one a row, so any number of them is readable; the figure grows downwards.
+Each row has its name left of the axes, so any number of names is readable; the figure grows downwards.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from w2s_cli.results.drawing.style import PAGE_INCHES, fit, quiet_grid, spread
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROW_INCHES = 0.13  # of one series in a row, and as much between rows
-CLOSE_INCHES = 0.075  # the same of many rows
-TALLEST = 8.0  # inches of rows on a page
-LINE_INCHES = 0.115  # of 7-point text
+ROW_INCHES = 0.13  # height of one series in a row, and about the space between rows
+CLOSE_INCHES = 0.075  # the same for many rows
+TALLEST = 8.0  # largest height of the rows on a page
+LINE_INCHES = 0.115  # height of a line of 7-point text
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Series:
 
 
 def height(names: Sequence[str], series: int, inches: float) -> float:
-    """Inches of the rows, without title, legend and axis label; many rows stand closer, as long as they fit on a page."""
+    """Inches of the rows, without title, legend and axis label; many rows are closer, so that they fit on a page."""
     wanted = len(names) * max(ROW_INCHES * (series + 0.9), LINE_INCHES * (_lines(names, inches) + 0.6))
     return max(0.5, min(wanted, max(TALLEST, len(names) * _closest(names, series, inches))))
 
 
 def fitting(names: Sequence[str], series: int, inches: float) -> int:
-    """How many rows fit on a page."""
+    """The number of rows that fit on a page."""
     return min(len(names), int(TALLEST / _closest(names, series, inches)))
 
 
@@ -50,18 +50,18 @@ def _lines(names: Sequence[str], inches: float) -> int:
 
 
 def broken(name: str, inches: float) -> str:
-    """A row's name in lines that leave most of the width to the figure."""
+    """A row's name broken into lines, which leave most of the width to the axes."""
     return fit(name, 2.2 if inches >= PAGE_INCHES - 0.01 else 1.05)
 
 
 def dots(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: float) -> list[Any]:
-    """Draw the rows, the first on top; returns what a legend names."""
+    """Draw the rows, the first on top; returns the handles of a legend."""
     step = 1 / (len(series) + 0.9)
     handles = []
-    for place, one in enumerate(series):
-        face = "white" if one.hollow else one.colour
+    for place, mark in enumerate(series):
+        face = "white" if mark.hollow else mark.colour
         handle = None
-        for row, (value, interval) in enumerate(zip(one.values, one.intervals, strict=True)):
+        for row, (value, interval) in enumerate(zip(mark.values, mark.intervals, strict=True)):
             if value is None:
                 continue
             y = row + (place - (len(series) - 1) / 2) * step
@@ -69,8 +69,8 @@ def dots(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: f
                 value,
                 y,
                 xerr=spread(interval, value),
-                fmt=one.marker,
-                color=one.colour,
+                fmt=mark.marker,
+                color=mark.colour,
                 markerfacecolor=face,
                 markersize=4,
                 elinewidth=0.8,
@@ -78,19 +78,19 @@ def dots(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: f
                 capthick=0.8,
             )
         if handle is not None:
-            handle.set_label(one.name)
+            handle.set_label(mark.name)
             handles.append(handle)
     name_rows(axes, names, inches)
     return handles
 
 
 def bars(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: float, floor: float) -> list[Any]:
-    """The same as bars that begin at `floor`, each with its interval."""
+    """The same rows as bars from `floor`, each with its interval."""
     step = 0.86 / len(series)
     handles = []
-    for place, one in enumerate(series):
-        rows = [row for row, value in enumerate(one.values) if value is not None]
-        levels = [value for value in one.values if value is not None]
+    for place, mark in enumerate(series):
+        rows = [row for row, value in enumerate(mark.values) if value is not None]
+        levels = [value for value in mark.values if value is not None]
         places = [row + (place - (len(series) - 1) / 2) * step for row in rows]
         if not rows:
             continue
@@ -100,21 +100,21 @@ def bars(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: f
                 [level - floor for level in levels],
                 height=step * 0.94,
                 left=floor,
-                color="white" if one.hollow else one.colour,
-                edgecolor=one.colour if one.hollow else "white",
-                linewidth=0.8 if one.hollow else 0.4,
-                hatch=one.marker or None,
-                label=one.name,
+                color="white" if mark.hollow else mark.colour,
+                edgecolor=mark.colour if mark.hollow else "white",
+                linewidth=0.8 if mark.hollow else 0.4,
+                hatch=mark.marker or None,
+                label=mark.name,
             )
         )
         for y, row, level in zip(places, rows, levels, strict=True):
-            axes.errorbar(level, y, xerr=spread(one.intervals[row], level), color="0.1", elinewidth=0.7, capsize=1.3)
+            axes.errorbar(level, y, xerr=spread(mark.intervals[row], level), color="0.1", elinewidth=0.7, capsize=1.3)
     name_rows(axes, names, inches)
     return handles
 
 
 def name_rows(axes: "Axes", names: Sequence[str], inches: float) -> None:
-    """The names left of the axes, a line between the rows, the first row on top."""
+    """Write the names left of the axes, with a line between rows and the first row on top."""
     axes.set_yticks(range(len(names)), [broken(name, inches) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -1,7 +1,7 @@
-"""How large models are, and what their training took.
+"""The sizes of models, and the compute of their training.
 
-* How many parameters a model has is asked of its configuration, else counted in the headers of the safetensors files.
-* The student is looked for upwards from the evaluation: the first stage whose result holds a model.
+* The number of parameters comes from the model's configuration, else from the headers of its safetensors files.
+* The student is in the first stage with a model in its result, upwards from the evaluation.
 """
 
 import json
@@ -17,14 +17,14 @@ from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.stages import Stage, read_stage
 
 HEADER_LIMIT = 100_000_000  # bytes; a longer header is no safetensors file
-MODEL = "model/"  # where a result holds a model
+MODEL = "model/"  # folder of a model in a result
 
 
 def trained(entry: Entry) -> Stage | None:
-    """The stage that made an entry's student; None where it is not stored."""
+    """The stage that made an entry's student; None if it is not stored."""
     store = entry.run.store
     key = next((read_stage(store, one).inputs.get("student") for one in entry.evaluations), None)
-    for _ in range(len(entry.run.plan) + 2):  # no longer than the graph, even if files were edited into a circle
+    for _ in range(len(entry.run.plan) + 2):  # ends even if files were edited into a circle
         stage = read_stage(store, key) if isinstance(key, str) else None
         if stage is None or stage.folder is None:
             return None
@@ -35,11 +35,11 @@ def trained(entry: Entry) -> Stage | None:
 
 
 def parameters(entry: Entry) -> float | None:
-    """Parameters of an entry's strong model; None where nothing says it."""
+    """Parameters of an entry's strong model; None if unknown."""
     models = [model for model in _strong_models(entry.run) if model.get("name") == entry.fields["strong"]]
     for model in models:
         if isinstance(model.get("parameters"), int | float):
-            return float(model["parameters"]) * 1e6  # configurations say millions
+            return float(model["parameters"]) * 1e6  # configurations have millions
         path = model.get("path")
         if path and len({other.get("path") for other in models}) == 1:
             counted = _counted_at(str(path))
@@ -68,12 +68,12 @@ def _strong_models(run: Run) -> Iterator[Mapping[str, Any]]:
 def _counted_at(path: str) -> int:
     try:
         return count_parameters(locate(path))
-    except UserError:  # the models that ship with w2s change
+    except UserError:  # a model that no longer ships with w2s
         return 0
 
 
 def count_parameters(folder: Path) -> int:
-    """Numbers in the safetensors files of a checkpoint, from their headers; 0 where there are none (or only an adapter's)."""
+    """Numbers in the safetensors files of a checkpoint, from their headers; 0 without files, or with an adapter only."""
     total = 0
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         if path.name.startswith("adapter"):

@@ -1,8 +1,8 @@
-"""How every figure looks, and how it is written.
+"""The style of all figures, and their files.
 
-* Okabe-Ito colours, which stay apart for colour-blind readers; markers and line styles say the same again, for readers in grey.
-* Widths are those of a paper's column and page, so that nothing is scaled and the letters keep their size: 7 points at least.
-* Files carry no dates and no version of matplotlib, and SVG ids come from a fixed salt: the same metrics, the same bytes.
+* Okabe-Ito colours are distinct for colour-blind readers; markers and line styles repeat the distinction for print in grey.
+* Widths are those of a paper's column and page, so that figures need no scaling and letters keep their size of at least 7 points.
+* Files have no dates and no version of matplotlib, and SVG ids come from a fixed salt: equal metrics give equal bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,16 +20,16 @@ ROLES = ("weak", "student", "ceiling")
 COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 MARKERS = {"weak": "^", "student": "o", "ceiling": "s"}
 NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}
-# for lines that are no roles: without yellow, which is pale on paper; black is the ceiling's where there are such lines
+# for lines that are no roles: without yellow, which is pale on paper; black is for the ceiling among such lines
 PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
 SHAPES = ("o", "^", "s", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 2)), (0, (7, 2, 1, 2, 1, 2)))
 SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "Producer": None}}
 COLUMN_INCHES, PAGE_INCHES = 3.25, 6.75
-LETTERS_PER_INCH = 16  # of 7-point text; longer titles and names are broken
+LETTERS_PER_INCH = 16  # of 7-point text; longer titles and names are broken into lines
 ROWS_SHOWN = 40  # settings in one figure
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture on every machine
     "font.size": 7,
     "axes.labelsize": 7.5,
     "axes.titlesize": 8,
@@ -54,7 +54,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """matplotlib's defaults with ours over them, for as long as a figure is made or written."""
+    """matplotlib's defaults with STYLE over them, while a figure is drawn or written."""
     import matplotlib
 
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
@@ -62,7 +62,7 @@ def settings() -> Iterator[None]:
 
 
 def check_suffix(path: Path) -> None:
-    """UserError unless the suffix of `path` is a format that figures are written in."""
+    """Refuse (UserError) a path without the suffix of a figure's format."""
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f'{path}: cannot draw a "{path.suffix}" file; use one of {", ".join(SUFFIXES)}')
 
@@ -78,7 +78,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def new_figure(inches: float, height: float) -> "Figure":
-    """An empty figure whose parts make room for each other."""
+    """An empty figure with a constrained layout."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(inches, height), layout="constrained")
@@ -93,19 +93,19 @@ def spread(interval: Sequence[float] | None, value: float) -> list[list[float]] 
 
 
 def cut(text: str, letters: int = 48) -> str:
-    """`text` without its end if it is longer: names come from users, and a figure has room for so many."""
+    """`text` cut to `letters` characters, since users' names can be longer than a figure."""
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def fit(text: str, inches: float) -> str:
-    """`text` broken into lines of at most so many inches of 7-point letters."""
+    """`text` broken into lines of at most `inches` in 7-point letters."""
     import textwrap
 
     return textwrap.fill(text, max(8, int(inches * LETTERS_PER_INCH)))
 
 
 def legend_above(figure: "Figure", handles: Sequence[Any], columns: int, title: str) -> None:
-    """The figure's title and under it a legend, over all axes, where they cover nothing."""
+    """Draw the figure's title and a legend above all axes."""
     for handle in handles:
         handle.set_label(fit(cut(str(handle.get_label())), figure.get_figwidth() / columns - 0.35))
     figure.legend(
@@ -123,6 +123,6 @@ def legend_above(figure: "Figure", handles: Sequence[Any], columns: int, title: 
 
 
 def quiet_grid(axes: "Axes", axis: Any) -> None:
-    """Thin lines behind everything."""
+    """Draw a grid of thin lines behind all marks."""
     axes.grid(axis=axis, color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -1,9 +1,9 @@
 """Figures at the width of a paper's column or page: `draw_kind(kind, run)` and `save`.
 
 * A kind of figure is a file in `w2s_cli/results/figures/` with a function of its name; the folder is the list of kinds.
-* A kind that the run has no data for raises `NoDataError`, which says what it lacks: without a kind, `w2s plot` draws the others.
+* A kind without data in the run raises `NoDataError` with the missing data; `w2s plot` without a kind then draws the other kinds.
 * The same run gives the same bytes of PNG, SVG and PDF: no dates, and ids from a fixed salt.
-* matplotlib is imported by the functions; drawing needs no display and leaves the user's settings alone.
+* The functions import matplotlib; drawing needs no display and does not change the user's settings.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from w2s_cli.results.reader import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAIN = "accuracy"  # the figure that has the plain name
+MAIN = "accuracy"  # the figure with the plain file name
 WIDTHS = {"column": COLUMN_INCHES, "full": PAGE_INCHES}
 
 __all__ = [
@@ -49,7 +49,7 @@ def draw_kind(kind: str, run: Run, *, inches: float | None = None, **options: An
 
     Raises:
         UserError: an unknown kind.
-        NoDataError: the run lacks what this figure shows.
+        NoDataError: the run lacks the data of this figure.
     """
     if kind not in kinds():
         raise UserError(f'there is no figure "{kind}".{did_you_mean(kind, kinds())}')

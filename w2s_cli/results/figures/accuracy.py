@@ -1,6 +1,6 @@
 """accuracy: weak supervisor, strong student and ceiling of every setting with their intervals, and PGR.
 
-Up to six settings are bars side by side; more of them are rows, with PGR in a column beside them.
+Up to six settings are bars side by side; more settings are rows, with PGR in a column beside them.
 """
 
 from typing import TYPE_CHECKING
@@ -24,14 +24,16 @@ def accuracy(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without a finished evaluation."""
     entries = [e for e in run.settings if any(role in e.metrics for role in ROLES)]
     if not entries:
-        raise NoDataError("no evaluation has finished: there are no accuracies to draw; w2s status shows what is left")
+        raise NoDataError(
+            "no evaluation has finished, so the run has no accuracies to draw; w2s status shows the remaining stages"
+        )
     names = group_names(entries)
     if len(entries) <= (BARS_SHOWN if inches in (None, PAGE_INCHES) else BARS_IN_A_COLUMN):
         runs = dict(zip(names, (entry.metrics for entry in entries), strict=True))
         return bars(runs, heading(entries), inches)
     inches = inches or PAGE_INCHES
-    shown = fitting(names, len(ROLES), inches)
-    return _rows(entries[:shown], names[:shown], inches, len(entries))
+    row_count = fitting(names, len(ROLES), inches)
+    return _rows(entries[:row_count], names[:row_count], inches, len(entries))
 
 
 def _rows(entries: list[Entry], names: list[str], inches: float, count: int) -> "Figure":

@@ -1,7 +1,7 @@
-"""agreement: how often the student says what its supervisor says, where that is right and where it is wrong (Burns et al. 2023, fig. 8).
+"""agreement: the student's agreement with its supervisor, where the supervisor is right and where it is wrong (Burns et al. 2023, fig. 8).
 
-A student that agrees as often with wrong labels as with right ones imitates; one that disagrees with the wrong ones generalises. On
-test rows, with the intervals of the metrics.
+A student that agrees equally often with wrong and right labels imitates; a student that disagrees with wrong labels generalises. The
+figures are on test rows, with the intervals of the metrics.
 """
 
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ PARTS = {
 
 
 def agreement(run: Run, inches: float | None = None) -> "Figure":
-    """The figure; NoDataError without a supervisor's own predictions of the test rows."""
+    """The figure; NoDataError without the supervisor's predictions of the test rows."""
     entries = [e for e in run.settings if "agreement" in e.metrics]
     if not entries:
         raise NoDataError(
@@ -30,8 +30,8 @@ def agreement(run: Run, inches: float | None = None) -> "Figure":
         )
     inches = inches or COLUMN_INCHES
     names = group_names(entries) if len(entries) > 1 else ["student"]
-    shown = entries[: fitting(names, len(PARTS), inches)]
-    names = names[: len(shown)]
+    drawn = entries[: fitting(names, len(PARTS), inches)]
+    names = names[: len(drawn)]
     figure = new_figure(inches, height(names, len(PARTS), inches) + 1.0)
     axes = figure.add_subplot()
     series = [
@@ -39,14 +39,14 @@ def agreement(run: Run, inches: float | None = None) -> "Figure":
             label,
             colour,
             marker,
-            [e.metrics["agreement"][part]["value"] for e in shown],
-            [e.metrics["agreement"][part]["interval"] for e in shown],
+            [e.metrics["agreement"][part]["value"] for e in drawn],
+            [e.metrics["agreement"][part]["interval"] for e in drawn],
             hollow=part == "when_weak_wrong",
         )
         for part, (label, colour, marker) in PARTS.items()
     ]
     handles = dots(axes, names, series, inches)
     axes.set_xlabel("agreement with the supervisor")
-    cut = f"; the first {len(shown)} of {len(entries)} settings" if len(shown) < len(entries) else ""
+    cut = f"; the first {len(drawn)} of {len(entries)} settings" if len(drawn) < len(entries) else ""
     legend_above(figure, handles, 2, heading(entries) + cut)
     return figure

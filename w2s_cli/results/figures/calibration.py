@@ -1,7 +1,7 @@
 """calibration: reliability of each role's predictions on the test rows, with the number of rows in each bin, and ECE.
 
-* The bins are those of the metrics' ECE (15 of equal width, of the predicted class's probability), and so is the ECE in the legend.
-* The seeds of a setting are pooled. At most six settings, a pair of axes each.
+* The bins are those of the metrics' ECE (15 of equal width, by the probability of the predicted class); the legend has that ECE.
+* The seeds of a setting are pooled. The figure has at most six settings, with a pair of axes for each.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SETTINGS_SHOWN = 6
-ACROSS = 3  # settings beside each other on a page
+ACROSS = 3  # settings side by side on a page
 LINES = {"weak": (0, (1, 1)), "student": "-", "ceiling": (0, (4, 1.5))}
 
 
 def calibration(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without the predictions of a finished evaluation."""
-    shown = [(entry, predictions(entry)) for entry in run.settings[:SETTINGS_SHOWN]]
-    shown = [(entry, tables) for entry, tables in shown if tables]
-    if not shown:
+    drawn = [(entry, predictions(entry)) for entry in run.settings[:SETTINGS_SHOWN]]
+    drawn = [(entry, tables) for entry, tables in drawn if tables]
+    if not drawn:
         raise NoDataError(
-            "the evaluations of this run have no predictions.parquet: no calibration to draw; w2s train makes them again"
+            "the evaluations of this run have no predictions.parquet: no calibration to draw; run w2s train again to make them"
         )
-    inches = inches or (COLUMN_INCHES if len(shown) == 1 else PAGE_INCHES)
-    across = min(len(shown), ACROSS if inches > 4 else 1)
-    down = -(-len(shown) // across)
+    inches = inches or (COLUMN_INCHES if len(drawn) == 1 else PAGE_INCHES)
+    across = min(len(drawn), ACROSS if inches > 4 else 1)
+    down = -(-len(drawn) // across)
     side = inches / across
     figure = new_figure(inches, down * (min(side, 2.2) + 1.1) + 0.35)
-    names = group_names([entry for entry, _ in shown])
+    names = group_names([entry for entry, _ in drawn])
     grid = figure.add_gridspec(2 * down, across, height_ratios=[3, 1] * down)
-    classes = max(len(tables[role][0][0]) for _, tables in shown for role in tables)
-    for place, ((entry, tables), name) in enumerate(zip(shown, names, strict=True)):
+    classes = max(len(tables[role][0][0]) for _, tables in drawn for role in tables)
+    for place, ((entry, tables), name) in enumerate(zip(drawn, names, strict=True)):
         row, column = divmod(place, across)
         upper = figure.add_subplot(grid[2 * row, column])
         lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper)
@@ -61,16 +61,16 @@ def calibration(run: Run, inches: float | None = None) -> "Figure":
         if column == 0:
             upper.set_ylabel("accuracy in the bin")
             lower.set_ylabel("rows")
-        if row == down - 1 or place + across >= len(shown):
+        if row == down - 1 or place + across >= len(drawn):
             lower.set_xlabel("probability of the predicted class")
     count = len(run.settings)
-    cut = f"; the first {len(shown)} of {count} settings" if count > len(shown) else ""
-    figure.suptitle(fit(heading([entry for entry, _ in shown]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
+    cut = f"; the first {len(drawn)} of {count} settings" if count > len(drawn) else ""
+    figure.suptitle(fit(heading([entry for entry, _ in drawn]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
     return figure
 
 
 def predictions(entry: Entry) -> dict[str, tuple[Any, Any]]:
-    """Role → probabilities [rows, classes] and classes [rows] of an entry's evaluations, seeds below each other."""
+    """Role → probabilities [rows, classes] and classes [rows] of an entry's evaluations, with the rows of all seeds."""
     import numpy as np
 
     from w2s_cli.data.artifacts.predictions import read_predictions
@@ -82,7 +82,7 @@ def predictions(entry: Entry) -> dict[str, tuple[Any, Any]]:
         return {}
     try:
         _, truth, by_role = read_predictions(folders)
-    except UserError:  # a table that was cut short
+    except UserError:  # a cut-short table
         return {}
     return {role: (one.p.reshape(-1, one.p.shape[-1]), np.tile(truth, len(one.p))) for role, one in by_role.items()}
 
@@ -115,15 +115,15 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
         if role not in tables:
             continue
         mean, right, rows = reliability(*tables[role])
-        some = rows > 0
-        levels += right[some].tolist()
+        filled = rows > 0
+        levels += right[filled].tolist()
         ece = number(entry.metrics.get(role, {}).get("ece"))
-        axes.plot(mean[some], right[some], color=COLOURS[role], linestyle=LINES[role], linewidth=0.9, zorder=2)
-        sizes = 4 + 26 * rows[some] / rows.max()  # points²: an outlier of two rows looks like one
+        axes.plot(mean[filled], right[filled], color=COLOURS[role], linestyle=LINES[role], linewidth=0.9, zorder=2)
+        sizes = 4 + 26 * rows[filled] / rows.max()  # points²: an outlier of two rows stays small
         label = f"{role}: ECE {ece}"
         axes.scatter(
-            mean[some],
-            right[some],
+            mean[filled],
+            right[filled],
             s=sizes,
             color=COLOURS[role],
             marker=MARKERS[role],
@@ -150,7 +150,7 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
 
 
 def _counts(axes: "Axes", tables: dict[str, tuple[Any, Any]]) -> None:
-    """How many rows each bin has."""
+    """The number of rows of each bin."""
     import numpy as np
 
     for role in ROLES:

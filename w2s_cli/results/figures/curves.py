@@ -1,7 +1,7 @@
-"""curves: what the training stages wrote to metrics.jsonl: the loss, and what else was measured on the way (validation, agreement).
+"""curves: the figures that training stages wrote to metrics.jsonl: the loss, and others by step (validation, agreement).
 
-A row for each quantity and a column for each stage name (weak, student, ceiling, …); the runs of a sweep are thin lines in one
-colour, with their median over them.
+Each quantity has a row, and each stage name (weak, student, ceiling, …) a column. The runs of a sweep are thin lines in one colour, with
+their median over them.
 """
 
 import json
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = dict[str, list[tuple[float, float]]]  # quantity → (step, value)
-NOT_SHOWN = {"step", "lr"}  # the learning rate is the configuration's
+NOT_SHOWN = {"step", "lr"}  # the learning rate is in the configuration
 NAMES_SHOWN = 4
 QUANTITIES_SHOWN = 4
 
 
 def curves(run: Run, inches: float | None = None) -> "Figure":
-    """The figure; NoDataError where no stage has written a metric."""
+    """The figure; NoDataError if no stage has written a metric."""
     curves_of: dict[str, list[Curve]] = {}
     for stage in run.stages:
         curve = read_curve(stage.folder / "metrics.jsonl") if stage.folder else {}
@@ -33,8 +33,8 @@ def curves(run: Run, inches: float | None = None) -> "Figure":
     if not curves_of:
         raise NoDataError("no stage of this run has written metrics.jsonl: no training curves to draw")
     names = list(curves_of)[:NAMES_SHOWN]
-    every = dict.fromkeys(q for name in names for curve in curves_of[name] for q in curve)
-    quantities = sorted(every, key=lambda q: (q != "loss", q))[:QUANTITIES_SHOWN]
+    all_quantities = dict.fromkeys(q for name in names for curve in curves_of[name] for q in curve)
+    quantities = sorted(all_quantities, key=lambda q: (q != "loss", q))[:QUANTITIES_SHOWN]
     inches = inches or (COLUMN_INCHES if len(names) < 3 else PAGE_INCHES)
     figure = new_figure(inches, 0.6 + 1.5 * len(quantities))
     grid = figure.subplots(len(quantities), len(names), squeeze=False, sharey="row", sharex="col")
@@ -73,7 +73,7 @@ def _draw(axes: "Axes", lines: list[list[tuple[float, float]]], colour: str) -> 
             markersize=2.5 if single else 1.5,
         )
     steps = [tuple(step for step, _ in line) for line in lines]
-    if len(lines) > 2 and len(set(steps)) == 1:  # only where they were measured at the same steps
+    if len(lines) > 2 and len(set(steps)) == 1:  # only if all runs have the same steps
         from statistics import median
 
         levels = [median(line[i][1] for line in lines) for i in range(len(steps[0]))]
@@ -83,7 +83,7 @@ def _draw(axes: "Axes", lines: list[list[tuple[float, float]]], colour: str) -> 
 
 
 def read_curve(path: Path) -> Curve:
-    """What a metrics.jsonl holds; lines that were cut short are left out."""
+    """The curves of a metrics.jsonl, without cut-short lines."""
     curve: Curve = {}
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -1,8 +1,9 @@
-"""datasets: bars of each data set with their intervals, and PGR beside them.
+"""datasets: bars of each data set with intervals, and PGR beside them.
 
 * A data set has one bar for the weak supervisor, one for the ceiling, and one for the student of each method and loss.
-* Several pairs of models on a data set: the median over the pairs, without an interval, since theirs are not that of a median.
-* PGR and what of it is not shown: `w2s_cli.results.drawing.pgr`.
+* With several pairs of models on a data set a bar is the median over the pairs. It has no interval, since the stored intervals are not
+  those of a median.
+* `w2s_cli.results.drawing.pgr` has the rules for PGR and its axis.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,29 +34,29 @@ STUDENTS = (COLOURS["student"], "#56B4E9", *(c for c in PALETTE[1:3]), "#999999"
 def datasets(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError for fewer than two data sets."""
     entries = [e for e in run.settings if "student" in e.metrics]
-    every_name = list(dict.fromkeys(e.fields["data"] for e in entries))
-    names = every_name[:ROWS_SHOWN]
+    all_names = list(dict.fromkeys(e.fields["data"] for e in entries))
+    names = all_names[:ROWS_SHOWN]
     if len(names) < 2:
         raise NoDataError(
             f"the run has {'one data set' if names else 'no results'}, this figure compares several: w2s train -m data=A,B"
         )
     inches = inches or COLUMN_INCHES
-    every = list(dict.fromkeys(student(e, entries) for e in entries))
-    settings = every[: len(HATCHES)]
+    all_students = list(dict.fromkeys(student(e, entries) for e in entries))
+    settings = all_students[: len(HATCHES)]
     groups = {
         (d, s): [e for e in entries if e.fields["data"] == d and student(e, entries) == s]
         for d in names
         for s in settings
     }
     levels = _levels(names, settings, entries, groups)
-    shown = [
+    bounds_drawn = [
         bound
         for one in levels
         for bound in (*one.values, *(b for i in one.intervals if i for b in i))
         if bound is not None
     ]
     chance = [e.metrics["majority"] for e in entries]
-    floor = max(0.0, min(*shown, *chance) - 0.03)
+    floor = max(0.0, min(*bounds_drawn, *chance) - 0.03)
 
     figure = new_figure(inches, height(names, len(levels), inches) * 1.1 + 0.95 + 0.12 * ((len(levels) + 1) // 2))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
@@ -66,9 +67,9 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
             [level, level], [row - 0.46, row + 0.46], color="0.35", linestyle=(0, (3, 1.5)), linewidth=0.8
         )
     line.set_label("largest class")
-    left.set_xlim(floor, max(shown) + 0.02)
+    left.set_xlim(floor, max(bounds_drawn) + 0.02)
     left.set_xlabel("test accuracy")
-    pgr = [[shown_pgr(groups[name, one]) for name in names] for one in settings]
+    pgr = [[shown_pgr(groups[name, setting]) for name in names] for setting in settings]
     ratios = [
         Series(one, STUDENTS[i], SHAPES[i], [v for v, _ in pgr[i]], [b for _, b in pgr[i]])
         for i, one in enumerate(settings)
@@ -77,7 +78,7 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
     right.tick_params(axis="y", labelleft=False)
     right.axvline(0, color="0.6", linewidth=0.6)
     right.axvline(1, color="0.6", linewidth=0.6)
-    values = [value for one in ratios for value in one.values if value is not None]
+    values = [value for series in ratios for value in series.values if value is not None]
     right.set_xlim(*window(values))
     step = 1 / (len(ratios) + 0.9)
     for i, series in enumerate(pgr):
@@ -87,8 +88,8 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
     absent = sum(len(group) > 0 for group in groups.values()) - len(values)
     several = any(len(group) > 1 for group in groups.values())
     title = heading(entries) + ("; median over pairs of models" if several else "")
-    title += f"; the first {len(names)} of {len(every_name)} data sets" if len(every_name) > len(names) else ""
-    title += f"; the first {len(settings)} of {len(every)} students" if len(every) > len(settings) else ""
+    title += f"; the first {len(names)} of {len(all_names)} data sets" if len(all_names) > len(names) else ""
+    title += f"; the first {len(settings)} of {len(all_students)} students" if len(all_students) > len(settings) else ""
     note = left_out(absent, [one for series in pgr for one in series])
     title += f"; PGR: {note}" if note else ""
     legend_above(figure, [*handles, line], 2 if inches < 4 else 4, title)
@@ -99,17 +100,19 @@ def _levels(
     names: list[str], settings: list[str], entries: list[Entry], groups: dict[Any, list[Entry]]
 ) -> list[Series]:
     """The bars: weak supervisor, students, ceiling."""
-    every = [[e for e in entries if e.fields["data"] == name] for name in names]
-    made = []
+    groups_of_data = [[e for e in entries if e.fields["data"] == name] for name in names]
+    series = []
     for role in ROLES:
         if role == "student":
             for i, one in enumerate(settings):
                 label = "strong student" if len(settings) == 1 else f"student, {one}"
-                made.append(Series(label, STUDENTS[i], HATCHES[i], *_accuracies([groups[d, one] for d in names], role)))
+                series.append(
+                    Series(label, STUDENTS[i], HATCHES[i], *_accuracies([groups[d, one] for d in names], role))
+                )
         elif any(role in e.metrics for e in entries):
             label = "weak supervisor" if role == "weak" else "strong ceiling"
-            made.append(Series(label, COLOURS[role], "", *_accuracies(every, role)))
-    return made
+            series.append(Series(label, COLOURS[role], "", *_accuracies(groups_of_data, role)))
+    return series
 
 
 def _accuracies(groups: list[list[Entry]], role: str) -> tuple[list[float | None], list[Any]]:

@@ -1,11 +1,11 @@
 """scaling: accuracy and PGR against the strong model's size or training compute (Burns et al. 2023, fig. 1 and 3).
 
-* A line for each weak model (colour, marker) and each method and loss (line style). The ceiling is black; a weak supervisor's level is a
-  thin dotted line in its colour.
-* Several data sets: medians, as the paper has them. Intervals are drawn only for a single data set, since those of the metrics are not
-  the intervals of a median; the axes hold the figures, not the whole of a wide interval.
-* PGR and what of it is not shown: `w2s_cli.results.drawing.pgr`.
-* Unknown sizes: the models stand side by side in the order of their ceilings' accuracies.
+* Each weak model (colour, marker) with each method and loss (line style) has a line. The ceiling is black; a weak supervisor's level is
+  a thin dotted line in its colour.
+* With several data sets the figures are medians, as in the paper. Intervals are drawn only for a single data set, since the intervals of
+  the metrics are not those of a median. The axes fit the figures, and cut wide intervals.
+* `w2s_cli.results.drawing.pgr` has the rules for PGR and its axis.
+* Models of unknown size are side by side, in the order of their ceilings' accuracies.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ def scaling(run: Run, inches: float | None = None, axis: str = "size") -> "Figur
 
 
 def places(entries: Sequence[Entry], axis: str) -> tuple[dict[str, float], bool]:
-    """Strong model → place on the x axis, and whether it is a size (or compute) rather than a rank."""
+    """Strong model → place on the x axis, and whether the place is a size (or compute) or a rank."""
     models = list(dict.fromkeys(e.fields["strong"] for e in entries))
     measure = flops if axis == "compute" else parameters
     measured: dict[str, float] = {}
@@ -102,14 +102,14 @@ def places(entries: Sequence[Entry], axis: str) -> tuple[dict[str, float], bool]
 
 
 def _first(entries: Sequence[Entry], line: tuple[str, str]) -> int:
-    """The place of a line: in the order of the results, weak model by weak model."""
+    """The order of a line: by weak model, then by setting, as in the results."""
     weak = [e.fields["weak"] for e in entries]
     settings = [student(e, entries) for e in entries]
     return weak.index(line[0]) * len(entries) + settings.index(line[1])
 
 
 def _styles(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Line → colour and marker of its weak model, line style of its setting; one weak model: the settings have the colours."""
+    """Line → colour and marker of its weak model, line style of its setting. With a single weak model the settings have the colours."""
     weak = list(dict.fromkeys(w for w, _ in lines))
     settings = list(dict.fromkeys(s for _, s in lines))
     styles = {}
@@ -130,12 +130,12 @@ def _styles(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str,
 def _accuracy(
     axes: "Axes", entries: Sequence[Entry], lines: Sequence[tuple[str, str]], x: dict[str, float], sized: bool
 ) -> list[Any]:
-    """Students, ceiling and weak levels; returns what the legend names."""
+    """Draw students, ceiling and weak levels; returns the handles of the legend."""
     from matplotlib.lines import Line2D
 
     single = len({e.fields["data"] for e in entries}) == 1
     handles: list[Any] = []
-    shown: list[float] = []
+    levels_drawn: list[float] = []
     bounds: list[float] = []
     drawn: list[tuple[float, Shown, str]] = []
     models = sorted(x, key=lambda model: x[model])
@@ -148,7 +148,7 @@ def _accuracy(
             if g
         ]
         axes.plot([p[0] for p in points], [p[1] for p in points], **styles[line], zorder=3)
-        shown += [level for _, level, _ in points]
+        levels_drawn += [level for _, level, _ in points]
         for place, level, group in points:
             if single and len(group) == 1:
                 interval = group[0].metrics["student"]["interval"]
@@ -161,7 +161,7 @@ def _accuracy(
     for number, weak in enumerate(dict.fromkeys(w for w, _ in lines)):
         levels = _distinct(entries, "weak", lambda e, weak=weak: e.fields["weak"] == weak, ("data",))
         if levels:
-            shown.append(median(levels))
+            levels_drawn.append(median(levels))
             several = len({w for w, _ in lines}) > 1
             colour = PALETTE[number % len(PALETTE)] if several else "0.35"
             axes.axhline(median(levels), color=colour, linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=1)
@@ -170,18 +170,21 @@ def _accuracy(
     ]
     ceilings = [(place, levels) for place, levels in ceilings if levels]
     if ceilings:
-        shown += [median(levels) for _, levels in ceilings]
+        levels_drawn += [median(levels) for _, levels in ceilings]
         axes.plot(
             [p for p, _ in ceilings], [median(v) for _, v in ceilings], color="0.1", marker="s", markersize=3, zorder=2
         )
         handles.append(Line2D([], [], color="0.1", marker="s", markersize=3, label="strong ceiling"))
     if any("weak" in e.metrics for e in entries):
         handles.append(Line2D([], [], color="0.35", linewidth=0.9, linestyle=(0, (1, 1.5)), label="weak supervisor"))
-    room = max(0.4 * (max(shown) - min(shown)), 0.03)
-    low, high = max(min(shown) - room, min([*shown, *bounds])), min(max(shown) + room, max([*shown, *bounds]))
+    room = max(0.4 * (max(levels_drawn) - min(levels_drawn)), 0.03)
+    low, high = (
+        max(min(levels_drawn) - room, min([*levels_drawn, *bounds])),
+        min(max(levels_drawn) + room, max([*levels_drawn, *bounds])),
+    )
     axes.set_ylim(low - 0.2 * room, high + 0.2 * room)
-    for place, one, colour in drawn:
-        arrows(axes, place, one, colour)
+    for place, interval_drawn, colour in drawn:
+        arrows(axes, place, interval_drawn, colour)
     axes.set_ylabel("test accuracy")
     return handles
 
@@ -194,7 +197,7 @@ def _pgr(
     sized: bool,
     inches: float,
 ) -> None:
-    """PGR of every line; what is not shown is counted, in lines of so many inches."""
+    """Draw PGR of every line; a title of `inches` width counts the figures that are not shown."""
     styles = _styles(lines)
     drawn: list[tuple[float, Shown, str]] = []  # place, PGR with its interval, colour
     absent = 0
@@ -222,14 +225,14 @@ def _pgr(
 
 
 def beside(x: dict[str, float], model: str, number: int, count: int, sized: bool) -> float:
-    """The place of a line's point: lines stand a little beside each other, so that their intervals can be told apart."""
+    """The place of a line's point: lines are slightly shifted, so that their intervals do not overlap."""
     low, high = min(x.values()), max(x.values())
     part = 0.012 * (number - (count - 1) / 2)
     return float(x[model] * (high / low) ** part) if sized else x[model] + part * (high - low)
 
 
 def _ticks(axes: "Axes", x: dict[str, float], sized: bool, inches: float, spell: Callable[[float], str]) -> None:
-    """A tick for each model: its name, and its size where it is known; names that would touch their neighbour go a line down."""
+    """Draw a tick for each model with its name and, if known, its size; a name that would touch its neighbour is a line lower."""
     from math import log10
 
     from matplotlib.ticker import NullLocator
@@ -269,7 +272,7 @@ def _of(entries: Sequence[Entry], line: tuple[str, str], model: str) -> list[Ent
 
 
 def _distinct(entries: Sequence[Entry], role: str, keep: Any, fields: tuple[str, ...]) -> list[float]:
-    """Accuracies of a role, one for each value of `fields`: entries that differ in the loss only share their ceiling."""
+    """Accuracies of a role, one for each value of `fields`, since entries that differ only in the loss share their ceiling."""
     levels = {
         tuple(e.fields[f] for f in fields): e.metrics[role]["accuracy"]
         for e in entries
@@ -279,7 +282,7 @@ def _distinct(entries: Sequence[Entry], role: str, keep: Any, fields: tuple[str,
 
 
 def _named(line: tuple[str, str], lines: Sequence[tuple[str, str]]) -> list[str]:
-    """What tells a line from the others."""
+    """The words that distinguish a line from the others."""
     weak, settings = {w for w, _ in lines}, {s for _, s in lines}
     return [
         f"{line[0]} supervises" if len(weak) > 1 and len(settings) == 1 else line[0] if len(weak) > 1 else "",

@@ -1,8 +1,8 @@
-"""theory: what the student gained over its supervisor against how far it is from it (Charikar et al. 2024, fig. 2).
+"""theory: the student's gain over its supervisor against their misfit (Charikar et al. 2024, fig. 2).
 
-* Where the student is the best fit of a convex class, the gain is at least the misfit: points on or above the diagonal.
-* Points come from the `points.parquet` of a theory stage (error_weak, error_student, misfit, gain); without one, each setting's squared
-  misfit and gain in Brier score on the test rows is a point.
+* If the student is the best fit of a convex class, the gain is at least the misfit: its point is on or above the diagonal.
+* Points come from the `points.parquet` of a theory stage (error_weak, error_student, misfit, gain). Without such a stage each setting
+  is a point: its squared misfit and its gain in Brier score on the test rows.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = list[tuple[float, float]]  # misfit, gain
-SHOWN = 6  # groups with a colour of their own
+SHOWN = 6  # largest number of groups with own colours
 
 
 def theory(run: Run, inches: float | None = None) -> "Figure":
@@ -54,7 +54,7 @@ def theory(run: Run, inches: float | None = None) -> "Figure":
     axes.set_xlim(min(low, 0) if low == 0 else min(0.0, *(x for p in groups.values() for x, _ in p)), high)
     quiet_grid(axes, "both")
     axes.tick_params(axis="x", length=2.5)
-    axes.locator_params(axis="x", nbins=max(2, int((inches - 0.8) / 0.55)))  # labels as long as 0.0025 stay apart
+    axes.locator_params(axis="x", nbins=max(2, int((inches - 0.8) / 0.55)))  # room for labels such as 0.0025
     axes.set_xlabel("misfit: squared distance to the supervisor")
     axes.set_ylabel("gain: supervisor's error minus student's")
     title = heading(run.settings) if run.settings else "misfit and gain"
@@ -63,7 +63,7 @@ def theory(run: Run, inches: float | None = None) -> "Figure":
 
 
 def stage_points(run: Run) -> dict[str, Points]:
-    """Stage name → its points, of every finished stage that has a points.parquet."""
+    """Stage name → its points, for every finished stage with a points.parquet."""
     points_of: dict[str, Points] = {}
     for stage in run.stages:
         path = stage.result / "points.parquet" if stage.result else None
@@ -75,7 +75,7 @@ def stage_points(run: Run) -> dict[str, Points]:
         try:
             table = pq.read_table(path, columns=["misfit", "gain"]).to_pydict()
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise NoDataError(f"{path} has no columns misfit and gain that can be read ({error})") from error
+            raise NoDataError(f"{path}: the columns misfit and gain cannot be read ({error})") from error
         points = [
             (x, y) for x, y in zip(table["misfit"], table["gain"], strict=True) if x is not None and y is not None
         ]
@@ -84,7 +84,7 @@ def stage_points(run: Run) -> dict[str, Points]:
 
 
 def result_points(run: Run) -> dict[str, Points]:
-    """Method, loss and data set → a point for each evaluation, by single runs."""
+    """Method, loss and data set → a point for each evaluation of a single seed."""
     entries = [e for e in run.entries if not e.summarises and "misfit" in e.metrics]
     names = group_names(
         [replace(e, fields={**e.fields, "weak": "", "strong": ""}, seeds=[0], stage="", key="") for e in entries]

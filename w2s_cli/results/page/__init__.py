@@ -1,10 +1,10 @@
-"""`w2s report`: a run or sweep as one HTML page that needs nothing else: no network, no script, no second file.
+"""`w2s report`: a run or sweep as one self-contained HTML page: no network, no script, no second file.
 
-* Everything that comes from data, logs, configurations and names is text: `markup.tag` escapes whatever is not markup of ours, and the page
-  forbids itself every script and every address by its Content-Security-Policy.
-* The stages are the truth: states, figures and logs are read where they lie. A run that is broken or goes on gives a page that says
-  what is missing.
-* The same files give the same page: it does not say when it was made.
+* Text from data, logs, configurations and names is never markup: `markup.tag` escapes every string that is not `Html`, and the page's
+  Content-Security-Policy forbids all scripts and addresses.
+* The stages are the source: states, figures and logs are read from their folders. The page of a broken or unfinished run lists the
+  missing parts.
+* The same files give the same page: it has no date.
 """
 
 import base64
@@ -26,17 +26,17 @@ from w2s_cli.results.stages import Stage
 
 CAPTIONS = {
     "accuracy": "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR.",
-    "agreement": "How often the student says what its supervisor says, where that is right and where it is wrong.",
+    "agreement": "Agreement of the student with its supervisor, where the supervisor is right and where it is wrong.",
     "calibration": "Accuracy against the probability of the predicted class; the smaller axes count the rows in each bin.",
-    "curves": "What the training stages measured on the way; several runs are thin lines, their median is dashed.",
-    "datasets": "Accuracy on each data set, and PGR beside it.",
+    "curves": "Figures of the training stages by step; several runs are thin lines, their median is dashed.",
+    "datasets": "Accuracy on each data set, with PGR beside it.",
     "scaling": "Accuracy and PGR against the strong model's size; black is the ceiling, dotted lines are the weak supervisors.",
-    "theory": "Gain of the student over its supervisor against their misfit; on or above the diagonal the theory holds.",
+    "theory": "Gain of the student over its supervisor against their misfit; points on or above the diagonal agree with the theory.",
 }
 
 
 def page(run: Run) -> str:
-    """The whole page."""
+    """The HTML text of the page."""
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -79,17 +79,17 @@ def progress(stages: list[Stage]) -> str:
     """'11 stages, 10 done, 1 failed'"""
     words = [stage.state.word for stage in stages]
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    return f"{len(stages)} stages, {counts}" if stages else "no stages are known"
+    return f"{len(stages)} stages, {counts}" if stages else "no stages"
 
 
 def figures(run: Run) -> Html:
-    """Every figure that the run has data for, and why the others are not there."""
-    shown, lacking = [], []
+    """Every figure that the run has data for, and the reasons for the missing figures."""
+    drawn, missing_kinds = [], []
     for kind in sorted(kinds(), key=lambda name: name != MAIN):
         try:
             figure = draw_kind(kind, run, inches=PAGE_INCHES if kind in ("scaling", "datasets") else None)
         except NoDataError as error:
-            lacking.append(tag("li", f"{kind}: {error}"))
+            missing_kinds.append(tag("li", f"{kind}: {error}"))
             continue
         buffer = BytesIO()
         with settings():
@@ -100,8 +100,8 @@ def figures(run: Run) -> Html:
         picture = tag(
             "div", tag("img", src=source, alt=CAPTIONS.get(kind, kind), width=str(width), class_=wide), class_="wide"
         )
-        shown.append(
+        drawn.append(
             tag("figure", picture, tag("figcaption", tag("b", kind), ". ", CAPTIONS.get(kind, "")), id=f"figure-{kind}")
         )
-    absent = tag("details", tag("summary", "Figures that this run has no data for"), tag("ul", *lacking))
-    return join(*shown, absent if lacking else "")
+    absent = tag("details", tag("summary", "Figures that this run has no data for"), tag("ul", *missing_kinds))
+    return join(*drawn, absent if missing_kinds else "")

@@ -1,9 +1,9 @@
-"""The plan as a drawing: stages in layers, inputs above what reads them; a small layout of our own, as inline SVG.
+"""The plan as a drawing in inline SVG: stages in layers, inputs above their readers, by a small layout algorithm.
 
-* A stage stands just above the first that reads it, so that most edges are short; a long edge goes through an empty place in each layer
-  that it crosses, and so never behind a stage.
-* The order in a layer is that of the plan; the empty place of a long edge stands where the stage that it comes from would.
-* A sweep is drawn by names: one box for all its students. A box is a link to its stages.
+* A stage is in the layer just above its first reader, so that most edges are short. A long edge has an empty place in each layer that it
+  crosses, so it never passes behind a stage.
+* The order in a layer is the order of the plan; the empty place of a long edge has the order of its source stage.
+* A sweep is drawn by names: one box for all its students. A box links to its stages.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from w2s_cli.results.stages import Stage
 
 STAGES_DRAWN = 24  # more are grouped by name
 BOX, TALL, GAP, DROP = 148, 46, 18, 40  # pixels: a box, its height, between boxes, between layers
-EMPTY = 10  # width of the place of an edge that passes
+EMPTY = 10  # width of the empty place of a passing edge
 LETTERS = 21
 WORST_FIRST = ("failed", "damaged", "running", "resumable", "missing", "done")
 
@@ -34,7 +34,7 @@ class Box:
 def plan_graph(stages: list[Stage]) -> Html:
     """The drawing in a frame that scrolls where the window is narrow."""
     if not stages:
-        return tag("p", "The plan is not known.")
+        return tag("p", "The plan is unknown.")
     boxes, edges = nodes(stages)
     layers = layered(list(boxes), edges)
     places, size = placed(layers)
@@ -48,7 +48,7 @@ def plan_graph(stages: list[Stage]) -> Html:
         width=str(size[0]),
         height=str(size[1]),
         role="img",
-        aria_label=f"{len(stages)} stages and what they read",
+        aria_label=f"{len(stages)} stages and their inputs",
         class_="plan",
     )
     note = tag("p", f"{len(stages)} stages, drawn by name.", class_="note") if len(boxes) < len(stages) else ""
@@ -56,10 +56,10 @@ def plan_graph(stages: list[Stage]) -> Html:
 
 
 def nodes(stages: list[Stage]) -> tuple[dict[str, Box], set[tuple[str, str]]]:
-    """Boxes by id (key, or name where stages are grouped), and the edges between them."""
+    """Boxes by id (key, or name of a group of stages), and the edges between them."""
     names = list(dict.fromkeys(stage.name for stage in stages))
     if len(stages) <= STAGES_DRAWN:
-        belongs = {stage.key: stage.key for stage in stages}
+        box_of = {stage.key: stage.key for stage in stages}
         boxes = {
             s.key: Box(
                 s.name,
@@ -71,26 +71,26 @@ def nodes(stages: list[Stage]) -> tuple[dict[str, Box], set[tuple[str, str]]]:
             for s in stages
         }
     else:
-        belongs = {stage.key: stage.name for stage in stages}
+        box_of = {stage.key: stage.name for stage in stages}
         boxes = {}
         for number, name in enumerate(names):
             group = [stage for stage in stages if stage.name == name]
             words = [stage.state.word for stage in group]
             worst = next(word for word in WORST_FIRST if word in words)
-            part = f"{words.count(worst)} of {len(group)}" if words.count(worst) < len(group) else ""
-            boxes[name] = Box(name, f"{group[0].kind} × {len(group)}", worst, part, f"#name-{number}")
+            share = f"{words.count(worst)} of {len(group)}" if words.count(worst) < len(group) else ""
+            boxes[name] = Box(name, f"{group[0].kind} × {len(group)}", worst, share, f"#name-{number}")
     edges = {
-        (belongs[key], belongs[stage.key])
+        (box_of[key], box_of[stage.key])
         for stage in stages
         for _, key in stage.upstream()
-        if key in belongs and belongs[key] != belongs[stage.key]
+        if key in box_of and box_of[key] != box_of[stage.key]
     }
     return boxes, edges
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Nodes by layer in their order, with the empty places of long edges; and each edge as the chain of nodes it visits."""
+    """Nodes by layer in their order, with the empty places of long edges, and each edge as a chain of nodes."""
 
     rows: list[list[str]]
     chains: list[list[str]]
@@ -98,7 +98,7 @@ class Layers:
 
 
 def layered(names: list[str], edges: set[tuple[str, str]]) -> Layers:
-    """Layers of a graph; edges that would close a circle (names of a sweep can) are drawn, but count for nothing."""
+    """Layers of a graph. An edge that would close a circle (possible between names of a sweep) is left out."""
     below: dict[str, list[str]] = {name: [] for name in names}
     for source, target in sorted(edges, key=lambda edge: (names.index(edge[0]), names.index(edge[1]))):
         if not _reaches(below, target, source):
@@ -140,7 +140,7 @@ def _reaches(below: dict[str, list[str]], start: str, goal: str) -> bool:
 
 
 def placed(layers: Layers) -> tuple[dict[str, tuple[float, float]], tuple[int, int]]:
-    """Left upper corner of every node, and the size of the drawing; every layer is centred."""
+    """Upper left corner of every node, and the size of the drawing; every layer is centred."""
     widths = [sum(EMPTY if name in layers.empty else BOX for name in row) + GAP * (len(row) - 1) for row in layers.rows]
     whole = max(widths)
     places = {}
@@ -155,9 +155,9 @@ def placed(layers: Layers) -> tuple[dict[str, tuple[float, float]], tuple[int, i
 def path(chain: list[str], places: dict[str, tuple[float, float]], layers: Layers) -> str:
     """An edge from the foot of its first node to the head of its last, through its empty places."""
     words: list[str] = []
-    for one, other in itertools.pairwise(chain):
-        x0, y0 = places[one][0] + (EMPTY if one in layers.empty else BOX) / 2, places[one][1] + TALL
-        x1, y1 = places[other][0] + (EMPTY if other in layers.empty else BOX) / 2, places[other][1]
+    for upper, lower in itertools.pairwise(chain):
+        x0, y0 = places[upper][0] + (EMPTY if upper in layers.empty else BOX) / 2, places[upper][1] + TALL
+        x1, y1 = places[lower][0] + (EMPTY if lower in layers.empty else BOX) / 2, places[lower][1]
         start = f"M{x0:.1f} {y0:.1f}" if not words else f"L{x0:.1f} {y0:.1f}"
         words.append(f"{start}C{x0:.1f} {y0 + DROP / 2:.1f} {x1:.1f} {y1 - DROP / 2:.1f} {x1:.1f} {y1:.1f}")
     return "".join(words)

@@ -1,15 +1,13 @@
-"""HTML that cannot be injected: text is escaped unless `tag` made it.
+"""HTML without injection: every string is escaped unless `tag` made it.
 
-`Html` marks what is markup already. Only `tag` and `join` make it, and the one style sheet; every other string is somebody's text.
+`Html` is a string of markup. Only `tag`, `join` and the style sheet make it; every other string is text.
 """
 
 import html
 import re
 
 VOID = {"meta", "img", "br", "rect", "path", "polyline", "line", "circle"}
-CONTROL = re.compile(
-    r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # not allowed in XML, or in a page
+CONTROL = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # not allowed in XML or HTML
 
 
 class Html(str):
@@ -24,12 +22,12 @@ def escape(text: str) -> Html:
 
 
 def join(*parts: str) -> Html:
-    """Parts after each other; those that are text are escaped."""
+    """The parts joined; text among them is escaped."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
 
 
 def tag(name: str, /, *children: str, **attributes: str | None) -> Html:
-    """An element; `class_` and `http_equiv` are written as HTML has them, and None leaves an attribute out."""
+    """An element; `class_` and `http_equiv` become HTML's class and http-equiv, and None leaves an attribute out."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
@@ -41,12 +39,12 @@ def tag(name: str, /, *children: str, **attributes: str | None) -> Html:
 
 
 def rows(table: list[list[str]], *, figures: bool = True) -> Html:
-    """A table whose first row is the header; columns after the first hold figures, to the right, if `figures` says so."""
+    """A table whose first row is the header; with `figures` the columns after the first are right-aligned."""
     head, *body = table
     names = tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head)))
     lines = (tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in body)
-    made = tag("table", names if any(head) else "", tag("tbody", *lines), class_="figures" if figures else None)
-    return tag("div", made, class_="wide")
+    table_tag = tag("table", names if any(head) else "", tag("tbody", *lines), class_="figures" if figures else None)
+    return tag("div", table_tag, class_="wide")
 
 
 def pairs(values: list[tuple[str, str]]) -> Html:
@@ -62,13 +60,13 @@ def plain(value: object) -> str:
 
 
 def flat(values: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """(dotted name, text) of everything in nested dictionaries."""
-    listed = []
+    """(dotted name, text) of all values in nested dictionaries."""
+    texts = []
     for name, value in values.items():
         if isinstance(value, dict) and value:
-            listed += flat(value, f"{prefix}{name}.")
+            texts += flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            listed.append((f"{prefix}{name}", ", ".join(plain(item) for item in value)[:2000]))
+            texts.append((f"{prefix}{name}", ", ".join(plain(item) for item in value)[:2000]))
         else:
-            listed.append((f"{prefix}{name}", plain(value)[:2000]))
-    return listed
+            texts.append((f"{prefix}{name}", plain(value)[:2000]))
+    return texts

@@ -1,4 +1,4 @@
-"""The top of the page: what came out, as the terminal shows it, and what is missing."""
+"""The top of the page: the results as in the terminal, and the missing parts."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ STAGES_NAMED = 20
 
 
 def missing(run: Run, stages: list[Stage]) -> Html:
-    """A box with what the run lacks; nothing for a finished run."""
+    """A box with the missing parts of the run; empty for a finished run."""
     lines = list(run.missing)
     undone = [stage for stage in stages if stage.state.word != "done"]
     for stage in undone[:STAGES_NAMED]:
@@ -29,7 +29,7 @@ def missing(run: Run, stages: list[Stage]) -> Html:
 
 
 def result(run: Run) -> Html:
-    """One setting: its figures in large; several: the medians over pairs of models."""
+    """The figures of a single setting in large; for several settings the medians over pairs of models."""
     entries = run.settings
     if not entries:
         return tag("p", "No result yet.")
@@ -52,7 +52,7 @@ def _card(name: str, value: str, interval: str, kind: str) -> Html:
 
 
 def table(run: Run) -> Html:
-    """The tables of the terminal."""
+    """The tables of the run, as in the terminal."""
     entries = run.settings
     if len(entries) > TABLES_SHOWN:
         return rows(overview(entries))

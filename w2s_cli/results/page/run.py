@@ -1,4 +1,4 @@
-"""What the run was asked for and what it ran on: configuration, and provenance of all its stages."""
+"""The configuration of the run, and the provenance of all its stages."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ VALUES_SHOWN = 8
 
 
 def configuration(run: Run) -> Html:
-    """The first job's configuration in full, and of the others what differs."""
+    """The first job's configuration in full, and the different fields of all jobs."""
     if not run.configs:
         return tag("p", "config.yaml cannot be read.")
     import yaml
@@ -29,29 +29,29 @@ def configuration(run: Run) -> Html:
         *([str(i), *(job.get(name, "–") for name in differing)] for i, job in enumerate(jobs)),
     ]
     cut = tag("p", f"The first {JOBS_SHOWN} of {len(jobs)} jobs.", class_="note") if len(jobs) > JOBS_SHOWN else ""
-    return join(tag("h3", "What differs between the jobs"), rows(table[: JOBS_SHOWN + 1], figures=False), cut, full)
+    return join(tag("h3", "Differences between the jobs"), rows(table[: JOBS_SHOWN + 1], figures=False), cut, full)
 
 
 def provenance(run: Run, stages: list[Stage]) -> Html:
-    """Code, versions, machine, seeds and data; every value that occurs, with the number of stages it is of."""
+    """Code, versions, machine, seeds and data: every distinct value with its number of stages."""
     facts_of: dict[str, list[str]] = {}
     for stage in stages:
         record = stage.state.record.get("provenance")
         if isinstance(record, dict):
             for name, value in _facts(record):
                 facts_of.setdefault(name, []).append(value)
-    values = [(name, _counted(each)) for name, each in facts_of.items()]
+    values = [(name, _counted(occurrences)) for name, occurrences in facts_of.items()]
     seeds = list(dict.fromkeys(plain(config.get("seed")) for config in run.configs))
     values += [("seeds", ", ".join(seeds))] if seeds else []
     data: dict[str, list[tuple[str, str]]] = {}
     for config in run.configs:
         block: Any = config.get("data")
         if isinstance(block, dict):
-            wanted = ("hub", "hub_config", "revision", "path", "seed", "source", "licence")
+            names = ("hub", "hub_config", "revision", "path", "seed", "source", "licence")
             data.setdefault(
-                plain(block.get("name")), [(name, plain(block[name])) for name in wanted if block.get(name) is not None]
+                plain(block.get("name")), [(name, plain(block[name])) for name in names if block.get(name) is not None]
             )
-    read = [
+    sources = [
         (
             f"{stage.name} {stage.key}",
             ", ".join(f"{name} {value}" for name, value in flat(stage.params["source"]) if value != "–"),
@@ -62,7 +62,7 @@ def provenance(run: Run, stages: list[Stage]) -> Html:
     return join(
         pairs(values) if values else tag("p", "No stage has a record yet."),
         *(join(tag("h3", f"Data: {name}"), pairs(facts)) for name, facts in data.items()),
-        join(tag("h3", "Rows that were read"), pairs(read)) if read else "",
+        join(tag("h3", "Sources of rows"), pairs(sources)) if sources else "",
     )
 
 
@@ -80,7 +80,7 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _counted(values: list[str]) -> str:
-    """'a' where all agree; else 'a (10 stages); b (1 stage)'."""
+    """'a' if all values are equal; else 'a (10 stages); b (1 stage)'."""
     distinct = list(dict.fromkeys(values))
     if len(distinct) == 1:
         return distinct[0]

@@ -1,6 +1,6 @@
-"""Every stage of the run: state, key, time, metrics, the end of its log, and its curve.
+"""The stages of the run: state, key, time, metrics, the end of the log, and curves.
 
-A sweep of a hundred stages must stay a page that opens at once: logs are cut to their end, and each stage is closed until it is asked for.
+The page of a sweep with a hundred stages must open at once: logs are cut to their end, and each stage is folded until a click.
 """
 
 from w2s_cli.results.figures.curves import Curve, read_curve
@@ -8,24 +8,24 @@ from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, tag
 from w2s_cli.results.stages import Stage
 
 LOG_LINES, LOG_LETTERS = 40, 4000
-FAILED_LETTERS = 12000  # of a failed stage's log, whose end says why
+FAILED_LETTERS = 12000  # of a failed stage's log, whose end has the reason
 POINTS_DRAWN = 200
 WIDTH, HEIGHT = 300, 90
 
 
 def detail(stage: Stage) -> str:
-    """The seconds that a finished stage took; of any other, why it is not finished."""
+    """The wall seconds of a finished stage; else the reason why it is not finished."""
     if stage.state.word == "done":
         return f"{stage.state.record['wall_s']:.1f} s" if "wall_s" in stage.state.record else ""
     if stage.folder is None:
-        return "it has not begun"
-    return stage.state.detail or "it has not ended"
+        return "not begun"
+    return stage.state.detail or "not ended"
 
 
 def stage_list(stages: list[Stage]) -> Html:
-    """All stages, those of one name together."""
+    """All stages, grouped by name."""
     if not stages:
-        return tag("p", "The stages are not known.")
+        return tag("p", "The stages are unknown.")
     names = {stage.key: stage.name for stage in stages}
     groups: dict[str, list[Stage]] = {}
     for stage in stages:
@@ -39,7 +39,7 @@ def stage_list(stages: list[Stage]) -> Html:
 
 
 def _stage(stage: Stage, names: dict[str, str]) -> Html:
-    """One stage, closed."""
+    """One stage, folded."""
     head = tag(
         "summary",
         tag("b", stage.name),
@@ -77,7 +77,7 @@ def _stage(stage: Stage, names: dict[str, str]) -> Html:
 
 
 def about(stage: Stage) -> str:
-    """What tells stages of one name apart: seed, loss, rows, learning rate, accuracy."""
+    """The fields that distinguish stages of one name: seed, loss, rows, learning rate, accuracy."""
     words = []
     loss = stage.params.get("loss")
     if isinstance(loss, dict) and "name" in loss:
@@ -92,9 +92,9 @@ def about(stage: Stage) -> str:
 
 
 def log_end(stage: Stage) -> str:
-    """The last lines of the stage's log; a failed one's message before them."""
+    """The last lines of the stage's log; more of them for a failed stage."""
     if stage.folder is None:
-        return "there is no log"
+        return "no log"
     path = stage.folder / "log.txt"
     limit = FAILED_LETTERS if stage.state.word == "failed" else LOG_LETTERS
     try:
@@ -104,7 +104,7 @@ def log_end(stage: Stage) -> str:
             file.seek(max(0, size - 2 * limit))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
-        return "there is no log"
+        return "no log"
     lines = text.splitlines()
     end = "\n".join(lines[-LOG_LINES:])[-limit:]
     cut = size > 2 * limit or len(lines) > LOG_LINES or len(end) < len("\n".join(lines))
@@ -117,7 +117,7 @@ def _curves(curve: Curve) -> Html:
 
 
 def _curve(name: str, points: list[tuple[float, float]]) -> Html:
-    """A line with its ends and its range in figures; every n-th point of a long one."""
+    """A curve with the figures of its ends and its range; of a long curve every n-th point."""
     step = -(-len(points) // POINTS_DRAWN)
     drawn = points[::step] if points[-1] in points[::step] else [*points[::step], points[-1]]
     low, high = min(v for _, v in drawn), max(v for _, v in drawn)

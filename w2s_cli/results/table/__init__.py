@@ -1,6 +1,7 @@
-"""Tables of stored results: seeds joined (`settings`), what tells settings apart (`distinguishing`), figures (`measures`), the grid
-(`grid`), how it is written (`formats`, `fitting`), tests between columns (`comparisons`), commands for empty cells (`missing`), and what
-`w2s table` was asked (`request`).
+"""Tables of stored results.
 
-Nothing here trains or changes a result; everything is read from outputs/runs and outputs/sweeps by `results.reader`.
+* The steps: the request of `w2s table` (`request`), settings with joined seeds (`settings`), the fields that distinguish settings
+  (`distinguishing`), figures (`measures`), the grid (`grid`), tests between columns (`comparisons`), commands for empty cells (`missing`),
+  and the output (`formats`, `fitting`).
+* No step trains or changes a result; `results.reader` reads all results from outputs/runs and outputs/sweeps.
 """

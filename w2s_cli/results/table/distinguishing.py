@@ -1,11 +1,11 @@
-"""Which fields tell settings apart, and the fewest of them that a table needs.
+"""The fields that distinguish settings, and the fewest of them for a table.
 
-* Settings are told apart by their family (see `pipeline.families`), which the command wrote down; this file only finds words for it.
-* The words come from the results themselves: first their fields (method, loss, ladder, …), then what somebody wrote on a command line
-  (strong.lr=1e-4), then the fields in which configurations differ (a YAML file that was edited between two runs).
-* "others" in a table stands for the fields in which settings of one cell would differ, besides models and data, over whose pairs a median
-  is meant: each the one that separates most.
-* Where another row or column field says the loss, "setting" leaves it out, so that losses of one setting stand in one row.
+* Settings are distinct if their families are (see `pipeline.families`), which the command recorded; this file only chooses words for it.
+* The words come from the results: first their fields (method, loss, ladder, …), then the words of command lines (strong.lr=1e-4), then
+  the different fields of configurations (a YAML file that was edited between two runs).
+* "others" in a table stands for the fields in which settings of one cell would differ, chosen greedily by the number of settings that
+  they separate. Models and data are not among them, since a median is over their pairs.
+* If the loss is a row or column field of its own, "setting" omits it, so that all losses of one setting are in one row.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -15,17 +15,18 @@ from w2s_cli.results.fields import POOLED, leaves, shown, value_of, words_of
 from w2s_cli.results.reader import Entry
 
 OTHERS = "others"
-NOT_SETTINGS = (  # blocks on which no figure depends, or the seeds, or which pairs of models a sweep has
+NOT_SETTINGS = (  # groups without effect on a figure, the seeds, and the pairs of a sweep
     *("seed", "seeds", "launcher", "outputs", "keep_weights", "bootstrap", "confidence", "pairs"),
 )
-OF_ALL = ("data.", "weak.", "strong.", "student.", "ceiling.", "train.")  # fields of blocks that every method reads
-EXPLAINED = ("train.mode", "train.labels", "train.head", "train.lora", "train.sharpening")  # by fields of the results
-Values = dict[str, str]  # field → value as a table shows it
+OF_ALL = ("data.", "weak.", "strong.", "student.", "ceiling.", "train.")  # fields of groups that every method reads
+# stated by fields of the results
+EXPLAINED = ("train.mode", "train.labels", "train.head", "train.lora", "train.sharpening")
+Values = dict[str, str]  # field → its value in a table
 
 
-def shown_in(entry: Entry, name: str, asked: Sequence[str]) -> str:
-    """A field's value in a table that has the fields `asked`."""
-    if name != "setting" or "loss" not in asked:
+def shown_in(entry: Entry, name: str, table_fields: Sequence[str]) -> str:
+    """A field's value in a table with the fields `table_fields`."""
+    if name != "setting" or "loss" not in table_fields:
         return shown(value_of(entry, name))
     first, *words = fields.setting(entry.fields).split(", ")
     if entry.fields["loss"] in words:
@@ -33,37 +34,40 @@ def shown_in(entry: Entry, name: str, asked: Sequence[str]) -> str:
     return ", ".join([first, *words])
 
 
-def others(entries: Sequence[Entry], asked: Sequence[str]) -> list[str]:
-    """The fields besides `asked` that tell apart entries of equal models and data, as few as do."""
-    named = [name for name in dict.fromkeys([*POOLED, *asked]) if name != OTHERS]
-    groups = split([list(entries)], lambda entry: tuple(shown_in(entry, name, named) for name in named))
+def others(entries: Sequence[Entry], table_fields: Sequence[str]) -> list[str]:
+    """The fewest fields besides `table_fields` that distinguish entries of equal models and data."""
+    fields_of_table = [name for name in dict.fromkeys([*POOLED, *table_fields]) if name != OTHERS]
+    groups = split(
+        [list(entries)], lambda entry: tuple(shown_in(entry, name, fields_of_table) for name in fields_of_table)
+    )
     needed: list[str] = []
     for describe in (_own_fields, _command_line, _configurations):
         groups = [group for group in groups if len({entry.family for entry in group}) > 1 or describe is _own_fields]
-        more, groups = _needed(
+        added, groups = _needed(
             groups, {id(e): v for group in groups for e, v in zip(group, describe(group), strict=True)}
         )
-        needed += [name for name in more if name not in named]
+        needed += [name for name in added if name not in fields_of_table]
     return needed
 
 
 def differing(entries: Sequence[Entry]) -> dict[str, set[str]]:
-    """Field → its values, of what differs between the families of entries of equal fields; a method's stages only if nothing else does."""
+    """Field → its values, for the fields that differ between families of entries; a method's stages only if no other field differs."""
     if len({entry.family for entry in entries}) < 2:
         return {}
     for describe in (_command_line, _configurations):
         values = describe(entries)
-        names = dict.fromkeys(name for one in values for name in one)
-        varied = {name: seen for name in names if len(seen := {one.get(name, "-") for one in values}) > 1}
+        names = dict.fromkeys(name for entry_values in values for name in entry_values)
+        distinct = {name: {entry_values.get(name, "-") for entry_values in values} for name in names}
+        varied = {name: seen for name, seen in distinct.items() if len(seen) > 1}
         if varied:
             return {name: seen for name, seen in varied.items() if not name.startswith("method.")} or varied
     return {}
 
 
 def varying(entries: Sequence[Entry]) -> list[str]:
-    """The dotted fields of the configurations in which entries of equal models and data differ, and that no field of theirs explains.
+    """The dotted fields of configurations that differ between entries of equal models and data, unless a field of the results states them.
 
-    The arguments of a loss or rule come with its name; they count only between entries of equal fields.
+    The arguments of a loss or rule belong to its name; they count only between entries of equal fields.
     """
     names: dict[str, None] = {}
     for group in split([list(entries)], lambda entry: tuple(shown(value_of(entry, name)) for name in POOLED)):
@@ -83,20 +87,20 @@ def _own_fields(entries: Sequence[Entry]) -> list[Values]:
 
 
 def _command_line(entries: Sequence[Entry]) -> list[Values]:
-    """What some command line sets, and the value of it that each entry has, by its command line or not."""
+    """The fields that any of the command lines sets, with their values for each entry."""
     names = dict.fromkeys(name for entry in entries for name in words_of(entry) if _is_setting(name))
     named = [name for name in names if any(name not in entry.fields for entry in entries)]
     return [{name: shown(value_of(entry, name)) for name in named} for entry in entries]
 
 
 def _configurations(entries: Sequence[Entry]) -> list[Values]:
-    """Every field of the configurations; a method's stages, which repeat other blocks, last."""
-    listed = []
+    """All fields of the configurations; last a method's stages, which repeat other groups."""
+    described = []
     for entry in entries:
         blocks = {name: value for name, value in entry.config.items() if _is_setting(name)}
         method = {"method": blocks.pop("method", None)}
-        listed.append({name: shown(value) for name, value in [*leaves(blocks), *leaves(method)]})
-    return listed
+        described.append({name: shown(value) for name, value in [*leaves(blocks), *leaves(method)]})
+    return described
 
 
 def _is_setting(name: str) -> bool:
@@ -104,10 +108,10 @@ def _is_setting(name: str) -> bool:
 
 
 def _needed(groups: list[list[Entry]], values: dict[int, Values]) -> tuple[list[str], list[list[Entry]]]:
-    """(fields that split the groups, the groups that are left with several entries)."""
+    """(fields that split the groups, the remaining groups with several entries)."""
     needed: list[str] = []
     names = list(dict.fromkeys(name for group in groups for entry in group for name in values[id(entry)]))
-    for of_stages in (False, True):  # what a method's stages repeat comes last
+    for of_stages in (False, True):  # a method's stages repeat other groups, so they come last
         while groups:
             gains = {
                 name: sum(len({values[id(entry)].get(name, "-") for entry in group}) - 1 for group in groups)
@@ -123,7 +127,7 @@ def _needed(groups: list[list[Entry]], values: dict[int, Values]) -> tuple[list[
 
 
 def split(groups: Iterable[list[Entry]], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
-    """The groups divided by a key; those of one entry are done and left out."""
+    """The groups divided by a key, without groups of one entry."""
     parts: list[dict[Hashable, list[Entry]]] = []
     for group in groups:
         divided: dict[Hashable, list[Entry]] = {}

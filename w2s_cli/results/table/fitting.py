@@ -1,8 +1,9 @@
-"""A table that is too wide for its page, laid out so that no line is: turned over, or in blocks of columns.
+"""The layout of a table that is too wide for its page: transposed, or in blocks of columns.
 
-* Turned over (a row per column) if it then fits: fifty settings over three data sets read best as fifty lines.
-* Else in blocks, as many columns as fit beside the names of the rows, which every block repeats. No cell is cut or wrapped.
-* Where not even one column fits beside the names, no layout helps: the table stays whole, and the terminal wraps it.
+* It is transposed (a row per column) if it then fits: fifty settings over three data sets are easiest to read as fifty lines.
+* Else it is split into blocks with as many columns as fit beside the names of the rows, which every block repeats. No cell is cut or
+  wrapped.
+* If not even one column fits beside the names, the table stays whole, and the terminal wraps it.
 """
 
 from w2s_cli.results.text_table import Rows, plain
@@ -14,31 +15,31 @@ def wide(rows: Rows, margin: int = 0) -> int:
 
 
 def fitted(rows: Rows, names: int, corner: str, width: int, margin: int = 0) -> list[Rows]:
-    """The table as one or several that fit.
+    """The table as one or several tables that fit the page.
 
     Args:
-        rows: with its header.
-        names: how many first columns name the row.
-        corner: the first word of a table that is turned over: what its rows are.
-        width: of the page, in characters.
+        rows: the table with its header.
+        names: number of first columns that name the row.
+        corner: the first word of a transposed table: the name of its rows.
+        width: width of the page, in characters.
         margin: as in `wide`.
     """
     if wide(rows, margin) <= width:
         return [rows]
-    turned = _turned(rows, names, corner)
-    if wide(turned, margin) <= width:
-        return [turned]
+    transposed = _transposed(rows, names, corner)
+    if wide(transposed, margin) <= width:
+        return [transposed]
     blocks: list[list[int]] = []
     for column in range(names, len(rows[0])):
         if blocks and wide(_columns(rows, names, [*blocks[-1], column]), margin) <= width:
             blocks[-1].append(column)
         else:
             blocks.append([column])
-    made = [_columns(rows, names, block) for block in blocks]
-    return made if all(wide(block, margin) <= width for block in made) else [rows]
+    tables = [_columns(rows, names, block) for block in blocks]
+    return tables if all(wide(block, margin) <= width for block in tables) else [rows]
 
 
-def _turned(rows: Rows, names: int, corner: str) -> Rows:
+def _transposed(rows: Rows, names: int, corner: str) -> Rows:
     header, *body = rows
     by = " / ".join(header[:names])
     first = [f"{corner}, by {by}" if corner and by else corner or by, *(" / ".join(row[:names]) for row in body)]

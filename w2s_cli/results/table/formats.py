@@ -1,10 +1,9 @@
-"""A grid written out: text, Markdown and LaTeX for people, records (CSV, parquet, JSON) for programs.
+"""The formats of a grid: text, Markdown and LaTeX for people, records (CSV, parquet, JSON) for programs.
 
-* People read rounded figures with their interval, a dash and the number of a note where a cell is missing, a dash alone where a rule for
-  pairs left it out, and a word where PGR has no meaning. Programs read a record per cell: full precision, the flag, the counts, and the
-  stage keys behind it.
-* Text is laid out for the width of the terminal (see `fitting`); the other formats have a column per column, however many.
-* Only what a format treats as a sign is escaped.
+* For people a cell has a rounded figure with its interval, a dash with the number of a note if it is missing, a dash alone if a rule for
+  pairs leaves it out, or a word if PGR has no meaning. For programs a cell is a record with full precision, flag, counts and stage keys.
+* Text is laid out for the width of the terminal (see `fitting`); the other formats keep all columns side by side.
+* Only the special characters of a format are escaped.
 """
 
 import csv
@@ -38,7 +37,7 @@ LATEX = {
     "±": r"$\pm$",
 }
 MISSING = "–"
-PAGE = 140  # characters of a line of text that no terminal bounds
+PAGE = 140  # characters of a line outside a terminal
 
 
 def table(grid: Grid, numbers: dict[tuple[Values, Values], int]) -> Rows:
@@ -60,12 +59,12 @@ def pages(grid: Grid, rows: Rows, width: int, margin: int = 0) -> list[Rows]:
 
 
 def page_width() -> int:
-    """Columns of the terminal; of a pipe, which has none of its own, those that COLUMNS says, or PAGE."""
+    """The width of the terminal in characters; for a pipe the value of COLUMNS, or PAGE."""
     return shutil.get_terminal_size((PAGE, 24)).columns
 
 
 def shown(grid: Grid, metric: str, figure: Figure) -> str:
-    """One cell."""
+    """The text of one cell."""
     digits = grid.request.digits
     if digits is None:
         digits = 2 if is_pgr(metric) else 3
@@ -79,7 +78,7 @@ def shown(grid: Grid, metric: str, figure: Figure) -> str:
     if metric in ("rows", "seeds", "classes"):
         return f"{figure.value:,.0f}"
     counts = figure.counts
-    over = f" ({counts['kept']})" if counts else ""  # of how many settings it is the median or mean
+    over = f" ({counts['kept']})" if counts else ""  # number of settings of the median or mean
     return f"{figure.value:.{digits}f}{over}" + (f" {bounds}" if bounds and grid.request.intervals else "")
 
 
@@ -105,7 +104,7 @@ def _markdown(text: str) -> str:
 
 
 def latex(tables: Sequence[Rows], title: str, notes: Sequence[str]) -> str:
-    """booktabs tabulars; title and notes are comments, for the caption is the paper's."""
+    """booktabs tabulars; title and notes are comments, since the paper has its own caption."""
     lines = [f"% {line}" for line in [title, r"needs \usepackage{booktabs}"]]
     for rows in tables:
         columns = ["r" if _numeric([row[place] for row in rows[1:]]) else "l" for place in range(len(rows[0]))]
@@ -116,8 +115,8 @@ def latex(tables: Sequence[Rows], title: str, notes: Sequence[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    made = "".join(LATEX.get(sign, sign) for sign in text)
-    return "{" + made + "}" if made.startswith("[") else made  # \\[…] would be a length
+    escaped = "".join(LATEX.get(sign, sign) for sign in text)
+    return "{" + escaped + "}" if escaped.startswith("[") else escaped  # \\[…] would be a length
 
 
 def _numeric(cells: Sequence[str]) -> bool:
@@ -126,14 +125,14 @@ def _numeric(cells: Sequence[str]) -> bool:
 
 
 def records(grid: Grid) -> list[dict[str, Any]]:
-    """One per cell: its row and column fields, what it shows, and what it stands on."""
-    listed = []
+    """One record per cell: its row and column fields, its figure, and the settings, seeds and keys behind it."""
+    cells = []
     for row in grid.rows:
         for values, metric in grid.columns:
             cell, figure = grid.cells.get((row, values), []), grid.figures.get((row, (values, metric)))
             low, high = figure.interval if figure and figure.interval else (None, None)
             fields = {**grid.shared, **dict(zip(grid.row_fields, row, strict=True))}
-            listed.append(
+            cells.append(
                 {
                     **fields,
                     **dict(zip(grid.column_fields, values, strict=True)),
@@ -148,7 +147,7 @@ def records(grid: Grid) -> list[dict[str, Any]]:
                     "keys": [key for setting in cell for key in setting.keys],
                 }
             )
-    return listed
+    return cells
 
 
 def as_csv(records: Sequence[dict[str, Any]]) -> str:
@@ -156,8 +155,8 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    for one in records:
-        writer.writerow({n: " ".join(map(str, v)) if isinstance(v, list) else v for n, v in one.items()})
+    for record in records:
+        writer.writerow({n: " ".join(map(str, v)) if isinstance(v, list) else v for n, v in record.items()})
     return out.getvalue()
 
 
@@ -174,7 +173,9 @@ def as_parquet(records: Sequence[dict[str, Any]]) -> bytes:
         "counted": pa.int64(),
     }
     kinds |= {"seeds": pa.list_(pa.int64()), "keys": pa.list_(pa.string())}
-    columns = {name: pa.array([one[name] for one in records], kinds.get(name, pa.string())) for name in records[0]}
+    columns = {
+        name: pa.array([record[name] for record in records], kinds.get(name, pa.string())) for name in records[0]
+    }
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)
     return sink.getvalue()
@@ -188,7 +189,7 @@ def render(
     tests: Sequence[Comparison],
     commands: Sequence[tuple[Values, Values, str | None]],
 ) -> bytes:
-    """The table in the format that was asked for."""
+    """The table in the format of the request."""
     rows, written_as = table(grid, numbers), grid.request.written_as
     compared = [table_of(list(tests))] if tests else []
     if written_as == "markdown":
@@ -201,7 +202,7 @@ def render(
     if written_as == "parquet":
         return as_parquet(records(grid))
     if written_as == "json":
-        made = {
+        content = {
             "title": title,
             "cells": records(grid),
             "tests": [
@@ -211,14 +212,14 @@ def render(
             "missing": [{"row": row, "column": column, "command": command} for row, column, command in commands],
             "notes": list(notes),
         }
-        return (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
-    parts = [plain(one) for one in [*pages(grid, rows, PAGE if grid.request.out else page_width()), *compared]]
+        return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    parts = [plain(page) for page in [*pages(grid, rows, PAGE if grid.request.out else page_width()), *compared]]
     parts[0] = f"{title}\n{parts[0]}"
     return ("\n\n".join(parts) + "\n" + "".join(f"{note}\n" for note in notes)).encode()
 
 
 def save(content: bytes, path: Path) -> None:
-    """Write the file; UserError where that is not possible."""
+    """Write the file; UserError if it cannot be written."""
     try:
         write_bytes(path, content)
     except OSError as error:

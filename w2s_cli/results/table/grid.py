@@ -1,11 +1,12 @@
-"""Settings laid out as rows × columns of figures, with every note that belongs under the table.
+"""The grid of a table: settings as rows × columns of figures, with the notes under the table.
 
-* Rows are the combinations of values that settings have; columns likewise. A combination without a setting is a missing cell.
-* A pair of models that the sweep's rule leaves out (pairs=upper) is no missing cell (`missing.left_out` finds them).
-* A field that all cells share moves into the title; "others" stands for the further fields that tell settings apart (see `distinguishing`).
-* Paired tests need two columns in a row: settings that only ever have one are left out of a table with tests, and counted.
-* Values stand in the order of a filter that lists them, else sorted, numbers by size.
-* A cell that pools settings which differ in something else than models and data brings a caution: it mixes what should be told apart.
+* The rows are the combinations of values of the settings, and so are the columns. A combination without a setting is a missing cell.
+* A pair of models that the sweep's rule leaves out (pairs=upper) is no missing cell (see `missing.left_out`).
+* A field with one value in all cells moves to the title; "others" stands for further fields that distinguish settings
+  (see `distinguishing`).
+* Paired tests need two columns in a row: a table with tests leaves out and counts the settings with a single column.
+* Values have the order of a filter that lists them, else they are sorted, numbers by size.
+* A cell of settings that differ in other fields than models and data has a caution, since it mixes distinct settings.
 """
 
 import re
@@ -26,7 +27,7 @@ Values = tuple[str, ...]
 
 @dataclass
 class Grid:
-    """A table before it is written."""
+    """A table without a format."""
 
     request: Request
     row_fields: list[str]
@@ -35,13 +36,13 @@ class Grid:
     columns: list[tuple[Values, str]]  # values of the column fields, metric
     cells: dict[tuple[Values, Values], list[Setting]]
     figures: dict[tuple[Values, tuple[Values, str]], Figure]
-    shared: dict[str, str]  # row and column fields that all cells share
+    shared: dict[str, str]  # row and column fields with one value in all cells
     cautions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: dict[tuple[Values, Values], str] = field(default_factory=dict)  # (row, column values) → rule for pairs
 
     def label(self, column: tuple[Values, str]) -> str:
-        """'naive / xent', 'pgr', or 'xent: student' where a table has several metrics."""
+        """'naive / xent', 'pgr', or 'xent: student' if the table has several metrics."""
         values, metric = column
         if not values:
             return title_of(metric)
@@ -49,79 +50,86 @@ class Grid:
         return f"{label}: {title_of(metric)}" if len(self.request.metric) > 1 else label
 
     def missing(self) -> list[tuple[Values, Values]]:
-        """The (row, column values) without a setting that could have one."""
+        """The (row, column values) of missing cells, without pairs that a rule leaves out."""
         wanted = dict.fromkeys(values for values, _ in self.columns)
         empty = [(row, values) for row in self.rows for values in wanted if not self.cells.get((row, values))]
         return [cell for cell in empty if cell not in self.left_out]
 
 
 def title_of(metric: str) -> str:
-    """How a metric is headed: PGR is an abbreviation."""
+    """The heading of a metric."""
     name = metric.replace("pgr_auroc", "PGR (AUROC)").replace("pgr.interval", "interval")
     return "PGR" if name == "pgr" else name.replace("auroc", "AUROC").replace("ece", "ECE")
 
 
 def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]:
-    """The entries that a filter lets through.
+    """The entries that satisfy a filter.
 
     Raises:
-        UserError: a field that none has, or a value that none of them has.
+        UserError: a field or a value that no entry has.
     """
     for name, wanted in where.items():
-        if name == "seed":  # a summary over several has none of its own
+        if name == "seed":  # a summary has no single seed
             entries = [entry for entry in entries if not entry.summarises]
         check_field(entries, name)
-        values = {one for entry in entries for one in _names(value_of(entry, name))}
-        spellings = {one for value in wanted for one in (value, spelled(value))}
+        values = {word for entry in entries for word in _names(value_of(entry, name))}
+        spellings = {word for value in wanted for word in (value, spelled(value))}
         unknown = [value for value in wanted if not values & {value, spelled(value)}]
         if unknown:
             listed = ", ".join(sorted(values)[:12])
-            raise UserError(f'no result has {name} "{unknown[0]}"; there is {listed}.')
+            raise UserError(f'no result has {name} "{unknown[0]}". Known: {listed}.')
         entries = [entry for entry in entries if _names(value_of(entry, name)) & spellings]
     if not entries:
-        raise UserError("no result is left by these filters.")
+        raise UserError("no result satisfies these filters: leave one out.")
     return list(entries)
 
 
 def _names(value: Any) -> set[str]:
-    """What a filter may say for a value: the value, or one item of a list."""
+    """The words of a filter for a value: the value, or an item of a list."""
     return {shown(value), *(shown(item) for item in value)} if isinstance(value, list) else {shown(value)}
 
 
 def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setting]) -> Grid:
-    """The table of `settings`; `every` stored setting makes the baselines of `baselines=mean`.
+    """The table of `settings`; `every` has all stored settings, for baselines=mean.
 
     Raises:
         UserError: a row or column field, or a metric, that no result has.
     """
     entries = [setting.entry for setting in settings]
-    more = others(entries, [*request.rows, *request.columns]) if OTHERS in (*request.rows, *request.columns) else []
-    asked = [
-        [one for name in names for one in (more if name == OTHERS else [name])]
+    other_fields = (
+        others(entries, [*request.rows, *request.columns]) if OTHERS in (*request.rows, *request.columns) else []
+    )
+    names_by_side = [
+        [field_name for name in names for field_name in (other_fields if name == OTHERS else [name])]
         for names in (request.rows, request.columns)
     ]
-    for name in [*asked[0], *asked[1]]:
-        if name not in more:
+    for name in [*names_by_side[0], *names_by_side[1]]:
+        if name not in other_fields:
             check_field(entries, name)
     for metric in request.metric:
         check_metric(metric, settings)
-    named = [*asked[0], *asked[1]]
+    all_names = [*names_by_side[0], *names_by_side[1]]
     placed: list[tuple[list[Values], Setting]] = []  # values of the row and of the column fields
     for setting in settings:
-        placed.append(([tuple(shown_in(setting.entry, name, named) for name in names) for names in asked], setting))
-    placed, alone = _compared(placed, *asked) if request.tests and request.tests != ["none"] else (placed, 0)
+        placed.append(
+            ([tuple(shown_in(setting.entry, name, all_names) for name in names) for names in names_by_side], setting)
+        )
+    placed, without_pair = (
+        _compared(placed, *names_by_side) if request.tests and request.tests != ["none"] else (placed, 0)
+    )
     shared: dict[str, str] = {}
     kept: list[list[int]] = []  # positions of the fields that are shown
-    for side, names in enumerate(asked):
-        seen = [values[side] for values, _ in placed]
-        varying = [i for i in range(len(names)) if len({one[i] for one in seen}) > 1] or [*range(len(names))][:1]
-        shared |= {name: seen[0][i] for i, name in enumerate(names) if i not in varying}
+    for side, names in enumerate(names_by_side):
+        values_of_side = [values[side] for values, _ in placed]
+        varying = [i for i in range(len(names)) if len({values[i] for values in values_of_side}) > 1]
+        varying = varying or [*range(len(names))][:1]
+        shared |= {name: values_of_side[0][i] for i, name in enumerate(names) if i not in varying}
         kept.append(varying)
-    fields = [[names[i] for i in places] for names, places in zip(asked, kept, strict=True)]
+    fields = [[names[i] for i in places] for names, places in zip(names_by_side, kept, strict=True)]
     cells: dict[tuple[Values, Values], list[Setting]] = {}
     for (row, column), setting in placed:
-        at = tuple(row[i] for i in kept[0]), tuple(column[i] for i in kept[1])
-        cells.setdefault(at, []).append(setting)
+        position = tuple(row[i] for i in kept[0]), tuple(column[i] for i in kept[1])
+        cells.setdefault(position, []).append(setting)
     rows = _ordered({row for row, _ in cells}, fields[0], request.where)
     values = _ordered({column for _, column in cells}, fields[1], request.where)
     columns = [(value, metric) for value in values for metric in request.metric]
@@ -130,10 +138,10 @@ def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setti
     for (row, column), cell in cells.items():
         for metric in request.metric:
             grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
-    if alone:
-        only = f"with one {' / '.join(fields[1]) or 'column'} only"
-        line = f"{alone} settings {only} are left out; tests=none shows them."
-        grid.notes.append(line if alone > 1 else f"1 setting {only} is left out; tests=none shows it.")
+    if without_pair:
+        kind = f"with one {' / '.join(fields[1]) or 'column'} only"
+        line = f"{without_pair} settings {kind} are left out; tests=none shows them."
+        grid.notes.append(line if without_pair > 1 else f"1 setting {kind} is left out; tests=none shows it.")
     grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in settings for text in setting.cautions)]
     return grid
 
@@ -141,17 +149,17 @@ def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setti
 def _compared(
     placed: list[tuple[list[Values], Setting]], rows: Sequence[str], columns: Sequence[str]
 ) -> tuple[list[tuple[list[Values], Setting]], int]:
-    """(the settings whose row is compared, how many are not): models and data aside, their row has several columns somewhere."""
+    """(settings with a compared row, number of the others): apart from models and data, their row has several columns."""
     if not columns:
         return placed, 0
 
-    def what(values: list[Values]) -> Values:
+    def fields_of_row(values: list[Values]) -> Values:
         return tuple(value for name, value in zip(rows, values[0], strict=True) if name not in POOLED)
 
-    seen: dict[Values, set[Values]] = {}
+    columns_of: dict[Values, set[Values]] = {}
     for values, _ in placed:
-        seen.setdefault(what(values), set()).add(values[1])
-    kept = [one for one in placed if len(seen[what(one[0])]) > 1]
+        columns_of.setdefault(fields_of_row(values), set()).add(values[1])
+    kept = [item for item in placed if len(columns_of[fields_of_row(item[0])]) > 1]
     return (kept, len(placed) - len(kept)) if kept else (placed, 0)
 
 
@@ -168,7 +176,7 @@ def _ordered(values: Iterable[Values], names: Sequence[str], where: dict[str, li
 
 
 def natural(text: str) -> tuple[Any, ...]:
-    """A sort key: numbers by size, also inside names ("pythia-70m" before "pythia-160m"); what is not set last."""
+    """A sort key: numbers by size, also inside names ("pythia-70m" before "pythia-160m"); an unset value last."""
     try:
         return (0, float(text))
     except ValueError:
@@ -180,7 +188,7 @@ def natural(text: str) -> tuple[Any, ...]:
 
 
 def pooled(cells: Iterable[Sequence[Setting]]) -> list[str]:
-    """What settings in one cell differ in, if it is not models and data."""
+    """Cautions about cells whose settings differ in other fields than models and data."""
     differences: dict[str, set[str]] = {}
     for cell in cells:
         if len(cell) < 2:
@@ -197,12 +205,14 @@ def pooled(cells: Iterable[Sequence[Setting]]) -> list[str]:
                 differences.setdefault(name, set()).update(values)
     if not differences:
         return []
-    listed = [f"{name} ({', '.join(sorted(values, key=natural)[:4])})" for name, values in sorted(differences.items())]
+    described = [
+        f"{name} ({', '.join(sorted(values, key=natural)[:4])})" for name, values in sorted(differences.items())
+    ]
     first = sorted(differences)[0]
-    more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
+    rest = f" and {len(described) - 4} more" if len(described) > 4 else ""
     value = sorted(differences[first], key=natural)[0]
     return [
-        f"some cells pool settings that differ in {', '.join(listed[:4])}{more}: add rows=…,{first}, or choose one with {first}={value}"
+        f"some cells pool settings that differ in {', '.join(described[:4])}{rest}: add rows=…,{first}, or choose one with {first}={value}"
     ]
 
 

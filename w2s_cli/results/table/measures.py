@@ -1,10 +1,10 @@
-"""From a setting's metrics to the figure of a cell: accuracies, PGR (also on AUROC, also over fixed baselines), gap, agreement, any path.
+"""The figure of a cell from a setting's metrics: accuracies, PGR (of accuracy or AUROC, over own or mean baselines), or any dotted path.
 
 * A metric is a short name or a dotted path into the metrics of an evaluate stage: pgr, student, weak.auroc, agreement.when_weak_wrong,
-  misfit.squared. `.interval` after a name is the interval alone, for a column of its own.
-* PGR over a gap that may be nothing is not a number: the cell says why, and results.json still has the ratio.
-* `baselines=mean` takes weak supervisor and ceiling as the means over all seeds that the outputs folder has of them (the W2SG notebook
-  does), told apart by their label stages; the interval then is the student's alone, the gap held fixed.
+  misfit.squared. `.interval` after a name means the interval alone, as a column of its own.
+* PGR over a gap that may be zero is not a number: the cell has the reason, and results.json still has the ratio.
+* With `baselines=mean` weak supervisor and ceiling are means over all their seeds in the outputs folder (as in the W2SG notebook);
+  their label stages distinguish them. The interval is then the student's alone, with a fixed gap.
 * Several settings in one cell (pairs of models) are one figure: the median, for PGR with the paper's exclusion rule, or the mean.
 """
 
@@ -25,7 +25,7 @@ SHORT = {
     "gain": "differences.student_minus_weak",
     "agreement": "agreement.overall",
 }
-PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure that it is the ratio of
+PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure of its ratio
 NOISE, BELOW = "noise", "below"
 FLAGS = {
     NOISE: "the ceiling does not beat the weak supervisor by more than noise, so PGR is unbounded",
@@ -36,17 +36,17 @@ BASELINES = ("per_seed", "mean")
 WHAT = {
     "weak": ("data", "train", "weak", "labels"),
     "ceiling": ("data", "train", "strong", "ceiling"),
-}  # what a baseline is made by
+}  # groups of the configuration behind a baseline
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a table, or why there is none."""
+    """One number of a table, or the reason for a missing number."""
 
     value: float | None
     interval: tuple[float, float] | None = None
     flag: str | None = None
-    counts: dict[str, int] = field(default_factory=dict)  # of an aggregate: kept, same_model, ceiling_not_above_weak
+    counts: dict[str, int] = field(default_factory=dict)  # for an aggregate: kept, same_model, ceiling_not_above_weak
     interval_only: bool = False
 
 
@@ -64,26 +64,26 @@ class Baselines:
                         seen[str(run.inputs[role])] = (run.seeds[0], str(run.fields.get("method")), figures)
 
     def figures(self, setting: Setting, role: str) -> list[dict[str, float]]:
-        """One per seed; where methods train this role differently, those of the setting's own method."""
+        """The figures of a role, one per seed; if methods train the role differently, of the setting's own method."""
         stored = list(self._seen.get((role, _what(setting, role)), {}).values())
         if len({seed for seed, _, _ in stored}) < len(stored):
-            stored = [one for one in stored if one[1] == str(setting.entry.fields.get("method"))]
+            stored = [run for run in stored if run[1] == str(setting.entry.fields.get("method"))]
         return [figures for _, _, figures in stored]
 
     def mean(self, setting: Setting, role: str, kind: str) -> float | None:
         """Mean over seeds of `kind` (accuracy or auroc) for the role of this setting."""
-        values = [one[kind] for one in self.figures(setting, role) if one[kind] is not None]
+        values = [by_kind[kind] for by_kind in self.figures(setting, role) if by_kind[kind] is not None]
         return fmean(values) if values else None
 
 
 def _what(setting: Setting, role: str) -> str:
-    """Configuration that a baseline has in common over its seeds: the student and its loss play no part."""
-    blocks, named = setting.entry.blocks, setting.entry.fields
-    return "".join(blocks.get(name, "") for name in WHAT[role]) or f"{named.get('data')} {named.get(role)}"
+    """The configuration of a baseline without its seed; the student and its loss are not part of it."""
+    blocks, fields = setting.entry.blocks, setting.entry.fields
+    return "".join(blocks.get(name, "") for name in WHAT[role]) or f"{fields.get('data')} {fields.get(role)}"
 
 
 def check_metric(metric: str, settings: Sequence[Setting]) -> None:
-    """UserError for a metric that no result has."""
+    """Refuse (UserError) a metric that no result has."""
     name = metric.removesuffix(".interval")
     if name in PGR or any(_at(setting.metrics, SHORT.get(name, name)) is not None for setting in settings):
         return
@@ -97,20 +97,22 @@ def check_metric(metric: str, settings: Sequence[Setting]) -> None:
 
 def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines | None) -> Figure:
     """The figure of the settings in one cell."""
-    name, only = metric.removesuffix(".interval"), metric.endswith(".interval")
+    name, interval_only = metric.removesuffix(".interval"), metric.endswith(".interval")
     if len(cell) == 1 and (name not in PGR or rule != "median_runs"):
-        made = ratio(cell[0], PGR[name], baselines) if name in PGR else plain(cell[0].metrics, name)
-        return Figure(made.value, made.interval, made.flag, made.counts, only)
+        single = ratio(cell[0], PGR[name], baselines) if name in PGR else plain(cell[0].metrics, name)
+        return Figure(single.value, single.interval, single.flag, single.counts, interval_only)
     if name in PGR:
         return over_pairs(cell, PGR[name], rule, baselines)
     values = [f.value for f in (plain(setting.metrics, name) for setting in cell) if f.value is not None]
     if not values:
-        return Figure(None, interval_only=only)
-    return Figure(fmean(values) if rule == "mean" else median(values), counts={"kept": len(values)}, interval_only=only)
+        return Figure(None, interval_only=interval_only)
+    return Figure(
+        fmean(values) if rule == "mean" else median(values), counts={"kept": len(values)}, interval_only=interval_only
+    )
 
 
 def plain(metrics: Mapping[str, Any], name: str) -> Figure:
-    """A figure as it is stored; a block of several has its accuracy or its value, and its interval."""
+    """A stored figure; of a block the accuracy or value, with the interval."""
     block = _at(metrics, SHORT.get(name, name))
     if isinstance(block, dict):
         value = block.get("accuracy", block.get("value"))
@@ -149,7 +151,7 @@ def ratio(setting: Setting, kind: str, baselines: Baselines | None) -> Figure:
     if kind != "accuracy" or baselines is None:
         return Figure(value)
     own = metrics.get("differences", {}).get("ceiling_minus_weak")
-    if own and gap - (own["value"] - own["interval"][0]) <= 0:  # the noise of the gap, as this setting measured it
+    if own and gap - (own["value"] - own["interval"][0]) <= 0:  # noise of the gap, from this setting's own interval
         return Figure(value, flag=NOISE)
     low, high = metrics["student"]["interval"]
     return Figure(value, ((low - weak) / gap, (high - weak) / gap))
@@ -169,7 +171,7 @@ def three(setting: Setting, kind: str, baselines: Baselines | None) -> tuple[flo
 def over_pairs(cell: Sequence[Setting], kind: str, rule: str, baselines: Baselines | None) -> Figure:
     """PGR over several settings, without a model paired with itself and without pairs whose ceiling does not beat the weak supervisor.
 
-    `median` has one ratio per setting (its student's mean over seeds), `median_runs` one per run, as the paper's notebook.
+    `median` has one ratio per setting (its student's mean over seeds), `median_runs` one per run, as in the paper's notebook.
     """
     from w2s_cli.statistics.figures import median_recovered, recovered
 
@@ -179,9 +181,11 @@ def over_pairs(cell: Sequence[Setting], kind: str, rule: str, baselines: Baselin
         if levels is None:
             continue
         weak, student, ceiling = levels
-        each = setting.metrics["student"]["per_seed"][kind] if rule == "median_runs" else [student]
+        students = setting.metrics["student"]["per_seed"][kind] if rule == "median_runs" else [student]
         names = {"weak_model": setting.value("weak"), "strong_model": setting.value("strong")}
-        pairs += [{**names, "weak": weak, "student": one, "ceiling": ceiling} for one in each if one is not None]
+        pairs += [
+            {**names, "weak": weak, "student": level, "ceiling": ceiling} for level in students if level is not None
+        ]
     recovered_over = median_recovered(pairs)
     counts = {name: recovered_over[name] for name in ("kept", "same_model", "ceiling_not_above_weak")}
     if rule != "mean":

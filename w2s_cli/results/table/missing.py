@@ -1,11 +1,11 @@
-"""The command that fills an empty cell: the words of a neighbour's command line, with the words of the cell's own values over them.
+"""The command for an empty cell: the words of a neighbour's command line, with words for the cell's own values.
 
-* The neighbour is a setting of the same row, else of the same column, else any. Where the cell has another value than the neighbour, the
-  words about that field come from a setting that has the value (a donor); a dotted field (strong.lr) is written out.
-* What a run sets over a model's or data set's file (strong.max_length=64, data.limits.test=100) is the run's, not the model's: it stays the
-  neighbour's. Of models and data without a file of their own (local) everything is the model's.
+* The neighbour is a setting of the same row, else of the same column. For a field with another value than the neighbour's, the words come
+  from a setting with this value (a donor); a dotted field (strong.lr) is written out.
+* A word over the file of a model or data set (strong.max_length=64, data.limits.test=100) belongs to the run, so it stays the neighbour's.
+  For a model or data set without its own file (local) all its words come from the donor.
 * A pair of models that the rule of the row's sweep leaves out (pairs=upper, pairs=strict) is not missing. The sweep's configurations
-  say the rule and the sizes of its models, which is all that the sweep went by.
+  have the rule and the sizes of its models.
 """
 
 import json
@@ -24,7 +24,7 @@ from w2s_cli.results.table.settings import Setting
 from w2s_cli.store.files import read_yaml
 
 TRAIN = ("train", "train.mode", "train.lora_r", "train.lora_alpha")
-PLACES = {  # field of a result → what its words set, where that has another name
+PLACES = {  # field of a result → names in its words, if they differ
     "weak": ("weak", "labels"),
     "labels": ("train.labels", "train.sharpening"),
     "head": ("train.head",),
@@ -35,14 +35,14 @@ PLACES = {  # field of a result → what its words set, where that has another n
         *(*TRAIN, "train.labels", "train.sharpening", "train.head"),
     ),
 }
-EXACT = ("train",)  # a group whose dotted words are about other fields too
+EXACT = ("train",)  # a group whose dotted words belong to other fields too
 MODELS = ("weak", "strong")
-SOURCES = ("id", "path", "hub")  # a file of configs/model or configs/data with none of these is for any model, any data
+SOURCES = ("id", "path", "hub")  # a file of configs/model or configs/data without these is for any model or data set
 PLAIN = re.compile(r"[\w./@%+-]+( [\w./@%+-]+)*")
 
 
 def left_out(grid: Grid) -> dict[tuple[Values, Values], str]:
-    """(row, column values) → rule for pairs, of the empty cells whose pair of models does not fit the rule under which its row was run."""
+    """(row, column values) → rule for pairs, for empty cells whose pair of models violates the rule of their row's sweep."""
     ruled: dict[Values, list[Setting]] = {}
     for (row, _), cell in grid.cells.items():
         ruled.setdefault(row, []).extend(setting for setting in cell if _rule(setting) != "all")
@@ -58,53 +58,55 @@ def left_out(grid: Grid) -> dict[tuple[Values, Values], str]:
 
 
 def _wanted(grid: Grid, row: Values, column: Values) -> dict[str, str]:
-    """Field → value of a cell."""
+    """Field → value in a cell."""
     return dict(zip(grid.row_fields, row, strict=True)) | dict(zip(grid.column_fields, column, strict=True))
 
 
 def _pair_fits(setting: Setting, wanted: dict[str, str], size: dict[str, float | None]) -> bool:
-    """Whether a setting's models, or those that are wanted instead, fit its rule for pairs; those of unknown size do."""
+    """Whether the setting's models, replaced by `wanted`, satisfy its rule for pairs; true for models of unknown size."""
     weak, strong = (size.get(wanted.get(role, setting.entry.fields[role])) for role in MODELS)
     return weak is None or strong is None or fits(_rule(setting), weak, strong)
 
 
 def _sizes(settings: Iterable[Setting]) -> dict[str, float | None]:
-    """Model → millions of parameters, by the configuration of one setting that has it."""
-    having = {setting.entry.fields[role]: (setting, role) for setting in settings for role in MODELS}
-    return {name: setting.entry.config.get(role, {}).get("parameters") for name, (setting, role) in having.items()}
+    """Model → millions of parameters, from the configuration of one setting with the model."""
+    setting_of = {setting.entry.fields[role]: (setting, role) for setting in settings for role in MODELS}
+    return {name: setting.entry.config.get(role, {}).get("parameters") for name, (setting, role) in setting_of.items()}
 
 
 def _rule(setting: Setting) -> str:
-    """The rule for pairs under which it was run, read without parsing the rest of its configuration."""
+    """The rule for pairs of the setting's sweep, read without parsing the rest of its configuration."""
     return setting.entry.blocks.get("pairs", "").partition(":")[2].strip() or "all"
 
 
 def commands(grid: Grid, config_dir: str | None = None) -> list[tuple[Values, Values, str | None]]:
-    """(row, column values, command) of every missing cell; None where no stored setting has a value of it."""
+    """(row, column values, command) of every missing cell; None if no stored setting has one of its values."""
     folders = [*([Path(config_dir).expanduser()] if config_dir else []), configs_folder()]
-    every = [setting for cell in grid.cells.values() for setting in cell]
-    listed: list[tuple[Values, Values, str | None]] = []
+    all_settings = [setting for cell in grid.cells.values() for setting in cell]
+    commands_of: list[tuple[Values, Values, str | None]] = []
     for row, column in grid.missing():
         wanted = _wanted(grid, row, column)
-        near = [s for (r, _), cell in grid.cells.items() if r == row for s in cell]
-        near += [s for (_, c), cell in grid.cells.items() if c == column for s in cell]
-        seeds = [int(wanted.pop("seed"))] if "seed" in wanted else near[0].seeds
-        words = _words(near[0].entry, wanted, [setting.entry for setting in [*near, *every]], folders)
+        neighbours = [s for (r, _), cell in grid.cells.items() if r == row for s in cell]
+        neighbours += [s for (_, c), cell in grid.cells.items() if c == column for s in cell]
+        seeds = [int(wanted.pop("seed"))] if "seed" in wanted else neighbours[0].seeds
+        words = _words(
+            neighbours[0].entry, wanted, [setting.entry for setting in [*neighbours, *all_settings]], folders
+        )
         options = ["--config-dir", config_dir] if config_dir else []
         command = None if words is None else shlex.join(["w2s", "train", *options, *words, *_seeds(seeds)])
-        listed.append((row, column, command))
-    return listed
+        commands_of.append((row, column, command))
+    return commands_of
 
 
 def _words(
     neighbour: Entry, wanted: dict[str, str], donors: Sequence[Entry], folders: Sequence[Path]
 ) -> list[str] | None:
-    """The neighbour's words with those of the wanted values; None where no donor has a value."""
+    """The neighbour's words with the words of the wanted values; None if no donor has a value."""
     words = [word for word in neighbour.words if not _about(word, NOT_SETTINGS)]
-    for name, value in sorted(wanted.items(), key=lambda item: "." in item[0]):  # whole blocks, then fields of them
+    for name, value in sorted(wanted.items(), key=lambda item: "." in item[0]):  # whole groups before their fields
         if shown_in(neighbour, name, [*wanted]) == value:
             continue
-        donor = next((one for one in donors if shown_in(one, name, [*wanted]) == value), None)
+        donor = next((entry for entry in donors if shown_in(entry, name, [*wanted]) == value), None)
         if donor is None:
             return None
         places = PLACES.get(name, (name,))
@@ -121,21 +123,21 @@ def _words(
 
 
 def _with_model(name: str, words: Sequence[str], donor: Entry, folders: Sequence[Path]) -> list[str]:
-    """`words` with the donor's model or data set `name`, and with what the run sets over its file."""
-    theirs = [word for word in donor.words if _about(word, (name,))]
+    """`words` with the donor's model or data set `name`, and with the run's own words over its file."""
+    donor_words = [word for word in donor.words if _about(word, (name,))]
     others = [word for word in words if not _about(word, (name,))]
-    if _for_any(name, words, folders) or _for_any(name, theirs, folders):
-        return [*others, *theirs]
-    own = [word for word in words if _about(word, (name,)) and _name(word) != name]
-    return [*others, *(word for word in theirs if _name(word) == name), *own]
+    if _for_any(name, words, folders) or _for_any(name, donor_words, folders):
+        return [*others, *donor_words]
+    own_words = [word for word in words if _about(word, (name,)) and _name(word) != name]
+    return [*others, *(word for word in donor_words if _name(word) == name), *own_words]
 
 
 def _for_any(name: str, words: Sequence[str], folders: Sequence[Path]) -> bool:
-    """Whether the words choose a file that names no model or data set of its own (weak=local)."""
+    """Whether the words choose a file without a model or data set of its own (weak=local)."""
     group = "model" if name in MODELS else name
     for option in (word.partition("=")[2] for word in words if _name(word) == name):
         path = next((p for folder in folders if (p := folder / group / f"{option}.yaml").is_file()), None)
-        if path is not None and not any(read_yaml(path.read_text(encoding="utf-8")).get(one) for one in SOURCES):
+        if path is not None and not any(read_yaml(path.read_text(encoding="utf-8")).get(source) for source in SOURCES):
             return True
     return False
 
@@ -146,7 +148,7 @@ def _name(word: str) -> str:
 
 
 def _about(word: str, places: Sequence[str]) -> bool:
-    """Whether a word sets one of these places, or a field below one."""
+    """Whether a word sets one of `places`, or a field below one of them."""
     name = _name(word)
     return any(name == place or (name.startswith(f"{place}.") and place not in EXACT) for place in places)
 

@@ -1,7 +1,7 @@
-"""What a table is asked to be: configs/table/NAME.yaml with NAME=VALUE words over it. Plain YAML, no Hydra, so that a table comes at once.
+"""The request of a table: configs/table/NAME.yaml with OPTION=VALUE words over it. It is plain YAML without Hydra, for a quick table.
 
 * A word whose name is no option is a filter: `w2s table pgr data=sciq loss=xent,logconf`.
-* A word without "=" is a table's name, a YAML file, or a run or sweep to read instead of all.
+* A word without "=" is a table's name, a YAML file, or a run or sweep (without any: all runs).
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ class Request:
     rows: list[str] = field(default_factory=lambda: ["data", "weak", "strong", "setting", "others"])
     columns: list[str] = field(default_factory=list)
     metric: list[str] = field(default_factory=lambda: ["pgr"])
-    where: dict[str, list[str]] = field(default_factory=dict)  # field → values that are shown
+    where: dict[str, list[str]] = field(default_factory=dict)  # field → values to show
     aggregate: str = "median"  # of several settings in a cell: median | median_runs | mean
-    baselines: str = "per_seed"  # of PGR: per_seed | mean (over all seeds that are stored)
+    baselines: str = "per_seed"  # of PGR: per_seed | mean (over all stored seeds)
     intervals: bool = True
-    digits: int | None = None  # null: 2 for PGR, 3 for the rest
+    digits: int | None = None  # null: 2 for PGR, else 3
     tests: list[str] = field(default_factory=list)  # all | first | COLUMN:COLUMN, paired over the rows
-    format: str | None = None  # null: by the suffix of out, else text
+    format: str | None = None  # null: by the suffix of `out`, else text
     out: str | None = None
-    runs: list[str] = field(default_factory=list)  # run and sweep folders; none: all
+    runs: list[str] = field(default_factory=list)  # run and sweep folders; empty: all
 
     @property
     def by_seed(self) -> bool:
-        """Whether each seed is shown by itself."""
+        """Whether each seed is a setting of its own."""
         return "seed" in (*self.rows, *self.columns)
 
     @property
@@ -52,7 +52,7 @@ OPTIONS = tuple(option.name for option in fields(Request) if option.name != "run
 
 
 def read_request(words: Sequence[str], config_dir: str | None = None) -> Request:
-    """The table that the command line asks for.
+    """The request of a command line.
 
     Raises:
         UserError: an unknown option, table or value.
@@ -61,11 +61,11 @@ def read_request(words: Sequence[str], config_dir: str | None = None) -> Request
     folders.append(configs_folder() / "table")
     loose = [word for word in words if "=" not in word]
     name, runs = _table_name(
-        loose, folders, asked=any(w.partition("=")[0] in ("rows", "columns", "metric") for w in words)
+        loose, folders, fields_set=any(w.partition("=")[0] in ("rows", "columns", "metric") for w in words)
     )
-    made = Request(runs=runs)
+    request = Request(runs=runs)
     if name:
-        _take(made, _read(name), f"{name.name}")
+        _take(request, _read(name), f"{name.name}")
     options: dict[str, Any] = {}
     for word in words:
         option, sign, value = word.partition("=")
@@ -77,9 +77,9 @@ def read_request(words: Sequence[str], config_dir: str | None = None) -> Request
             options[option] = value
         else:
             options.setdefault("where", {})[option] = _split(value)
-    options["where"] = {**made.where, **options.get("where", {})}
-    _take(made, options, "w2s table")
-    return made
+    options["where"] = {**request.where, **options.get("where", {})}
+    _take(request, options, "w2s table")
+    return request
 
 
 def tables(folders: Sequence[Path]) -> dict[str, Path]:
@@ -87,20 +87,20 @@ def tables(folders: Sequence[Path]) -> dict[str, Path]:
     return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
 
 
-def _table_name(loose: Sequence[str], folders: Sequence[Path], *, asked: bool) -> tuple[Path | None, list[str]]:
+def _table_name(loose: Sequence[str], folders: Sequence[Path], *, fields_set: bool) -> tuple[Path | None, list[str]]:
     """(file of the table, run folders) of the words without "="."""
-    offered = tables(folders)
-    if loose and loose[0] in offered:
-        return offered[loose[0]], list(loose[1:])
+    files = tables(folders)
+    if loose and loose[0] in files:
+        return files[loose[0]], list(loose[1:])
     if loose and loose[0].endswith((".yaml", ".yml")):
         if not Path(loose[0]).is_file():
             raise UserError(
-                f"{loose[0]} is not there; w2s table NAME takes configs/table/NAME.yaml or a file of yours."
+                f"{loose[0]} does not exist; w2s table NAME reads configs/table/NAME.yaml, or a YAML file by its path."
             )
         return Path(loose[0]), list(loose[1:])
-    if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run folder is called so
-        raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], offered)}')
-    return (None if asked else offered.get("settings")), list(loose)
+    if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run has such a name
+        raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], files)}')
+    return (None if fields_set else files.get("settings")), list(loose)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -111,12 +111,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no mapping of options; known: {', '.join(OPTIONS)}.")
+        raise UserError(f"{path} is no mapping of options. Known: {', '.join(OPTIONS)}.")
     return content
 
 
 def _take(request: Request, options: dict[str, Any], where: str) -> None:
-    """Set the options, checked."""
+    """Check and set the options."""
     for name, value in options.items():
         if name not in OPTIONS:
             raise UserError(f'{where}: unknown option "{name}".{did_you_mean(name, OPTIONS, at_most=20)}')
@@ -148,7 +148,7 @@ def _check_choice(name: str, value: Any, where: str) -> None:
     if choices and value is not None and value not in choices:
         raise UserError(f"{where}: {name}={value}: choose one of {', '.join(choices)}.")
     if name == "out" and value is not None and Path(str(value)).suffix.lower() not in SUFFIXES:
-        raise UserError(f"out={value}: the suffix says the format; use one of {', '.join(SUFFIXES)}.")
+        raise UserError(f"out={value}: the suffix gives the format; use one of {', '.join(SUFFIXES)}.")
 
 
 def _split(value: str) -> list[str]:
@@ -157,7 +157,7 @@ def _split(value: str) -> list[str]:
 
 
 def _clauses(value: str) -> dict[str, list[str]]:
-    """`loss=xent,logconf,data=sciq` as field → values: a part with "=" begins a new field."""
+    """`loss=xent,logconf,data=sciq` → field → values; a part with "=" begins a new field."""
     clauses: dict[str, list[str]] = {}
     name = ""
     for part in value.split(","):
@@ -171,5 +171,5 @@ def _clauses(value: str) -> dict[str, list[str]]:
 
 
 def _text(value: Any) -> str:
-    """A value of YAML as the command line would have it."""
+    """A YAML value in the form of the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)

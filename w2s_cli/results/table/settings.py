@@ -1,8 +1,8 @@
-"""Results that differ in their seed only are one setting, with the figures over its seeds.
+"""Settings: the results that differ only in their seed, with figures over the seeds.
 
-* Two entries belong together when their fields and their family agree: the command wrote down what the seeds of a setting share.
-* A summary that covers all seeds is taken as it is. Seeds that were run by separate commands are joined here: their predictions are read
-  and the figures computed by the code that `summary` uses; intervals are never averaged. The outcome is kept in outputs/.cache/tables.
+* Two entries belong to one setting if their fields and their family are equal; the command recorded the family.
+* A summary over all seeds is used unchanged. Seeds of separate commands are joined here: their predictions are read, and the figures
+  computed by the code of `summary`; intervals are never averaged. The joined figures are cached in outputs/.cache/tables.
 """
 
 import hashlib
@@ -20,20 +20,16 @@ from w2s_cli.results.reader import Entry
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
-MANY = 50  # settings whose seeds were run apart; so many take seconds the first time
-CODE = (
-    "statistics/report",
-    "statistics/intervals",
-    "statistics/figures",
-    "data/artifacts/predictions",
-)  # what joined figures are computed by
+MANY = 50  # number of settings with seeds of separate commands from which joining takes seconds
+# code behind joined figures
+CODE = ("statistics/report", "statistics/intervals", "statistics/figures", "data/artifacts/predictions")
 
 
 @dataclass
 class Setting:
     """All seeds of one configuration."""
 
-    entry: Entry  # whose fields and configuration stand for all
+    entry: Entry  # entry with the fields and configuration of the setting
     seeds: list[int]
     keys: list[str]  # of the stages behind the figures: a summary, or evaluate stages
     runs: list[Entry]  # the evaluate stages, one per seed
@@ -45,33 +41,33 @@ class Setting:
 
 
 def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -> list[Setting]:
-    """The entries as settings, in the order in which they first came; `by_seed` keeps the seeds apart."""
+    """The entries as settings, in the order of their first entry; `by_seed` makes each seed a setting."""
     singles = [entry for entry in entries if not entry.summarises]
     summaries = [entry for entry in entries if entry.summarises]
     if by_seed:
         return [_setting([entry], None, store) for entry in singles]
     groups: dict[str, dict[int, Entry]] = {}
     for entry in singles:
-        same = f"{entry.stage} {entry.family} {json.dumps(entry.fields, sort_keys=True, default=str)}"
-        groups.setdefault(same, {})[entry.seeds[0] if entry.seeds else 0] = entry  # of one seed the latest
+        identity = f"{entry.stage} {entry.family} {json.dumps(entry.fields, sort_keys=True, default=str)}"
+        groups.setdefault(identity, {})[entry.seeds[0] if entry.seeds else 0] = entry  # the latest entry of a seed
     by_runs = {frozenset(entry.inputs.get("runs", ())): entry for entry in summaries}
-    seen = {entry.key for group in groups.values() for entry in group.values()}
-    made = []
-    apart = sum(
+    keys_in_groups = {entry.key for group in groups.values() for entry in group.values()}
+    result = []
+    separate = sum(
         len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups.values()
     )
-    if apart > MANY and not (store.cache / "tables").exists():
+    if separate > MANY and not (store.cache / "tables").exists():
         print(
-            f"joining the seeds of {apart} settings from their predictions, once; the next table is fast",
+            f"joining the seeds of {separate} settings from their predictions, once; the next table is fast",
             file=sys.stderr,
         )
     for group in groups.values():
         runs = [group[seed] for seed in sorted(group)]
-        made.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
+        result.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
     for entry in summaries:  # of a results.json that lists no runs
-        if not seen & set(entry.inputs.get("runs", ())):
-            made.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
-    return made
+        if not keys_in_groups & set(entry.inputs.get("runs", ())):
+            result.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
+    return result
 
 
 def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
@@ -81,31 +77,31 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
     if len(runs) == 1:
         return Setting(runs[0], seeds, [runs[0].key], runs, runs[0].metrics)
     folders = {entry.key: store.folder(entry.key) for entry in runs}
-    kept = [entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / PREDICTIONS).is_file()]
-    if not kept:
+    stored = [entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / PREDICTIONS).is_file()]
+    if not stored:
         last = runs[-1]
-        lost = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
-        return Setting(last, seeds[-1:], [last.key], [last], last.metrics, [lost])
+        note = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
+        return Setting(last, seeds[-1:], [last.key], [last], last.metrics, [note])
     cautions = []
-    if len(kept) < len(runs):
-        gone = [entry.seeds[0] for entry in runs if entry not in kept]
-        cautions = [f"the predictions of seeds {gone} are no longer stored; they are left out"]
-    results = [folder / "result" for entry in kept if (folder := folders[entry.key])]
-    metrics = joined(kept, results, store.cache / "tables") if len(kept) > 1 else kept[0].metrics
-    return Setting(kept[0], [e.seeds[0] for e in kept], [e.key for e in kept], kept, metrics, cautions)
+    if len(stored) < len(runs):
+        missing_seeds = [entry.seeds[0] for entry in runs if entry not in stored]
+        cautions = [f"the predictions of seeds {missing_seeds} are no longer stored; they are left out"]
+    results = [folder / "result" for entry in stored if (folder := folders[entry.key])]
+    metrics = joined(stored, results, store.cache / "tables") if len(stored) > 1 else stored[0].metrics
+    return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
 
 
 def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -> dict[str, Any]:
-    """The metrics of several evaluate stages as one `summary` stage would have them."""
+    """The metrics of several evaluate stages, as of one `summary` stage."""
     confidence = runs[0].metrics["confidence"]
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
     files = [folder / PREDICTIONS for folder in folders]
     code = [PACKAGE / f"{name}.py" for name in CODE]
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws]).encode()).hexdigest()[:24]
-    kept = read_json(cache / f"{name}.json") if cache else None
-    if isinstance(kept, dict):
-        return kept
+    cached = read_json(cache / f"{name}.json") if cache else None
+    if isinstance(cached, dict):
+        return cached
     from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
 
@@ -115,12 +111,12 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
         try:
             cache.mkdir(parents=True, exist_ok=True)
             write_json(cache / f"{name}.json", metrics)
-        except OSError:  # a store that cannot be written costs time, not correctness
+        except OSError:  # a read-only store costs time, not correctness
             pass
     return metrics
 
 
 def _top_level(entry: Entry, name: str, default: float) -> float:
-    """A number at the top of a configuration, without parsing the rest."""
+    """A number at the top level of a configuration, read without parsing the rest."""
     written = entry.blocks.get(name, "").partition(":")[2].strip()
     return float(written) if written.replace(".", "", 1).isdigit() else default
