@@ -44,12 +44,12 @@ def log_odds(folders: Sequence[Path], supervisors: int, classes: int) -> Floats 
     return np.array(weights)
 
 
-def class_balance(given: Sequence[float] | None, classes: int) -> Floats | None:
-    if given is None:
+def class_balance(configured: Sequence[float] | None, classes: int) -> Floats | None:
+    if configured is None:
         return None
-    prior = np.asarray(given, dtype=np.float64)
+    prior = np.asarray(configured, dtype=np.float64)
     if prior.shape != (classes,) or not (prior >= 0).all() or abs(prior.sum() - 1) > TOLERANCE:
-        raise UserError(f"combine.prior={list(given)} must be {classes} shares of the classes that add up to 1")
+        raise UserError(f"combine.prior={list(configured)} must be {classes} shares of the classes that add up to 1")
     return np.asarray(prior / prior.sum())
 
 
@@ -59,16 +59,16 @@ def figures(votes: Votes, combined: Combined, truth: Integers) -> dict[str, Any]
     estimated = diagnostics.pop("estimated_accuracy", None) or [None] * len(chosen)
     supervisors = [
         {
-            "accuracy": _share(said == truth, said != ABSTAINED),
-            "coverage": float((said != ABSTAINED).mean()),
+            "accuracy": _share(votes_of_one == truth, votes_of_one != ABSTAINED),
+            "coverage": float((votes_of_one != ABSTAINED).mean()),
             "estimated_accuracy": guess,
             "weight": None if votes.weights is None else float(votes.weights[i]),
         }
-        for i, (said, guess) in enumerate(zip(chosen, estimated, strict=True))
+        for i, (votes_of_one, guess) in enumerate(zip(chosen, estimated, strict=True))
     ]
     agreements = [[_share(a == b, (a != ABSTAINED) & (b != ABSTAINED)) for b in chosen] for a in chosen]
     pairs = [value for i, row in enumerate(agreements) for value in row[:i] if value is not None]
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "rows": len(truth),
         "accuracy": _share(predicted(combined.p) == truth, combined.covered),
         "mean_p": [float(mean) for mean in combined.p[combined.covered].mean(axis=0)],
@@ -78,8 +78,7 @@ def figures(votes: Votes, combined: Combined, truth: Integers) -> dict[str, Any]
         "supervisors": supervisors,
         "diagnostics": diagnostics,
     }
-    metrics: dict[str, Any] = as_json(found)
-    return metrics
+    return as_json(metrics)  # type: ignore[no-any-return]
 
 
 def _share(what: Any, among: Any) -> float | None:

@@ -20,25 +20,25 @@ SHOWN = 3  # ids named in a message
 
 
 def file_order(labels: Rows, ids: Sequence[str]) -> list[int]:
-    """Where in the file each row's label stands; labels of other pools' rows may be there too, all in one file."""
-    found = [
+    """For each row of the pool, the position of its label in the file; the file may have labels of other pools' rows too."""
+    labelled = [
         str(value) for value in labels.column(labels.need("id", "labels.path: a label file has id and label or p"))
     ]
-    place = {name: position for position, name in enumerate(found)}
-    known = set(ids)
+    place = {name: position for position, name in enumerate(labelled)}
+    of_this_pool = set(ids)
     problems = {
-        "come more than once": [name for name, times in Counter(found).items() if times > 1],
-        "are no rows of this pool": [name for name in place if name not in known],
+        "come more than once": [name for name, times in Counter(labelled).items() if times > 1],
+        "are no rows of this pool": [name for name in place if name not in of_this_pool],
         "are missing": [name for name in ids if name not in place],
     }
-    said = [
+    sentences = [
         f"{len(names):,} ids {what} ({', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''})"
         for what, names in problems.items()
         if names
     ]
     if problems["come more than once"] or problems["are missing"]:
         raise UserError(
-            f"{labels.shown}: {'; '.join(said)}. It must label each of the {len(ids):,} rows of this pool once; "
+            f"{labels.shown}: {'; '.join(sentences)}. It must label each of the {len(ids):,} rows of this pool once; "
             "their ids are in rows.parquet of the rows stage (w2s ls shows where)."
         )
     return [place[name] for name in ids]
@@ -46,15 +46,15 @@ def file_order(labels: Rows, ids: Sequence[str]) -> list[int]:
 
 def probabilities(labels: Rows, classes: Sequence[str]) -> Floats:
     """[rows of the file, classes]."""
-    given = [name for name in ("p", "label") if name in labels.columns]
-    if len(given) != 1:
-        both = "has both" if given else "has neither"
+    columns = [name for name in ("p", "label") if name in labels.columns]
+    if len(columns) != 1:
+        both = "has both" if columns else "has neither"
         raise UserError(
             f'{labels.shown} {both} a column "p" (probability of class 1, or one per class) and "label" (class number or '
             f"name); give one of them. It has {', '.join(labels.columns)}."
         )
-    values = labels.column(given[0])
-    if given == ["label"]:
+    values = labels.column(columns[0])
+    if columns == ["label"]:
         read_label = class_reader(classes)
         numbers = [read_label(v, f'{labels.shown}, column "label", row {row}') for row, v in enumerate(values)]
         return np.eye(len(classes))[numbers]

@@ -39,15 +39,15 @@ def split_files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles
     if "sha256" not in source:
         return hub.hub_files(source, splits, offline=bool(ctx.execution.get("offline")))
     path = Path(ctx.execution["data_path"])
-    found = local_files(path, splits, params["dataset"]["format"])
+    files = local_files(path, splits, params["dataset"]["format"])
     if fingerprint(path, splits) != source["sha256"]:
         raise UserError(f"{path} is not what it was when this run was planned; run the command again.")
-    return found
+    return files
 
 
 def class_names(label: str, rows: Rows, split: str, files: Mapping[str, SplitFiles]) -> list[str]:
     """Class names from the label columns of all splits."""
-    every = [rows if role == split else read(found) for role, found in files.items()]
+    every = [rows if role == split else read(file) for role, file in files.items()]
     return distinct_classes((one.shown, label, one.column(one.need(label, "data.label"))) for one in every)
 
 

@@ -24,21 +24,21 @@ Heads = dict[int, list[int]]  # shots → token ids of that many examples
 
 def examples(folder: Path, labels: Path | None, rows: Rows) -> tuple[Rows, np.ndarray]:
     """The rows that may be examples and their classes by `labels`, [rows] int."""
-    found = read_rows(folder)
-    if rows.second is not None or found.second is not None:
+    labelled = read_rows(folder)
+    if rows.second is not None or labelled.second is not None:
         raise UserError("few_shot asks about single texts, and these rows are pairs; use a finetuned student for them")
-    if found.classes != rows.classes:
+    if labelled.classes != rows.classes:
         raise UserError(
-            f"the examples of {found.path} have the classes {found.classes}, and {rows.path} has {rows.classes}"
+            f"the examples of {labelled.path} have the classes {labelled.classes}, and {rows.path} has {rows.classes}"
         )
-    used, p, _ = probabilities(found, labels)
+    used, p, _ = probabilities(labelled, labels)
     return used, p.argmax(1)
 
 
 def draw(ids: list[str], classes: np.ndarray, names: list[str], shots: int, seed: int) -> list[int]:
     """Row numbers of the examples, in the order of the prompt: `shots` of them, in turn from each class.
 
-    Which row, which class comes first, and the order are each the hash of the seed and the name they are drawn for.
+    The rows, the first class and the order are each drawn by the hash of the seed and a name.
 
     Raises:
         UserError: fewer rows than shots, or a class without any while there are shots for all.
@@ -50,7 +50,7 @@ def draw(ids: list[str], classes: np.ndarray, names: list[str], shots: int, seed
         number: sorted((row for row in range(len(ids)) if classes[row] == number), key=lambda row: ranked(ids[row]))
         for number in range(len(names))
     }
-    missing = [names[number] for number, found in waiting.items() if not found]
+    missing = [names[number] for number, rows in waiting.items() if not rows]
     if missing and shots >= len(names):
         raise UserError(
             f'no example has the label "{missing[0]}", so the prompt would show one side only; label more examples'
@@ -97,7 +97,7 @@ def queries(
 
 
 def read_head(model: Any, ids: list[int], device: torch.device, precision: str) -> Any:
-    """Keys and values of the examples' part of the prompt; None where there is none, or they cannot be repeated."""
+    """Keys and values of the examples' part of the prompt; None for a prompt without examples, or where the cache cannot be repeated."""
     if not ids:
         return None
     with torch.inference_mode(), autocast(device, precision):
@@ -107,16 +107,16 @@ def read_head(model: Any, ids: list[int], device: torch.device, precision: str) 
 
 @torch.inference_mode()
 def last_hidden(
-    model: Any, queries: list[np.ndarray], head: list[int], known: Any, device: torch.device, precision: str
+    model: Any, queries: list[np.ndarray], head: list[int], cached: Any, device: torch.device, precision: str
 ) -> Tensor:
     """Hidden state of each query's last token after the examples, [rows, width] fp32."""
     before = np.array(head, dtype=np.int32)
-    rows = queries if known is not None else [np.concatenate([before, query]) for query in queries]
+    rows = queries if cached is not None else [np.concatenate([before, query]) for query in queries]
     ids, mask = (part.to(device) for part in pad(rows, 0))
     last = mask.sum(1) - 1
     options: dict[str, Any] = {"use_cache": False}
-    if known is not None:
-        cache = copy.deepcopy(known)
+    if cached is not None:
+        cache = copy.deepcopy(cached)
         cache.batch_repeat_interleave(len(rows))
         mask = torch.cat([mask.new_ones(len(rows), len(head)), mask], dim=1)  # [rows, head + query]
         options = {"use_cache": True, "past_key_values": cache}
