@@ -15,7 +15,7 @@ COMMANDS = {
     "diff": ("diff:run", "the differences between two runs or stages: config, data, code, results"),
     "plot": (
         "plot:run",
-        "the figures of a run or sweep: accuracy, scaling, data sets, agreement, calibration, curves, theory",
+        "the figures of a run or sweep: w2s plot --help names them",
     ),
     "report": ("report:run", "a run or sweep as one HTML page: result, figures, plan, logs, configuration, provenance"),
     "data": ("data_check:run", "`w2s data check`: sizes, base rates, duplicates, truncation, shortcuts"),

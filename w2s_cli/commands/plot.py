@@ -16,14 +16,13 @@ def run(argv: list[str]) -> int:
     """Draw a run."""
     from w2s_cli.paths import locate
     from w2s_cli.results.drawing import NoDataError
-    from w2s_cli.results.figures import MAIN, WIDTHS, check_suffix, draw_kind, kinds, save
+    from w2s_cli.results.figures import MAIN, WIDTHS, caption, check_suffix, draw_kind, kinds, save
     from w2s_cli.results.reader import read_run
 
     arg_parser = parser(
         "plot",
-        "Draw the figures of a run or sweep (default: the latest run, every figure that it has data for): accuracy (weak "
-        "supervisor, student, ceiling, PGR), scaling (against the strong model's size or compute), datasets, agreement (with right "
-        "and wrong weak labels), calibration, curves (of training), theory (misfit and gain). Intervals are those of the tables.",
+        "Draw the figures of a run or sweep (default: the latest run, every figure that it has data for). Intervals are those of the "
+        f"tables. {' '.join(f'{kind}: {caption(kind)}' for kind in kinds())}",
     )
     arg_parser.add_argument(
         "words",

@@ -16,6 +16,9 @@ from w2s_cli.results.text_table import pgr_bounds, pgr_value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = (
+    "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR."
+)
 BARS_SHOWN = 6
 BARS_IN_A_COLUMN = 3
 

@@ -15,6 +15,7 @@ from w2s_cli.results.reader import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Agreement of the student with its supervisor, where the supervisor is right and where it is wrong."
 PARTS = {
     "when_weak_right": ("where it is right", "#0072B2", "o"),
     "when_weak_wrong": ("where it is wrong", "#D55E00", "D"),

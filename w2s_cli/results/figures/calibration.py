@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = "Accuracy against the probability of the predicted class; the smaller axes count the rows in each bin."
 SETTINGS_SHOWN = 6
 ACROSS = 3  # settings side by side on a page
 LINES = {"weak": (0, (1, 1)), "student": "-", "ceiling": (0, (4, 1.5))}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = "Figures of the training stages by step; several runs are thin lines, their median is dashed."
 Curve = dict[str, list[tuple[float, float]]]  # quantity → (step, value)
 NOT_SHOWN = {"step", "lr"}  # the learning rate is in the configuration
 NAMES_SHOWN = 4

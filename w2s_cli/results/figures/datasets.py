@@ -27,6 +27,8 @@ from w2s_cli.results.reader import Entry, Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Accuracy on each data set, with PGR beside it."
+WIDE = True  # on the HTML page it has the width of the page
 HATCHES = ("", "////", "....", "xxxx", "||||", "\\\\\\\\")
 STUDENTS = (COLOURS["student"], "#56B4E9", *(c for c in PALETTE[1:3]), "#999999", "#000000")
 

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = (
+    "Accuracy and PGR against the strong model's size; black is the ceiling, dotted lines are the weak supervisors."
+)
+WIDE = True  # on the HTML page it has the width of the page
 AXES = {
     "size": "parameters of the strong model",
     "compute": "FLOPs of the student's training (6 × parameters × tokens)",

@@ -16,6 +16,7 @@ from w2s_cli.results.reader import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Gain of the student over its supervisor against their misfit; points on or above the diagonal agree with the theory."
 Points = list[tuple[float, float]]  # misfit, gain
 SHOWN = 6  # largest number of groups with own colours
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import heading
 from w2s_cli.results.drawing.style import PAGE_INCHES, SUFFIXES, settings
-from w2s_cli.results.figures import MAIN, draw_kind, kinds
+from w2s_cli.results.figures import MAIN, caption, draw_kind, kinds, page_inches
 from w2s_cli.results.page.graph import plan_graph
 from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.page.results import missing, result, table
@@ -23,16 +23,6 @@ from w2s_cli.results.page.run import configuration, provenance
 from w2s_cli.results.page.stages import stage_list
 from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
-
-CAPTIONS = {
-    "accuracy": "Accuracy on the test rows of the weak supervisor, the strong student and the ceiling, with intervals, and PGR.",
-    "agreement": "Agreement of the student with its supervisor, where the supervisor is right and where it is wrong.",
-    "calibration": "Accuracy against the probability of the predicted class; the smaller axes count the rows in each bin.",
-    "curves": "Figures of the training stages by step; several runs are thin lines, their median is dashed.",
-    "datasets": "Accuracy on each data set, with PGR beside it.",
-    "scaling": "Accuracy and PGR against the strong model's size; black is the ceiling, dotted lines are the weak supervisors.",
-    "theory": "Gain of the student over its supervisor against their misfit; points on or above the diagonal agree with the theory.",
-}
 
 
 def page(run: Run) -> str:
@@ -87,7 +77,7 @@ def figures(run: Run) -> Html:
     drawn, missing_kinds = [], []
     for kind in sorted(kinds(), key=lambda name: name != MAIN):
         try:
-            figure = draw_kind(kind, run, inches=PAGE_INCHES if kind in ("scaling", "datasets") else None)
+            figure = draw_kind(kind, run, inches=page_inches(kind))
         except NoDataError as error:
             missing_kinds.append(tag("li", f"{kind}: {error}"))
             continue
@@ -97,11 +87,9 @@ def figures(run: Run) -> Html:
         source = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
         width = round(figure.get_figwidth() * 115)
         wide = "page" if figure.get_figwidth() == PAGE_INCHES else None
-        picture = tag(
-            "div", tag("img", src=source, alt=CAPTIONS.get(kind, kind), width=str(width), class_=wide), class_="wide"
-        )
+        picture = tag("div", tag("img", src=source, alt=caption(kind), width=str(width), class_=wide), class_="wide")
         drawn.append(
-            tag("figure", picture, tag("figcaption", tag("b", kind), ". ", CAPTIONS.get(kind, "")), id=f"figure-{kind}")
+            tag("figure", picture, tag("figcaption", tag("b", kind), ". ", caption(kind)), id=f"figure-{kind}")
         )
     absent = tag("details", tag("summary", "Figures that this run has no data for"), tag("ul", *missing_kinds))
     return join(*drawn, absent if missing_kinds else "")
