@@ -113,5 +113,5 @@ def _reason(field: str, folders: Sequence[Path], unread: bool) -> str:
     files = [path for folder in folders for path in sorted(folder.glob("method/*.yaml"))]
     methods = [path.stem for path in files if uses.search(path.read_text(encoding="utf-8"))]
     if unread and methods:
-        return f"only method={' or '.join(methods)} reads it."
+        return f"use it with {' or '.join(f'method={method}' for method in methods)}."
     return "no stage reads it. w2s plan shows the settings of each stage."
