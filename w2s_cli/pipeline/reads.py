@@ -122,11 +122,11 @@ def _is_read(field: str, paths: Collection[str]) -> bool:
 
 def _reason(needed: str | None, uses: Sequence[str]) -> str:
     if needed:
-        return f"it is for {needed}."
+        return f"use it with {needed}."
     if uses:
         more = ", …" if len(uses) > NAMED else ""
-        return f"it is for method={' or method='.join(uses[:NAMED])}{more}."
-    return "no stage reads it. w2s plan shows what each stage gets."
+        return f"use it with method={' or method='.join(uses[:NAMED])}{more}."
+    return "no stage reads it. w2s plan shows the settings of each stage."
 
 
 def _methods_with(group: str, folders: Sequence[Path]) -> list[str]:
