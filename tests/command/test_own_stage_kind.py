@@ -173,6 +173,43 @@ def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list
     assert priced[0].flops == pytest.approx(3 * 2e6 * priced[0].tokens)
 
 
+WRONG_FIELDS = {
+    "a text for a number": ("share: 0.2", "share: high", 'stage "mean" (average): share=high: must be a number'),
+    "true for a number": ("share: 0.2", "share: true", 'stage "mean" (average): share=true: must be a number'),
+    "a role that no stage has": (
+        "share: 0.2}",
+        "share: 0.2}\n  ceiling: {role: best}",
+        "role=best: must be one of weak",
+    ),
+    "a model for labels": ("share: 0.2}", "share: 0.2}\n  student: {labels: ceiling}", 'stage "ceiling" gives model'),
+    "truth where labels are read": (
+        "share: 0.2}",
+        "share: 0.2}\n  kept: {kind: boost, rows: strong_train, labels: truth}",
+        'stage "kept" (boost): "labels" must name a stage that gives labels; ground truth is no such stage',
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "message"), WRONG_FIELDS.values(), ids=WRONG_FIELDS)
+def test_a_wrong_field_of_a_method_is_refused_when_it_is_planned(
+    w2s_inside: Run, tiny: list[str], mine: list[str], tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    method = METHOD.replace("rows: strong_train", "rows: strong_train, share: 0.2").replace(before, after)
+    (tmp_path / "mine" / "method" / "averaged.yaml").write_text(method)
+    assert message in w2s_inside("plan", *mine, *tiny, code=2).stderr
+
+
+def test_a_plain_value_has_the_type_of_its_argument_so_1_and_1_0_are_one_stage(
+    w2s_inside: Run, tiny: list[str], mine: list[str], tmp_path: Path
+) -> None:
+    planned = []
+    for share in ("1", "1.0"):
+        method = METHOD.replace("rows: strong_train", f"rows: strong_train, share: {share}")
+        (tmp_path / "mine" / "method" / "averaged.yaml").write_text(method)
+        planned.append(w2s_inside("plan", *mine, *tiny).stdout)
+    assert planned[0] == planned[1]
+
+
 WRONG = {
     "no plan": ("VERSION = 1\nTRAITS = None\ndef run(params, inputs, ctx): ...\n", "has no plan"),
     "an error at import": ("1 / 0\n", "cannot be imported: ZeroDivisionError"),

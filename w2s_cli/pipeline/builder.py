@@ -22,6 +22,7 @@ from w2s_cli.pipeline.method import stages_of
 from w2s_cli.pipeline.reads import Recorded
 from w2s_cli.pipeline.resolve import Resolver, bind, flag
 from w2s_cli.store.keys import canonical_json
+from w2s_cli.values import fit
 
 OWN_ROLES = ("student", "ceiling", "hop")  # roles with a group of settings that replace those of their model
 
@@ -65,7 +66,7 @@ class Builder:
             )
         kinds.check_fields(name, kind, fields)
         values = {
-            field.name: self._value(name, field, fields[field.name])
+            field.name: self._value(name, kind, field, fields[field.name])
             for field in kind.fields.values()
             if fields.get(field.name) is not None
         }
@@ -73,21 +74,32 @@ class Builder:
         self.building.pop()
         return key
 
-    def _value(self, stage: str, field: Field, value: Any) -> Any:
+    def _value(self, stage: str, kind: Kind, field: Field, value: Any) -> Any:
         """The value of a YAML field for `plan`."""
+        where = f'stage "{stage}" ({kind.name})'
         if field.type is None:
-            return value
+            return _plain_value(where, field, value)
         if field.several:
-            return [self._edge(stage, field.type, name) for name in value]
-        return self.model(stage, value) if field.type is Model else self._edge(stage, field.type, value)
+            return [self._edge(stage, where, field, name) for name in value]
+        return self.model(stage, value) if field.type is Model else self._edge(stage, where, field, value)
 
-    def _edge(self, stage: str, edge: type, name: str) -> Edge:
-        if edge is Pool:
+    def _edge(self, stage: str, where: str, field: Field, name: str) -> Edge:
+        if field.type is Pool:
             return self.pool(name, asked_by=stage)
-        if edge is Labels and name == NO_STAGE:
+        if field.type is Labels and name == NO_STAGE:
+            if field.required:
+                raise UserError(
+                    f'{where}: "{field.name}" must name a stage that gives labels; ground truth is no such stage.'
+                )
             return TRUTH
-        result: Edge = edge(name, self.stage(name, asked_by=stage), self.models.get(name))
-        return result
+        key = self.stage(name, asked_by=stage)
+        gives = self.graph.stages[key].of.traits.gives
+        if field.type is Labels and gives != "labels":
+            raise UserError(
+                f'{where}: "{field.name}" must name a stage that gives labels; stage "{name}" gives {gives or "no artifact for others"}.'
+            )
+        edge: Edge = (field.type or Edge)(name, key, self.models.get(name))
+        return edge
 
     def _add(self, name: str, kind: Kind, spec: Spec) -> str:
         """Add a planned stage to the graph; returns its key."""
@@ -146,6 +158,17 @@ class Builder:
         lr = (self.config["train"] if train is None else train)["lr"]
         common = {} if lr is None else {"lr": lr}
         return {**model, **common, **own, "lr_given": bool(common) or "lr" in own}
+
+
+def _plain_value(where: str, field: Field, value: Any) -> Any:
+    """A value of a YAML field in the type of its argument; a group of the configuration stays as it is, to record what is read of it."""
+    if isinstance(value, Mapping):
+        return value
+    misfits: list[str] = []
+    fitted = fit(value, field.values, field.name, misfits)
+    if misfits:
+        raise UserError("\n".join(f"{where}: {misfit}" for misfit in misfits))
+    return fitted
 
 
 @dataclass(frozen=True)

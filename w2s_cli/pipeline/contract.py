@@ -19,8 +19,11 @@ A kind is one file, `stages/<kind>.py`, of the package or of a --config-dir fold
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+Role = Literal[
+    "weak", "student", "hop", "ceiling"
+]  # whose settings a model has; a hop is a student between weak and strong
 NO_STAGE = "truth"  # in place of a stage's name in the YAML: the ground truth of the rows
 
 

@@ -30,6 +30,9 @@ class Field:
     type: type | None  # Model, Pool, Labels or Edge; None: a plain value
     several: bool  # a list of stages
     required: bool
+    values: Any = (
+        Any  # of a plain value: its type, checked and converted as a field of the configuration is (w2s_cli/values.py)
+    )
     about: str = ROWS  # for labels: the field with their rows
 
 
@@ -51,8 +54,10 @@ class Kind:
         """The result of `plan` for one stage; an error in a user's own file becomes a UserError with the line."""
         try:
             return self.plan(job, **values)
-        except UserError:
-            raise
+        except UserError as error:
+            if self.path.is_relative_to(PACKAGE):
+                raise
+            raise UserError(f'stage "{job.stage}" ({self.name}): {error}') from error
         except Exception as error:
             if self.path.is_relative_to(PACKAGE):
                 raise
@@ -118,6 +123,7 @@ def _fields(plan: Callable[..., Spec]) -> dict[str, Field]:
 
 
 def _field(name: str, hint: Any, required: bool) -> Field:
+    values = hint
     if get_origin(hint) in (Union, UnionType):  # `Edge | None`
         [hint] = [arm for arm in get_args(hint) if arm is not type(None)][:1]
     about = ROWS
@@ -126,7 +132,7 @@ def _field(name: str, hint: Any, required: bool) -> Field:
     several = get_origin(hint) is list
     inner = get_args(hint)[0] if several else hint
     stage = inner if inner in (Model, Pool, Labels, Edge) else None
-    return Field(name, stage, several and stage is not None, required, about)
+    return Field(name, stage, several and stage is not None, required, values, about)
 
 
 def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import TRUTH, Amounts, Labels, Model, Pool, Spec, Traits, Work
+from w2s_cli.pipeline.contract import TRUTH, Amounts, Labels, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -32,7 +32,7 @@ SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 def plan(
     job: "Planning",
     *,
-    role: str = "student",
+    role: Role = "student",
     model: Model,
     rows: Pool,
     examples: Pool,

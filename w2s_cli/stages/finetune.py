@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Spec, Traits, Work
+from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -29,7 +29,7 @@ FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a prob
 def plan(
     job: "Planning",
     *,
-    role: str,
+    role: Role,
     model: Model,
     rows: Pool,
     labels: Labels = TRUTH,

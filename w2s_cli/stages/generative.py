@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Amounts, Model, Pool, Spec, Traits, Work
+from w2s_cli.pipeline.contract import Amounts, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -31,7 +31,7 @@ RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_
 _FIRST = "first_loss.json"  # in ctx.work, for a resumed run, which no longer has the untrained model
 
 
-def plan(job: "Planning", *, role: str = "student", model: Model, rows: Pool) -> Spec:
+def plan(job: "Planning", *, role: Role = "student", model: Model, rows: Pool) -> Spec:
     """A pretrained language model trained on a pool's texts, without labels."""
     fields, data = job.config["generative"], job.config["data"]
     settings = model.settings(role)
