@@ -235,12 +235,12 @@ def test_plot_draws_the_latest_run(w2s: Run, ran: list[str], tmp_path: Path) -> 
     assert w2s("plot").stdout.strip().endswith("figure.png")
 
 
-def test_seeds_end_in_one_table_over_seeds(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    out = w2s("train", *tiny, "seeds=2").stdout
+def test_seeds_end_in_one_table_over_seeds(w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    out = w2s("train", *ran, "seeds=2").stdout
     assert "seeds 0, 1" in out
     assert "the intervals hold the noise of both" in out
     assert out.count("PGR  ") == 1
-    again = w2s("train", "-m", *tiny, "seed=0,1").stdout
+    again = w2s_inside("train", "-m", *ran, "seed=0,1").stdout
     assert "the intervals hold the noise of both" in again
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
 
@@ -260,7 +260,7 @@ def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_t
     assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))
 
 
-def test_a_loss_of_the_users_own_folder(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_loss_of_the_users_own_folder(w2s: Run, ran: list[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     (mine / "loss").mkdir(parents=True)
     (mine / "losses").mkdir()
@@ -269,7 +269,7 @@ def test_a_loss_of_the_users_own_folder(w2s: Run, tiny: list[str], tmp_path: Pat
         "PER_EXAMPLE = True\n\n\ndef squared(logits, labels, *, progress):\n"
         "    return (logits.softmax(-1) - labels).pow(2).sum(-1).mean()\n"
     )
-    assert "squared" in w2s("train", *tiny, "--config-dir", str(mine), "loss=squared").stdout
+    assert "squared" in w2s("train", *ran, "--config-dir", str(mine), "loss=squared").stdout
 
 
 def test_a_finished_model_is_a_plain_folder_that_transformers_loads(w2s: Run, ran: list[str], tmp_path: Path) -> None:
