@@ -22,12 +22,27 @@ REFUSED = {  # what is asked for → what is said of it, whoever asks
     ("org/token", "main"): "the hub refuses access to {} org/token with this token (HTTP 401)",
     ("a/b/c", "main"): '"a/b/c" is no id of a {} on the hub',
 }
-LOADERS = {
-    "model": "from w2s_cli.training.models.opening import hub_folder; "
-    "ctx = Context(folder=Path('.'), work=Path('.'), result=Path('.')); hub_folder(repo, revision, ctx)",
-    "dataset": "from w2s_cli.data.hub import hub_files; "
-    "hub_files({'hub': repo, 'config': None, 'revision': revision}, {'train': 'train'})",
-}
+LOAD = """
+import json, sys
+from pathlib import Path
+from w2s_cli.data.hub import hub_files
+from w2s_cli.errors import UserError
+from w2s_cli.store.context import Context
+from w2s_cli.training.models.opening import hub_folder
+
+reasons = []
+for kind, repo, revision in json.loads(sys.argv[1]):
+    try:
+        if kind == "model":
+            hub_folder(repo, revision, Context(folder=Path("."), work=Path("."), result=Path(".")))
+        else:
+            hub_files({"hub": repo, "config": None, "revision": revision}, {"train": "train"})
+    except UserError as error:
+        reasons.append(str(error))
+print(json.dumps(reasons))
+"""
+KINDS = ("model", "dataset")
+LOADED = [(kind, *asked) for asked in (*REFUSED, ("org/gated", COMMIT)) for kind in KINDS]
 
 
 def online(folder: Path, address: str) -> dict[str, str]:
@@ -35,24 +50,28 @@ def online(folder: Path, address: str) -> dict[str, str]:
     return {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0"}
 
 
-def loaded(folder: Path, kind: str, repo: str, revision: str) -> str:
-    """The message of a stage that loads something of `repo`, in a fresh process: the client reads its settings when imported."""
-    script = (
-        "import sys; from pathlib import Path; from w2s_cli.store.context import Context; from w2s_cli.errors import UserError\n"
-        f"repo, revision = sys.argv[1:]\ntry: {LOADERS[kind]}\nexcept UserError as error: print(error)"
-    )
+@pytest.fixture(scope="module")
+def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], str]:
+    """(kind, repository, revision) → the message of a stage that loads it; a fresh process, since the client is set up by its import."""
+    folder = tmp_path_factory.mktemp("hub")
     with tiny_hub(REPOS) as address:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        words = [sys.executable, "-c", script, repo, revision]
-        environment = {**kept, **online(folder, address), "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD, json.dumps(LOADED)],
+            cwd=folder,
+            env={**kept, **online(folder, address), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return dict(zip(LOADED, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["model", "dataset"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("asked", REFUSED, ids=lambda asked: f"{asked[0]}@{asked[1]}")
-def test_plan_and_stage_give_the_same_reason(w2s: Run, tmp_path: Path, kind: str, asked: tuple[str, str]) -> None:
+def test_plan_and_stage_give_the_same_reason(
+    w2s: Run, tmp_path: Path, reasons: dict[tuple[str, str, str], str], kind: str, asked: tuple[str, str]
+) -> None:
     repo, revision = asked
     said = REFUSED[asked].format(kind)
     of_model = ["strong=local", f"strong.id={repo}", f"strong.revision={revision}"]
@@ -60,12 +79,14 @@ def test_plan_and_stage_give_the_same_reason(w2s: Run, tmp_path: Path, kind: str
     with tiny_hub(REPOS) as address:
         done = w2s("plan", *(of_model if kind == "model" else of_data), code=None, **online(tmp_path, address))
     assert_refused(done, said)
-    assert done.stderr.strip().removeprefix("w2s: ") == loaded(tmp_path, kind, repo, revision)
+    assert done.stderr.strip().removeprefix("w2s: ") == reasons[kind, repo, revision]
 
 
 @pytest.mark.parametrize(("kind", "page"), [("model", "org/gated"), ("dataset", "datasets/org/gated")])
-def test_the_terms_of_a_gated_repository_have_their_own_page(tmp_path: Path, kind: str, page: str) -> None:
-    assert f"accept its terms at https://huggingface.co/{page}," in loaded(tmp_path, kind, "org/gated", COMMIT)
+def test_the_terms_of_a_gated_repository_have_their_own_page(
+    reasons: dict[tuple[str, str, str], str], kind: str, page: str
+) -> None:
+    assert f"accept its terms at https://huggingface.co/{page}," in reasons[kind, "org/gated", COMMIT]
 
 
 def test_a_run_says_that_the_hub_is_down_and_a_plan_goes_on(w2s: Run, tmp_path: Path) -> None:

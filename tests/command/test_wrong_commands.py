@@ -343,18 +343,18 @@ def test_own_yaml_that_is_broken(w2s_inside: Run, tiny: list[str], tmp_path: Pat
 
 
 def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(
-    w2s_inside: Run, tiny: list[str], tmp_path: Path
+    w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:
     words = own_loss(
         tmp_path, "def mine(logits, labels, *, progress, by: float = 1.0):\n    return (logits - labels) / by\n"
     )
-    assert_refused(w2s_inside("train", *tiny, *words, code=None), "loss mine must return a scalar")
+    assert_refused(w2s_inside("train", *ran, *words, code=None), "loss mine must return a scalar")
     assert_refused(
-        w2s_inside("plan", *tiny, *words, "+loss.args.by=two", code=None), "mine: args.by=two: must be a number"
+        w2s_inside("plan", *ran, *words, "+loss.args.by=two", code=None), "mine: args.by=two: must be a number"
     )
     path = tmp_path / "own" / "losses" / "mine.py"
     path.write_text(path.read_text().replace("by: float = 1.0", "by=1.0"))  # nothing for the plan to check
-    assert_refused(w2s_inside("train", *tiny, *words, "+loss.args.by=two", code=None), "loss mine failed: TypeError")
+    assert_refused(w2s_inside("train", *ran, *words, "+loss.args.by=two", code=None), "loss mine failed: TypeError")
 
 
 def test_one_mistake_gives_one_message(w2s_inside: Run, tiny: list[str]) -> None:
