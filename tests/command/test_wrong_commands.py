@@ -52,6 +52,10 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "rule without its method": (["plan", "select=topofilter"], ["no effect with method=naive", "method=selection"]),
     "members without an ensemble": (["plan", "ensemble=4"], ["ensemble=4 has no effect", "method=ensemble"]),
+    "one split for training and test": (
+        ["plan", "data=sciq", "data.splits.test=train"],
+        ["the same split", "data.splits.test=null"],
+    ),
     "no members": (["plan", "method=ensemble", "ensemble=0"], ["ensemble=0", "number of weak supervisors"]),
     "unknown member": (["plan", "method=ensemble", "ensemble=[gpt2,gtp2]"], ['unknown model "gtp2"', '"gpt2"']),
     "no ladder": (["plan", "method=bootstrapping"], ["needs ladder=["]),

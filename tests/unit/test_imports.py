@@ -127,3 +127,9 @@ def test_importing_a_stage_kind_takes_no_torch(kind: str) -> None:
     for path in reachable(f"stages/{kind}.py"):
         heavy = {name.split(".")[0] for name in imports(path, top_level=True)} & {*HEAVY, "numpy", "pyarrow"}
         assert not heavy, f"{path} imports {heavy}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "stages"], ids=str)
+def test_a_stage_kind_knows_the_contract_and_no_more_of_the_planner(path: Path) -> None:
+    named = {name.split(".")[2] for name in imports(path, top_level=False) if name.startswith("w2s_cli.pipeline.")}
+    assert named <= {"contract", "reads", "causal", "builder"}  # builder: for type checkers

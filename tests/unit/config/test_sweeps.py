@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.inside import clear_hydra
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
@@ -149,3 +150,18 @@ def test_a_control_stands_between_every_student_and_its_labels() -> None:
     assert written["round[0]"]["labels"] == "random_labels:round_labels[0]"
     assert written["random_labels:labels"]["labels"] == "labels"
     assert "labels" not in written["ceiling"] or written["ceiling"]["labels"] == "truth"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_of_a_launcher_of_hydra_ends_with_the_code_of_its_jobs(
+    launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["w2s"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    words = ["-m", f"hydra/launcher={launcher}", "seed=0,1"]
+    try:
+        for second, expected in ((0, 0), (2, 2)):
+            assert compose.run(words, lambda jobs, _, code=second: code * jobs[0].values["seed"]) == expected  # type: ignore[misc]
+            clear_hydra()
+    finally:
+        clear_hydra()

@@ -235,3 +235,19 @@ def refused(action: Callable[[], Any]) -> bool:
     except (UserError, TypeError, ValueError, IndexError):
         return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "argument", "value"),
+    [
+        ("losses", "logconf", "center", 0.25),
+        ("losses", "logconf", "balance", True),
+        ("selection", "knn", "itself", True),
+    ],
+)
+def test_arguments_that_one_row_or_two_classes_never_use_are_checked_too(
+    folder: str, name: str, argument: str, value: Any
+) -> None:
+    args = arguments(folder, name)
+    assert planned(folder, name, {**args, argument: value})[argument] == value
+    assert refused(lambda: planned(folder, name, {**args, argument: "nothing"}))

@@ -175,3 +175,9 @@ def test_gc_removes_runs_of_an_older_w2s_and_no_others(older: Path, capsys: Any)
     assert "110000-new" not in listed
     assert dispatch(["gc", "--yes"]) == 0
     assert [path.name for path in run_folders(older)] == ["110000-new-22222222"]
+
+
+def test_a_path_that_does_not_exist_is_no_outputs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="elsewhere does not exist; name an outputs folder"):
+        w2s_cli.load(tmp_path / "elsewhere")

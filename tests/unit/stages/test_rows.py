@@ -426,3 +426,10 @@ def test_amazon_polarity_formats_only_the_rows_it_takes(tmp_path: Path) -> None:
     assert (len(found), metrics["source_rows"]) == (100, 100_000)
     assert abs(metrics["pool_rows"] - 50_000) < 1000
     assert all(row["text"].startswith("t c ") for row in found)
+
+
+def test_a_balanced_pool_has_a_row_of_every_class() -> None:
+    data = recipe("sciq", balanced=True, limits={"test": 1})
+    data["classes"] = ["a", "b"]
+    with pytest.raises(UserError, match=r"data\.limits\.test=1: a number of rows from 2 up"):
+        check_recipe(data)
