@@ -18,7 +18,7 @@ from w2s_cli.config.methods import stages_of
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words
-from w2s_cli.config.words import Words, key, parse, refuse_hidden, typed
+from w2s_cli.config.words import Words, key, options, parse, refuse_hidden, typed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 from w2s_cli.values import MISSING, fit_fields
@@ -130,7 +130,7 @@ def named_model(field: str, name: Any, words: Words) -> dict[str, Any]:
 
     places = [folder / "model" for folder in [*folders(words), configs_folder()]]
     path = next((place / f"{name}.yaml" for place in places if (place / f"{name}.yaml").is_file()), None)
-    names = {file.stem for place in places for file in place.glob("*.yaml")}
+    names = options("model", words.folder)
     if path is None or name not in names:
         raise UserError(f'{field}: unknown model "{name}".{did_you_mean(str(name), names, at_most=60)}')
     misfits: list[str] = []

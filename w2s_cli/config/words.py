@@ -58,9 +58,10 @@ def parse(arguments: list[str]) -> Words:
         else:
             words.overrides.append(rewrite(word))
     _refuse_repeated(words)
+    always = group_names(None) | set(ROLES_FROM_MODELS)  # groups of every configuration
     for word in words.overrides:
         _refuse_hydra(word, words)
-        _refuse_prefixes(word, words.folder)
+        _refuse_prefixes(word, always)
     return words
 
 
@@ -136,15 +137,14 @@ def _refuse_hydra(word: str, words: Words) -> None:
         )
 
 
-def _refuse_prefixes(word: str, folder: Path | None) -> None:
+def _refuse_prefixes(word: str, always: set[str]) -> None:
     """Refuse +GROUP=, ~GROUP and ~FIELD: a group always has one of its names, a field a value."""
     name, sign = key(word), word[: len(word) - len(word.lstrip("+~"))]
-    groups = group_names(folder)
-    if name in OTHER_COMMANDS and name in groups:
+    if name in OTHER_COMMANDS:
         raise UserError(f"{word}: the files of configs/{name}/ are for {OTHER_COMMANDS[name]}.")
     if name == "model":
         raise UserError(f"{word}: which role has this model? weak=NAME or strong=NAME.")
-    if name in group_names(None) | set(ROLES_FROM_MODELS) and name not in GLOBAL_GROUPS and "=[" in word:
+    if name in always and name not in GLOBAL_GROUPS and "=[" in word:
         names = word.partition("=[")[2].rstrip("]")
         raise UserError(
             f"{typed(word)}: a group has one of its names; for a sweep over several, write -m {name}={names}."
@@ -152,7 +152,7 @@ def _refuse_prefixes(word: str, folder: Path | None) -> None:
     if not sign:
         return
     bare = typed(word)[len(sign) :]
-    if name in group_names(None) | set(ROLES_FROM_MODELS):  # +GROUP=NAME adds a group of the user's own
+    if name in always:  # +GROUP=NAME adds a group of the user's own
         least = f"write {bare} without {sign}" if "=" in bare else f"write {name}=NAME"
         raise UserError(f"{word}: a group always has one of its names; {least}.")
     if sign == "~" and name in declared_fields():
