@@ -30,13 +30,13 @@ def recipe(name: str, **changes: Any) -> dict[str, Any]:
     return {**asdict(DataConfig()), **written, **changes}
 
 
-def make(folder: Path, data: Mapping[str, Any], pool: str, **execution: Any) -> Result:
-    """Run the stage on local data; (rows, metrics)."""
+def make(folder: Path, data: Mapping[str, Any], pool: str, seed: int = 0, **execution: Any) -> Result:
+    """Run the stage on local data with the run's seed; (rows, metrics)."""
     check_recipe(data)
     path = locate(str(data["path"]))
     transform = find_code(TRANSFORMS, data["transform"]) if data["transform"] else None
     source = {"sha256": fingerprint(path, data["splits"])}
-    params = rows_params(data, pool=pool, source=source, transform_file=transform)
+    params = rows_params(data, pool=pool, source=source, seed=seed, transform_file=transform)
     return run_stage(folder, params, {"data_path": str(path), **execution})
 
 

@@ -86,7 +86,8 @@ def power(graph: Graph, plans: dict[str, Planned]) -> list[str]:
     if not sizes:
         return []
     rows = min(sizes)
-    detectable = minimum_detectable(rows, seeds)
+    redrawn = any(job.config["data"]["seed"] is None for job in graph.jobs)
+    detectable = minimum_detectable(rows, seeds, redrawn=redrawn)
     plural = f"{seeds} seeds" if seeds > 1 else "one seed"
     return [
         f"{rows:,} test rows and {plural} can show a difference of {detectable['accuracy_difference']:.3f} in accuracy "

@@ -93,7 +93,8 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     launchers.check(config["launcher"]["name"])
     store = Store(locate(config["outputs"]))
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
-    graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
+    configs, words, settings = zip(*jobs, strict=True)
+    graph = build(configs, resolver, words, settings)
     reads = set().union(*(job.reads for job in graph.jobs))
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
     refuse_unread(

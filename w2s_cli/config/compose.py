@@ -2,8 +2,8 @@
 
 * All commands have one primary config. Hydra merges files and words into a plain dictionary of the defaults. The result is checked once
   against the types of `schema.py`; one message lists all wrong fields.
-* A single run is composed here, a sweep in `sweeps.py`. Both give one list of configurations, so one scheduler has the union of all
-  stages. With a Hydra launcher or sweeper (`hydra/launcher=joblib`) hydra.main runs each job by itself.
+* A single run is composed here, a sweep in `sweeps.py`; `seeds=n` makes n jobs of each. All give one list of configurations, so one
+  scheduler has the union of all stages. With a Hydra launcher or sweeper (`hydra/launcher=joblib`) hydra.main runs each job by itself.
 * Errors of Hydra become a UserError.
 """
 
@@ -21,7 +21,10 @@ from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words
 from w2s_cli.config.words import Words, key, options, parse, refuse_hidden, typed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
+from w2s_cli.store.keys import canonical_json
 from w2s_cli.values import MISSING, fit_fields
+
+NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
 
 Task = Callable[[list[Composed], list[Path]], int]
 
@@ -42,7 +45,7 @@ def run(arguments: list[str], task: Task) -> int:
     try:
         if words.multirun and words.by_hydra:
             return _by_hydra(words, task)
-        jobs = [Composed(finished(job.values, words), job.words) for job in composed(words)]
+        jobs = [seeded for job in composed(words) for seeded in of_seeds(job, words)]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words.folder)) from error
     except ValueError as error:
@@ -81,7 +84,7 @@ def _by_hydra(words: Words, task: Task) -> int:
     def one_job(config: Any) -> None:
         values = OmegaConf.to_container(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]))
         job_words = [typed(word) for word in HydraConfig.get().overrides.task]
-        code = task([Composed(finished(values, words), job_words)], folders(words))  # type: ignore[arg-type]
+        code = task(of_seeds(Composed(values, job_words), words), folders(words))  # type: ignore[arg-type]
         if code:
             raise JobFailed(code)
 
@@ -93,6 +96,19 @@ def _by_hydra(words: Words, task: Task) -> int:
     except JobFailed as failed:
         return int(failed.args[0])
     return 0
+
+
+def of_seeds(job: Composed, words: Words) -> list[Composed]:
+    """The finished configurations of a composed job: one, or with `seeds=n` one for each of the seeds 0 … n-1.
+
+    References are resolved for each seed (`labels.path=weak-${seed}.jsonl`), and the setting is compared before that.
+    """
+    setting = canonical_json({**job.values, **NOT_OF_A_SETTING})
+    first = finished(job.values, words)
+    if first["seeds"] is None:
+        return [Composed(first, job.words, setting)]
+    seeds = ({**job.values, "seed": seed} for seed in range(first["seeds"]))
+    return [Composed(finished(values, words), job.words, setting) for values in seeds]
 
 
 def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:

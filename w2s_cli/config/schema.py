@@ -126,7 +126,9 @@ class DataConfig:
     truncation: Literal["left", "right"] = "left"  # the side on which a long text is cut: the context's
     pools: SharesConfig = field(default_factory=SharesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    seed: Seed = 0  # of the pools and of drawn labels; independent of the run's seed
+    # of the training pools and their drawn labels; null: the run's seed, so each seed draws its own rows
+    seed: Seed | None = None
+    test_seed: Seed = 0  # of the test rows and their drawn labels, which all seeds share
     expected: dict[str, Any] | None = None
     warning: str | None = None
     source: str | None = None

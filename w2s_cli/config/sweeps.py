@@ -23,10 +23,11 @@ Compose = Callable[[list[str]], dict[str, Any]]
 
 
 class Composed(NamedTuple):
-    """One job: its configuration with unresolved references, and its words on the command line."""
+    """One job: its configuration, and its words on the command line."""
 
     values: dict[str, Any]
     words: list[str]
+    setting: str = ""  # equal for the jobs that differ in their seed only
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 * The params hold only settings that determine this pool's rows: not another pool's limit, and of the fractions only this pool's
   interval. The side on which long texts are cut belongs to the models that read them.
+* Every seed of a run draws its own training pools and their labels, as in the W2SG reference code; the test rows stay, so that results can
+  be compared row by row.
 * The types and ranges of single fields stand in `config/schema.py`. Contradictions between several fields that show without the data
   are refused here, before anything runs.
 """
@@ -25,7 +27,12 @@ DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "i
 
 
 def rows_params(
-    data: Mapping[str, Any], *, pool: str, source: Mapping[str, Any], transform_file: Path | None = None
+    data: Mapping[str, Any],
+    *,
+    pool: str,
+    source: Mapping[str, Any],
+    seed: int = 0,
+    transform_file: Path | None = None,
 ) -> dict[str, Any]:
     """The params of the `rows` stage of one pool.
 
@@ -33,6 +40,7 @@ def rows_params(
         data: the data set's configuration.
         pool: one of POOLS.
         source: {hub, config, revision} or {sha256}.
+        seed: the run's seed, which draws the training pools unless data.seed pins them.
         transform_file: the Python file of `data.transform`.
 
     Raises:
@@ -49,6 +57,7 @@ def rows_params(
             f'data set "{data["name"]}": the pool {pool} gets no rows (data.pools: {listed or "nothing"}). Give it a share of the '
             f"training split, for example data.pools.{pool}=0.1, and the others no more than the rest."
         )
+    test_share = 0.0 if own_test else data["pools"].get("test", 0.0)
     return {
         "dataset": {
             **{field: data[field] for field in DATASET_FIELDS},
@@ -62,8 +71,9 @@ def rows_params(
         "split": "test" if from_test else "train",
         "share": list(share) if share is not None else None,
         "limit": data["limits"].get(pool),
-        "seed": data["seed"],
-        "test": {"seed": data["seed"], "share": 0.0 if own_test else data["pools"].get("test", 0.0)},
+        "seed": data["test_seed"] if pool == "test" else seed if data["seed"] is None else data["seed"],
+        # training rows depend on the draw of the test rows only if both come from one split
+        "test": {"seed": data["test_seed"] if test_share or from_test else 0, "share": test_share},
         "code": ast_hash(transform_file) if transform_file else None,
     }
 

@@ -14,32 +14,33 @@ from w2s_cli.pipeline.builder import Builder, Planning
 from w2s_cli.pipeline.contract import Edge
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.store import keys
-
-NOT_OF_A_FAMILY = {"seed": None, "seeds": None, "launcher": None}
 
 
-def build(configs: Sequence[dict[str, Any]], resolver: Resolver, words: Sequence[Sequence[str]] = ()) -> Graph:
-    """The graph of all `configs`; a configuration with `seeds=n` stands for the seeds 0 … n-1.
+def build(
+    configs: Sequence[dict[str, Any]],
+    resolver: Resolver,
+    words: Sequence[Sequence[str]] = (),
+    settings: Sequence[str] = (),
+) -> Graph:
+    """The graph of all `configs`, with a summary for every comparison of a setting that has several seeds.
 
     Args:
         words: for each configuration its words on the command line, for the record of the results.
+        settings: for each configuration the name of its setting, equal for configurations that differ in their seed only. Without it
+            each configuration is a setting.
     """
     graph = Graph()
-    families: dict[str, list[Builder]] = {}
-    for config, config_words in zip(configs, words or [()] * len(configs), strict=True):
-        seeds = range(config["seeds"]) if config["seeds"] else [config["seed"]]
-        family = keys.canonical_json({**config, **NOT_OF_A_FAMILY})
-        for seed in seeds:
-            builder = Builder({**config, "seed": seed}, resolver, graph)
-            graph.jobs.append(builder.build())
-            builder.job.words = config_words
-            families.setdefault(family, []).append(builder)
-    for builders in families.values():
-        by_seed = {builder.job.config["seed"]: builder for builder in builders}
-        distinct = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 and seeds=3 have the same summary
-        if len(distinct) > 1:
-            _add_summaries(graph, distinct)
+    by_setting: dict[str, dict[int, Builder]] = {}
+    names = settings or [str(number) for number in range(len(configs))]
+    for config, config_words, setting in zip(configs, words or [()] * len(configs), names, strict=True):
+        builder = Builder(config, resolver, graph)
+        graph.jobs.append(builder.build())
+        builder.job.words = config_words
+        by_setting.setdefault(setting, {})[config["seed"]] = builder
+    for by_seed in by_setting.values():
+        builders = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 and seeds=3 have the same summary
+        if len(builders) > 1:
+            _add_summaries(graph, builders)
     return graph
 
 

@@ -73,7 +73,9 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["seeds"] == 1:
         notes = [f"One seed, {rows} ({largest}): the intervals hold test-row noise only."]
     else:
-        notes = [f"{metrics['seeds']} seeds × {rows} ({largest}): the intervals hold the noise of both."]
+        notes = [f"{metrics['seeds']} seeds × {rows} ({largest}): the intervals hold the noise of {metrics['noise']}."]
+        if "training rows" not in metrics["noise"]:
+            notes.append("All seeds have the same training rows (data.seed): other rows would vary more.")
     pgr = metrics.get("pgr")
     if pgr and pgr["note"]:
         notes.append(f"Caution: {pgr['note']}.")

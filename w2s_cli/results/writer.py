@@ -86,11 +86,12 @@ def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
     config.yaml (for a summary: of its first seed). Rules and controls are named only if the method has a stage with them.
     """
     families = stage_families(graph)
+    first = {id(job): jobs[0] for jobs, _, _ in graph.summaries for job in jobs}  # seeds may have files of their own
     results = []
     for number, job in enumerate(graph.jobs):
         for name, key in job.names.items():
             if graph.stages[key].of.traits.gives == "comparison":
-                family = result_family(graph, job, name, families)
+                family = result_family(graph, first.get(id(job), job), name, families)
                 results.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
     for jobs, name, key in graph.summaries:
         about = {

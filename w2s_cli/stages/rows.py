@@ -33,7 +33,7 @@ def plan(job: "Planning", *, pool: str) -> Spec:
     expected = data.plain["expected"] or {}
     about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
     return Spec(
-        rows_params(data, pool=pool, source=source, transform_file=transform),
+        rows_params(data, pool=pool, source=source, seed=job.config["seed"], transform_file=transform),
         slug=f"{data['name']}-{pool}",
         execution={"data_path": path, "expected": data.plain["expected"]},
         about={**about, "expected": expected.get("test") if pool == "test" else None},

@@ -1,6 +1,7 @@
 """summary: the runs of several seeds as one result, with intervals over seeds × test rows.
 
-It reads the tables of the `evaluate` stages, not their metrics, because the rows of all seeds are resampled together.
+* It reads the tables of the `evaluate` stages, not their metrics, because the rows of all seeds are resampled together.
+* Whether each seed drew its own training rows is in the params: with the rows pinned (data.seed) the intervals lack the noise of that draw.
 """
 
 from pathlib import Path
@@ -14,21 +15,22 @@ from w2s_cli.store.faults import fault
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 2
+VERSION = 3
 TRAITS = Traits(gives="comparison", implied=True)
 
 
 def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
     """The evaluate stages of all seeds, one per seed, in the order of `seeds`."""
-    params = {"seeds": seeds, "bootstrap": job.config["bootstrap"], "confidence": job.config["confidence"]}
-    return Spec(params, {"runs": list(runs)})
+    config = job.config
+    params = {"seeds": seeds, "bootstrap": config["bootstrap"], "confidence": config["confidence"]}
+    return Spec({**params, "redrawn": config["data"]["seed"] is None}, {"runs": list(runs)})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Return the metrics over all runs; each figure's `per_seed` list is in the order of `seed_list`.
 
     Args:
-        params: seeds (one per run, in order), bootstrap (draws), confidence.
+        params: seeds (one per run, in order), bootstrap (draws), confidence, redrawn (each seed drew its own training rows).
         inputs: runs (result folders of evaluate stages).
 
     Raises:
@@ -44,5 +46,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     _, truth, predictions = read_predictions(runs)
     ctx.progress(1, 1, examples=len(truth) * len(runs))
     fault("summary.step")
-    metrics = report(truth, predictions, draws=params["bootstrap"], confidence=params["confidence"])
+    settings = {"draws": params["bootstrap"], "confidence": params["confidence"], "redrawn": params["redrawn"]}
+    metrics = report(truth, predictions, **settings)
     return {"seed_list": list(params["seeds"]), **metrics}

@@ -4,12 +4,23 @@ import math
 from statistics import NormalDist
 from typing import Any
 
+# standard deviation of one model's true accuracy over seeds: training alone, and with training rows drawn anew
+TRAINING, REDRAWN = 0.01, 0.02
+
+
+def noise(seeds: int, *, redrawn: bool) -> str:
+    """The sources of noise in a figure over several seeds; `redrawn`: each seed draws its own training rows."""
+    if seeds == 1:
+        return "test rows only"
+    return f"{'training rows, ' if redrawn else ''}training seeds and test rows"
+
 
 def minimum_detectable(
     rows: int,
     seeds: int,
     *,
-    seed_deviation: float = 0.01,
+    redrawn: bool = True,
+    seed_deviation: float | None = None,
     discordant: float = 0.25,
     confidence: float = 0.95,
     power: float = 0.8,
@@ -24,11 +35,14 @@ def minimum_detectable(
     then holds for test-row noise only.
 
     Args:
-        seed_deviation: standard deviation of one model's true accuracy over seeds.
+        redrawn: each seed draws its own training rows.
+        seed_deviation: standard deviation of one model's true accuracy over seeds; None: TRAINING, or REDRAWN.
 
     Returns:
-        accuracy_difference, noise ("test rows" or "seeds and test rows").
+        accuracy_difference, noise (its sources).
     """
+    if seed_deviation is None:
+        seed_deviation = REDRAWN if redrawn else TRAINING
     row_error = math.sqrt(discordant / rows)
     seed_error = seed_deviation * math.sqrt(2 / seeds) if seeds > 1 else 0.0
     tail = (1 + confidence) / 2
@@ -38,7 +52,7 @@ def minimum_detectable(
     difference = margin + NormalDist().inv_cdf(power) * math.hypot(row_error, seed_error)
     return {
         "accuracy_difference": difference,
-        "noise": "seeds and test rows" if seeds > 1 else "test rows",
+        "noise": noise(seeds, redrawn=redrawn),
     }
 
 

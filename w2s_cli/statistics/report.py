@@ -30,6 +30,7 @@ from w2s_cli.statistics.figures import (
     recovered,
 )
 from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
+from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.pseudolabels import pseudolabels
 
 ROLES = ("weak", "student", "ceiling")
@@ -47,7 +48,9 @@ class Predictions:
     covered: Booleans | None = None  # [seeds, rows], rows with a prediction; None: all
 
 
-def report(truth: Integers, predictions: Mapping[str, Predictions], *, draws: int, confidence: float) -> dict[str, Any]:
+def report(
+    truth: Integers, predictions: Mapping[str, Predictions], *, draws: int, confidence: float, redrawn: bool = False
+) -> dict[str, Any]:
     """Metrics of the roles in `predictions`; all roles have the same test rows in the same order.
 
     Args:
@@ -55,9 +58,10 @@ def report(truth: Integers, predictions: Mapping[str, Predictions], *, draws: in
         predictions: role → its predictions.
         draws: of the bootstrap.
         confidence: of the intervals, 0.95 for 95 %.
+        redrawn: each seed drew its own training rows.
 
     Returns:
-        rows, classes, seeds, confidence, majority (share of the largest class), noise (the noise in the intervals), a
+        rows, classes, seeds, confidence, majority (share of the largest class), noise (the sources of the intervals' noise), a
         block per role, differences, pgr, agreement, misfit, pseudolabels.
     """
     seeds, rows, classes = next(iter(predictions.values())).p.shape
@@ -71,7 +75,7 @@ def report(truth: Integers, predictions: Mapping[str, Predictions], *, draws: in
         "seeds": seeds,
         "confidence": confidence,
         "majority": float(np.bincount(truth).max() / rows),
-        "noise": "seeds and test rows" if seeds > 1 else "test rows only",
+        "noise": noise(seeds, redrawn=redrawn),
     }
     for role in predictions:
         own = share_interval(cells[role], confidence, draws)

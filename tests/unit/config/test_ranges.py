@@ -40,7 +40,17 @@ POSITIVE = [
     *("launcher.jobs", "launcher.threads", "launcher.micro_tokens", "launcher.eval_tokens"),
 ]
 POSITIVE.remove("pretrain.batch_size")  # batch_entries or batch_tokens
-SEEDS = ["seed", "data.seed", "weak.seed", "strong.seed", "student.seed", "ceiling.seed", "hop.seed", "pretrain.seed"]
+SEEDS = [
+    "seed",
+    "data.seed",
+    "data.test_seed",
+    "weak.seed",
+    "strong.seed",
+    "student.seed",
+    "ceiling.seed",
+    "hop.seed",
+    "pretrain.seed",
+]
 
 
 def cases() -> Iterator[tuple[str, Any, str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import write_jsonl
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.pipeline.build import build
@@ -19,8 +20,8 @@ def planned(folder: Path, *arguments: str) -> Graph:
     graphs: list[Graph] = []
 
     def plan(jobs: list[Composed], folders: list[Path]) -> int:
-        configs, words = [job.values for job in jobs], [job.words for job in jobs]
-        graphs.append(build(configs, Resolver(Store(folder), folders), words))
+        configs, words, settings = zip(*jobs, strict=True)
+        graphs.append(build(configs, Resolver(Store(folder), folders), words, settings))
         return 0
 
     compose.run([*arguments], plan)
@@ -97,3 +98,29 @@ def test_seeds_of_one_job_share_its_words_and_no_result_has_words_in_its_identit
     assert [list(job.words) for job in graph.jobs] == [["debug=tiny", "seeds=2"]] * 2
     assert set(graph.stages) == set(planned(tmp_path, "-m", *PLAIN, "seed=0,1").stages)
     assert entries(graph, Store(tmp_path)) == []  # nothing has run
+
+
+def test_a_reference_to_the_seed_names_another_file_for_each_seed_and_the_seeds_stay_one_setting(
+    tmp_path: Path,
+) -> None:
+    for seed in range(3):
+        write_jsonl(tmp_path / f"labels-{seed}.jsonl", [{"id": f"r{seed}", "label": 1}])
+    words = ("debug=tiny", "labels=file", f"labels.path={tmp_path}/labels-${{seed}}.jsonl")
+    for seeds in (["seeds=3"], ["-m", "seed=0,1,2"]):
+        graph = planned(tmp_path, *words, *seeds)
+        assert [job.config["labels"]["path"] for job in graph.jobs] == [
+            f"{tmp_path}/labels-{seed}.jsonl" for seed in range(3)
+        ]
+        assert len({graph.stages[job.names["labels"]].identity["params"]["sha256"] for job in graph.jobs}) == 3
+        [(jobs, _, _)] = graph.summaries
+        assert jobs == graph.jobs
+
+
+def test_every_seed_has_its_own_training_rows_unless_data_seed_pins_them(tmp_path: Path) -> None:
+    def pools(*words: str) -> dict[str, int]:
+        graph = planned(tmp_path, *PLAIN, "seeds=3", *words)
+        names = ("rows:test", "rows:weak_train", "rows:strong_train")
+        return {name: len({job.names[name] for job in graph.jobs}) for name in names}
+
+    assert pools() == {"rows:test": 1, "rows:weak_train": 3, "rows:strong_train": 3}
+    assert pools("data.seed=5") == {"rows:test": 1, "rows:weak_train": 1, "rows:strong_train": 1}

@@ -69,10 +69,25 @@ def test_drawn_labels_and_options_belong_to_the_row_not_to_the_order(tmp_path: P
     assert first == {name: row for name, row in second.items() if name != "new"}
 
 
-def test_data_seed_moves_the_split_and_the_labels(tmp_path: Path) -> None:
-    data = local(write_rows(tmp_path / "a.jsonl", numbered(200)))
-    zero, one = (make(tmp_path / str(seed), {**data, "seed": seed}, "test")[0] for seed in (0, 1))
-    assert {row["id"] for row in zero} != {row["id"] for row in one}
+def test_each_seed_draws_its_own_training_rows_and_labels_and_all_seeds_share_the_test_rows(tmp_path: Path) -> None:
+    options = {"choices": ["right", "wrong"]}
+    fields = {"right": lambda i: f"yes {i}", "wrong": lambda i: f"no {i}"}
+    drawn = {"transform": "choice", "options": options, "text": None, "template": "{answer}", "label": "label"}
+    data = local(write_rows(tmp_path / "a.jsonl", numbered(400, **fields)), **drawn, classes=["wrong", "right"])
+
+    def rows(pool: str, of_run: int, **settings: Any) -> dict[str, int]:
+        folder = tmp_path / f"{pool}-{of_run}-{settings}"
+        return {row["id"]: row["label"] for row in make(folder, {**data, **settings}, pool, seed=of_run)[0]}
+
+    zero, one = rows("weak_train", 0), rows("weak_train", 1)
+    both = zero.keys() & one.keys()
+    assert len(both) < 0.7 * len(zero)  # another half of the rows …
+    assert 0.3 < sum(zero[name] == one[name] for name in both) / len(both) < 0.7  # … and other coins for the same rows
+    test = rows("test", 0)
+    assert rows("test", 1) == test
+    assert not test.keys() & (zero.keys() | one.keys())
+    assert rows("weak_train", 0, seed=1) == rows("weak_train", 1, seed=1) == one  # data.seed pins the rows
+    assert rows("test", 0, test_seed=3).keys() != test.keys()
 
 
 def test_another_seed_draws_the_training_pools_anew_and_leaves_the_test_rows() -> None:

@@ -178,7 +178,8 @@ def test_report_states_ratio_of_means_and_mean_of_ratios():
     assert metrics["student"]["per_seed"]["accuracy"] == pytest.approx(list(by_seed[:, 1]))
     low, high = metrics["pgr"]["interval"]
     assert low < metrics["pgr"]["value"] < high
-    assert metrics["noise"] == "seeds and test rows"
+    assert metrics["noise"] == "training seeds and test rows"
+    assert reported(redrawn=True)[0]["noise"] == "training rows, training seeds and test rows"
 
 
 def test_agreement_is_split_by_whether_the_supervisor_is_right():
@@ -270,7 +271,7 @@ def test_minimum_detectable_difference_is_the_binomial_formula_with_one_seed():
     expected = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * np.sqrt(0.25 / 1000)
     found = minimum_detectable(1000, 1)
     assert found["accuracy_difference"] == pytest.approx(expected)
-    assert found["noise"] == "test rows"
+    assert found["noise"] == "test rows only"
 
 
 def test_minimum_detectable_difference_falls_with_rows_and_seeds():

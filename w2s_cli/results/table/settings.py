@@ -97,8 +97,9 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
     files = [folder / PREDICTIONS for folder in folders]
     code = [PACKAGE / f"{name}.py" for name in CODE]
+    redrawn = value_of(runs[0], "data.seed") is None
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
-    name = hashlib.sha256(json.dumps([stamp, confidence, draws]).encode()).hexdigest()[:24]
+    name = hashlib.sha256(json.dumps([stamp, confidence, draws, redrawn]).encode()).hexdigest()[:24]
     cached = read_json(cache / f"{name}.json") if cache else None
     if isinstance(cached, dict):
         return cached
@@ -106,7 +107,7 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     from w2s_cli.statistics.report import report
 
     _, truth, by_role = read_predictions(folders)
-    metrics = report(truth, by_role, draws=draws, confidence=confidence)
+    metrics = report(truth, by_role, draws=draws, confidence=confidence, redrawn=redrawn)
     if cache:
         try:
             cache.mkdir(parents=True, exist_ok=True)
