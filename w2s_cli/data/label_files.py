@@ -39,7 +39,8 @@ def file_order(labels: Rows, ids: Sequence[str]) -> list[int]:
     if problems["come more than once"] or problems["are missing"]:
         raise UserError(
             f"{labels.shown}: {'; '.join(sentences)}. It must label each of the {len(ids):,} rows of this pool once; "
-            "their ids are in rows.parquet of the rows stage (w2s ls shows where)."
+            "their ids are in rows.parquet of the rows stage (w2s ls shows where). Each seed draws its own training rows: data.seed=0 "
+            "pins those of seed 0, and labels.path=FILE-${seed}.jsonl has a file for each seed."
         )
     return [place[name] for name in ids]
 

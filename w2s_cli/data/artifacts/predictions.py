@@ -59,7 +59,7 @@ def read_predictions(folders: Sequence[Path]) -> tuple[list[str], Integers, dict
         order = order_of(ids, table.column("id").to_pylist(), path)
         if (labels[order] != truth).any():
             raise UserError(
-                f"{path}: other true labels than {folders[0]} for the same row ids; summarise runs of one data.seed"
+                f"{path}: other true labels than {folders[0]} for the same row ids; summarise runs of one data.test_seed"
             )
         for role in roles:
             p, logits = (matrix(table, f"{role}_{name}", path)[order] for name in ("p", "logits"))
