@@ -150,8 +150,9 @@ def standing(grid: Grid) -> list[str]:
     figures = grid.figures.values()
     if any(figure.interval for figure in figures):
         fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
+        method = "" if seeds[0] > 1 else "Wilson's for a share of one seed, else "
         notes.append(
-            f"[ , ]: {_range(confidence)} % intervals over {noise} (bootstrap, paired where roles are compared){fixed}."
+            f"[ , ]: {_range(confidence)} % intervals over {noise} ({method}bootstrap, paired where roles are compared){fixed}."
         )
     if grid.request.baselines == "mean" and any(is_pgr(metric) for metric in grid.request.metric):
         notes.append("Weak supervisor and ceiling of PGR are means over all their stored seeds (baselines=mean).")

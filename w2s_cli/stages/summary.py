@@ -14,7 +14,7 @@ from w2s_cli.store.faults import fault
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 2
+VERSION = 3
 TRAITS = Traits(gives="comparison", implied=True)
 
 
