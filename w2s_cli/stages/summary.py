@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Edge, Spec, Traits
+from w2s_cli.stages._cautions import comparison
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -22,6 +23,9 @@ def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
     """The evaluate stages of all seeds, one per seed, in the order of `seeds`."""
     params = {"seeds": seeds, "bootstrap": job.config["bootstrap"], "confidence": job.config["confidence"]}
     return Spec(params, {"runs": list(runs)})
+
+
+cautions = comparison
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

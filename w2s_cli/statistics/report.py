@@ -31,6 +31,7 @@ from w2s_cli.statistics.figures import (
 )
 from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
 from w2s_cli.statistics.pseudolabels import pseudolabels
+from w2s_cli.statistics.threshold import untrained_threshold
 
 ROLES = ("weak", "student", "ceiling")
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
@@ -113,7 +114,9 @@ def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
         "ece": [calibration_error(p, truth) for p in predictions.p],
     }
     means: dict[str, Any] = {name: _mean(values) for name, values in per_seed.items()}
-    return means | {"per_seed": per_seed}
+    areas = zip(predictions.p, per_seed["auroc"], strict=True)
+    flags = [untrained_threshold(p, truth, area) for p, area in areas]
+    return means | {"per_seed": per_seed | {"untrained_threshold": flags}}
 
 
 def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
@@ -130,6 +133,8 @@ def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], conf
         flags, note = ["gap_is_noise"], GAP_IS_NOISE
     else:
         bounds = ratio_interval(sample["student"] - sample["weak"], sample["ceiling"] - sample["weak"], confidence)
+        if bounds is not None and bounds[1] - bounds[0] < 1e-9:
+            flags = ["no_width"]  # the student is right on the rows of the weak supervisor, or of the ceiling
     return {
         "value": recovered(weak, student, ceiling),
         "interval": _listed(bounds),
