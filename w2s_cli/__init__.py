@@ -15,7 +15,9 @@ def load(run: str | Path) -> list[dict[str, Any]]:
     Every field of results.json is a column (lists unchanged), and `setting` describes the run in words. Fields of the configuration that
     vary between results of the same models and data are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
     are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None for an unbounded interval. `pgr` is None without a
-    weak supervisor, and `pgr_flag` is the reason why a PGR must not be quoted.
+    weak supervisor, and `pgr_flag` is the reason why a PGR must not be quoted (gap_is_noise, ceiling_below_weak, no_width).
+    `<role>_untrained_threshold` is true if a seed's model predicts one class on nearly all test rows in spite of its AUROC,
+    `labels_accuracy` is that of the labels on the student's own rows, and `cautions` are the sentences under the result's table.
 
     Args:
         run: an outputs folder, for all its runs, with a column `run`; or one run, by its path or, for a run in ./outputs, by the
@@ -57,6 +59,7 @@ def load(run: str | Path) -> list[dict[str, Any]]:
 
 def _flat(entry: "Entry") -> dict[str, Any]:
     """The row of one result."""
+    from w2s_cli.results.cautions import of_result
     from w2s_cli.results.fields import setting
 
     metrics = entry.metrics
@@ -71,10 +74,13 @@ def _flat(entry: "Entry") -> dict[str, Any]:
                 f"{role}_accuracy_high": high,
             }
             row |= {f"{role}_auroc": metrics[role].get("auroc"), f"{role}_ece": metrics[role].get("ece")}
+            flags = metrics[role]["per_seed"].get("untrained_threshold")  # missing in results of an older w2s
+            row[f"{role}_untrained_threshold"] = None if flags is None else any(flags)
     pgr = metrics.get("pgr") or {}
     low, high = pgr.get("interval") or (None, None)
-    flags = pgr.get("flags") or [None]
-    row |= {"pgr": pgr.get("value"), "pgr_low": low, "pgr_high": high, "pgr_flag": flags[0]}
+    pgr_flags = pgr.get("flags") or [None]
+    row |= {"pgr": pgr.get("value"), "pgr_low": low, "pgr_high": high, "pgr_flag": pgr_flags[0]}
     if "agreement" in metrics:
         row["agreement"] = metrics["agreement"]["overall"]["value"]
-    return row | {"rows": metrics["rows"]}
+    labels = metrics.get("student", {}).get("labels", {})
+    return row | {"labels_accuracy": labels.get("accuracy"), "rows": metrics["rows"], "cautions": of_result(entry)}

@@ -192,7 +192,7 @@ def brief(entry: Entry) -> dict[str, Any]:
         "key": entry.key,
         "seeds": entry.seeds,
         **levels,
-        "pgr": pgr["value"] if pgr and not pgr["flags"] else None,
+        "pgr": pgr["value"] if pgr and pgr["interval"] else None,
     }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from w2s_cli.commands.options import parser, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
+from w2s_cli.results.cautions import once
 from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, select
@@ -37,7 +38,7 @@ examples:
   w2s table pgr --cells                         the stage keys behind every cell; then w2s show KEY, w2s why KEY
 
 options: rows= columns= (fields, also any dotted field of a configuration; others: all
-  other fields in which rows differ) metric= (pgr, pgr_auroc, weak, student, ceiling, student.auroc,
+  other fields in which rows differ) metric= (pgr, pgr_auroc, weak, student, ceiling, labels, student.auroc,
   gap, gain, agreement, …; NAME.interval) where=FIELD=VALUE,… or FIELD=VALUE aggregate=median|median_runs|mean baselines=per_seed|mean
   intervals=true|false digits=N tests=all|first|A:B format=text|markdown|csv|latex|parquet|json out=FILE"""
 
@@ -150,8 +151,9 @@ def standing(grid: Grid) -> list[str]:
     figures = grid.figures.values()
     if any(figure.interval for figure in figures):
         fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
+        method = "" if seeds[0] > 1 else "Wilson's for a share of one seed, else "
         notes.append(
-            f"[ , ]: {_range(confidence)} % intervals over {noise} (bootstrap, paired where roles are compared){fixed}."
+            f"[ , ]: {_range(confidence)} % intervals over {noise} ({method}bootstrap, paired where roles are compared){fixed}."
         )
     if grid.request.baselines == "mean" and any(is_pgr(metric) for metric in grid.request.metric):
         notes.append("Weak supervisor and ceiling of PGR are means over all their stored seeds (baselines=mean).")
@@ -177,6 +179,7 @@ def standing(grid: Grid) -> list[str]:
         count = sum(of_cell == rule for of_cell in grid.left_out.values())
         notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")
     notes += grid.notes
+    notes += once((", ".join([*r, *c]), setting.warnings()) for (r, c), cell in grid.cells.items() for setting in cell)
     return notes + [f"Caution: {text}." for text in grid.cautions]
 
 

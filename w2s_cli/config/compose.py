@@ -21,7 +21,6 @@ from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words
 from w2s_cli.config.words import Words, key, options, parse, refuse_hidden, typed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
-from w2s_cli.store.keys import canonical_json
 from w2s_cli.values import MISSING, fit_fields
 
 NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
@@ -103,7 +102,7 @@ def of_seeds(job: Composed, words: Words) -> list[Composed]:
 
     References are resolved for each seed (`labels.path=weak-${seed}.jsonl`), and the setting is compared before that.
     """
-    setting = canonical_json({**job.values, **NOT_OF_A_SETTING})
+    setting = {**job.values, **NOT_OF_A_SETTING}
     first = finished(job.values, words)
     if first["seeds"] is None:
         return [Composed(first, job.words, setting)]

@@ -27,7 +27,9 @@ class Composed(NamedTuple):
 
     values: dict[str, Any]
     words: list[str]
-    setting: str = ""  # equal for the jobs that differ in their seed only
+    setting: dict[
+        str, Any
+    ] = {}  # the configuration as written, without seeds: equal for jobs that differ in their seed only
 
 
 @dataclass

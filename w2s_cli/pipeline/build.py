@@ -6,7 +6,7 @@
 * Several configurations (seeds, a sweep) make one union graph: a stage of two configurations has one key and exists once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from w2s_cli.pipeline import kinds
@@ -14,29 +14,29 @@ from w2s_cli.pipeline.builder import Builder, Planning
 from w2s_cli.pipeline.contract import Edge
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.store.keys import canonical_json
 
 
 def build(
     configs: Sequence[dict[str, Any]],
     resolver: Resolver,
     words: Sequence[Sequence[str]] = (),
-    settings: Sequence[str] = (),
+    settings: Sequence[Mapping[str, Any]] = (),
 ) -> Graph:
     """The graph of all `configs`, with a summary for every comparison of a setting that has several seeds.
 
     Args:
         words: for each configuration its words on the command line, for the record of the results.
-        settings: for each configuration the name of its setting, equal for configurations that differ in their seed only. Without it
-            each configuration is a setting.
+        settings: for each configuration its setting as written, equal for configurations that differ in their seed only.
     """
     graph = Graph()
     by_setting: dict[str, dict[int, Builder]] = {}
-    names = settings or [str(number) for number in range(len(configs))]
-    for config, config_words, setting in zip(configs, words or [()] * len(configs), names, strict=True):
+    about = zip(configs, words or [()] * len(configs), settings or configs, strict=True)
+    for config, config_words, setting in about:
         builder = Builder(config, resolver, graph)
         graph.jobs.append(builder.build())
-        builder.job.words = config_words
-        by_setting.setdefault(setting, {})[config["seed"]] = builder
+        builder.job.words, builder.job.setting = config_words, setting
+        by_setting.setdefault(canonical_json(setting), {})[config["seed"]] = builder
     for by_seed in by_setting.values():
         builders = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 and seeds=3 have the same summary
         if len(builders) > 1:

@@ -160,6 +160,14 @@ class Builder:
         return {**model, **common, **own, "lr_given": bool(common) or "lr" in own}
 
 
+def supervisor(config: Mapping[str, Any]) -> str:
+    """The name of a run's supervisor in folder names: the weak model, or the file with the labels, without its folder and suffix."""
+    labels = config["labels"]
+    return str(
+        config["weak"]["name"] if labels["source"] == "weak" else Path(str(labels["path"])).name.partition(".")[0]
+    )
+
+
 def _plain_value(where: str, field: Field, value: Any) -> Any:
     """A value of a YAML field in the type of its argument; a group of the configuration stays as it is, to record what is read of it."""
     if isinstance(value, Mapping):
@@ -187,6 +195,11 @@ class Planning:
     def resolver(self) -> Resolver:
         """The resolver of names to hashes and commits."""
         return self.builder.resolver
+
+    @property
+    def supervisor(self) -> str:
+        """The name of the run's supervisor in folder names."""
+        return supervisor(self.config.plain)
 
     def training_seed(self, settings: Mapping[str, Any], role: str, member: int = 0) -> int:
         """The training seed of a role; member 0 of an ensemble has the role's own seed."""

@@ -9,7 +9,7 @@ A kind is one file, `stages/<kind>.py`, of the package or of a --config-dir fold
     def run(params, inputs, ctx) -> metrics       the work, in a worker process
     def cost(params, amounts) -> Work             optional: FLOPs and tokens, for estimates
     def flops_per_token(params) -> int            optional, of a training: FLOPs per token and parameter, to measure this machine's rate
-    def cautions(metrics, params, about) -> list[str]     optional: lines under the result
+    def cautions(metrics, params, about) -> list[str]     optional: lines under the result; of a comparison, about has also the seeds
 
 * The keyword arguments of `plan` are the fields of the kind in a method's YAML. The type of an argument is the meaning of the field; an
   argument with a default is optional. A field of type Pool, Labels, Edge or Model can name another stage, a list of them several stages.

@@ -133,6 +133,11 @@ class Run:
         return {stage.key: stage.inputs for stage in self.stages if stage.gives == "comparison"}
 
     @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Stage key → kind."""
+        return {stage.key: stage.kind for stage in self.stages}
+
+    @cached_property
     def entries(self) -> list[Entry]:
         """All complete results."""
         items = self._listed(RESULTS)

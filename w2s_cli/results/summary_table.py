@@ -6,6 +6,7 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
+from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.fields import setting
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
@@ -28,11 +29,11 @@ def show_results(
     summaries = [entry for entry in results if entry.summarises]
     entries = summaries or results
     if len(entries) > TABLES_SHOWN:
-        print_table(overview(entries))
+        print_table(overview(entries), notes=once((title(e), of_result(e, graph.stages[e.key])) for e in entries))
         print()
     else:
         for entry in entries:
-            notes = results_notes(entry.metrics)
+            notes = [*results_notes(entry.metrics), *of_result(entry, graph.stages[entry.key])]
             if entry.fields["ensemble"] is not None:
                 notes.append("The weak row is the first supervisor alone, as with method=naive; PGR is relative to it.")
             print_table(results_table(entry.metrics), title(entry), notes)
@@ -92,11 +93,11 @@ def medians(entries: list[Entry]) -> list[str]:
 
 
 def cautions(graph: Graph, store: Store) -> list[str]:
-    """Facts beside the tables: cut texts, rules with ground truth, and the reason for a missing PGR."""
+    """Facts beside the tables: cut texts, rules with ground truth, and the reason for a missing PGR. The results' own are below each."""
     lines = []
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
-        if of_kind is not None:
+        if of_kind is not None and stage.of.traits.gives != "comparison":
             lines += of_kind(stage_metrics(store, key), stage.identity["params"], stage.about)
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":

@@ -24,7 +24,8 @@ FIGURE = set("0123456789.,[]()-–+% ")  # the characters of figures and interva
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
-    """The table of one result: a header, a row for each role, PGR, and the agreement with the supervisor's right and wrong labels.
+    """The table of one result: a header, a row for each role, PGR, the agreement with the supervisor's right and wrong labels, and the
+    accuracy of the labels on the student's own rows.
 
     Args:
         metrics: metrics of an evaluate or summary stage (`w2s_cli.statistics.report`).
@@ -61,6 +62,10 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
                     *([""] if per_seed else []),
                 ]
             )
+    labels = metrics.get("student", {}).get("labels")
+    if labels:
+        seeds = [" ".join(number(value) for value in labels["per_seed"])] if per_seed else []
+        rows.append(["labels of the student's rows", number(labels["accuracy"]), "", "", "", *seeds])
     return rows
 
 

@@ -1,7 +1,8 @@
 """The folder of a run for people: outputs/runs/<date>/<time>-<slug>-<digest>/ with config, plan, results and links to its stages.
 
 * The digest is of the stage keys, so the same command uses its folder again and refreshes it.
-* Results are a copy of the evaluate stages' metrics with their names; the stages stay the source.
+* Results are a copy of the evaluate stages' metrics with their names, and with some figures of the trainings behind them (`trainings`); the
+  stages stay the source.
 * A result records the words of the command line of its job and the family that it shares with the other seeds of its setting, so no
   reader has to reconstruct them.
 """
@@ -13,12 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.pipeline.builder import supervisor
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.results.trainings import with_trainings
 from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
 from w2s_cli.store.store import Store
 
@@ -31,8 +34,7 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     if existing:
         return existing[-1]
     config = graph.jobs[0].config
-    weak = config["weak"]["name"] if config["labels"]["source"] == "weak" else "file"
-    slug = f"{weak}-{config['strong']['name']}-{config['data']['name']}"
+    slug = f"{supervisor(config)}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
         slug = str(config["pretrain"]["name"])
     folder = parent / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
@@ -92,36 +94,39 @@ def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
         for name, key in job.names.items():
             if graph.stages[key].of.traits.gives == "comparison":
                 family = result_family(graph, first.get(id(job), job), name, families)
-                results.append(_entry(store, key, name, job, [job.config["seed"]]) | {"job": number, "family": family})
+                entry = _entry(graph, store, key, name, [job])
+                results.append(entry | {"job": number, "family": family})
     for jobs, name, key in graph.summaries:
         about = {
             "stage": SUMMARY,
             "job": graph.jobs.index(jobs[0]),
             "family": result_family(graph, jobs[0], name, families),
         }
-        results.append(_entry(store, key, name, jobs[0], [job.config["seed"] for job in jobs]) | about)
+        results.append(_entry(graph, store, key, name, jobs) | about)
     return [entry for entry in results if entry["metrics"]]
 
 
-def _entry(store: Store, key: str, name: str, job: Job, seeds: list[int]) -> dict[str, Any]:
+def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> dict[str, Any]:
+    """The result of the stage `key`: the comparison `name` of one job, or the summary over those of several."""
     folder = store.folder(key)
     finished = folder is not None and (folder / "record.json").exists()
     manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder and finished else {}
-    config = job.config
+    metrics = manifest.get("metrics", {})
+    config = jobs[0].config
     return {
         "stage": name,
         "evaluates": name,
         "key": key,
-        "weak": config["weak"]["name"] if config["labels"]["source"] == "weak" else config["labels"]["path"],
+        "weak": config["weak"]["name"] if config["labels"]["source"] == "weak" else jobs[0].setting["labels"]["path"],
         "strong": config["strong"]["name"],
         "data": config["data"]["name"],
         "method": config["method"]["name"],
         "loss": label_of(config["loss"]),
         "train": config["train"]["mode"],
         **settings(config),
-        "seeds": seeds,
-        "words": list(job.words),
-        "metrics": manifest.get("metrics", {}),
+        "seeds": [job.config["seed"] for job in jobs],
+        "words": list(jobs[0].words),
+        "metrics": with_trainings(metrics, graph, store, [job.names[name] for job in jobs]),
     }
 
 

@@ -1,9 +1,11 @@
 """Cautions under a result that several stage kinds share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
+ROLES = {"weak": "weak supervisor", "student": "student", "ceiling": "ceiling"}
 
 
 def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
@@ -15,3 +17,45 @@ def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapp
         f"Caution: {cut:.0%} of the texts were cut to {params['max_length']} tokens, the most that {about['model']} reads "
         f"({about['role']}); w2s data check shows the lengths."
     ]
+
+
+def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """A line for each role with an untrained threshold (statistics.threshold), and one for a PGR whose interval has no width.
+
+    Args:
+        metrics: of `statistics.report`, with the `updates` of each role if they are recorded (results.trainings).
+        about: seeds, in the order of the figures' `per_seed`.
+    """
+    lines = []
+    for role in ROLES:
+        per_seed = metrics.get(role, {}).get("per_seed", {})
+        flagged = [place for place, flag in enumerate(per_seed.get("untrained_threshold", ())) if flag]
+        if flagged:
+            lines.append(_untrained(role, per_seed, flagged, about["seeds"]))
+    pgr = metrics.get("pgr") or {}
+    if "no_width" in pgr.get("flags", ()):
+        twin = "weak supervisor" if abs(pgr["value"]) < 0.5 else "ceiling"
+        lines.append(
+            f"Caution: the interval of PGR has no width, because the student is right on the same test rows as the {twin}. No draw of "
+            "rows can tell them apart; that is no certainty about PGR."
+        )
+    return lines
+
+
+def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds: Sequence[int]) -> str:
+    """The line of one role; `flagged` are the places of the seeds concerned."""
+    right, area = (fmean(per_seed[figure][place] for place in flagged) for figure in ("accuracy", "auroc"))
+    of_seeds = f" with seed{'s' * (len(flagged) > 1)} {', '.join(str(seeds[place]) for place in flagged)}"
+    updates = {per_seed["updates"][place] for place in flagged} - {None} if "updates" in per_seed else set()
+    after = (
+        f" after {' to '.join(f'{steps:,}' for steps in sorted({min(updates), max(updates)}))} updates"
+        if updates
+        else ""
+    )
+    learned = ", or learned from labels of one class" if role == "student" else ""
+    cause = f"untrained{after}{learned}; more epochs (train.epochs) or a higher learning rate (train.lr) would help"
+    return (
+        f"Caution: the {ROLES[role]}{of_seeds if len(seeds) > 1 else ''} predicts one class on nearly all test rows: accuracy {right:.3f}, "
+        f"as of a constant answer, but AUROC {area:.3f}. Its threshold is {'not trained here' if updates == {0} else cause}. Compare "
+        f"AUROC meanwhile (w2s table metric={role}.auroc)."
+    )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Labels, Pool, Spec, Traits
+from w2s_cli.stages._cautions import comparison
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 2
+VERSION = 3
 TRAITS = Traits(gives="comparison", over_seeds="summary")
 
 
@@ -30,9 +31,12 @@ def plan(
     """A comparison of the roles' predictions with each other and with the ground truth."""
     config, seed = job.config, job.config["seed"]
     params = {"bootstrap": config["bootstrap"], "confidence": config["confidence"]}
-    names = [config.plain[group]["name"] for group in ("weak", "strong", "data")]
+    names = [job.supervisor, *(config.plain[group]["name"] for group in ("strong", "data"))]
     inputs = {"weak": weak, "student": student, "ceiling": ceiling, "rows": rows}
     return Spec(params, inputs, slug=f"{'-'.join(names)}-s{seed}", about={"rows": rows.name, "seed": seed})
+
+
+cautions = comparison
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

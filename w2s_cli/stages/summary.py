@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Edge, Spec, Traits
+from w2s_cli.stages._cautions import comparison
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -24,6 +25,9 @@ def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
     config = job.config
     params = {"seeds": seeds, "bootstrap": config["bootstrap"], "confidence": config["confidence"]}
     return Spec({**params, "redrawn": config["data"]["seed"] is None}, {"runs": list(runs)})
+
+
+cautions = comparison
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

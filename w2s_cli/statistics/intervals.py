@@ -22,15 +22,21 @@ in tests/unit/statistics/test_intervals.py:
 
 With one seed the draws hold test-row noise only.
 
-The accuracy of one role is no comparison (`share_interval`): its interval depends on this role's column only, so the same
-predictions have the same interval in every result. With one seed the interval is exact, as with infinitely many draws; with
-several seeds it comes from draws of that column.
+A share of rows (an accuracy, an agreement) is no comparison (`share_interval`): its interval depends on its own columns only, so
+the same predictions have the same interval in every result. A bootstrap gives an all-right model the interval [1, 1], because no
+draw has a wrong row, and covers the truth in a third of such cases. So one seed has Wilson's interval, which Brown, Cai & DasGupta
+2001 ("Interval Estimation for a Binomial Proportion") recommend. Several seeds have the bootstrap of their rows and PSEUDO_ROWS
+further ones, half of them right: the same remedy as in Wilson's interval, whose centre is the share with z² such rows.
 """
 
+import math
+from statistics import NormalDist
+
 import numpy as np
-from scipy.special import bdtr
 
 from w2s_cli.statistics.figures import Floats
+
+PSEUDO_ROWS = (1.0, 1.0, 0.0, 0.0)  # Agresti & Coull 1998: z² is 3.84 at 95 %
 
 
 def bootstrap_means(cells: Floats, draws: int) -> Floats:
@@ -95,26 +101,38 @@ def interval(draws: Floats, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def share_interval(right: Floats, confidence: float, draws: int) -> tuple[float, float]:
-    """The percentile interval of one role's accuracy, within [0, 1].
+def share_interval(part: Floats, whole: Floats, confidence: float, draws: int) -> tuple[float, float] | None:
+    """The interval of a share of rows, within [0, 1]; it contains the share, and is never empty.
 
-    One seed: among rows resampled with replacement, the number of right ones is Binomial(rows, accuracy). The bounds are quantiles
-    of that distribution (the smallest share whose cumulative probability reaches the tail), without draws. Several seeds:
-    quantiles of `bootstrap_means` of this column only.
+    One seed: Wilson's interval for a binomial share. Several seeds: the bootstrap over seeds and rows, with PSEUDO_ROWS.
 
     Args:
-        right: [seeds, rows] of 0 and 1.
+        part: [seeds, rows] of 0 and 1, the counted rows.
+        whole: [seeds, rows] of 0 and 1, the rows among which they are counted.
         confidence: 0.95 for 95 %.
         draws: of the bootstrap over seeds.
+
+    Returns:
+        The bounds, or None if the number of rows in `whole` may be 0.
     """
-    seeds, rows = right.shape
-    if seeds > 1:
-        low, high = interval(bootstrap_means(right[..., None], draws)[:, 0], confidence)
-        return max(low, 0.0), min(high, 1.0)  # a normal seed term has no bounds
-    tail = (1 - confidence) / 2
-    reached = bdtr(np.arange(rows + 1.0), rows, right.mean())  # [rows + 1], P(at most k rows right)
-    below, above = np.searchsorted(reached, [tail, 1 - tail])
-    return float(below / rows), float(above / rows)
+    counted, rows = float(part.sum()), float(whole.sum())
+    if not rows:
+        return None
+    bounds: tuple[float, float] | None
+    if len(part) == 1:
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        centre = (counted + z**2 / 2) / (rows + z**2)
+        half = z / (rows + z**2) * math.sqrt(counted * (rows - counted) / rows + z**2 / 4)
+        bounds = centre - half, centre + half
+    else:
+        extra = np.tile(PSEUDO_ROWS, (len(part), 1))
+        cells = np.hstack([part, extra]), np.hstack([whole, np.ones_like(extra)])
+        moved = bootstrap_means(np.stack(cells, axis=-1), draws)
+        bounds = ratio_interval(moved[:, 0], moved[:, 1], confidence)
+    if bounds is None:
+        return None
+    share = counted / rows
+    return max(min(bounds[0], share), 0.0), min(max(bounds[1], share), 1.0)  # a normal seed term has no bounds
 
 
 def ratio_interval(numerator: Floats, denominator: Floats, confidence: float) -> tuple[float, float] | None:

@@ -8,8 +8,7 @@ class i.
 * Correction: the student is right on a row of S where the supervisor is wrong (student_on_covered_wrong).
 * Expansion: the student is right on a row of T (student_on_uncovered).
 
-Each is a ratio of two means, with an interval from the bootstrap over seeds and test rows (intervals.py). Its columns are
-drawn apart from the rest of the report, so that they do not change the report's draws.
+Each is a share of rows, with the interval of a share (`intervals.share_interval`).
 """
 
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from w2s_cli.statistics.figures import Booleans, Floats, Integers
-from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval
+from w2s_cli.statistics.intervals import share_interval
 
 
 def pseudolabels(
@@ -65,7 +64,7 @@ PARTS = {  # figure: (rows in the numerator, rows in the denominator)
 
 
 def _cells(covered: Booleans, weak_right: Booleans, student_right: Booleans) -> dict[str, Floats]:
-    """The columns of the bootstrap, each [seeds, rows] of 0 and 1."""
+    """The rows that are counted, each [seeds, rows] of 0 and 1."""
     rows = {
         "all": np.ones_like(covered),
         "covered": covered,
@@ -78,18 +77,11 @@ def _cells(covered: Booleans, weak_right: Booleans, student_right: Booleans) -> 
 
 
 def _figures(cells: dict[str, Floats], draws: int, confidence: float) -> dict[str, Any]:
-    moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
-    sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
-    mean = {name: float(cell.mean()) for name, cell in cells.items()}
     figures: dict[str, Any] = {}
     for name, (part, whole) in PARTS.items():
-        bounds: tuple[float, float] | None
-        if np.array_equal(cells[whole], np.ones_like(cells[whole])):  # a plain share
-            bounds = interval(sample[part], confidence)
-        else:
-            bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
+        bounds = share_interval(cells[part], cells[whole], confidence, draws)
         figures[name] = {
-            "value": mean[part] / mean[whole] if mean[whole] else None,
-            "interval": None if bounds is None else [min(max(bound, 0.0), 1.0) for bound in bounds],
+            "value": float(cells[part].sum() / cells[whole].sum()) if cells[whole].any() else None,
+            "interval": None if bounds is None else list(bounds),
         }
     return figures

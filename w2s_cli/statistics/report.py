@@ -1,8 +1,8 @@
 """The metrics of a run, or of several seeds of one setting. One function serves both: a run is a table with one seed.
 
 * A figure over seeds is the mean of the seeds' figures. Accuracies, their differences, PGR and agreement
-  have an interval. Comparisons of roles use joint draws of all roles (paired); the interval of a role's
-  accuracy depends on this role's predictions only.
+  have an interval. Differences and PGR use joint draws of all roles (paired); the interval of an accuracy or
+  agreement depends on the predictions that it counts only.
 * PGR is the ratio of the means. The report also has the mean of per-seed ratios, which a small gap in one
   seed can spoil.
 * A role may be missing (no weak supervisor with imported labels, no ceiling in a method without one). Then
@@ -32,6 +32,7 @@ from w2s_cli.statistics.figures import (
 from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
 from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.pseudolabels import pseudolabels
+from w2s_cli.statistics.threshold import untrained_threshold
 
 ROLES = ("weak", "student", "ceiling")
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
@@ -65,7 +66,9 @@ def report(
         block per role, differences, pgr, agreement, misfit, pseudolabels.
     """
     seeds, rows, classes = next(iter(predictions.values())).p.shape
-    cells = _cells(truth, predictions)
+    cells = {
+        role: (predicted(said.p) == truth).astype(np.float64) for role, said in predictions.items()
+    }  # [seeds, rows]
     moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
     sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]
     mean = {name: float(cell.mean()) for name, cell in cells.items()}
@@ -78,8 +81,8 @@ def report(
         "noise": noise(seeds, redrawn=redrawn),
     }
     for role in predictions:
-        own = share_interval(cells[role], confidence, draws)
-        metrics[role] = _role(truth, predictions[role]) | {"interval": list(own)}
+        own = share_interval(cells[role], np.ones_like(cells[role]), confidence, draws)
+        metrics[role] = _role(truth, predictions[role]) | {"interval": _listed(own)}
     metrics["differences"] = {
         f"{more}_minus_{less}": {
             "value": mean[more] - mean[less],
@@ -91,9 +94,10 @@ def report(
     if all(role in predictions for role in ROLES):
         metrics["pgr"] = _pgr({role: metrics[role]["per_seed"]["accuracy"] for role in ROLES}, sample, confidence)
     if "weak" in predictions and "student" in predictions:
-        metrics["agreement"] = _agreement(mean, sample, confidence)
-        metrics["misfit"] = _misfit(truth, predictions["student"], predictions["weak"])
         weak_class, student_class = predicted(predictions["weak"].p), predicted(predictions["student"].p)
+        agree = (weak_class == student_class).astype(np.float64)
+        metrics["agreement"] = _agreement(agree, cells["weak"], confidence, draws)
+        metrics["misfit"] = _misfit(truth, predictions["student"], predictions["weak"])
         metrics["pseudolabels"] = pseudolabels(
             truth,
             weak_class,
@@ -107,19 +111,6 @@ def report(
     return plain
 
 
-def _cells(truth: Integers, predictions: Mapping[str, Predictions]) -> dict[str, Floats]:
-    """The columns of the bootstrap, each [seeds, rows] of 0 and 1."""
-    classes = {role: predicted(by_role.p) for role, by_role in predictions.items()}
-    cells = {role: (classes[role] == truth).astype(np.float64) for role in predictions}
-    if "weak" in predictions and "student" in predictions:
-        agree = (classes["weak"] == classes["student"]).astype(np.float64)
-        cells["agree"] = agree
-        cells["agree_right"] = agree * cells["weak"]
-        cells["agree_wrong"] = agree * (1 - cells["weak"])
-        cells["weak_wrong"] = 1 - cells["weak"]
-    return cells
-
-
 def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
     per_seed: dict[str, list[Any]] = {
         "accuracy": [accuracy(p, truth) for p in predictions.p],
@@ -127,7 +118,9 @@ def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
         "ece": [calibration_error(p, truth) for p in predictions.p],
     }
     means: dict[str, Any] = {name: _mean(values) for name, values in per_seed.items()}
-    return means | {"per_seed": per_seed}
+    areas = zip(predictions.p, per_seed["auroc"], strict=True)
+    flags = [untrained_threshold(p, truth, area) for p, area in areas]
+    return means | {"per_seed": per_seed | {"untrained_threshold": flags}}
 
 
 def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
@@ -144,9 +137,11 @@ def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], conf
         flags, note = ["gap_is_noise"], GAP_IS_NOISE
     else:
         bounds = ratio_interval(sample["student"] - sample["weak"], sample["ceiling"] - sample["weak"], confidence)
+        if bounds is not None and bounds[1] - bounds[0] < 1e-9:
+            flags = ["no_width"]  # the student is right on the rows of the weak supervisor, or of the ceiling
     return {
         "value": recovered(weak, student, ceiling),
-        "interval": None if bounds is None else list(bounds),
+        "interval": _listed(bounds),
         "per_seed": ratios,
         "mean_of_ratios": _mean([ratio for ratio in ratios if ratio is not None]),
         "flags": flags,
@@ -154,26 +149,22 @@ def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], conf
     }
 
 
-def _agreement(mean: Mapping[str, float], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
+def _agreement(agree: Floats, weak_right: Floats, confidence: float, draws: int) -> dict[str, Any]:
     """Share of rows on which student and supervisor predict the same class: of all rows, of the rows where the
-    supervisor is right, and where it is wrong.
+    supervisor is right, and where it is wrong. Both arguments are [seeds, rows] of 0 and 1.
     """
-    parts = {"when_weak_right": ("agree_right", "weak"), "when_weak_wrong": ("agree_wrong", "weak_wrong")}
-    agreement: dict[str, Any] = {
-        "overall": {"value": mean["agree"], "interval": _share(interval(sample["agree"], confidence))}
-    }
-    for name, (part, whole) in parts.items():
-        bounds = ratio_interval(sample[part], sample[whole], confidence) if mean[whole] else None
-        agreement[name] = {
-            "value": mean[part] / mean[whole] if mean[whole] else None,
-            "interval": None if bounds is None else _share(bounds),
+    wholes = {"overall": np.ones_like(agree), "when_weak_right": weak_right, "when_weak_wrong": 1 - weak_right}
+    return {
+        name: {
+            "value": float((agree * whole).sum() / whole.sum()) if whole.any() else None,
+            "interval": _listed(share_interval(agree * whole, whole, confidence, draws)),
         }
-    return agreement
+        for name, whole in wholes.items()
+    }
 
 
-def _share(bounds: tuple[float, float]) -> list[float]:
-    """Bounds of a share, cut to 0 … 1: a normal approximation may exceed them."""
-    return [min(max(bound, 0.0), 1.0) for bound in bounds]
+def _listed(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else list(bounds)
 
 
 def _misfit(truth: Integers, student: Predictions, weak: Predictions) -> dict[str, float | None]:

@@ -232,6 +232,39 @@ def test_prompting_gives_the_student_examples_with_weak_labels(finished: Finishe
     assert student["inputs"]["labels"] == finished.labels_of(finished.entry("naive"))
 
 
+def test_a_result_records_the_updates_of_its_models_and_the_accuracy_of_the_students_labels(finished: Finished) -> None:
+    naive = finished.entry("naive")["metrics"]
+    assert (
+        naive["student"]["labels"]["accuracy"]
+        == finished.metrics(finished.labels_of(finished.entry("naive")))["accuracy"]
+    )
+    for entry in finished.results:
+        metrics = entry["metrics"]
+        weak = (
+            finished.model_of(entry, "weak")
+            if entry["method"] != "abstention"
+            else finished.model_of(finished.entry("naive"), "weak")
+        )
+        assert metrics["weak"]["per_seed"]["updates"] == [finished.metrics(weak)["steps"]]
+        assert metrics["ceiling"]["per_seed"]["updates"][0] == (
+            0
+            if entry["evaluates"] == "pgr_prompted"
+            else finished.metrics(finished.model_of(entry, "ceiling"))["steps"]
+        )
+        if entry["method"] == "few_shot":
+            assert metrics["student"]["per_seed"]["updates"] == [0]
+            assert metrics["student"]["labels"] == naive["student"]["labels"]
+            continue
+        student = finished.model_of(entry)
+        assert metrics["student"]["per_seed"]["updates"] == [finished.metrics(student)["steps"]]
+        if "labels" in finished.identity(student)["inputs"]:
+            right = finished.metrics(finished.labels_of(entry))["accuracy"]
+            assert metrics["student"]["labels"] == {"accuracy": right, "per_seed": [right]}
+        else:
+            assert entry["evaluates"] in ("pgr_probe_truth", "pgr_probe_after")
+            assert "labels" not in metrics["student"]
+
+
 def test_generative_finetuning_reads_the_pools_texts_before_the_transfer(finished: Finished) -> None:
     tuned = finished.identity(finished.model_of(finished.entry("generative_finetuning")))["inputs"]["model"]
     assert finished.identity(tuned)["kind"] == "generative"

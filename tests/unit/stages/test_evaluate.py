@@ -393,3 +393,62 @@ def test_a_kill_at_each_named_point_leaves_the_inputs_to_a_clean_second_run(tmp_
     assert killed.returncode == -signal.SIGKILL
     assert log.read_text() == point.split(":")[0] + "\n"
     assert replay(kind, params, inputs, tmp_path / "again").returncode == 0
+
+
+# --- cautions ---------------------------------------------------------------------------------------------------
+
+
+def one_class(folder, name, knows=3.0, seed=0):
+    """A model that orders the rows well and predicts class 1 on all of them."""
+    rng = np.random.default_rng(seed)
+    margin = 20 + knows * (np.arange(ROWS) % 2) + rng.standard_normal(ROWS)
+    p = 1 / (1 + np.exp(-margin / 10))
+    return write_labels(folder / name, p=np.stack([1 - p, p], axis=1).astype(np.float32), logits=False)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_predicts_one_class_in_spite_of_its_auroc_is_cautioned(tmp_path, role):
+    inputs = write_inputs(tmp_path)
+    assert evaluate.cautions(evaluate.run(PARAMS, inputs, context(tmp_path / "well")), PARAMS, {"seeds": [0]}) == []
+    inputs[role] = one_class(tmp_path, "flat")
+    metrics = evaluate.run(PARAMS, inputs, context(tmp_path / "flat-evaluate"))
+    assert metrics[role]["accuracy"] == 0.5
+    assert [other for other in ROLES if any(metrics[other]["per_seed"]["untrained_threshold"])] == [role]
+    metrics[role]["per_seed"]["updates"] = [32]  # as the result records it
+    [line] = evaluate.cautions(metrics, PARAMS, {"seeds": [7]})
+    for word in (role, "0.500", f"AUROC {metrics[role]['auroc']:.3f}", "after 32 updates", "train.epochs", "train.lr"):
+        assert word in line
+    assert "seed" not in line
+    metrics[role]["per_seed"]["updates"] = [0]
+    assert "not trained here" in evaluate.cautions(metrics, PARAMS, {"seeds": [7]})[0]
+
+
+def test_of_several_seeds_the_caution_names_the_seeds_concerned(tmp_path):
+    folders = []
+    for seed in range(3):
+        inputs = write_inputs(tmp_path / str(seed), seed=seed)
+        if seed != 1:
+            inputs["weak"] = one_class(tmp_path, f"weak-{seed}", seed=seed)
+        ctx = context(tmp_path / str(seed) / "evaluate")
+        evaluate.run(PARAMS, inputs, ctx)
+        folders.append(ctx.result)
+    metrics = summary.run(PARAMS | {"seeds": [4, 5, 6]}, {"runs": folders}, context(tmp_path / "summary"))
+    metrics["weak"]["per_seed"]["updates"] = [30, 31, 32]
+    [line] = summary.cautions(metrics, {}, {"seeds": [4, 5, 6]})
+    assert "weak supervisor with seeds 4, 6 predicts one class" in line
+    assert "after 30 to 32 updates" in line
+
+
+@pytest.mark.parametrize(("twin", "value"), [("weak", 0.0), ("ceiling", 1.0)])
+def test_a_pgr_whose_interval_has_no_width_is_no_certainty(tmp_path, twin, value):
+    inputs = write_inputs(tmp_path)
+    metrics = evaluate.run(PARAMS, inputs | {"student": inputs[twin]}, context(tmp_path / "twins"))
+    assert metrics["pgr"]["value"] == value
+    assert metrics["pgr"]["interval"] == [value, value]
+    assert metrics["pgr"]["flags"] == ["no_width"]
+    [line] = evaluate.cautions(metrics, PARAMS, {"seeds": [0]})
+    assert "no width" in line
+    assert {"weak": "weak supervisor", "ceiling": "ceiling"}[twin] in line
+    low, high = metrics["agreement"]["overall"]["interval"]
+    assert high - low > 0.01
+    assert twin != "weak" or high == 1

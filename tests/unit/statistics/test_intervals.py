@@ -98,17 +98,54 @@ def test_with_no_row_noise_the_interval_is_student_t_over_seeds():
     assert interval(bootstrap_means(cells, 100_000)[:, 0], 0.95) == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize(("rows", "right"), [(1, 1), (7, 3), (60, 60), (60, 0), (540, 299), (2500, 1733)])
+def accuracy_interval(right, confidence=0.95, draws=2000):
+    return share_interval(right, np.ones_like(right), confidence, draws)
+
+
+@pytest.mark.parametrize(
+    ("rows", "right"), [(1, 1), (1, 0), (7, 3), (60, 60), (60, 0), (60, 59), (540, 299), (2500, 1733)]
+)
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
-def test_one_seeds_accuracy_has_the_exact_interval_of_resampled_rows(rows, right, confidence):
+def test_one_seeds_accuracy_has_wilsons_interval_which_is_not_empty_at_the_ends(rows, right, confidence):
     column = np.zeros((1, rows))
     column[0, :right] = 1
-    found = share_interval(column, confidence, draws=1)  # whatever the draws
-    tail = (1 - confidence) / 2
-    expected = stats.binom.ppf([tail, 1 - tail], rows, right / rows) / rows
-    assert found == pytest.approx(np.maximum(expected, 0), abs=1e-12)  # SciPy's quantile of no right rows is -1
-    resampled = np.random.default_rng(2).choice(column[0], size=(4000, rows)).mean(axis=1)
-    assert found == pytest.approx(np.quantile(resampled, [tail, 1 - tail]), abs=0.06 / np.sqrt(rows))
+    found = accuracy_interval(column, confidence, draws=1)  # whatever the draws
+    expected = stats.binomtest(right, rows).proportion_ci(confidence, method="wilson")
+    assert found == pytest.approx(tuple(expected), abs=1e-12)
+    assert 0 <= found[0] <= right / rows <= found[1] <= 1
+    assert found[0] < found[1]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_an_all_right_or_all_wrong_model_is_not_certain_with_any_number_of_seeds(seeds, confidence, share):
+    low, high = accuracy_interval(np.full((seeds, 60), share), confidence)
+    assert (high if share else low) == share
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    assert high - low > 0.5 * z**2 / (60 + z**2)  # at least half the width of Wilson's interval for one seed
+
+
+def test_the_share_of_a_part_of_the_rows_has_the_interval_of_these_rows():
+    rng = np.random.default_rng(1)
+    whole = (rng.random((1, 300)) < 0.4).astype(float)
+    part = whole * (rng.random((1, 300)) < 0.8)
+    expected = stats.binomtest(int(part.sum()), int(whole.sum())).proportion_ci(method="wilson")
+    assert share_interval(part, whole, 0.95, 1) == pytest.approx(tuple(expected), abs=1e-12)
+    assert share_interval(0 * part, 0 * whole, 0.95, 1) is None
+    seeds = (rng.random((4, 300)) < 0.5).astype(float)
+    assert share_interval(seeds, seeds, 0.95, 500)[0] < 0.99  # all of them, in each seed
+
+
+def test_near_certain_models_are_covered_over_seeds_as_others_are():
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(300):
+        row, own = rng.standard_normal((1, 100)), rng.standard_normal((5, 100))
+        right = (np.sqrt(0.6) * row + np.sqrt(0.4) * own < stats.norm.ppf(0.999)).astype(float)
+        low, high = accuracy_interval(right, draws=300)
+        hits += low <= 0.999 <= high
+    assert hits / 300 > 0.87  # the bootstrap alone covers it a third of the time
 
 
 def test_several_seeds_accuracy_has_the_interval_of_both_noises_and_stays_a_share():
@@ -120,10 +157,10 @@ def test_several_seeds_accuracy_has_the_interval_of_both_noises_and_stays_a_shar
     drawn = cells.mean() + np.sqrt(own / rows) * rng.standard_normal(400_000)
     drawn += stats.sem(cells.mean(1)) * rng.standard_t(seeds - 1, 400_000)
     expected = np.quantile(drawn, [0.025, 0.975])
-    found = share_interval(cells, 0.95, 20_000)
+    found = accuracy_interval(cells, draws=20_000)
     assert found == pytest.approx(expected, abs=0.04 * (expected[1] - expected[0]))
     uneven = np.array([[1.0] * 20, [1.0] * 20, [1.0] * 15 + [0.0] * 5])
-    assert share_interval(uneven, 0.95, 1000)[1] == 1.0
+    assert accuracy_interval(uneven)[1] == 1.0
 
 
 def test_spread_of_the_draws_is_the_two_way_random_effects_estimate():

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.page.markup import Html, join, rows, tag
 from w2s_cli.results.page.stages import detail
 from w2s_cli.results.reader import Run
@@ -55,11 +56,12 @@ def table(run: Run) -> Html:
     """The tables of the run, as in the terminal."""
     entries = run.settings
     if len(entries) > TABLES_SHOWN:
-        return rows(overview(entries))
+        notes = once((title(entry), of_result(entry)) for entry in entries)
+        return join(rows(overview(entries)), *(tag("p", note, class_="note") for note in notes))
     parts: list[Html] = []
     for entry in entries:
         parts.append(tag("h3", title(entry)) if len(entries) > 1 else Html(""))
         parts.append(rows(results_table(entry.metrics)))
-        parts += [tag("p", note, class_="note") for note in results_notes(entry.metrics)]
+        parts += [tag("p", note, class_="note") for note in [*results_notes(entry.metrics), *of_result(entry)]]
         parts.append(tag("p", "stage ", tag("a", entry.key, href=f"#stage-{entry.key}"), class_="note"))
     return join(*parts)

@@ -11,14 +11,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import POOLED, check_field, shown, spelled, value_of
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.table.distinguishing import OTHERS, differing, others, shown_in
-from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric, figure
+from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric, figure, present
 from w2s_cli.results.table.request import Request
 from w2s_cli.results.table.settings import Setting
 
@@ -106,6 +106,7 @@ def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setti
     for name in [*names_by_side[0], *names_by_side[1]]:
         if name not in other_fields:
             check_field(entries, name)
+    asked, request = request.metric, replace(request, metric=present(request.metric, settings))
     for metric in request.metric:
         check_metric(metric, settings)
     all_names = [*names_by_side[0], *names_by_side[1]]
@@ -142,6 +143,10 @@ def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setti
         kind = f"with one {' / '.join(fields[1]) or 'column'} only"
         line = f"{without_pair} settings {kind} are left out; tests=none shows them."
         grid.notes.append(line if without_pair > 1 else f"1 setting {kind} is left out; tests=none shows it.")
+    if request.metric != asked:
+        absent = [title_of(name) for name in asked if name not in request.metric and not name.endswith(".interval")]
+        labels = " labels: accuracy of the labels of the student's rows." if "labels" in request.metric else ""
+        grid.notes.append(f"No {', '.join(absent)}: no result has these roles' predictions of the test rows.{labels}")
     grid.cautions = [*pooled(cells.values()), *dict.fromkeys(text for setting in settings for text in setting.cautions)]
     return grid
 

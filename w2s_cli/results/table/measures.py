@@ -24,6 +24,7 @@ SHORT = {
     "gap": "differences.ceiling_minus_weak",
     "gain": "differences.student_minus_weak",
     "agreement": "agreement.overall",
+    "labels": "student.labels",  # accuracy of the labels on the rows that the student learned from
 }
 PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure of its ratio
 NOISE, BELOW = "noise", "below"
@@ -92,7 +93,26 @@ def check_metric(metric: str, settings: Sequence[Setting]) -> None:
         "agreement.when_weak_wrong",
         "misfit.squared",
     }
-    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, metrics, at_most=20)}')
+    raise UserError(f'no result has a metric "{metric}".{did_you_mean(metric, metrics - {name}, at_most=20)}')
+
+
+def present(metrics: Sequence[str], settings: Sequence[Setting]) -> list[str]:
+    """`metrics` without those of roles that no result has; all of them if none would be left.
+
+    A run with labels from a file has no weak figure and no PGR without labels of the test rows (labels.test_path). In the place of the weak
+    figure stands the accuracy of the labels on the student's rows.
+    """
+    roles = {role for role in ROLES if any(role in setting.metrics for setting in settings)}
+    labelled = any(_at(setting.metrics, SHORT["labels"]) for setting in settings)
+    kept = []
+    for metric in metrics:
+        name = metric.removesuffix(".interval")
+        needed = {*ROLES} if name in PGR else {*ROLES} & {name.partition(".")[0]}
+        if needed <= roles:
+            kept.append(metric)
+        elif metric == "weak" and labelled and "labels" not in metrics:
+            kept.append("labels")
+    return kept or [*metrics]
 
 
 def figure(cell: Sequence[Setting], metric: str, rule: str, baselines: Baselines | None) -> Figure:

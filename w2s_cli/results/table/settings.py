@@ -15,14 +15,22 @@ from typing import Any
 
 from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.paths import PACKAGE
+from w2s_cli.results.cautions import of_metrics
 from w2s_cli.results.fields import value_of
 from w2s_cli.results.reader import Entry
+from w2s_cli.results.trainings import over_runs
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
 MANY = 50  # number of settings with seeds of separate commands from which joining takes seconds
 # code behind joined figures
-CODE = ("statistics/report", "statistics/intervals", "statistics/figures", "data/artifacts/predictions")
+CODE = (
+    "statistics/report",
+    "statistics/intervals",
+    "statistics/figures",
+    "statistics/threshold",
+    "data/artifacts/predictions",
+)
 
 
 @dataclass
@@ -38,6 +46,10 @@ class Setting:
 
     def value(self, name: str) -> Any:
         return value_of(self.entry, name)
+
+    def warnings(self) -> list[str]:
+        """The cautions of its figures."""
+        return of_metrics(self.entry, self.metrics, self.seeds)
 
 
 def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -> list[Setting]:
@@ -87,7 +99,9 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
         missing_seeds = [entry.seeds[0] for entry in runs if entry not in stored]
         cautions = [f"the predictions of seeds {missing_seeds} are no longer stored; they are left out"]
     results = [folder / "result" for entry in stored if (folder := folders[entry.key])]
-    metrics = joined(stored, results, store.cache / "tables") if len(stored) > 1 else stored[0].metrics
+    metrics = stored[0].metrics
+    if len(stored) > 1:
+        metrics = over_runs(joined(stored, results, store.cache / "tables"), [entry.metrics for entry in stored])
     return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
 
 

@@ -1,0 +1,88 @@
+"""Labels from a file, of a labeller that never says one of the classes: what a user reads of such a run, everywhere."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import w2s_cli
+from tests.conftest import sentences, without_weak, write_jsonl
+from tests.inside import restored
+
+ROWS = [
+    {"id": row["id"], "p": 0.9 if row["label"] else 0.6} for row in sentences(240)
+]  # class 1, in the order of the truth
+
+
+@pytest.fixture
+def words(tiny: list[str], tmp_path: Path) -> list[str]:
+    """A run whose student learns from the file `never.order.jsonl`."""
+    return [*without_weak(tiny), "labels=file", f"labels.path={write_jsonl(tmp_path / 'never.order.jsonl', ROWS)}"]
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.glob("outputs/runs/*/*/results.json")
+    entries: list[dict[str, Any]] = json.loads(path.read_text())["entries"]
+    return entries
+
+
+def test_without_labels_of_the_test_rows_tables_show_the_labellers_accuracy_and_no_pgr(
+    w2s: Any, w2s_inside: Any, words: list[str], tmp_path: Path
+) -> None:
+    out = w2s("train", *words).stdout
+    [entry] = results(tmp_path)
+    right = entry["metrics"]["student"]["labels"]["accuracy"]
+    assert 0.4 < right < 0.6
+    (line,) = (line for line in out.splitlines() if line.startswith("labels of the student's rows"))
+    assert line.split()[-1] == f"{right:.3f}"
+    for name in ("table", "table methods"):
+        shown = w2s_inside(*name.split()).stdout
+        head = next(line for line in shown.splitlines() if line.startswith("data"))
+        assert head.split() == ["data", "labels", "student", "ceiling"]
+        assert f"{right:.3f}" in shown
+        assert "No weak, PGR: no result has these roles' predictions" in shown
+    assert f"{right:.3f}" in w2s_inside("table", "metric=labels,student.auroc").stdout
+    refused = w2s_inside("table", "metric=weak.auroc", code=2).stderr
+    assert 'no result has a metric "weak.auroc"' in refused
+    with restored(tmp_path, {}):
+        [row] = w2s_cli.load("latest")
+    assert row["labels_accuracy"] == right
+    assert row["pgr"] is None
+    names = [path.name for path in [*tmp_path.glob("outputs/runs/*/*"), *tmp_path.glob("outputs/stages/evaluate/*-*")]]
+    assert len(names) == 2
+    assert all("never-local-local" in name for name in names)
+    w2s_inside("report")
+    assert "labels of the student's rows" in html.unescape(
+        next(tmp_path.glob("outputs/runs/*/*/report.html")).read_text()
+    )
+
+
+def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words(
+    w2s: Any, w2s_inside: Any, words: list[str], tmp_path: Path
+) -> None:
+    out = w2s("train", *words, f"labels.test_path={tmp_path / 'never.order.jsonl'}", "train.epochs=4").stdout
+    [entry] = results(tmp_path)
+    assert entry["metrics"]["weak"]["auroc"] == 1
+    assert entry["metrics"]["weak"]["per_seed"]["updates"] == [0]
+    assert entry["metrics"]["pgr"]["interval"] == [0, 0]
+    (manifest,) = tmp_path.glob("outputs/stages/finetune/student-*/result/manifest.json")
+    steps = json.loads(manifest.read_text())["metrics"]["steps"]
+    cautions = [line for line in out.splitlines() if line.startswith("Caution: ")]
+    assert len(cautions) == 3
+    assert "the weak supervisor predicts one class" in cautions[0]
+    assert "not trained here" in cautions[0]
+    assert "the student predicts one class" in cautions[1]
+    assert f"after {steps} updates" in cautions[1]
+    assert "interval of PGR has no width" in cautions[2]
+    table = w2s_inside("table").stdout
+    assert [line for line in table.splitlines() if line.startswith("Caution: ")] == cautions
+    w2s_inside("report")
+    page = html.unescape(next(tmp_path.glob("outputs/runs/*/*/report.html")).read_text())
+    assert all(line in page for line in cautions)
+    with restored(tmp_path, {}):
+        [row] = w2s_cli.load("latest")
+    assert row["cautions"] == cautions
+    assert [row[f"{role}_untrained_threshold"] for role in ("weak", "student", "ceiling")] == [True, True, False]
+    assert row["pgr_flag"] == "no_width"

@@ -1,0 +1,85 @@
+"""The trainings behind a comparison, for the record of its result: the updates of each role, and the accuracy of the student's labels.
+
+The comparison itself reads predictions on test rows only; these figures come from the stages above it in the graph.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.results.stages import read_stage
+from w2s_cli.store.store import Store
+
+ROLES = ("weak", "student", "ceiling")
+
+
+def with_trainings(
+    metrics: Mapping[str, Any], graph: Graph, store: Store, evaluations: Sequence[str]
+) -> dict[str, Any]:
+    """The metrics of a comparison with `updates` in each role's `per_seed`, and with the student's `labels`.
+
+    `updates` are the optimizer steps of the role's weights: 0 of a prompted model or a file, None if unknown. `labels` has accuracy
+    (against the ground truth of the rows that the student learned from; the mean over seeds) and per_seed; it is missing for a student
+    of ground truth.
+
+    Args:
+        evaluations: keys of the evaluate stages, one per seed.
+    """
+    joined = dict(metrics)
+    for role in ROLES:
+        if not isinstance(metrics.get(role), dict):
+            continue
+        learners = [_learner(graph, graph.stages[key].inputs.get(role)) for key in evaluations]
+        per_seed = {**metrics[role].get("per_seed", {}), "updates": [_updates(stage, store) for stage in learners]}
+        joined[role] = {**metrics[role], "per_seed": per_seed}
+        if role == "student":
+            right = [_accuracy_of_labels(stage, store) for stage in learners]
+            joined[role] |= labels(right)
+    return joined
+
+
+def over_runs(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The metrics of several seeds with what `with_trainings` added to the metrics of each of them, `runs`."""
+    joined = dict(metrics)
+    for role in ROLES:
+        blocks = [run.get(role, {}) for run in runs]
+        if role not in metrics or not all("updates" in block.get("per_seed", {}) for block in blocks):
+            continue
+        updates = [steps for block in blocks for steps in block["per_seed"]["updates"]]
+        joined[role] = {**metrics[role], "per_seed": {**metrics[role]["per_seed"], "updates": updates}}
+        if role == "student":
+            joined[role] |= labels([right for b in blocks for right in b.get("labels", {}).get("per_seed", [None])])
+    return joined
+
+
+def labels(right: Sequence[float | None]) -> dict[str, Any]:
+    """{labels: {accuracy, per_seed}} of the seeds' accuracies; {} if one is unknown."""
+    known = [accuracy for accuracy in right if accuracy is not None]
+    return {"labels": {"accuracy": fmean(known), "per_seed": known}} if known and len(known) == len(right) else {}
+
+
+def _learner(graph: Graph, key: Any) -> Stage | None:
+    """The stage that learned to make the predictions `key`: itself or the next one above it, by its model, else by its labels."""
+    while isinstance(key, str):
+        stage = graph.stages[key]
+        if stage.of.traits.learns:
+            return stage
+        key = stage.inputs.get("model") or stage.inputs.get("labels")
+    return None
+
+
+def _updates(stage: Stage | None, store: Store) -> int | None:
+    """The optimizer steps of the stage's weights, up to the best evaluation if it was stopped early."""
+    if stage is None or not stage.of.traits.trains:
+        return 0
+    metrics = read_stage(store, stage.key).metrics
+    steps: int | None = metrics.get("best_step", metrics.get("steps"))
+    return steps
+
+
+def _accuracy_of_labels(stage: Stage | None, store: Store) -> float | None:
+    """The accuracy of the labels that the stage learned from; None of ground truth."""
+    key = stage.inputs.get("labels") if stage else None
+    accuracy: float | None = read_stage(store, key).metrics.get("accuracy") if isinstance(key, str) else None
+    return accuracy
