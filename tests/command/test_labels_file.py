@@ -86,3 +86,22 @@ def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words
     assert row["cautions"] == cautions
     assert [row[f"{role}_untrained_threshold"] for role in ("weak", "student", "ceiling")] == [True, True, False]
     assert row["pgr_flag"] == "no_width"
+
+
+def test_seeds_with_a_label_file_each_are_one_setting(w2s: Any, tiny: list[str], tmp_path: Path) -> None:
+    for seed in range(2):
+        right = [
+            {"id": row["id"], "label": int(row["label"] == seed)} for row in sentences(240)
+        ]  # with seed 0 all are wrong
+        write_jsonl(tmp_path / f"mine-{seed}.jsonl", right)
+    file = f"labels.path={tmp_path}/mine-${{seed}}.jsonl"
+    done = w2s("train", *without_weak(tiny), "labels=file", file, "seeds=2", "strong.epochs=0.5")
+    (run,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    of_seeds = [
+        entry for entry in json.loads((run / "results.json").read_text())["entries"] if entry["stage"] != "summary"
+    ]
+    assert [entry["metrics"]["student"]["labels"]["accuracy"] for entry in of_seeds] == [0.0, 1.0]  # its own file
+    assert {entry["weak"] for entry in of_seeds} == {str(tmp_path / "mine-${seed}.jsonl")}
+    shown = w2s("table", "rows=weak").stdout
+    assert sum("mine-" in line for line in shown.splitlines()) == 1, shown
+    assert "2 seeds" in done.stdout

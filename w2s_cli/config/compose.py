@@ -17,13 +17,11 @@ from w2s_cli.config.explain import explain, unfitting
 from w2s_cli.config.methods import stages_of
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
-from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words
-from w2s_cli.config.words import Words, key, options, parse, refuse_hidden, typed
+from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, unresolved
+from w2s_cli.config.words import Words, key, options, parse, refuse_hidden
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 from w2s_cli.values import MISSING, fit_fields
-
-NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
 
 Task = Callable[[list[Composed], list[Path]], int]
 
@@ -68,7 +66,7 @@ def composed(words: Words) -> list[Composed]:
     with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
         if words.multirun:
             return compose_sweep(words.overrides, words.folder, compose)
-        return [Composed(compose(words.overrides), [typed(word) for word in words.overrides])]
+        return [unresolved(compose(words.overrides), words.overrides)]
 
 
 def _by_hydra(words: Words, task: Task) -> int:
@@ -82,8 +80,8 @@ def _by_hydra(words: Words, task: Task) -> int:
 
     def one_job(config: Any) -> None:
         values = OmegaConf.to_container(OmegaConf.masked_copy(config, [name for name in config if name != "hydra"]))
-        job_words = [typed(word) for word in HydraConfig.get().overrides.task]
-        code = task(of_seeds(Composed(values, job_words), words), folders(words))  # type: ignore[arg-type]
+        job = unresolved(values, list(HydraConfig.get().overrides.task))  # type: ignore[arg-type]
+        code = task(of_seeds(job, words), folders(words))
         if code:
             raise JobFailed(code)
 
@@ -100,14 +98,13 @@ def _by_hydra(words: Words, task: Task) -> int:
 def of_seeds(job: Composed, words: Words) -> list[Composed]:
     """The finished configurations of a composed job: one, or with `seeds=n` one for each of the seeds 0 … n-1.
 
-    References are resolved for each seed (`labels.path=weak-${seed}.jsonl`), and the setting is compared before that.
+    References are resolved for each seed: `labels.path=weak-${seed}.jsonl`.
     """
-    setting = {**job.values, **NOT_OF_A_SETTING}
     first = finished(job.values, words)
     if first["seeds"] is None:
-        return [Composed(first, job.words, setting)]
+        return [job._replace(values=first)]
     seeds = ({**job.values, "seed": seed} for seed in range(first["seeds"]))
-    return [Composed(finished(values, words), job.words, setting) for values in seeds]
+    return [job._replace(values=finished(values, words)) for values in seeds]
 
 
 def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from w2s_cli.config.words import GLOBAL_GROUPS, group_names, options, typed
 from w2s_cli.errors import UserError
 
 MOST_JOBS = 10_000
+NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
 
 Compose = Callable[[list[str]], dict[str, Any]]
 
@@ -27,9 +28,7 @@ class Composed(NamedTuple):
 
     values: dict[str, Any]
     words: list[str]
-    setting: dict[
-        str, Any
-    ] = {}  # the configuration as written, without seeds: equal for jobs that differ in their seed only
+    setting: dict[str, Any]  # the configuration as written, without seeds: the same for all seeds of a setting
 
 
 @dataclass
@@ -52,7 +51,12 @@ def compose_sweep(overrides: list[str], folder: Path | None, compose: Compose) -
         values = _assembled(fixed, axes, jobs, compose, groups)
     else:
         values = [compose(chosen) for chosen in words]
-    return [Composed(config, [typed(word) for word in chosen]) for config, chosen in zip(values, words, strict=True)]
+    return [unresolved(config, chosen) for config, chosen in zip(values, words, strict=True)]
+
+
+def unresolved(config: dict[str, Any], words: list[str]) -> Composed:
+    """A job whose references are not resolved yet."""
+    return Composed(config, [typed(word) for word in words], {**config, **NOT_OF_A_SETTING})
 
 
 def parsed_words(overrides: list[str], folder: Path | None) -> list[Any]:

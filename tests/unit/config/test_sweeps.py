@@ -66,14 +66,14 @@ def test_pairs_are_left_out_by_size() -> None:
     for config in sized:
         for role in ("weak", "strong"):
             config[role]["parameters"] = {"wordnet-xs": 0.4, "wordnet-l": 9.0}[config[role]["name"]]
-    kept, dropped = pairs.keep([Composed(config, []) for config in sized])
+    kept, dropped = pairs.keep([Composed(config, [], {}) for config in sized])
     assert [(c["weak"]["name"], c["strong"]["name"]) for c, _ in kept] == [
         ("wordnet-xs", "wordnet-xs"),
         ("wordnet-xs", "wordnet-l"),
         ("wordnet-l", "wordnet-l"),
     ]
     assert dropped == 1
-    strict, _ = pairs.keep([Composed({**config, "pairs": "strict"}, []) for config in sized])
+    strict, _ = pairs.keep([Composed({**config, "pairs": "strict"}, [], {}) for config in sized])
     assert [(c["weak"]["name"], c["strong"]["name"]) for c, _ in strict] == [("wordnet-xs", "wordnet-l")]
 
 
@@ -81,10 +81,10 @@ def test_a_rule_for_pairs_needs_sizes_and_leaves_some_pair() -> None:
     config = configurations("pairs=strict", "weak=local", "weak.path=x")[0]
     config["weak"]["parameters"] = None
     with pytest.raises(UserError, match=r"weak\.parameters=MILLIONS"):
-        pairs.keep([Composed(config, [])])
+        pairs.keep([Composed(config, [], {})])
     config["weak"]["parameters"] = config["strong"]["parameters"] = 5.0
     with pytest.raises(UserError, match="leaves no pair"):
-        pairs.keep([Composed(config, [])])
+        pairs.keep([Composed(config, [], {})])
 
 
 def config_with(stages: dict[str, Any], **fields: Any) -> dict[str, Any]:
