@@ -191,11 +191,16 @@ def is_student(fields: Fields, folders: Folders) -> bool:
 
 
 def _on_pool(name: str, pool: str, stages: dict[str, Fields], added: dict[str, Fields], folders: Folders) -> str:
-    """The name of a copy of stage `name` that labels `pool` instead of its own rows; its input labels of these rows are copied too."""
+    """The name of a copy of stage `name` that labels `pool` instead of its own rows; its input labels of these rows are copied too.
+
+    A kind with the fields fit_rows and fit_labels fits a model to labels: the copy fits it to the rows and labels of the stage itself.
+    """
     fields = stages.get(name)
     if fields is None or kinds.ROWS not in fields:
         raise UserError(f'stopping: "{name}" is no stage that labels rows.{did_you_mean(name, stages)}')
     moved = {**fields, kinds.ROWS: pool}
+    if "fit_rows" in _kind(fields, folders).fields:
+        moved |= {"fit_rows": fields[kinds.ROWS], "fit_labels": fields["labels"]}
     for edge in _kind(fields, folders).labels():
         labels = fields.get(edge.name)
         if labels is not None and labels != NO_STAGE and edge.about == kinds.ROWS:

@@ -6,6 +6,8 @@
   `configs/control/<name>.yaml`.
 * A file sets `NEEDS_FEATURES = True` if it uses frozen features of the rows, `NEEDS_TRUTH = True` if it uses the ground truth
   (controls, budgets of true labels). Plans read both from the syntax tree. Without them a rule gets neither.
+* A rule that fits a model to labels and features (a probe, neighbours) fits it to the rows of `labels.fit`, if there are any, and
+  applies it to its own rows: training rows judge the labels of validation rows. `covered_features` has both.
 * A row that is not covered has no label; its `p` is never read. It takes no part in a rule (it is no row's neighbour), and stays
   uncovered unless the rule gives it a true label.
 * A hash draws the order of the rows, so that a tie that goes to the first row is decided by chance, not by the order of a file. Other
@@ -40,6 +42,7 @@ class Labels:
     features: NDArray[np.float32] | None  # [rows, width]; None unless the rule NEEDS_FEATURES
     truth: Integers | None  # [rows]; None unless the rule NEEDS_TRUTH
     seed: int
+    fit: "Labels | None" = None  # the training rows' labels, of a rule with features on other rows; None: these rows
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,14 @@ class Selected:
     p: Floats  # [rows, classes]
     covered: Booleans  # [rows]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON
+
+
+class Examples(NamedTuple):
+    """The labelled rows that a rule fits its model to."""
+
+    p: Floats  # [examples, classes]
+    features: Floats  # [examples, width]
+    others: bool  # other rows than those that the rule judges
 
 
 class Rule(NamedTuple):
@@ -92,8 +103,22 @@ def need_truth(labels: Labels) -> Integers:
     return labels.truth
 
 
-def covered_features(labels: Labels) -> tuple[Integers, Floats]:
-    """Covered rows [n], and their features minus the mean, [n, width]: distances and slopes stay, rounding errors shrink."""
+def covered_features(labels: Labels) -> tuple[Integers, Floats, Examples]:
+    """The covered rows [n], their features [n, width], and the examples: the covered rows of `labels.fit`, else these rows.
+
+    The features are minus the mean of the examples' features: distances and slopes stay, rounding errors shrink.
+    """
+    rows, features = _covered(labels)
+    if labels.fit is None:
+        features = features - features.mean(axis=0)
+        return rows, features, Examples(labels.p[rows], features, others=False)
+    fitted, of_examples = _covered(labels.fit)
+    mean = of_examples.mean(axis=0)
+    return rows, features - mean, Examples(labels.fit.p[fitted], of_examples - mean, others=True)
+
+
+def _covered(labels: Labels) -> tuple[Integers, Floats]:
+    """Covered rows [n] and their features [n, width]."""
     if labels.features is None:
         raise UserError("this selection rule needs features: its file must say NEEDS_FEATURES = True")
     rows = np.flatnonzero(labels.covered)
@@ -104,8 +129,7 @@ def covered_features(labels: Labels) -> tuple[Integers, Floats]:
             f"the features (shape {labels.features.shape}) must be one vector of finite numbers per row; "
             "compute them again, in fp32 if they overflow"
         )
-    features = labels.features[rows].astype(np.float64)
-    return rows, features - features.mean(axis=0)
+    return rows, labels.features[rows].astype(np.float64)
 
 
 def by_probe(labels: Labels, rows: Integers, probe: Floats, action: str, contamination: float) -> Selected:

@@ -33,8 +33,8 @@ def knn(
     Returns:
         diagnostics: k (the number in use), mean_distance, and for a filter dropped and smallest_dropped (distance).
     """
-    rows, features = covered_features(labels)
-    neighbours = nearest(features, k, itself=itself)  # [rows, k]
-    probe = labels.p[rows][neighbours].mean(axis=1)  # [rows, classes]
+    rows, features, examples = covered_features(labels)
+    neighbours = nearest(features, k, itself=itself, others=examples.features if examples.others else None)  # [rows, k]
+    probe = examples.p[neighbours].mean(axis=1)  # [rows, classes]
     selected = by_probe(labels, rows, probe, action, contamination)
     return Selected(selected.p, selected.covered, {"k": neighbours.shape[1], **selected.diagnostics})

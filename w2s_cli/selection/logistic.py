@@ -27,7 +27,7 @@ def logistic(
     l2: Annotated[float, Ge(0)] = 0.001,
     iterations: Annotated[int, Ge(1)] = 10_000,
 ) -> Selected:
-    """The probe's probabilities on its training rows; relabel takes them as labels, filter drops the labels farthest from them.
+    """The probe's probabilities; relabel takes them as labels, filter drops the labels farthest from them.
 
     Args:
         contamination: share of the rows to drop (action=filter).
@@ -39,33 +39,33 @@ def logistic(
     """
     if not (l2 >= 0 and iterations >= 1):
         raise UserError(f"select=logistic: l2={l2} must be at least 0, iterations={iterations} at least 1")
-    rows, features = covered_features(labels)
-    target = labels.p[rows]  # [n, classes]
+    rows, features, examples = covered_features(labels)
+    target = examples.p  # [examples, classes]
     classes = target.shape[1]
     heads = 1 if classes == 2 else classes
     shape = (features.shape[1] + 1, heads)
 
-    def fitted(flat: Floats) -> Floats:
+    def log_probabilities(flat: Floats, features: Floats) -> Floats:
         w = flat.reshape(shape)
-        logits = features @ w[:-1] + w[-1]  # [n, heads]
+        logits = features @ w[:-1] + w[-1]  # [rows, heads]
         if heads == 1:
             logits = np.hstack([np.zeros_like(logits), logits])
-        return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))  # log p [n, classes]
+        return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))  # [rows, classes]
 
     def objective(flat: Floats) -> tuple[float, Floats]:
-        log_p = fitted(flat)
+        log_p = log_probabilities(flat, examples.features)
         w = flat.reshape(shape)
-        error = (np.exp(log_p) - target)[:, -heads:] / len(rows)  # d loss / d logits
-        slope = np.vstack([features.T @ error + 2 * l2 * w[:-1], error.sum(axis=0, keepdims=True)])
-        return float(-(target * log_p).sum() / len(rows) + l2 * (w[:-1] ** 2).sum()), slope.ravel()
+        error = (np.exp(log_p) - target)[:, -heads:] / len(target)  # d loss / d logits
+        slope = np.vstack([examples.features.T @ error + 2 * l2 * w[:-1], error.sum(axis=0, keepdims=True)])
+        return float(-(target * log_p).sum() / len(target) + l2 * (w[:-1] ** 2).sum()), slope.ravel()
 
     options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-13, "gtol": 1e-8, "maxcor": 20}
     start = np.zeros(shape[0] * heads)
     done = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    log_p = fitted(done.x)
-    selected = by_probe(labels, rows, np.exp(log_p), action, contamination)
+    selected = by_probe(labels, rows, np.exp(log_probabilities(done.x, features)), action, contamination)
+    log_p = log_probabilities(done.x, examples.features)
     fit = {
-        "loss": float(-(target * log_p).sum() / len(rows)),
+        "loss": float(-(target * log_p).sum() / len(target)),
         "iterations": int(done.nit),
         "converged": bool(done.success),
     }

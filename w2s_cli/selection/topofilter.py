@@ -7,6 +7,9 @@
    step drops nothing, and the diagnostics show it.
 
 relabel keeps all rows: each row gets the mean label of its nearest rows among the rows kept in step 1.
+
+Rows that other rows judge (`labels.fit`, training rows) are in no component: step 1 takes its body from the training rows, and
+step 2 drops the share of the judged rows.
 """
 
 from typing import Annotated, Literal
@@ -47,23 +50,26 @@ def topofilter(
     """
     need_one_of(action, ACTIONS, "select.args.action")
     share = need_share(contamination, "select.args.contamination")
-    rows, features = covered_features(labels)
+    rows, features, examples = covered_features(labels)
     p = labels.p[rows]
-    body = np.flatnonzero(largest_components(nearest(features, k_component), predicted(p)))
+    body = np.flatnonzero(largest_components(nearest(examples.features, k_component), predicted(examples.p)))
     if len(body) < 2:
         raise UserError("select=topofilter: the labels leave no two connected rows in any class; raise k_component")
-    out = len(rows) - len(body)
-    around = nearest(features, k_zeta, among=body)  # [rows, k]
+    out = len(examples.p) - len(body)
+    around = nearest(features, k_zeta, among=body, others=examples.features if examples.others else None)  # [rows, k]
+    probe = examples.p[around].mean(axis=1)  # [rows, classes]
     if action == "relabel":
         relabelled = labels.p.copy()
-        relabelled[rows] = p[around].mean(axis=1)
+        relabelled[rows] = probe
         return Selected(relabelled, labels.covered.copy(), {"outside_component": out})
-    distance = np.abs(p[body] - p[around[body]].mean(axis=1)).sum(axis=1) / 2
-    more = max(round(share * len(rows)) - out, 0)
-    kept = np.sort(body[np.argsort(-distance, kind="stable")[more:]])
+    inside = np.arange(len(rows)) if examples.others else body
+    distance = np.abs(p[inside] - probe[inside]).sum(axis=1) / 2
+    more = max(round(share * len(rows)) - (len(rows) - len(inside)), 0)
+    kept = np.sort(inside[np.argsort(-distance, kind="stable")[more:]])
     covered = np.zeros(len(labels.ids), dtype=np.bool_)
     covered[rows[kept]] = True
-    return Selected(labels.p, covered, {"dropped_by_component": out, "dropped_by_zeta": len(body) - len(kept)})
+    counts = {"dropped_by_component": len(rows) - len(inside), "dropped_by_zeta": len(inside) - len(kept)}
+    return Selected(labels.p, covered, counts)
 
 
 def largest_components(neighbours: Integers, classes: Integers) -> Booleans:

@@ -219,6 +219,66 @@ def test_the_zeta_step_of_topofilter_drops_until_the_contamination_is_reached():
     assert planted[found.covered].mean() < 0.03
 
 
+# --- rows that are judged by other rows ----------------------------------------------------------------------------
+
+
+def strangers(classes=2, width=80, rows=60):
+    """Rows with more features than rows, whose labels are noise, and training rows of the clusters: (labels, fit)."""
+    fit, _, _ = clusters(rows=300, classes=classes, width=width, seed=8)
+    labels, _, _ = clusters(rows=rows, classes=classes, width=width, seed=9)
+    p = np.random.default_rng(10).dirichlet(np.ones(classes), rows)
+    return changed(labels, p=p), fit
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_logistic_probe_of_other_rows_is_scikit_learns_fitted_to_them(classes):
+    labels, fit = strangers(classes)
+    own = apply("logistic", labels, action="relabel", l2=0.0005).diagnostics["mean_distance"]
+    found = apply("logistic", changed(labels, fit=fit), action="relabel", l2=0.0005)
+    assert own < 0.05  # fitted to its own rows it agrees with noise
+    assert found.diagnostics["mean_distance"] > 0.2
+    x = np.repeat(fit.features.astype(np.float64), classes, axis=0)
+    reference = LogisticRegression(C=1 / (2 * 0.0005 * 300), tol=1e-10, max_iter=10_000)
+    reference.fit(x, np.tile(np.arange(classes), 300), sample_weight=fit.p.ravel())
+    np.testing.assert_allclose(found.p, reference.predict_proba(labels.features.astype(np.float64)), atol=5e-5)
+    distance = np.abs(found.p - labels.p).sum(1)
+    kept = apply("logistic", changed(labels, fit=fit), l2=0.0005, contamination=0.25).covered
+    assert set(np.flatnonzero(~kept)) == set(np.argsort(-distance, kind="stable")[:15])
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_neighbours_of_other_rows_are_these_rows_only(itself):
+    labels, fit = strangers()
+    order = NearestNeighbors(n_neighbors=7).fit(fit.features).kneighbors(labels.features)[1]
+    found = apply("knn", changed(labels, fit=fit), action="relabel", k=7, itself=itself)
+    np.testing.assert_allclose(found.p, fit.p[order].mean(1))
+    copy = changed(labels, fit=changed(labels, p=np.roll(labels.p, 1, axis=0)))  # the same places, other labels
+    np.testing.assert_array_equal(apply("knn", copy, action="relabel", k=1, itself=itself).p, copy.fit.p)
+
+
+def test_topofilter_judges_other_rows_by_the_body_of_the_training_rows():
+    labels, fit = strangers(width=6)
+    body = np.flatnonzero(apply("topofilter", fit, contamination=0.0, k_component=13).covered)
+    order = NearestNeighbors(n_neighbors=9).fit(fit.features[body]).kneighbors(labels.features)[1]
+    expected = fit.p[body][order].mean(1)
+    args = {"k_component": 13, "k_zeta": 9}
+    np.testing.assert_allclose(apply("topofilter", changed(labels, fit=fit), action="relabel", **args).p, expected)
+    found = apply("topofilter", changed(labels, fit=fit), contamination=0.2, **args)
+    distance = np.abs(expected - labels.p).sum(1)
+    assert set(np.flatnonzero(~found.covered)) == set(np.argsort(-distance, kind="stable")[:12])
+    assert found.diagnostics == {"dropped_by_component": 0, "dropped_by_zeta": 12}
+
+
+def test_training_rows_without_a_label_judge_nothing():
+    labels, fit = strangers()
+    covered = np.arange(300) % 2 == 0
+    poisoned = changed(fit, covered=covered, features=np.where(covered[:, None], fit.features, np.nan))
+    half = Labels(fit.ids[::2], fit.p[::2], covered[::2], fit.features[::2], None, 0)
+    for rule in ("knn", "logistic", "topofilter"):
+        found, expected = (apply(rule, changed(labels, fit=of), action="relabel").p for of in (poisoned, half))
+        np.testing.assert_allclose(found, expected)
+
+
 def test_rows_without_a_label_take_no_part():
     labels, _, _ = clusters(rows=120)
     covered = np.arange(120) % 3 > 0
@@ -353,6 +413,22 @@ def test_the_stage_joins_by_id_and_counts_what_became_of_the_labels(tmp_path):
     assert metrics["corrected"] == metrics["spoiled"] == 0
     assert metrics["uses_truth"] is False
     assert metrics["diagnostics"]["k"] == 15
+
+
+@pytest.mark.parametrize("rule", ["logistic", "knn", "topofilter"])
+def test_the_stage_fits_a_rule_to_the_rows_of_another_pool(tmp_path, rule):
+    labels, fit = strangers()
+    truth = np.arange(60) % 2
+    inputs = write_inputs(tmp_path / "validation", labels, truth)
+    alone, _ = selected(tmp_path / "alone", inputs, rule, action="relabel")
+    training = write_inputs(tmp_path / "training", fit, np.arange(300) % 2, order=np.arange(300)[::-1])
+    both = inputs | {f"fit_{name}": folder for name, folder in training.items()}
+    _, table = selected(tmp_path / "fitted", both, rule, action="relabel")
+    expected = apply(rule, changed(labels, fit=fit), action="relabel").p
+    np.testing.assert_allclose(np.array(table["p"].to_pylist()), expected, atol=1e-4)
+    assert alone["accuracy"] != pytest.approx((expected.argmax(1) == truth).mean())
+    with pytest.raises(UserError, match="needs features"):
+        selected(tmp_path / "none", {n: f for n, f in both.items() if n != "fit_features"}, rule)
 
 
 def test_labels_that_a_rule_leaves_alone_keep_their_bytes_and_logits(tmp_path):
