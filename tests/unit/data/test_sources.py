@@ -137,6 +137,73 @@ def test_folders_of_the_datasets_library_are_read(tmp_path: Path) -> None:
         local_files(tmp_path / "whole", BOTH)
 
 
+def saved(folder: Path, count: int = 80) -> Any:
+    """A DatasetDict of `count` training and test rows, saved to `folder` and loaded again."""
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        split: datasets.Dataset.from_list([{"text": f"{split} {n}", "label": n % 2} for n in range(count)])
+        for split in ("train", "test")
+    }
+    datasets.DatasetDict(parts).save_to_disk(folder)
+    return datasets.load_from_disk(folder)
+
+
+@pytest.mark.parametrize("change", ["map", "filter", "shuffle", "sort"])
+def test_caches_that_the_datasets_library_leaves_beside_saved_rows_are_never_read(tmp_path: Path, change: str) -> None:
+    loaded = saved(tmp_path / "splits")
+    before = fingerprint(tmp_path / "splits", BOTH)
+    {
+        "map": lambda: loaded.map(lambda row: {"text": row["text"] + "!"}),
+        "filter": lambda: loaded.filter(lambda row: row["label"] == 0),
+        "shuffle": lambda: loaded.shuffle(seed=0),
+        "sort": lambda: loaded.sort("label", indices_cache_file_names={s: str(tmp_path / "splits" / s / "mine.arrow") for s in loaded}),
+    }[change]()  # fmt: skip
+    assert len(list((tmp_path / "splits").rglob("*.arrow"))) == 4
+    assert fingerprint(tmp_path / "splits", BOTH) == before
+    for folder, splits in (
+        ("splits", BOTH),
+        ("splits/train", ONE_FILE),
+        ("splits", {"train": "train/*.arrow", "test": None}),
+    ):
+        rows = rows_of(local_files(tmp_path / folder, splits)["train"])
+        assert [row["text"] for row in rows] == [f"train {n}" for n in range(80)]
+
+
+def test_rows_that_were_shuffled_or_selected_before_saving_are_read_in_their_new_order(tmp_path: Path) -> None:
+    train = saved(tmp_path / "splits")["train"]
+    for name, changed in (("shuffled", train.shuffle(seed=1)), ("selected", train.select([7, 3, 5]))):
+        changed.save_to_disk(tmp_path / name)
+        assert rows_of(local_files(tmp_path / name, ONE_FILE)["train"]) == changed.to_list()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("{", "does not name the files with the rows"),
+        ('{"_data_files": [{}]}', "does not name the files with the rows"),
+        ('{"_data_files": [{"filename": "../train/data.arrow"}]}', "not in the folder"),
+        ('{"_data_files": [{"filename": "data-00001-of-00002.arrow"}]}', "not in the folder"),
+        (
+            '{"_data_files": [{"filename": "data.arrow"}], "_indices_data_files": [{"filename": "indices.arrow"}]}',
+            "old version of the datasets library",
+        ),
+    ],
+)
+def test_a_saved_folder_without_a_usable_list_of_its_files_is_refused(tmp_path: Path, state: str, message: str) -> None:
+    folder = tmp_path / "splits" / "train"
+    folder.mkdir(parents=True)
+    feather.write_feather(pa.Table.from_pylist(ROWS), str(folder / "data.arrow"), compression="uncompressed")
+    (folder / "state.json").write_text(state)
+    for path in (folder, folder.parent):
+        with pytest.raises(UserError, match=message):
+            local_files(path, ONE_FILE)
+
+
+def test_caches_in_a_hub_repository_are_in_no_split() -> None:
+    names = ["train/cache-0123456789abcdef.arrow", "train/data-00000-of-00001.arrow", "train/state.json"]
+    assert split_names(names, "train", where="here") == names[1:2]
+
+
 def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()

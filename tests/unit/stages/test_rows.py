@@ -244,6 +244,19 @@ def test_data_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
         run_stage(tmp_path / "1", params, {"data_path": str(path)})
 
 
+def test_a_mapped_folder_of_the_datasets_library_gives_each_test_row_once(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    splits = {
+        split: datasets.Dataset.from_list(numbered(80, text=lambda i, s=split: f"{s} {i}"))
+        for split in ("train", "test")
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    datasets.load_from_disk(tmp_path / "saved").map(lambda row: {"length": len(row["text"])})
+    data = local(tmp_path / "saved", splits={"train": "train", "test": "test"})
+    rows, metrics = make(tmp_path / "test", data, "test")
+    assert (len(rows), metrics["source_rows"], len({row["text"] for row in rows})) == (80, 80, 80)
+
+
 def test_a_transform_of_the_users_own_is_found_and_known_by_its_code(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "data" / "transforms"
     folder.mkdir(parents=True)
