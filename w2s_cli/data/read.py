@@ -12,13 +12,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2s_cli.data.rows import Rows
+from w2s_cli.data.rows import Part, Rows
+from w2s_cli.data.shards import one_table
 from w2s_cli.data.sources import SplitFiles
 from w2s_cli.errors import UserError
 
@@ -31,38 +33,39 @@ def read(files: SplitFiles) -> Rows:
     """The rows of a split.
 
     Raises:
-        UserError: a file that is empty, cut short, or in another format.
+        UserError: a file that is empty, cut short, or in another format; files whose columns do not fit together.
     """
+    if files.format in ("parquet", "arrow"):
+        rows = _from_tables([_table(file, files.format) for file in files.files], files)
+    else:
+        rows = _from_dicts([_dicts(file, files.format) for file in files.files], files)
+    if not rows.count:
+        raise UserError(f"{files.shown} has no rows.")
+    return rows
+
+
+@contextmanager
+def _errors_said(file: Path, data_format: str) -> Iterator[None]:
+    """The errors of a file's parser as messages."""
     try:
-        if files.format in ("parquet", "arrow"):
-            rows = _from_table(
-                pa.concat_tables([_table(f, files.format) for f in files.files], promote_options="default"), files
-            )
-        else:
-            parse = {"jsonl": _jsonl, "json": _json}.get(files.format)
-            tab = "\t" if files.format == "tsv" else ","
-            several = len(files.files) > 1
-            rows = _from_dicts(
-                [
-                    {FILE: file.name.partition(".")[0], **row} if several else row
-                    for file in files.files
-                    for row in (parse(file) if parse else _csv(file, tab))
-                ],
-                files,
-            )
+        yield
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{files.shown} cannot be read as {files.format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
+            f"{file} cannot be read as {data_format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
             "another encoding, convert it: iconv -f latin1 -t utf8 FILE > NEW; else say its format (data.format=)."
         ) from error
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise UserError(
-            f"{files.shown} cannot be read as {files.format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
+            f"{file} cannot be read as {data_format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
             "another format (data.format=)."
         ) from error
-    if not rows.count:
-        raise UserError(f"{files.shown} has no rows.")
-    return rows
+
+
+def _dicts(file: Path, data_format: str) -> list[dict[str, Any]]:
+    with _errors_said(file, data_format):
+        if data_format in ("csv", "tsv"):
+            return list(_csv(file, "\t" if data_format == "tsv" else ","))
+        return list(_jsonl(file) if data_format == "jsonl" else _json(file))
 
 
 def _open(file: Path) -> TextIO:
@@ -121,8 +124,11 @@ def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
 
 
 def _table(file: Path, data_format: str) -> pa.Table:
-    if data_format == "parquet":
-        return pq.read_table(file, memory_map=True)
+    with _errors_said(file, data_format):
+        return pq.read_table(file, memory_map=True) if data_format == "parquet" else _arrow(file)
+
+
+def _arrow(file: Path) -> pa.Table:
     with pa.memory_map(str(file)) as mapped:
         try:
             return pa.ipc.open_stream(mapped).read_all()  # what save_to_disk writes
@@ -131,22 +137,38 @@ def _table(file: Path, data_format: str) -> pa.Table:
             return pa.ipc.open_file(mapped).read_all()
 
 
-def _from_table(table: pa.Table, files: SplitFiles) -> Rows:
+def _from_tables(tables: Sequence[pa.Table], files: SplitFiles) -> Rows:
+    table = one_table(tables, files.files)
+
     def take(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(indices), CHUNK):
             yield from table.take(pa.array(indices[start : start + CHUNK], pa.int64())).to_pylist()
 
     return Rows(
-        files.shown, tuple(table.column_names), table.num_rows, lambda name: list(table.column(name).to_pylist()), take
+        files.shown,
+        tuple(table.column_names),
+        table.num_rows,
+        lambda name: list(table.column(name).to_pylist()),
+        take,
+        [Part(file, made.num_rows, made.column_names) for file, made in zip(files.files, tables, strict=True)],
     )
 
 
-def _from_dicts(rows: list[dict[str, Any]], files: SplitFiles) -> Rows:
+def _from_dicts(parts: Sequence[list[dict[str, Any]]], files: SplitFiles) -> Rows:
+    if len(parts) > 1:
+        for file, part in zip(files.files, parts, strict=True):
+            part[:] = [{FILE: file.name.partition(".")[0], **row} for row in part]
+    rows = [row for part in parts for row in part]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    omits = files.format in ("jsonl", "json")  # a row of JSON may omit a null field, and so may all rows of a file
     return Rows(
         files.shown,
         columns,
         len(rows),
         lambda name: [row.get(name) for row in rows],
         lambda indices: (rows[index] for index in indices),
+        [
+            Part(file, len(part), columns if omits or not part else tuple(part[0]))
+            for file, part in zip(files.files, parts, strict=True)
+        ],
     )

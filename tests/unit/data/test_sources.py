@@ -75,6 +75,97 @@ def test_rows_of_several_text_files_say_which_file_they_stood_in(tmp_path: Path)
     assert "file" not in read(local_files(tmp_path, {"train": "a", "test": None})["train"]).columns
 
 
+SHARD = {"text": ["a", "b"], "label": [0, 1], "n": [1, 2]}
+TEXT, NUMBER = pa.string(), pa.int64()
+
+
+def shards(folder: Path, second: pa.Table, suffix: str = "parquet") -> SplitFiles:
+    """A split of two files, of which the second has its own schema."""
+    first = pa.table(SHARD)
+    for number, table in enumerate((first, second)):
+        file = folder / f"train-{number:05}-of-00002.{suffix}"
+        pq.write_table(table, file) if suffix == "parquet" else feather.write_feather(
+            table, str(file), compression="uncompressed"
+        )
+    return local_files(folder, ONE_FILE)["train"]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"label": pa.int8()},
+        {"label": pa.uint64(), "text": pa.large_string()},
+        {"text": pa.dictionary(pa.int8(), pa.string())},
+        {"text": pa.dictionary(pa.int32(), pa.large_string()), "label": pa.dictionary(pa.int8(), pa.int32())},
+        {"text": pa.string_view()},
+    ],
+    ids=str,
+)
+def test_shards_whose_writers_chose_other_types_are_one_split(
+    tmp_path: Path, types: dict[str, pa.DataType], suffix: str
+) -> None:
+    schema = {"text": TEXT, "label": NUMBER, "n": NUMBER} | types
+    if suffix == "parquet" and pa.types.is_dictionary(schema["label"]):
+        schema["label"] = pa.int16()  # parquet has dictionaries of texts only
+    second = pa.table({name: pa.array(SHARD[name], type_) for name, type_ in schema.items()})
+    rows = read(shards(tmp_path, second, suffix))
+    each = pa.table(SHARD).to_pylist()
+    assert list(rows.take(range(4))) == each + each
+    assert rows.column("text") == SHARD["text"] * 2
+
+
+def test_shards_may_differ_in_the_order_of_columns_and_lack_one_that_is_not_needed(tmp_path: Path) -> None:
+    second = pa.table({"extra": pa.nulls(2), "label": [1, 0], "text": ["c", "d"]})
+    rows = read(shards(tmp_path, second))
+    assert rows.column("text") == ["a", "b", "c", "d"]
+    assert rows.column("n") == [1, 2, None, None]
+    assert rows.column("extra") == [None] * 4
+    with pytest.raises(UserError, match=r'train-00001-of-00002.parquet has no column "n" \(data\.text\)'):
+        rows.need("n", "data.text")
+
+
+def test_nested_columns_of_shards_become_one_type(tmp_path: Path) -> None:
+    word = pa.dictionary(pa.int8(), pa.string())
+    narrow = pa.list_(pa.struct([("said", pa.string())]))
+    wide = pa.list_(pa.struct([("n", pa.int8()), ("said", word)]))
+    files = [tmp_path / "a.arrow", tmp_path / "b.arrow"]
+    values = [[{"said": "x"}], [{"said": "y", "n": 1}]]
+    for file, type_, value in zip(files, (narrow, wide), values, strict=True):
+        feather.write_feather(pa.table({"turns": pa.array([value], type_)}), str(file), compression="uncompressed")
+    assert read(SplitFiles("arrow", tuple(files))).column("turns") == [[{"said": "x", "n": None}], values[1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("label", ["0", "1"], "string, which is int64 in the files of this split before it"),
+        ("label", [False, True], "bool, which is int64"),
+        ("text", [b"a", b"b"], "binary, which is string"),
+        ("n", pa.array([2**64 - 1, 0], pa.uint64()), "cannot be read as int64"),
+    ],
+)
+def test_shards_whose_columns_have_no_common_type_are_refused_by_file_and_column(
+    tmp_path: Path, column: str, values: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=rf'train-00001-of-00002\.parquet, column "{column}": {message}'):
+        read(shards(tmp_path, pa.table({**SHARD, column: values})))
+
+
+def test_a_damaged_shard_and_a_csv_shard_without_a_column_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train-00000-of-00002.csv").write_bytes(CSV)
+    (tmp_path / "train-00001-of-00002.csv").write_text("text,lable\nx,1\n")
+    rows = read(local_files(tmp_path, ONE_FILE)["train"])
+    with pytest.raises(UserError, match=r'train-00001-of-00002.csv has no column "label"'):
+        rows.need("label", "data.label")
+    (tmp_path / "train-00001-of-00002.csv").write_text("text,label\nx\n")
+    with pytest.raises(UserError, match=r"train-00001-of-00002.csv, line 2: 1 cells"):
+        read(local_files(tmp_path, ONE_FILE)["train"])
+    (tmp_path / "train-00001-of-00002.csv").write_text('text,label\n"x,1\n')
+    with pytest.raises(UserError, match=r"train-00001-of-00002.csv cannot be read as csv"):
+        read(local_files(tmp_path, ONE_FILE)["train"])
+
+
 def test_another_suffix_needs_the_format_said(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(JSONL)
@@ -148,7 +239,7 @@ def saved(folder: Path, count: int = 80) -> Any:
     return datasets.load_from_disk(folder)
 
 
-@pytest.mark.parametrize("change", ["map", "filter", "shuffle", "sort"])
+@pytest.mark.parametrize("change", ["map", "filter", "shuffle", "named"])
 def test_caches_that_the_datasets_library_leaves_beside_saved_rows_are_never_read(tmp_path: Path, change: str) -> None:
     loaded = saved(tmp_path / "splits")
     before = fingerprint(tmp_path / "splits", BOTH)
@@ -156,7 +247,7 @@ def test_caches_that_the_datasets_library_leaves_beside_saved_rows_are_never_rea
         "map": lambda: loaded.map(lambda row: {"text": row["text"] + "!"}),
         "filter": lambda: loaded.filter(lambda row: row["label"] == 0),
         "shuffle": lambda: loaded.shuffle(seed=0),
-        "sort": lambda: loaded.sort("label", indices_cache_file_names={s: str(tmp_path / "splits" / s / "mine.arrow") for s in loaded}),
+        "named": lambda: loaded.shuffle(seed=0, indices_cache_file_names={s: str(tmp_path / "splits" / s / "mine.arrow") for s in loaded}),
     }[change]()  # fmt: skip
     assert len(list((tmp_path / "splits").rglob("*.arrow"))) == 4
     assert fingerprint(tmp_path / "splits", BOTH) == before
