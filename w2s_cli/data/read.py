@@ -4,7 +4,8 @@
 * The standard library reads JSON: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
 * Rows of several text files have a further field `file`, the file's name without suffix: in some data sets only the file's name gives
   the class or the topic.
-* CSV cells stay strings, because types would be guesses; an empty cell is a missing value.
+* CSV cells stay strings, because types would be guesses; an empty cell is a missing value. Where the header is written with ", ", the
+  space belongs to the delimiter in every line; elsewhere a space at the beginning of a cell is the cell's.
 """
 
 import csv
@@ -109,10 +110,14 @@ def _object(row: Any, where: str) -> dict[str, Any]:
 
 
 def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+    """Rows of cells; column names are read without spaces around them."""
     csv.field_size_limit(CELL_BYTES)
     with _open(file) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        header = next(reader, [])
+        names = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])  # written with ", " throughout
+        lines.seek(0)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        header = [name.strip() for name in next(reader, [])]
         for cells in reader:
             if not cells:
                 continue
