@@ -13,7 +13,7 @@ import pytest
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.form import TRANSFORMS
-from w2s_cli.data.pools import pool_order
+from w2s_cli.data.pools import pool_order, shares
 from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
@@ -37,6 +37,36 @@ def test_pool_sizes_follow_the_fractions(tmp_path: Path) -> None:
     sizes = {pool: make(tmp_path / pool, data, pool)[1]["rows"] for pool in POOL_NAMES}
     assert abs(sizes["test"] - 400) < 80
     assert abs(sizes["weak_train"] - 1200) < 120
+
+
+def test_a_test_split_leaves_all_training_rows_to_the_training_pools(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split, count in (("train", 400), ("test", 30)):
+        write_rows(tmp_path / "data" / f"{split}.jsonl", numbered(count))
+    data = local(tmp_path / "data", splits={"train": "train", "test": "test"})
+    sizes = {pool: make(tmp_path / "made" / pool, data, pool)[1]["rows"] for pool in POOL_NAMES}
+    assert sizes["test"] == 30
+    assert sizes["weak_train"] + sizes["strong_train"] == 400
+    assert abs(sizes["weak_train"] - 200) < 40
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [
+        ({"test": 0.2, "weak_train": 0.4, "strong_train": 0.4}, {"weak_train": (0, 0.5), "strong_train": (0.5, 1)}),
+        ({"test": 0.2, "weak_train": 0.2, "strong_train": 0.6}, {"weak_train": (0, 0.25), "strong_train": (0.25, 1)}),
+        ({"test": 0.1, "weak_train": 0.3, "strong_train": 0.3}, {"weak_train": (0, 0.35), "strong_train": (0.35, 0.7)}),
+        ({"test": 0.2, "weak_train": 0.5, "strong_train": 0.5}, {"weak_train": (0, 0.5), "strong_train": (0.5, 1)}),
+        ({"test": 0.0, "weak_train": 0.3, "strong_train": 0.1}, {"weak_train": (0, 0.3), "strong_train": (0.3, 0.4)}),
+        ({"test": 0.2}, {"weak_train": (0, 0), "strong_train": (0, 0)}),
+    ],
+)
+def test_the_share_of_test_goes_to_the_other_pools_in_proportion_as_far_as_they_leave_it(
+    fractions: dict[str, float], expected: dict[str, tuple[float, float]]
+) -> None:
+    dealt = shares(fractions, own_test=True)
+    assert {pool: interval for pool, interval in dealt.items() if pool in expected} == expected
+    assert "test" not in dealt
 
 
 def test_order_of_the_file_changes_nothing_when_ids_are_named(tmp_path: Path) -> None:
