@@ -80,7 +80,36 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
     with _open(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _object(_parse(line, f"{file}, line {number}"), f"{file}, line {number}")
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    _refuse_pretty_printed(file)
+                    raise UserError(f"{file}, line {number}: not JSON ({error}).") from error
+                yield _object(row, f"{file}, line {number}")
+
+
+def _refuse_pretty_printed(file: Path) -> None:
+    """UserError if the file's first JSON value takes several lines."""
+    with _open(file) as opened:
+        content = opened.read().strip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(content)
+    except ValueError:
+        return
+    if "\n" not in content[:end]:
+        return
+    if isinstance(value, list):
+        raise UserError(
+            f"{file} is a list of rows over several lines, not one row a line: read it as data.format=json."
+        )
+    if end == len(content):
+        raise UserError(
+            f"{file} is one JSON object over several lines, with the fields {', '.join(value)}. Rows are read from lines of one "
+            'object each, or from a list: [{"text": "…", "label": 1}, …]. A list inside it: jq \'.FIELD\' FILE > NEW.json'
+        )
+    raise UserError(
+        f"{file} is pretty-printed: each of its rows takes several lines. Write one row a line: jq -c . FILE > NEW.jsonl"
+    )
 
 
 def _json(file: Path) -> Iterator[dict[str, Any]]:
@@ -90,21 +119,19 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
     if not content.lstrip().startswith("["):
         yield from _jsonl(file)
         return
-    for number, row in enumerate(_parse(content, str(file)), start=1):
-        yield _object(row, f"{file}, entry {number}")
-
-
-def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        rows = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error}).") from error
+        raise UserError(f"{file}: not JSON ({error}).") from error
+    for number, row in enumerate(rows, start=1):
+        yield _object(row, f"{file}, entry {number}")
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(
             f'{where}: a row must be an object such as {{"text": "…", "label": 1}}, not {type(row).__name__}.'
+            + (" A list of rows is read as data.format=json." if isinstance(row, list) else "")
         )
     return row
 

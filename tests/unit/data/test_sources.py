@@ -26,6 +26,7 @@ from w2s_cli.errors import UserError
 ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "é 2020-01-01", "label": 0}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 CSV = 'text,label\n"one, ""two""\nthree",1\né 2020-01-01,0\n'.encode()
+PRETTY = json.dumps(ROWS[0], indent=2).encode() + b"\n"
 ONE_FILE: dict[str, str | None] = {"train": "train", "test": None}
 BOTH: dict[str, str | None] = {"train": "train", "test": "test"}
 
@@ -316,6 +317,25 @@ def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
         ("a.jsonl", JSONL + b'{"text": "x", "la', r"a\.jsonl, line 3: not JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a row must be an object"),
         ("a.json", b"[1, 2]", "entry 1: a row must be an object"),
+        (
+            "a.jsonl",
+            json.dumps(ROWS, indent=1).encode(),
+            r"a\.jsonl is a list of rows over several lines.*data\.format=json",
+        ),
+        ("a.jsonl", json.dumps(ROWS).encode(), r"line 1: a row must be an object.*data\.format=json"),
+        ("a.jsonl", PRETTY + PRETTY, r"a\.jsonl is pretty-printed: each of its rows takes several lines.*jq -c"),
+        ("a.json", PRETTY + PRETTY, r"a\.json is pretty-printed"),
+        ("a.jsonl", JSONL + PRETTY, "line 3: not JSON"),
+        (
+            "a.json",
+            json.dumps({"version": 1, "rows": ROWS}, indent=1).encode(),
+            "one JSON object over several lines, with the fields version, rows",
+        ),
+        (
+            "a.jsonl.gz",
+            gzip.compress(PRETTY, mtime=0),
+            "one JSON object over several lines, with the fields text, label",
+        ),
         ("a.jsonl", b"", "has no rows"),
         ("a.jsonl", b"\x80\x04\x95 pickle", "cannot be read as jsonl"),
         ("a.csv", "text,label\ncafé,1\n".encode("latin1"), r"a\.csv.*not UTF-8 \(byte 0xe9\).*iconv -f latin1 -t utf8"),

@@ -204,6 +204,29 @@ def test_only_what_determines_a_pool_is_in_its_params() -> None:
     assert params("test", pools={"weak_train": 0.1}) == params("test")  # its own split
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([{"role": "user", "content": "hi"}], "a record with the fields role, content"),
+        ({"a": 1}, "a record with the fields a"),
+        ([["a"], ["b"]], "a value of type list"),
+        (["a", None], "a value of type NoneType"),
+    ],
+)
+@pytest.mark.parametrize("option", ["template", "second"])
+def test_records_are_not_written_into_texts_as_python(tmp_path: Path, value: object, message: str, option: str) -> None:
+    path = write_rows(tmp_path / "a.jsonl", numbered(60, messages=lambda i: value))
+    templates = {"text": None, "template": "{text}", option: "Q: {messages}"}
+    with pytest.raises(UserError, match=rf'a\.jsonl, row train-\d+, column "messages": {message}.*data\.transform'):
+        make(tmp_path / "1", local(path, **templates), "test")
+
+
+def test_lists_of_texts_and_numbers_are_written_as_lines(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", numbered(60, turns=lambda i: ["hi", i, 0.5]))
+    rows, _ = make(tmp_path / "1", local(path, text=None, template="{turns}"), "test")
+    assert all(row["text"] == f"hi\n{row['id'].removeprefix('train-')}\n0.5" for row in rows)
+
+
 def test_balanced_pools_have_as_many_rows_of_each_class(tmp_path: Path) -> None:
     data = local(write_rows(tmp_path / "a.jsonl", numbered(400, label=lambda i: int(i % 4 == 0))), balanced=True)
     rows, metrics = make(tmp_path / "all", data, "strong_train")
