@@ -67,13 +67,13 @@ def local_files(path: Path, splits: Mapping[str, str | None], data_format: str |
     return {role: _typed(files, data_format) for role, files in _paths(path, splits).items()}
 
 
-def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None) -> str:
+def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None, again: bool = False) -> str:
     """sha256 over the bytes of the files of `splits`; it stays when the folder is moved, touched or renamed.
 
-    `cache` is a JSON file with the digests of unchanged files (`store.files.sha256_file`).
+    `cache` is a JSON file with the digests of unchanged files; `again` reads the bytes and corrects it (`store.files.sha256_file`).
     """
     used = {
-        role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache) for file in files]}
+        role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache, again=again) for file in files]}
         for role, files in _paths(path, splits).items()
     }
     return json_digest(used)

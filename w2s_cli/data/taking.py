@@ -40,8 +40,8 @@ def split_files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles
         return hub.hub_files(source, splits, offline=bool(ctx.execution.get("offline")))
     path = Path(ctx.execution["data_path"])
     files = local_files(path, splits, params["dataset"]["format"])
-    if fingerprint(path, splits) != source["sha256"]:
-        raise UserError(f"{path} is not what it was when this run was planned; run the command again.")
+    if fingerprint(path, splits, cache=ctx.digests, again=True) != source["sha256"]:
+        raise UserError(f"{path} is not what this run was planned for: it has changed since. Run the command again.")
     return files
 
 

@@ -18,8 +18,11 @@ from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.plugins import find_code
 from w2s_cli.statistics.draw import drawer, uniform
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.store import Store
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 
@@ -293,8 +296,20 @@ def test_data_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
     data = local(path)
     params = rows_params(data, pool="test", source={"sha256": fingerprint(path, data["splits"])})
     write_rows(path, numbered(101))
-    with pytest.raises(UserError, match="not what it was"):
+    with pytest.raises(UserError, match="not what this run was planned for"):
         run_stage(tmp_path / "1", params, {"data_path": str(path)})
+
+
+def test_a_plan_that_trusted_a_wrong_digest_is_right_after_the_stage_has_refused_it(tmp_path: Path) -> None:
+    path, store = write_rows(tmp_path / "a.jsonl", numbered(100)), Store(tmp_path / "outputs")
+    data, right = local(path), Resolver(store).data(local(path))
+    write_json(store.digests, {name: "wrong" for name in read_json(store.digests)})
+    planned, _ = Resolver(store).data(data)
+    assert planned != right[0]
+    params = rows_params(data, pool="test", source=planned)
+    with pytest.raises(UserError, match=r"not what this run was planned for.*Run the command again"):
+        run_stage(tmp_path / "1", params, {"data_path": str(path)}, cache=store.cache)
+    assert Resolver(store).data(data) == right
 
 
 def test_a_mapped_folder_of_the_datasets_library_gives_each_test_row_once(tmp_path: Path) -> None:
