@@ -40,9 +40,9 @@ def make(folder: Path, data: Mapping[str, Any], pool: str, seed: int = 0, **exec
     return run_stage(folder, params, {"data_path": str(path), **execution})
 
 
-def run_stage(folder: Path, params: dict[str, Any], execution: dict[str, Any]) -> Result:
+def run_stage(folder: Path, params: dict[str, Any], execution: dict[str, Any], *, cache: Path | None = None) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
-    ctx = Context(folder, folder, folder, execution)
+    ctx = Context(folder, folder, folder, execution, cache=cache)
     metrics = run(json.loads(json.dumps(params)), {}, ctx)
     return pq.read_table(folder / "rows.parquet").to_pylist(), metrics
 

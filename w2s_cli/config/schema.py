@@ -74,7 +74,7 @@ class RoleConfig:
 
 @dataclass
 class SharesConfig:
-    """Each pool's share of the source's training split; `test` has a share only if the source has no test split."""
+    """Each pool's share of the source's training split. If the source has a test split, the others get the share of `test` too."""
 
     test: Share = 0.0
     weak_train: Share = 0.0

@@ -78,7 +78,7 @@ def former(
                     f'{rows.shown}: neither a column nor the transform gives "{field}" ({option}).'
                     f"{did_you_mean(field, row)}"
                 )
-        made = [_text(row, template, fields) for _, template, fields in texts]
+        made = [_text(row, template, fields, f"{rows.shown}, row {name}") for _, template, fields in texts]
         if len(set(made)) < len(made):
             raise UnusableRowError("both texts are the same")
         number = read_label(row.get(label), f'{rows.shown}, column "{label}", row {name}')
@@ -87,12 +87,13 @@ def former(
     return form
 
 
-def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str]) -> str:
+def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:
     """One text of a row: the filled template, or the only field."""
     for field in fields:
         if row.get(field) is None:
             raise UnusableRowError(f"no {field}")
-    text = template.format(**{field: _shown(row[field]) for field in fields}) if template else row[fields[0]]
+    shown = {field: _shown(row[field], f'{where}, column "{field}"') for field in fields} if template else row
+    text = template.format(**shown) if template else row[fields[0]]
     if not isinstance(text, str):
         raise UnusableRowError(f"{fields[0]} is not a string")
     if not text.strip():
@@ -104,9 +105,25 @@ def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str]) -
     return text
 
 
-def _shown(value: Any) -> Any:
-    """The value as it is shown in a text: a list (turns of a dialogue, endings) as lines."""
-    return "\n".join(map(str, value)) if isinstance(value, list) else value
+def _shown(value: Any, where: str) -> Any:
+    """The value as it is shown in a text: a list (turns of a dialogue, endings) as lines.
+
+    Raises:
+        UserError: a value that would be written as Python: a record such as a chat message, a list in a list, bytes, a null in a list.
+    """
+    entries = value if isinstance(value, list) else [value]
+    for entry in entries:
+        if entry is None or isinstance(entry, dict | list | tuple | bytes):
+            what = (
+                f"a record with the fields {', '.join(entry)}"
+                if isinstance(entry, dict)
+                else f"a value of type {type(entry).__name__}"
+            )
+            raise UserError(
+                f"{where}: {what}. A template writes texts, numbers and lists of them; for chat messages and other records, name a "
+                "function that makes a text of them (data.transform, docs/own.md)."
+            )
+    return "\n".join(map(str, entries)) if isinstance(value, list) else value
 
 
 def template_fields(template: str, option: str = "data.template") -> list[str]:

@@ -1,26 +1,42 @@
 """From the values of a label column to class numbers 0 … K−1.
 
-With `classes`, labels are these names or their indices. Without, the sorted distinct values of all splits are the classes, so that class
-numbers do not depend on the classes in one pool.
+* With `classes`, labels are these names or their numbers. Without, the sorted distinct values of all splits are the classes, so that
+  class numbers do not depend on the classes in one pool.
+* `spelled` is the one spelling of a label, in data, in files of labels and in `classes`: spaces around it do not count.
+* Case: a label is read as the class of its spelling, else as the only class that differs from it in case alone. Without `classes`,
+  values that differ in case alone are refused, because nobody has said whether they are one class.
+* −1 marks a row without a label, in the hub's data sets and elsewhere. It is a class only beside 1 alone, or if `classes` names it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from w2s_cli.errors import UserError
 
 FEWEST, MOST = 2, 20
 TRUE_FALSE = {"false": 0, "true": 1}
+UNLABELLED = "-1"
+
+
+def spelled(value: Any) -> str:
+    """A label or class name as it is compared and shown: 1 for 1.0, true for True, without spaces around it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:g}"
+    return str(value).strip()
 
 
 def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]:
-    """Class names from the values of label columns: (file, column, values) per split.
+    """Class names from the values of label columns: (file, column, values) per file of all splits.
 
     Raises:
-        UserError: missing or NaN labels, labels of several types, fewer than 2 or more than 20 classes.
+        UserError: missing or NaN labels, rows marked as unlabelled, labels of several types, names that differ in case alone, fewer
+            than 2 or more than 20 classes.
     """
-    values: set[Any] = set()
+    places: dict[Any, str] = {}  # distinct value → where it first stands
     where = ""
     for file, column, labels in columns:
         where = f'{file}, column "{column}"'
@@ -31,38 +47,73 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
                 raise UserError(
                     f"{where}, row {number}: {value!r} is no class label; labels are numbers, names or true/false."
                 )
-            values.add(int(value) if isinstance(value, float) else value)
-            if len(values) > MOST:
+            places.setdefault(spelled(value) if isinstance(value, str) else value, f"{where}, row {number}")
+            if len(places) > MOST:
                 raise UserError(
                     f"{where} has more than {MOST} different values; is it the label column (data.label=)? "
                     f"w2s classifies into {FEWEST} to {MOST} classes."
                 )
-    if len({isinstance(value, str) for value in values}) > 1:
-        raise UserError(f"{where} mixes names and numbers: {', '.join(sorted(repr(v) for v in values))}.")
-    if len(values) < FEWEST:
-        raise UserError(f"{where} has only one class ({', '.join(map(str, values))}); nothing can be learned from it.")
-    return [str(value).lower() if isinstance(value, bool) else str(value) for value in sorted(values)]
+    _refuse_unlabelled(places)
+    _refuse_several_types(places)
+    _refuse_several_cases(places)
+    if len(places) < FEWEST:
+        raise UserError(
+            f"{where} has only one class ({', '.join(map(spelled, places))}); nothing can be learned from it."
+        )
+    return [spelled(value) for value in sorted(places)]
+
+
+def _refuse_unlabelled(places: Mapping[Any, str]) -> None:
+    names = {spelled(value): place for value, place in places.items()}
+    if UNLABELLED in names and set(names) != {UNLABELLED, "1"}:
+        raise UserError(
+            f"{names[UNLABELLED]}: the label -1 marks a row without a label. Leave such rows out, or choose splits with labels "
+            "(data.splits); if -1 is a class, name all classes with data.classes=[…,…]."
+        )
+
+
+def _refuse_several_types(places: Mapping[Any, str]) -> None:
+    names = [value for value in places if isinstance(value, str)]
+    numbers = [value for value in places if not isinstance(value, str)]
+    if names and numbers:
+        raise UserError(
+            f"{places[numbers[0]]}: the label is {numbers[0]!r}, but {names[0]!r} in {places[names[0]]}: the labels mix names and numbers."
+        )
+
+
+def _refuse_several_cases(places: Mapping[Any, str]) -> None:
+    alike: dict[str, str] = {}
+    for name in sorted(value for value in places if isinstance(value, str)):
+        other = alike.setdefault(name.casefold(), name)
+        if other != name:
+            raise UserError(
+                f'{places[name]}: the labels "{other}" and "{name}" differ in case alone. Name the classes with data.classes=[…,…]; '
+                "a label is then read in any case."
+            )
 
 
 def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
     """A function (value, its place for messages) → class number.
 
-    Values may be names, indices (numbers or digits), and, with two classes, true or false.
+    Values may be names, numbers of classes (numbers or digits), and, with two classes, true or false.
     """
-    names = {name: number for number, name in enumerate(classes)}
+    names = {spelled(name): number for number, name in enumerate(classes)}
+    alike = Counter(name.casefold() for name in names)
+    any_case = {name.casefold(): number for name, number in names.items() if alike[name.casefold()] == 1}
 
     def read(value: Any, where: str) -> int:
         if missing(value):
             raise UserError(f"{where}: the label is missing (null, NaN or empty).")
-        text = str(value).strip() if not isinstance(value, float) else f"{value:g}"
-        number = names.get(text)
+        text = spelled(value)
+        number = names.get(text, any_case.get(text.casefold()))
         if number is None and len(classes) == FEWEST:
-            number = TRUE_FALSE.get(text.lower())
+            number = TRUE_FALSE.get(text.casefold())
         if number is None and text.isdecimal() and int(text) < len(classes):
             number = int(text)
         if number is None:
+            unlabelled = " -1 marks a row without a label." if text == UNLABELLED else ""
             raise UserError(
-                f"{where}: the label {value!r} is none of the {len(classes)} classes ({', '.join(classes)}) nor their number."
+                f"{where}: the label {value!r} is none of the {len(classes)} classes ({', '.join(classes)}) nor their number.{unlabelled}"
             )
         return number
 

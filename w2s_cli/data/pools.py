@@ -21,10 +21,17 @@ POOLS = ("test", "weak_train", "weak_val", "strong_val", "strong_train")  # in t
 
 
 def shares(fractions: Mapping[str, float], *, own_test: bool) -> dict[str, tuple[float, float]]:
-    """Pool → its interval of group hashes. With `own_test` the test rows have a split of their own."""
+    """Pool → its interval of group hashes.
+
+    With `own_test` the test rows have a split of their own: the share of test is then dealt to the other pools in proportion to theirs,
+    as far as theirs leave any of it.
+    """
+    training = sum(float(fractions.get(pool, 0.0)) for pool in POOLS[1:])
+    unused = float(fractions.get("test", 0.0)) if own_test else 0.0
+    scale = max(1.0, min(1.0, training + unused) / training) if unused and training else 1.0
     intervals, start = {}, 0.0
     for pool in POOLS[own_test:]:
-        end = round(start + float(fractions.get(pool, 0.0)), 9)
+        end = round(start + scale * float(fractions.get(pool, 0.0)), 9)
         intervals[pool] = (start, end)
         start = end
     return intervals

@@ -4,7 +4,8 @@
 * The standard library reads JSON: pyarrow's reader would guess types and turn a text such as "2020-01-01" into a date.
 * Rows of several text files have a further field `file`, the file's name without suffix: in some data sets only the file's name gives
   the class or the topic.
-* CSV cells stay strings, because types would be guesses; an empty cell is a missing value.
+* CSV cells stay strings, because types would be guesses; an empty cell is a missing value. Where the header is written with ", ", the
+  space belongs to the delimiter in every line; elsewhere a space at the beginning of a cell is the cell's.
 """
 
 import csv
@@ -12,13 +13,15 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2s_cli.data.rows import Rows
+from w2s_cli.data.rows import Part, Rows
+from w2s_cli.data.shards import one_table
 from w2s_cli.data.sources import SplitFiles
 from w2s_cli.errors import UserError
 
@@ -31,38 +34,39 @@ def read(files: SplitFiles) -> Rows:
     """The rows of a split.
 
     Raises:
-        UserError: a file that is empty, cut short, or in another format.
+        UserError: a file that is empty, cut short, or in another format; files whose columns do not fit together.
     """
+    if files.format in ("parquet", "arrow"):
+        rows = _from_tables([_table(file, files.format) for file in files.files], files)
+    else:
+        rows = _from_dicts([_dicts(file, files.format) for file in files.files], files)
+    if not rows.count:
+        raise UserError(f"{files.shown} has no rows.")
+    return rows
+
+
+@contextmanager
+def _errors_said(file: Path, data_format: str) -> Iterator[None]:
+    """The errors of a file's parser as messages."""
     try:
-        if files.format in ("parquet", "arrow"):
-            rows = _from_table(
-                pa.concat_tables([_table(f, files.format) for f in files.files], promote_options="default"), files
-            )
-        else:
-            parse = {"jsonl": _jsonl, "json": _json}.get(files.format)
-            tab = "\t" if files.format == "tsv" else ","
-            several = len(files.files) > 1
-            rows = _from_dicts(
-                [
-                    {FILE: file.name.partition(".")[0], **row} if several else row
-                    for file in files.files
-                    for row in (parse(file) if parse else _csv(file, tab))
-                ],
-                files,
-            )
+        yield
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{files.shown} cannot be read as {files.format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
+            f"{file} cannot be read as {data_format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
             "another encoding, convert it: iconv -f latin1 -t utf8 FILE > NEW; else say its format (data.format=)."
         ) from error
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise UserError(
-            f"{files.shown} cannot be read as {files.format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
+            f"{file} cannot be read as {data_format}: {str(error).rstrip('. ')}. The file is damaged, cut short, or of "
             "another format (data.format=)."
         ) from error
-    if not rows.count:
-        raise UserError(f"{files.shown} has no rows.")
-    return rows
+
+
+def _dicts(file: Path, data_format: str) -> list[dict[str, Any]]:
+    with _errors_said(file, data_format):
+        if data_format in ("csv", "tsv"):
+            return list(_csv(file, "\t" if data_format == "tsv" else ","))
+        return list(_jsonl(file) if data_format == "jsonl" else _json(file))
 
 
 def _open(file: Path) -> TextIO:
@@ -76,7 +80,36 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
     with _open(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _object(_parse(line, f"{file}, line {number}"), f"{file}, line {number}")
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    _refuse_pretty_printed(file)
+                    raise UserError(f"{file}, line {number}: not JSON ({error}).") from error
+                yield _object(row, f"{file}, line {number}")
+
+
+def _refuse_pretty_printed(file: Path) -> None:
+    """UserError if the file's first JSON value takes several lines."""
+    with _open(file) as opened:
+        content = opened.read().strip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(content)
+    except ValueError:
+        return
+    if "\n" not in content[:end]:
+        return
+    if isinstance(value, list):
+        raise UserError(
+            f"{file} is a list of rows over several lines, not one row a line: read it as data.format=json."
+        )
+    if end == len(content):
+        raise UserError(
+            f"{file} is one JSON object over several lines, with the fields {', '.join(value)}. Rows are read from lines of one "
+            'object each, or from a list: [{"text": "…", "label": 1}, …]. A list inside it: jq \'.FIELD\' FILE > NEW.json'
+        )
+    raise UserError(
+        f"{file} is pretty-printed: each of its rows takes several lines. Write one row a line: jq -c . FILE > NEW.jsonl"
+    )
 
 
 def _json(file: Path) -> Iterator[dict[str, Any]]:
@@ -86,30 +119,32 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
     if not content.lstrip().startswith("["):
         yield from _jsonl(file)
         return
-    for number, row in enumerate(_parse(content, str(file)), start=1):
-        yield _object(row, f"{file}, entry {number}")
-
-
-def _parse(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        rows = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error}).") from error
+        raise UserError(f"{file}: not JSON ({error}).") from error
+    for number, row in enumerate(rows, start=1):
+        yield _object(row, f"{file}, entry {number}")
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UserError(
             f'{where}: a row must be an object such as {{"text": "…", "label": 1}}, not {type(row).__name__}.'
+            + (" A list of rows is read as data.format=json." if isinstance(row, list) else "")
         )
     return row
 
 
 def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+    """Rows of cells; column names are read without spaces around them."""
     csv.field_size_limit(CELL_BYTES)
     with _open(file) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        header = next(reader, [])
+        names = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])  # written with ", " throughout
+        lines.seek(0)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+        header = [name.strip() for name in next(reader, [])]
         for cells in reader:
             if not cells:
                 continue
@@ -121,8 +156,11 @@ def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
 
 
 def _table(file: Path, data_format: str) -> pa.Table:
-    if data_format == "parquet":
-        return pq.read_table(file, memory_map=True)
+    with _errors_said(file, data_format):
+        return pq.read_table(file, memory_map=True) if data_format == "parquet" else _arrow(file)
+
+
+def _arrow(file: Path) -> pa.Table:
     with pa.memory_map(str(file)) as mapped:
         try:
             return pa.ipc.open_stream(mapped).read_all()  # what save_to_disk writes
@@ -131,22 +169,38 @@ def _table(file: Path, data_format: str) -> pa.Table:
             return pa.ipc.open_file(mapped).read_all()
 
 
-def _from_table(table: pa.Table, files: SplitFiles) -> Rows:
+def _from_tables(tables: Sequence[pa.Table], files: SplitFiles) -> Rows:
+    table = one_table(tables, files.files)
+
     def take(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(indices), CHUNK):
             yield from table.take(pa.array(indices[start : start + CHUNK], pa.int64())).to_pylist()
 
     return Rows(
-        files.shown, tuple(table.column_names), table.num_rows, lambda name: list(table.column(name).to_pylist()), take
+        files.shown,
+        tuple(table.column_names),
+        table.num_rows,
+        lambda name: list(table.column(name).to_pylist()),
+        take,
+        [Part(file, made.num_rows, made.column_names) for file, made in zip(files.files, tables, strict=True)],
     )
 
 
-def _from_dicts(rows: list[dict[str, Any]], files: SplitFiles) -> Rows:
+def _from_dicts(parts: Sequence[list[dict[str, Any]]], files: SplitFiles) -> Rows:
+    if len(parts) > 1:
+        for file, part in zip(files.files, parts, strict=True):
+            part[:] = [{FILE: file.name.partition(".")[0], **row} for row in part]
+    rows = [row for part in parts for row in part]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    omits = files.format in ("jsonl", "json")  # a row of JSON may omit a null field, and so may all rows of a file
     return Rows(
         files.shown,
         columns,
         len(rows),
         lambda name: [row.get(name) for row in rows],
         lambda indices: (rows[index] for index in indices),
+        [
+            Part(file, len(part), columns if omits or not part else tuple(part[0]))
+            for file, part in zip(files.files, parts, strict=True)
+        ],
     )

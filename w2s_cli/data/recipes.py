@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.data.form import template_fields
-from w2s_cli.data.labels import FEWEST, MOST
+from w2s_cli.data.labels import FEWEST, MOST, spelled
 from w2s_cli.data.pools import POOLS, shares
 from w2s_cli.data.sources import FORMATS
 from w2s_cli.errors import UserError, did_you_mean
@@ -23,7 +23,7 @@ from w2s_cli.store.keys import ast_hash
 SPLITS = ("train", "test")
 DRIFT = 0.02  # allowed difference of a base rate from the recipe's …
 CHANCE_ERRORS = 3  # … beyond this number of standard errors
-DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "id", "classes", "balanced")
+DATASET_FIELDS = ("name", "format", "text", "template", "label", "transform", "id", "balanced")
 
 
 def rows_params(
@@ -61,6 +61,7 @@ def rows_params(
     return {
         "dataset": {
             **{field: data[field] for field in DATASET_FIELDS},
+            "classes": data["classes"] and [spelled(name) for name in data["classes"]],
             "options": dict(data["options"]),
             "group": list(data["group"]),
         },
@@ -117,7 +118,7 @@ def _check_classes(where: str, classes: Any, transform: str | None, label: str |
                 f"{where}: the transform {transform} draws the labels; name the classes with data.classes=[…,…]."
             )
         return
-    if not FEWEST <= len(classes) <= MOST or len(set(classes)) < len(classes):
+    if not FEWEST <= len(classes) <= MOST or len(set(map(spelled, classes))) < len(classes):
         raise UserError(
             f"{where}: data.classes={list(classes)}: w2s classifies into {FEWEST} to {MOST} classes of different names."
         )

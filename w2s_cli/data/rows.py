@@ -5,9 +5,18 @@ A row is a dictionary. A column can be read without rows, and rows are made only
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from w2s_cli.errors import UserError, did_you_mean
+
+
+class Part(NamedTuple):
+    """The rows of one file of a split."""
+
+    file: Path
+    rows: int
+    columns: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,15 @@ class Rows:
     count: int
     column: Callable[[str], list[Any]]  # all values of one column
     take: Callable[[Sequence[int]], Iterator[dict[str, Any]]]  # the rows at some indices, lazily
+    parts: Sequence[Part]  # the files, in the order of their rows
 
     def need(self, column: str, option: str) -> str:
-        """`column`, if it exists, else UserError; `option` is the setting with its name."""
+        """`column`, if every file has it, else UserError; `option` is the setting with its name."""
         if column not in self.columns:
             raise UserError(f'{self.shown} has no column "{column}" ({option}).{did_you_mean(column, self.columns)}')
+        for part in self.parts:
+            if part.rows and column not in part.columns:
+                raise UserError(
+                    f'{part.file} has no column "{column}" ({option}), as the other files of its split have.'
+                )
         return column

@@ -5,6 +5,7 @@
   datasets library's `save_to_disk` (`train/data-00000-of-00001.arrow`).
 * A split may also be a file name or a pattern (`splits.train: "harmless-base/*.jsonl.gz"`).
 * A single file (or `Dataset.save_to_disk` folder) has no splits: it is the training split, and the test rows are a part of it.
+* Of a `save_to_disk` folder, only the files that its state.json names hold rows: `map`, `filter` and `shuffle` leave caches beside them.
 * The identity of local data is the content of its data files. Places, names, time stamps and notes beside the data do not matter.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.store.files import sha256_file
+from w2s_cli.store.files import read_json, sha256_file
 from w2s_cli.store.keys import json_digest
 
 SUFFIXES = {
@@ -31,12 +32,9 @@ SUFFIXES = {
     ".arrow": "arrow",
 }
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
-NOTES = (
-    "dataset_info.json",
-    "dataset_infos.json",
-    "dataset_dict.json",
-    "state.json",
-)  # of the datasets library, without rows
+STATE = "state.json"  # of a save_to_disk folder: names the files with its rows
+NOTES = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", STATE)  # of the datasets library, without rows
+CACHES = "cache-*.arrow"  # of the datasets library: results of map and filter, or indices of shuffle and select
 FILES_SHOWN = 4  # file names in the message about a missing split
 DEEPEST = 4  # levels of folders below data.path that are searched
 
@@ -69,13 +67,13 @@ def local_files(path: Path, splits: Mapping[str, str | None], data_format: str |
     return {role: _typed(files, data_format) for role, files in _paths(path, splits).items()}
 
 
-def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None) -> str:
+def fingerprint(path: Path, splits: Mapping[str, str | None], *, cache: Path | None = None, again: bool = False) -> str:
     """sha256 over the bytes of the files of `splits`; it stays when the folder is moved, touched or renamed.
 
-    `cache` is a JSON file with the digests of unchanged files (`store.files.sha256_file`).
+    `cache` is a JSON file with the digests of unchanged files; `again` reads the bytes and corrects it (`store.files.sha256_file`).
     """
     used = {
-        role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache) for file in files]}
+        role: {"format": format_of(files[0].name), "files": [sha256_file(file, cache, again=again) for file in files]}
         for role, files in _paths(path, splits).items()
     }
     return json_digest(used)
@@ -86,7 +84,7 @@ def split_names(names: Sequence[str], split: str, *, where: str, config: str | N
 
     `config` is a hub configuration: a folder of that name takes precedence.
     """
-    data_files = [name for name in names if format_of(name) and PurePosixPath(name).name not in NOTES]
+    data_files = [name for name in names if format_of(name) and _may_hold_rows(PurePosixPath(name).name)]
     if exact := [name for name in names if name == split or ("*" in split and fnmatch.fnmatch(name, split))]:
         return sorted(exact)
     if config and (inside := [name for name in data_files if config in PurePosixPath(name).parts[:-1]]):
@@ -146,9 +144,7 @@ def _refuse_missing_shards(files: Sequence[str], where: str) -> None:
 def _paths(path: Path, splits: Mapping[str, str | None]) -> dict[str, list[Path]]:
     if not path.exists():
         raise UserError(f"data.path: there is no file or folder {path}.")
-    whole = (
-        sorted(path.glob("*.arrow")) if (path / "state.json").is_file() else [path]
-    )  # one Dataset, saved without splits
+    whole = _saved(path) or [path]  # one Dataset, saved without splits
     if path.is_dir() and whole == [path]:
         names = _names(path)
         return {
@@ -165,9 +161,39 @@ def _paths(path: Path, splits: Mapping[str, str | None]) -> dict[str, list[Path]
 
 
 def _names(folder: Path) -> list[str]:
-    """Files below `folder`, as relative names."""
-    relative = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
-    return [p.as_posix() for p in relative if len(p.parts) <= DEEPEST and not p.name.startswith(".")]
+    """Files below `folder`, as relative names; of a `save_to_disk` folder only the arrow files with its rows."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and len(p.relative_to(folder).parts) <= DEEPEST]
+    saved = {p.parent: _saved(p.parent) for p in files if p.name == STATE}
+    caches = {p for p in files if p.suffix == ".arrow" and p not in saved.get(p.parent, [p])}
+    return [p.relative_to(folder).as_posix() for p in files if p not in caches and not p.name.startswith(".")]
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The files with the rows of a `save_to_disk` folder, by its state.json; [] for any other folder.
+
+    Raises:
+        UserError: a state.json that cannot be read, that names a file elsewhere or a missing one, or rows behind indices.
+    """
+    if not (folder / STATE).is_file() or not any(folder.glob("*.arrow")):
+        return []
+    state = read_json(folder / STATE)
+    try:
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{folder / STATE} is damaged: it does not name the files with the rows.") from error
+    if state.get("_indices_data_files"):  # of datasets 1; later versions ignore it and give all rows
+        raise UserError(
+            f"{folder} was saved by an old version of the datasets library, as indices into other rows: load it with that "
+            "version, and save its flatten_indices()."
+        )
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise UserError(f"{folder / STATE} names the file {name}, which is not in the folder.")
+    return [folder / name for name in sorted(names)]
+
+
+def _may_hold_rows(name: str) -> bool:
+    return name not in NOTES and not fnmatch.fnmatch(name, CACHES)
 
 
 def _typed(files: Sequence[Path], data_format: str | None) -> SplitFiles:

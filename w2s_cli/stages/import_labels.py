@@ -12,7 +12,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Pool, Spec, Traits
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest
+from w2s_cli.store.files import sha256_file
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
@@ -56,7 +56,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     path = Path(ctx.execution["labels_path"])
     if not path.is_file():
         raise UserError(f"labels.path: there is no file {path}.")
-    if digest(path) != params["sha256"]:
+    if sha256_file(path, ctx.digests, again=True) != params["sha256"]:
         raise UserError(f"{path} has changed since this run was planned; run the command again.")
     data_format = format_of(path.name)
     if data_format is None:

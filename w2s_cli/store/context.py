@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.store.files import DIGESTS
+
 
 class Stopped(Exception):  # noqa: N818 - no error: a stop on request
     """The stage has stopped on request, and saved its state."""
@@ -32,6 +34,11 @@ class Context:
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
     _last_checkpoint: float = field(default_factory=time.monotonic)
     _last_emit: float = 0.0
+
+    @property
+    def digests(self) -> Path | None:
+        """The cache of file digests (`store.files.sha256_file`), as plans use it."""
+        return self.cache and self.cache / DIGESTS
 
     def log(self, message: str) -> None:
         """Add a line to log.txt."""

@@ -1,7 +1,8 @@
 """Files that are always complete (temporary name, fsync, rename), and their sha256 digests.
 
 * `write_json` survives a kill at any byte: readers see the old file or the new file.
-* `sha256_file` caches digests by (path, size, mtime_ns, inode), because every plan needs the digests of weights of gigabytes.
+* `sha256_file` caches digests by (path, size, mtime_ns, ctime_ns, inode), because every plan needs the digests of weights of gigabytes.
+  An editor or a copy can set the old mtime again; nobody can set ctime. A reader that hashes the bytes itself corrects the entry.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+DIGESTS = "digests.json"  # the cache's name in outputs/.cache
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -98,19 +101,20 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_file(path: Path, cache: Path | None = None) -> str:
-    """sha256 of the file's bytes; with `cache` (a JSON file) they are read only if size, time or inode changed."""
+def sha256_file(path: Path, cache: Path | None = None, *, again: bool = False) -> str:
+    """sha256 of the file's bytes; with `cache` (a JSON file) they are read only if size, time or inode changed, or `again`."""
     if cache is None:
         return digest(path)
     status = path.stat()
-    stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
-    digests = read_json(cache) or {}
-    if stamp in digests:
-        return str(digests[stamp])
+    stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
+    cached = (read_json(cache) or {}).get(stamp)
+    if cached and not again:
+        return str(cached)
     value = digest(path)
-    with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache, {**digests, stamp: value})
+    if value != cached:
+        with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cache, {**(read_json(cache) or {}), stamp: value})
     return value
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import DIGESTS, read_json, write_json
 
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
 
@@ -68,7 +68,7 @@ class Store:
     @property
     def digests(self) -> Path:
         """The cache of file digests."""
-        return self.cache / "digests.json"
+        return self.cache / DIGESTS
 
     def folders(self, *, refresh: bool = False) -> dict[str, Path]:
         """key → folder, of every stage under the root."""

@@ -26,6 +26,7 @@ from w2s_cli.errors import UserError
 ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "é 2020-01-01", "label": 0}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 CSV = 'text,label\n"one, ""two""\nthree",1\né 2020-01-01,0\n'.encode()
+PRETTY = json.dumps(ROWS[0], indent=2).encode() + b"\n"
 ONE_FILE: dict[str, str | None] = {"train": "train", "test": None}
 BOTH: dict[str, str | None] = {"train": "train", "test": "test"}
 
@@ -73,6 +74,97 @@ def test_rows_of_several_text_files_say_which_file_they_stood_in(tmp_path: Path)
     rows = read(local_files(tmp_path, several)["train"])
     assert rows.column("file") == ["a", "a", "b", "b"]
     assert "file" not in read(local_files(tmp_path, {"train": "a", "test": None})["train"]).columns
+
+
+SHARD = {"text": ["a", "b"], "label": [0, 1], "n": [1, 2]}
+TEXT, NUMBER = pa.string(), pa.int64()
+
+
+def shards(folder: Path, second: pa.Table, suffix: str = "parquet") -> SplitFiles:
+    """A split of two files, of which the second has its own schema."""
+    first = pa.table(SHARD)
+    for number, table in enumerate((first, second)):
+        file = folder / f"train-{number:05}-of-00002.{suffix}"
+        pq.write_table(table, file) if suffix == "parquet" else feather.write_feather(
+            table, str(file), compression="uncompressed"
+        )
+    return local_files(folder, ONE_FILE)["train"]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"label": pa.int8()},
+        {"label": pa.uint64(), "text": pa.large_string()},
+        {"text": pa.dictionary(pa.int8(), pa.string())},
+        {"text": pa.dictionary(pa.int32(), pa.large_string()), "label": pa.dictionary(pa.int8(), pa.int32())},
+        {"text": pa.string_view()},
+    ],
+    ids=str,
+)
+def test_shards_whose_writers_chose_other_types_are_one_split(
+    tmp_path: Path, types: dict[str, pa.DataType], suffix: str
+) -> None:
+    schema = {"text": TEXT, "label": NUMBER, "n": NUMBER} | types
+    if suffix == "parquet" and pa.types.is_dictionary(schema["label"]):
+        schema["label"] = pa.int16()  # parquet has dictionaries of texts only
+    second = pa.table({name: pa.array(SHARD[name], type_) for name, type_ in schema.items()})
+    rows = read(shards(tmp_path, second, suffix))
+    each = pa.table(SHARD).to_pylist()
+    assert list(rows.take(range(4))) == each + each
+    assert rows.column("text") == SHARD["text"] * 2
+
+
+def test_shards_may_differ_in_the_order_of_columns_and_lack_one_that_is_not_needed(tmp_path: Path) -> None:
+    second = pa.table({"extra": pa.nulls(2), "label": [1, 0], "text": ["c", "d"]})
+    rows = read(shards(tmp_path, second))
+    assert rows.column("text") == ["a", "b", "c", "d"]
+    assert rows.column("n") == [1, 2, None, None]
+    assert rows.column("extra") == [None] * 4
+    with pytest.raises(UserError, match=r'train-00001-of-00002.parquet has no column "n" \(data\.text\)'):
+        rows.need("n", "data.text")
+
+
+def test_nested_columns_of_shards_become_one_type(tmp_path: Path) -> None:
+    word = pa.dictionary(pa.int8(), pa.string())
+    narrow = pa.list_(pa.struct([("said", pa.string())]))
+    wide = pa.list_(pa.struct([("n", pa.int8()), ("said", word)]))
+    files = [tmp_path / "a.arrow", tmp_path / "b.arrow"]
+    values = [[{"said": "x"}], [{"said": "y", "n": 1}]]
+    for file, type_, value in zip(files, (narrow, wide), values, strict=True):
+        feather.write_feather(pa.table({"turns": pa.array([value], type_)}), str(file), compression="uncompressed")
+    assert read(SplitFiles("arrow", tuple(files))).column("turns") == [[{"said": "x", "n": None}], values[1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("label", ["0", "1"], "string, which is int64 in the files of this split before it"),
+        ("label", [False, True], "bool, which is int64"),
+        ("text", [b"a", b"b"], "binary, which is string"),
+        ("n", pa.array([2**64 - 1, 0], pa.uint64()), "cannot be read as int64"),
+    ],
+)
+def test_shards_whose_columns_have_no_common_type_are_refused_by_file_and_column(
+    tmp_path: Path, column: str, values: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=rf'train-00001-of-00002\.parquet, column "{column}": {message}'):
+        read(shards(tmp_path, pa.table({**SHARD, column: values})))
+
+
+def test_a_damaged_shard_and_a_csv_shard_without_a_column_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train-00000-of-00002.csv").write_bytes(CSV)
+    (tmp_path / "train-00001-of-00002.csv").write_text("text,lable\nx,1\n")
+    rows = read(local_files(tmp_path, ONE_FILE)["train"])
+    with pytest.raises(UserError, match=r'train-00001-of-00002.csv has no column "label"'):
+        rows.need("label", "data.label")
+    (tmp_path / "train-00001-of-00002.csv").write_text("text,label\nx\n")
+    with pytest.raises(UserError, match=r"train-00001-of-00002.csv, line 2: 1 cells"):
+        read(local_files(tmp_path, ONE_FILE)["train"])
+    (tmp_path / "train-00001-of-00002.csv").write_text('text,label\n"x,1\n')
+    with pytest.raises(UserError, match=r"train-00001-of-00002.csv cannot be read as csv"):
+        read(local_files(tmp_path, ONE_FILE)["train"])
 
 
 def test_another_suffix_needs_the_format_said(tmp_path: Path) -> None:
@@ -137,6 +229,73 @@ def test_folders_of_the_datasets_library_are_read(tmp_path: Path) -> None:
         local_files(tmp_path / "whole", BOTH)
 
 
+def saved(folder: Path, count: int = 80) -> Any:
+    """A DatasetDict of `count` training and test rows, saved to `folder` and loaded again."""
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        split: datasets.Dataset.from_list([{"text": f"{split} {n}", "label": n % 2} for n in range(count)])
+        for split in ("train", "test")
+    }
+    datasets.DatasetDict(parts).save_to_disk(folder)
+    return datasets.load_from_disk(folder)
+
+
+@pytest.mark.parametrize("change", ["map", "filter", "shuffle", "named"])
+def test_caches_that_the_datasets_library_leaves_beside_saved_rows_are_never_read(tmp_path: Path, change: str) -> None:
+    loaded = saved(tmp_path / "splits")
+    before = fingerprint(tmp_path / "splits", BOTH)
+    {
+        "map": lambda: loaded.map(lambda row: {"text": row["text"] + "!"}),
+        "filter": lambda: loaded.filter(lambda row: row["label"] == 0),
+        "shuffle": lambda: loaded.shuffle(seed=0),
+        "named": lambda: loaded.shuffle(seed=0, indices_cache_file_names={s: str(tmp_path / "splits" / s / "mine.arrow") for s in loaded}),
+    }[change]()  # fmt: skip
+    assert len(list((tmp_path / "splits").rglob("*.arrow"))) == 4
+    assert fingerprint(tmp_path / "splits", BOTH) == before
+    for folder, splits in (
+        ("splits", BOTH),
+        ("splits/train", ONE_FILE),
+        ("splits", {"train": "train/*.arrow", "test": None}),
+    ):
+        rows = rows_of(local_files(tmp_path / folder, splits)["train"])
+        assert [row["text"] for row in rows] == [f"train {n}" for n in range(80)]
+
+
+def test_rows_that_were_shuffled_or_selected_before_saving_are_read_in_their_new_order(tmp_path: Path) -> None:
+    train = saved(tmp_path / "splits")["train"]
+    for name, changed in (("shuffled", train.shuffle(seed=1)), ("selected", train.select([7, 3, 5]))):
+        changed.save_to_disk(tmp_path / name)
+        assert rows_of(local_files(tmp_path / name, ONE_FILE)["train"]) == changed.to_list()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("{", "does not name the files with the rows"),
+        ('{"_data_files": [{}]}', "does not name the files with the rows"),
+        ('{"_data_files": [{"filename": "../train/data.arrow"}]}', "not in the folder"),
+        ('{"_data_files": [{"filename": "data-00001-of-00002.arrow"}]}', "not in the folder"),
+        (
+            '{"_data_files": [{"filename": "data.arrow"}], "_indices_data_files": [{"filename": "indices.arrow"}]}',
+            "old version of the datasets library",
+        ),
+    ],
+)
+def test_a_saved_folder_without_a_usable_list_of_its_files_is_refused(tmp_path: Path, state: str, message: str) -> None:
+    folder = tmp_path / "splits" / "train"
+    folder.mkdir(parents=True)
+    feather.write_feather(pa.Table.from_pylist(ROWS), str(folder / "data.arrow"), compression="uncompressed")
+    (folder / "state.json").write_text(state)
+    for path in (folder, folder.parent):
+        with pytest.raises(UserError, match=message):
+            local_files(path, ONE_FILE)
+
+
+def test_caches_in_a_hub_repository_are_in_no_split() -> None:
+    names = ["train/cache-0123456789abcdef.arrow", "train/data-00000-of-00001.arrow", "train/state.json"]
+    assert split_names(names, "train", where="here") == names[1:2]
+
+
 def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -158,6 +317,25 @@ def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
         ("a.jsonl", JSONL + b'{"text": "x", "la', r"a\.jsonl, line 3: not JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a row must be an object"),
         ("a.json", b"[1, 2]", "entry 1: a row must be an object"),
+        (
+            "a.jsonl",
+            json.dumps(ROWS, indent=1).encode(),
+            r"a\.jsonl is a list of rows over several lines.*data\.format=json",
+        ),
+        ("a.jsonl", json.dumps(ROWS).encode(), r"line 1: a row must be an object.*data\.format=json"),
+        ("a.jsonl", PRETTY + PRETTY, r"a\.jsonl is pretty-printed: each of its rows takes several lines.*jq -c"),
+        ("a.json", PRETTY + PRETTY, r"a\.json is pretty-printed"),
+        ("a.jsonl", JSONL + PRETTY, "line 3: not JSON"),
+        (
+            "a.json",
+            json.dumps({"version": 1, "rows": ROWS}, indent=1).encode(),
+            "one JSON object over several lines, with the fields version, rows",
+        ),
+        (
+            "a.jsonl.gz",
+            gzip.compress(PRETTY, mtime=0),
+            "one JSON object over several lines, with the fields text, label",
+        ),
         ("a.jsonl", b"", "has no rows"),
         ("a.jsonl", b"\x80\x04\x95 pickle", "cannot be read as jsonl"),
         ("a.csv", "text,label\ncafé,1\n".encode("latin1"), r"a\.csv.*not UTF-8 \(byte 0xe9\).*iconv -f latin1 -t utf8"),

@@ -16,6 +16,7 @@ from w2s_cli.data.artifacts.labels import read_labels
 from w2s_cli.errors import UserError
 from w2s_cli.stages.import_labels import run
 from w2s_cli.store.context import Context
+from w2s_cli.store.files import read_json, sha256_file, write_json
 
 IDS = ["c", "a", "b", "d"]
 TRUTH = [0, 1, 1, 0]
@@ -118,9 +119,12 @@ def test_one_number_is_not_enough_for_three_classes(tmp_path: Path) -> None:
         labels(tmp_path, [{"id": name, "p": 0.5} for name in IDS], classes=("a", "b", "c"))
 
 
-def test_a_file_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "labels.jsonl"
+def test_a_file_that_changed_after_planning_is_refused_and_the_next_plan_has_its_digest(tmp_path: Path) -> None:
+    path, digests = tmp_path / "labels.jsonl", tmp_path / "digests.json"
     path.write_text('{"id": "a", "p": 1}\n')
-    ctx = Context(tmp_path, tmp_path, tmp_path, {"labels_path": str(path)})
-    with pytest.raises(UserError, match="has changed since this run was planned"):
-        run({"sha256": "0"}, {"rows": tmp_path}, ctx)
+    right = sha256_file(path, digests)
+    write_json(digests, {name: "wrong" for name in read_json(digests)})
+    ctx = Context(tmp_path, tmp_path, tmp_path, {"labels_path": str(path)}, cache=tmp_path)
+    with pytest.raises(UserError, match="has changed since this run was planned; run the command again"):
+        run({"sha256": sha256_file(path, digests)}, {"rows": tmp_path}, ctx)
+    assert sha256_file(path, digests) == right

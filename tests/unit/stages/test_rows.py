@@ -13,13 +13,16 @@ import pytest
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.form import TRANSFORMS
-from w2s_cli.data.pools import pool_order
+from w2s_cli.data.pools import pool_order, shares
 from w2s_cli.data.recipes import check_recipe, rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
+from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.plugins import find_code
 from w2s_cli.statistics.draw import drawer, uniform
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.store import Store
 
 POOL_NAMES = ("test", "weak_train", "strong_train")
 
@@ -37,6 +40,36 @@ def test_pool_sizes_follow_the_fractions(tmp_path: Path) -> None:
     sizes = {pool: make(tmp_path / pool, data, pool)[1]["rows"] for pool in POOL_NAMES}
     assert abs(sizes["test"] - 400) < 80
     assert abs(sizes["weak_train"] - 1200) < 120
+
+
+def test_a_test_split_leaves_all_training_rows_to_the_training_pools(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split, count in (("train", 400), ("test", 30)):
+        write_rows(tmp_path / "data" / f"{split}.jsonl", numbered(count))
+    data = local(tmp_path / "data", splits={"train": "train", "test": "test"})
+    sizes = {pool: make(tmp_path / "made" / pool, data, pool)[1]["rows"] for pool in POOL_NAMES}
+    assert sizes["test"] == 30
+    assert sizes["weak_train"] + sizes["strong_train"] == 400
+    assert abs(sizes["weak_train"] - 200) < 40
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [
+        ({"test": 0.2, "weak_train": 0.4, "strong_train": 0.4}, {"weak_train": (0, 0.5), "strong_train": (0.5, 1)}),
+        ({"test": 0.2, "weak_train": 0.2, "strong_train": 0.6}, {"weak_train": (0, 0.25), "strong_train": (0.25, 1)}),
+        ({"test": 0.1, "weak_train": 0.3, "strong_train": 0.3}, {"weak_train": (0, 0.35), "strong_train": (0.35, 0.7)}),
+        ({"test": 0.2, "weak_train": 0.5, "strong_train": 0.5}, {"weak_train": (0, 0.5), "strong_train": (0.5, 1)}),
+        ({"test": 0.0, "weak_train": 0.3, "strong_train": 0.1}, {"weak_train": (0, 0.3), "strong_train": (0.3, 0.4)}),
+        ({"test": 0.2}, {"weak_train": (0, 0), "strong_train": (0, 0)}),
+    ],
+)
+def test_the_share_of_test_goes_to_the_other_pools_in_proportion_as_far_as_they_leave_it(
+    fractions: dict[str, float], expected: dict[str, tuple[float, float]]
+) -> None:
+    dealt = shares(fractions, own_test=True)
+    assert {pool: interval for pool, interval in dealt.items() if pool in expected} == expected
+    assert "test" not in dealt
 
 
 def test_order_of_the_file_changes_nothing_when_ids_are_named(tmp_path: Path) -> None:
@@ -174,6 +207,29 @@ def test_only_what_determines_a_pool_is_in_its_params() -> None:
     assert params("test", pools={"weak_train": 0.1}) == params("test")  # its own split
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([{"role": "user", "content": "hi"}], "a record with the fields role, content"),
+        ({"a": 1}, "a record with the fields a"),
+        ([["a"], ["b"]], "a value of type list"),
+        (["a", None], "a value of type NoneType"),
+    ],
+)
+@pytest.mark.parametrize("option", ["template", "second"])
+def test_records_are_not_written_into_texts_as_python(tmp_path: Path, value: object, message: str, option: str) -> None:
+    path = write_rows(tmp_path / "a.jsonl", numbered(60, messages=lambda i: value))
+    templates = {"text": None, "template": "{text}", option: "Q: {messages}"}
+    with pytest.raises(UserError, match=rf'a\.jsonl, row train-\d+, column "messages": {message}.*data\.transform'):
+        make(tmp_path / "1", local(path, **templates), "test")
+
+
+def test_lists_of_texts_and_numbers_are_written_as_lines(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", numbered(60, turns=lambda i: ["hi", i, 0.5]))
+    rows, _ = make(tmp_path / "1", local(path, text=None, template="{turns}"), "test")
+    assert all(row["text"] == f"hi\n{row['id'].removeprefix('train-')}\n0.5" for row in rows)
+
+
 def test_balanced_pools_have_as_many_rows_of_each_class(tmp_path: Path) -> None:
     data = local(write_rows(tmp_path / "a.jsonl", numbered(400, label=lambda i: int(i % 4 == 0))), balanced=True)
     rows, metrics = make(tmp_path / "all", data, "strong_train")
@@ -240,8 +296,33 @@ def test_data_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
     data = local(path)
     params = rows_params(data, pool="test", source={"sha256": fingerprint(path, data["splits"])})
     write_rows(path, numbered(101))
-    with pytest.raises(UserError, match="not what it was"):
+    with pytest.raises(UserError, match="not what this run was planned for"):
         run_stage(tmp_path / "1", params, {"data_path": str(path)})
+
+
+def test_a_plan_that_trusted_a_wrong_digest_is_right_after_the_stage_has_refused_it(tmp_path: Path) -> None:
+    path, store = write_rows(tmp_path / "a.jsonl", numbered(100)), Store(tmp_path / "outputs")
+    data, right = local(path), Resolver(store).data(local(path))
+    write_json(store.digests, {name: "wrong" for name in read_json(store.digests)})
+    planned, _ = Resolver(store).data(data)
+    assert planned != right[0]
+    params = rows_params(data, pool="test", source=planned)
+    with pytest.raises(UserError, match=r"not what this run was planned for.*Run the command again"):
+        run_stage(tmp_path / "1", params, {"data_path": str(path)}, cache=store.cache)
+    assert Resolver(store).data(data) == right
+
+
+def test_a_mapped_folder_of_the_datasets_library_gives_each_test_row_once(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    splits = {
+        split: datasets.Dataset.from_list(numbered(80, text=lambda i, s=split: f"{s} {i}"))
+        for split in ("train", "test")
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    datasets.load_from_disk(tmp_path / "saved").map(lambda row: {"length": len(row["text"])})
+    data = local(tmp_path / "saved", splits={"train": "train", "test": "test"})
+    rows, metrics = make(tmp_path / "test", data, "test")
+    assert (len(rows), metrics["source_rows"], len({row["text"] for row in rows})) == (80, 80, 80)
 
 
 def test_a_transform_of_the_users_own_is_found_and_known_by_its_code(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The store: a result is there in full or not at all, and what happened to it since is noticed."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -173,6 +174,26 @@ def test_digest_is_read_again_when_content_changes_but_not_when_only_asked_again
     assert len(read_json(cache)) == 1
     path.write_bytes(b"two!")
     assert sha256_file(path, cache) != first
+
+
+def test_a_file_edited_in_place_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+    path, cache = tmp_path / "rows.jsonl", tmp_path / "digests.json"
+    path.write_bytes(b"one")
+    first, times = sha256_file(path, cache), path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (path.stat().st_mtime_ns, path.stat().st_size) == (times.st_mtime_ns, times.st_size)
+    assert sha256_file(path, cache) == hashlib.sha256(b"two").hexdigest() != first
+
+
+def test_a_wrong_entry_of_the_cache_is_corrected_by_a_reader_of_the_bytes(tmp_path: Path) -> None:
+    path, cache = tmp_path / "rows.jsonl", tmp_path / "digests.json"
+    path.write_bytes(b"one")
+    right = sha256_file(path, cache)
+    write_json(cache, {name: "wrong" for name in read_json(cache)})
+    assert sha256_file(path, cache) == "wrong"
+    assert sha256_file(path, cache, again=True) == right
+    assert sha256_file(path, cache) == right
 
 
 def test_stray_files_in_the_outputs_folder_are_ignored(tmp_path: Path) -> None:
