@@ -1,6 +1,7 @@
 """Files that are always complete (temporary name, fsync, rename), and their sha256 digests.
 
 * `write_json` survives a kill at any byte: readers see the old file or the new file.
+* A file has the mode of the umask and the group of its folder, so that the other users of a shared store can read it.
 * `sha256_file` caches digests by (path, size, mtime_ns, inode), because every plan needs the digests of weights of gigabytes.
 """
 
@@ -9,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,22 @@ from typing import Any
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` atomically and durably."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{unique()}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # not mkstemp, whose files nobody else may read
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def unique() -> str:
+    """A part of a temporary name that no other process or thread uses."""
+    return secrets.token_hex(8)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -40,11 +44,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if the file is missing or cut short."""
+    """The file's value, or None if the file is missing or no JSON: cut short, nested too deeply, or with half a character."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be neither printed nor written
+        return value
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def read_yaml(text: str) -> dict[str, Any]:
@@ -112,9 +124,3 @@ def sha256_file(path: Path, cache: Path | None = None) -> str:
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache, {**digests, stamp: value})
     return value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -87,7 +87,7 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
         missing_seeds = [entry.seeds[0] for entry in runs if entry not in stored]
         cautions = [f"the predictions of seeds {missing_seeds} are no longer stored; they are left out"]
     results = [folder / "result" for entry in stored if (folder := folders[entry.key])]
-    metrics = joined(stored, results, store.cache / "tables") if len(stored) > 1 else stored[0].metrics
+    metrics = joined(stored, results, store.own(store.cache / "tables")) if len(stored) > 1 else stored[0].metrics
     return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
 
 
