@@ -2,7 +2,8 @@
 
 * A command is a function `(argv) -> exit code`, imported only when it is called, so that `w2s ls` does not load Hydra and `w2s plan` does
   not load torch.
-* Exit codes: 0 done, 1 a stage failed, 2 the user's error, 75 interrupted (run the same command to continue).
+* Exit codes: 0 done, 1 a stage failed, 2 the user's error or a file that cannot be read or written, 75 interrupted (run the same command
+  to continue).
 * A traceback is shown only with --debug.
 """
 
@@ -34,12 +35,15 @@ def dispatch(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        from w2s_cli.store.store import StoreError
+        from w2s_cli.store.places import StoreError
 
         if debug:
             raise
         if isinstance(error, UserError | StoreError):
             print(f"w2s: {error}", file=sys.stderr)
+            return 2
+        if isinstance(error, OSError):  # a file that cannot be read or written
+            print(f"w2s: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
             return 2
         print(
             f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or an error "

@@ -8,9 +8,11 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from w2s_cli.errors import UserError
+from w2s_cli.store.places import check_name
 
 ANSWER_SECONDS = 10  # how long the hub may take to answer
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -26,12 +28,23 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
+def is_commit(text: object) -> bool:
+    """Whether a text is the id of a commit: 40 hex digits."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{40}", text) is not None
+
+
 def cached_commit(repo_type: str, repo: str, revision: str) -> str | None:
-    """The commit of a branch or tag in the hub cache; None without an entry."""
+    """The commit of a branch or tag in the hub cache; None without an entry.
+
+    Raises:
+        StoreError: the revision is no name.
+    """
+    path = _cached(repo_type, repo) / "refs" / check_name(revision, f"the revision of {repo_type} {repo}")
     try:
-        return (_cached(repo_type, repo) / "refs" / revision).read_text().strip() or None
-    except OSError:
+        commit = path.read_text().strip()
+    except (OSError, ValueError):
         return None
+    return commit if is_commit(commit) else None
 
 
 def hub_commit(repo_type: str, repo: str, revision: str) -> str:
@@ -55,7 +68,7 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
 
 def cached_config(repo: str, commit: str) -> str | None:
     """The path of a model's config.json in the hub cache; None without such a file."""
-    path = _cached("model", repo) / "snapshots" / commit / "config.json"
+    path = _cached("model", repo) / "snapshots" / check_name(commit, f"the revision of model {repo}") / "config.json"
     return str(path) if path.is_file() else None
 
 

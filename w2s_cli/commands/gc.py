@@ -3,20 +3,31 @@
 * Candidates are stages in the plan of no run or sweep, stages and runs by an older w2s, unfinished work older than --days without a claim,
   and old results of stages that ran again.
 * Token rows that no stage has used for --days are candidates too; a stage that needs them makes them again.
-* A stage in the plan of any run stays; remove the run's folder first, or use `w2s rm`.
+* A stage in the plan of any run stays; remove the run first, or use `w2s rm`. A run whose plan cannot be read may have any stage, so every
+  stage stays until that run is removed or run again.
+* What a running command holds, and what is a link, stays.
 """
 
+import math
 import shutil
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from w2s_cli.commands.options import file_size, parse, parser, store_of
+from w2s_cli.errors import UserError
 from w2s_cli.results.reader import Run, planned_keys
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.claims import claim
 from w2s_cli.store.files import files_size
+from w2s_cli.store.holds import Hold, holds, removing
+from w2s_cli.store.places import StoreError, lies_in
 from w2s_cli.store.store import Store, is_older
+
+Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
 
 
 def run(argv: list[str]) -> int:
@@ -30,46 +41,78 @@ def run(argv: list[str]) -> int:
         "--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)"
     )
     options = parse(arg_parser, argv)
+    if not 0 <= options.days < math.inf:
+        raise UserError(f"--days {options.days:g}: must be a finite number of days from 0 up.")
     store = store_of(options)
-    listed = candidates(store, options.days)
+    with removing(store.root) if options.yes else nullcontext():  # no command begins between the list and the removal
+        return _collect(store, options.days, yes=options.yes)
+
+
+def _collect(store: Store, days: float, *, yes: bool) -> int:
+    plans = {folder: planned_keys(folder) for folder in run_folders(store.root)}
+    held = holds(store.root)
+    _explain_kept(store, plans, held)
+    listed = [one for one in candidates(store, plans, held, days) if lies_in(one[0], store.root)]
     if not listed:
         print(f"{store.root}: nothing to remove.")
         return 0
-    total = sum(files_size(path) for path, _ in listed)
-    counted = f"{len(listed)} folder{'s' if len(listed) > 1 else ''}"
+    sizes = {path: files_size(path) for path, _ in listed}
     print_table(
         [
             ["what", "size", "why"],
-            *([str(path.relative_to(store.root)), file_size(files_size(path)), why] for path, why in listed),
+            *([str(path.relative_to(store.root)), file_size(sizes[path]), why] for path, why in listed),
         ]
     )
-    if not options.yes:
-        print(f"{file_size(total)} in {counted}. Nothing was removed; w2s gc --yes removes them.")
+    if not yes:
+        print(f"{_counted(list(sizes.values()))}. Nothing was removed; w2s gc --yes removes them.")
         return 0
-    for path, _ in listed:
-        remove(path, store)
-    print(f"removed {file_size(total)} in {counted}")
+    removed = [sizes[path] for path, _ in listed if remove(path, store)]
+    print(f"removed {_counted(removed)}")
     return 0
 
 
-def candidates(store: Store, days: float) -> list[tuple[Path, str]]:
+def _counted(sizes: list[int]) -> str:
+    return f"{file_size(sum(sizes))} in {len(sizes)} folder{'' if len(sizes) == 1 else 's'}"
+
+
+def _explain_kept(store: Store, plans: Plans, held: list[Hold]) -> None:
+    """Say which runs and commands keep stages that would be candidates without them."""
+    for folder in [folder for folder, keys in plans.items() if keys is None]:
+        name = folder.relative_to(store.root)
+        print(
+            f"{name}: its plan cannot be read, so every stage stays: run its command again, or remove the run: w2s rm {name}",
+            file=sys.stderr,
+        )
+    for hold in held:
+        print(f"a running command keeps its stages: {hold}", file=sys.stderr)
+
+
+def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Iterator[tuple[Path, str]]:
     """(folder, reason) of every candidate for removal."""
-    runs = run_folders(store.root)
-    planned = set().union(*planned_keys(runs))
-    listed = [(folder, "made by an older w2s") for folder in runs if Run(folder, store).older]
+    for folder in plans:
+        if Run(folder, store).older and not any(hold.run == folder for hold in held):
+            yield folder, "made by an older w2s"
+    known = [keys for keys in plans.values() if keys is not None]
+    if len(known) == len(plans):
+        yield from _stages(store, set().union(*known), held, days)
+    for entry in sorted(tokens_folder(store).glob("*")):
+        if entry.is_dir() and time.time() - entry.stat().st_mtime > days * 86400:
+            yield entry, f"token rows, not used for {days:g} days"
+
+
+def _stages(store: Store, planned: set[str], held: list[Hold], days: float) -> Iterator[tuple[Path, str]]:
+    """The candidates among the stages and their parts."""
     for key, folder in sorted(store.folders().items()):
+        if any(hold.has(key) for hold in held):
+            continue
         if key not in planned or is_older(folder):
-            listed.append((folder, "made by an older w2s" if is_older(folder) else "in the plan of no run"))
+            yield folder, "made by an older w2s" if is_older(folder) else "in the plan of no run"
             continue
         work = folder / "work"
         if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:
-            listed.append((work, f"unfinished for more than {days:g} days"))
+            yield work, f"unfinished for more than {days:g} days"
         if (folder / "old").is_dir():
-            listed.append((folder / "old", "old results of a stage that ran again"))
-    for entry in sorted(tokens_folder(store).glob("*")):
-        if time.time() - entry.stat().st_mtime > days * 86400:
-            listed.append((entry, f"token rows, not used for {days:g} days"))
-    return listed
+            yield folder / "old", "old results of a stage that ran again"
 
 
 def tokens_folder(store: Store) -> Path:
@@ -77,14 +120,19 @@ def tokens_folder(store: Store) -> Path:
     return store.cache / "tokens"
 
 
-def remove(path: Path, store: Store) -> None:
-    """Remove one candidate unless its stage is in use."""
+def remove(path: Path, store: Store) -> bool:
+    """Remove one candidate; False if its stage is claimed, or has a link in it."""
     if not path.is_relative_to(store.stages):
-        shutil.rmtree(path)
-        return
+        shutil.rmtree(store.own(path))
+        return True
     folder = path if path.parent.parent == store.stages else path.parent
-    with claim(folder) as claimed:
-        if claimed:
-            if path == folder:
+    try:
+        with claim(folder) as claimed:
+            if claimed and path == folder:
                 (folder / "record.json").unlink(missing_ok=True)
-            shutil.rmtree(path)
+            if claimed:
+                shutil.rmtree(path)
+            return claimed
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return False

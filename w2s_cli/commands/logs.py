@@ -15,7 +15,7 @@ def run(argv: list[str]) -> int:
     arg_parser.add_argument("-f", "--follow", action="store_true", help="follow the log until the stage ends")
     options = parse(arg_parser, argv)
     store = store_of(options)
-    if options.key:
+    if options.key is not None:
         log = stage_of(store, options.key) / "log.txt"
     else:
         logs = [path for folder in store.folders().values() if (path := folder / "log.txt").exists()]

@@ -1,13 +1,16 @@
 """The common parts of commands that read the outputs folder: their options, the store, and a stage by the beginning of its key."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.runs import LATEST
-from w2s_cli.store.files import read_json
+from w2s_cli.store.keys import KEY_DIGITS, stage_key
+from w2s_cli.store.places import check_name
+from w2s_cli.store.shapes import read_job
 from w2s_cli.store.store import Store
 
 RUN = f"its path, the beginning of its <date>/<time>-<slug>, of its time or of its digest, or {LATEST}"
@@ -41,23 +44,41 @@ def store_of(options: argparse.Namespace) -> Store:
     return Store(root)
 
 
-def stage_of(store: Store, prefix: str) -> Path:
-    """The one stage folder whose key or name begins with `prefix`; UserError for none or several."""
-    name = Path(prefix).name
-    folders = store.match(prefix) or sorted(p for p in store.folders().values() if p.name.startswith(name))
+def stage_of(store: Store, named: str) -> Path:
+    """The one stage folder with the path `named`, or whose key or name begins with `named`.
+
+    A path is of this folder or of the outputs folder. It names a stage only by its whole name, and only in this store.
+
+    Raises:
+        StoreError: `named` is no name.
+        UserError: no such stage, or several.
+    """
+    if os.sep in named and Path(named).name:
+        places = {os.path.realpath(base / Path(named).expanduser()) for base in (Path.cwd(), store.root)}
+        folders = [folder for folder in store.folders().values() if os.path.realpath(folder) in places]
+        if not folders:
+            raise UserError(
+                f"{named} is no stage of {store.root}; w2s ls lists them, and outputs=DIR names another outputs folder."
+            )
+    else:
+        check_name(named, "a stage is named by the beginning of its key or folder:")
+        folders = store.match(named) or sorted(p for p in store.folders().values() if p.name.startswith(named))
     if not folders:
-        raise UserError(f'no stage has a key or a folder that begins with "{prefix}"; w2s ls lists them.')
+        raise UserError(f'no stage has a key or a folder that begins with "{named}"; w2s ls lists them.')
     if len(folders) > 1:
         names = ", ".join(path.name for path in folders[:8])
-        raise UserError(f'"{prefix}" fits {len(folders)} stages: {names}. Give more digits of the key.')
+        raise UserError(f'"{named}" fits {len(folders)} stages: {names}. Give more digits of the key.')
     return folders[0]
 
 
 def job_of(folder: Path) -> dict[str, Any]:
-    """stage.json of a folder; UserError if it cannot be read."""
-    job = read_json(folder / "stage.json")
-    if not isinstance(job, dict):
-        raise UserError(f"{folder}/stage.json is missing or cut short; w2s rm {folder.name[-12:]} removes the stage.")
+    """stage.json of a folder; UserError if it cannot be read, or is not of the stage that the folder's key names."""
+    job = read_job(folder)
+    identity = {name: job.get(name) for name in ("format", "kind", "version", "params", "inputs")} if job else {}
+    if job is None or stage_key(identity) != folder.name[-KEY_DIGITS:]:
+        raise UserError(
+            f"{folder}/stage.json is missing, unreadable or edited; w2s rm {folder.name[-KEY_DIGITS:]} removes the stage."
+        )
     return job
 
 

@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"{folder} has no results yet: w2s status shows the remaining stages, and the same w2s train command continues it."
         )
-    base = target(out, folder)
+    base = target(out, store.own(folder))
     drawn, missing = [], []
     for each_kind in [kind] if kind else kinds():
         axis = {"axis": options.x} if each_kind == "scaling" else {}
@@ -78,7 +78,7 @@ def run(argv: list[str]) -> int:
             if each_kind == MAIN or (kind and out is not None and out == base)
             else base.with_stem(f"{base.stem}-{each_kind}")
         )
-        save(figure, path)
+        save(figure, path if out else store.own(path))
         drawn.append(path)
     if not drawn:
         raise UserError(f"{os.path.relpath(folder)}: nothing to draw; {missing[0]}")

@@ -28,7 +28,7 @@ def run(argv: list[str]) -> int:
         raise UserError(f"{out}: a report is an .html file; write --out NAME.html")
     store = store_of(options)
     reported_run = read_run(find_run(store.root, options.run), store)
-    path = out or reported_run.folder / "report.html"
+    path = out or store.own(reported_run.folder / "report.html")
     text = page(reported_run)
     try:
         write_bytes(path, text.encode("utf-8"))

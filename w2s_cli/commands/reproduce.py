@@ -7,6 +7,7 @@
 import argparse
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from w2s_cli.commands import train
@@ -23,7 +24,7 @@ from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
 from w2s_cli.results.text_table import print_table
-from w2s_cli.results.writer import run_folder
+from w2s_cli.results.writer import held_run
 from w2s_cli.store.store import Store
 
 EXAMPLES = """\
@@ -106,27 +107,31 @@ def _reproduce(
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
     targets = train.targets_of("train", graph)
-    plans = survey(graph, store, targets)
     _introduce(experiment, scale, jobs, left_out)
-    if options.plan or not any(plan.to_run for plan in plans.values()):
-        show_plan(graph, plans, whole=False)
-    _show_cost(graph, plans, store, rate)
     if options.plan:
+        plans = survey(graph, store, targets)
+        show_plan(graph, plans, whole=False)
+        _show_cost(graph, plans, store, rate)
         if resolver.assumed:
             print(
                 f"\nThe hub was not asked: {len(resolver.assumed)} models or data sets are planned by name "
                 f"({', '.join(sorted(resolver.assumed)[:4])}, …), so keys and states of their stages are not those of a run."
             )
         return train.DONE
-    print(flush=True)
-    to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
-    if to_run:
-        code = train.execute("reproduce", graph, plans, store, to_run, argv)
-        if code != train.DONE:
-            return code
-    else:
-        train.finish("reproduce", graph, plans, store, jobs[0].values)
-    return _conclude(experiment, scale, graph, plans, store, seconds=time.monotonic() - began)
+    with held_run(graph, store, "reproduce", targets) as folder:
+        plans = survey(graph, store, targets)
+        to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
+        if not to_run:
+            show_plan(graph, plans, whole=False)
+        _show_cost(graph, plans, store, rate)
+        print(flush=True)
+        if to_run:
+            code = train.execute("reproduce", folder, graph, plans, store, to_run, argv)
+            if code != train.DONE:
+                return code
+        else:
+            train.finish(folder, graph, plans, store)
+        return _conclude(experiment, scale, folder, graph, plans, store, seconds=time.monotonic() - began)
 
 
 def _introduce(experiment: Experiment, scale: str, jobs: list[Composed], left_out: int) -> None:
@@ -142,10 +147,16 @@ def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: floa
 
 
 def _conclude(
-    experiment: Experiment, scale: str, graph: Graph, plans: dict[str, Planned], store: Store, *, seconds: float
+    experiment: Experiment,
+    scale: str,
+    folder: Path,
+    graph: Graph,
+    plans: dict[str, Planned],
+    store: Store,
+    *,
+    seconds: float,
 ) -> int:
     """Print our and the reported figures and the dropped parts; write the record."""
-    folder = run_folder(graph, store, "reproduce")
     rows = comparison.compare(experiment, scale, folder, store)
     comparable = experiment.comparable(scale)
     print()

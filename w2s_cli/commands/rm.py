@@ -1,38 +1,78 @@
-"""`w2s rm KEY-PREFIX…`: the removal of stages. Stages made from them stay, with `missing` inputs."""
+"""`w2s rm NAME…`: the removal of stages and runs.
+
+* Stages made from a removed stage stay, with `missing` inputs. The stages of a removed run stay too; `w2s gc` lists them if no other run
+  has them.
+* A run is removed only by its path or whole name: the beginnings of names are for stages, whose keys look like a run's time or digest.
+* What a process has claimed, or a running command holds, stays.
+"""
 
 import shutil
+from pathlib import Path
 
 from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import planned_keys
-from w2s_cli.results.runs import run_folders
+from w2s_cli.results.runs import run_folders, whole_run
 from w2s_cli.store.claims import claim, owner
 from w2s_cli.store.files import files_size
+from w2s_cli.store.holds import holder, holds, removing
+from w2s_cli.store.keys import KEY_DIGITS
+from w2s_cli.store.publishing import prune_weights
+from w2s_cli.store.store import Store
 
 
 def run(argv: list[str]) -> int:
-    """Remove the named stages; with --weights only their weights."""
-    arg_parser = parser("rm", "Remove stages from the outputs folder.")
-    arg_parser.add_argument("keys", nargs="+", metavar="KEY-PREFIX")
+    """Remove the named stages and runs; with --weights only the weights of the stages."""
+    arg_parser = parser("rm", "Remove stages or runs from the outputs folder.")
+    arg_parser.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a stage, by the beginning of its key; or a run, by its path or whole name",
+    )
     arg_parser.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
     options = parse(arg_parser, argv)
     store = store_of(options)
-    plans = planned_keys(run_folders(store.root))
-    folders = [stage_of(store, prefix) for prefix in options.keys]
+    runs = {name: whole_run(store.root, name) for name in options.names}
+    folders = [runs[name] or stage_of(store, name) for name in options.names]
+    plans = [planned_keys(folder) or set() for folder in run_folders(store.root)]
     for folder in dict.fromkeys(folders):
-        with claim(folder) as claimed:
-            if not claimed:
-                raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that process first.")
-            if options.weights:
-                from w2s_cli.store.publishing import prune_weights
-
-                freed = prune_weights(folder)
-            else:
-                freed = files_size(folder)
-                # the record goes first: a kill half-way leaves no stage that looks complete
-                (folder / "record.json").unlink(missing_ok=True)
-                shutil.rmtree(folder)
-        users = sum(folder.name[-12:] in keys for keys in plans)
-        note = f"; {users} run{'s' if users > 1 else ''} had it" if users and not options.weights else ""
-        print(f"removed {'the weights of ' if options.weights else ''}{folder.name} ({file_size(freed)}){note}")
+        if folder in runs.values():
+            _remove_run(folder, store, weights=options.weights)
+        else:
+            _remove_stage(folder, store, plans, weights=options.weights)
     return 0
+
+
+def _remove_run(folder: Path, store: Store, *, weights: bool) -> None:
+    name = f"{folder.parent.name}/{folder.name}"
+    if weights:
+        raise UserError(f"{name} is a run, and weights belong to stages: name the stages whose weights are to go.")
+    with removing(store.root):
+        for hold in holds(store.root):
+            if hold.run == folder:
+                raise UserError(f"{name} is in use by {hold.process}; stop that process first.")
+        shutil.rmtree(store.own(folder))
+    print(f"removed {name}; its stages stay, and w2s gc lists those that no other run has")
+
+
+def _remove_stage(folder: Path, store: Store, plans: list[set[str]], *, weights: bool) -> None:
+    key = folder.name[-KEY_DIGITS:]
+    with claim(folder) as claimed, removing(store.root):
+        if not claimed:
+            raise UserError(f"{folder.name} is in use by {owner(folder)}; stop that process first.")
+        held = holder(store.root, key)
+        if held:
+            raise UserError(
+                f"{folder.name} is planned by a running command, {held}; wait for its end, or stop it first."
+            )
+        if weights:
+            freed = prune_weights(folder)
+        else:
+            freed = files_size(folder)
+            # the record goes first: a kill half-way leaves no stage that looks complete
+            (folder / "record.json").unlink(missing_ok=True)
+            shutil.rmtree(folder)
+    users = sum(key in keys for keys in plans)
+    note = f"; {users} run{'s' if users > 1 else ''} had it" if users and not weights else ""
+    print(f"removed {'the weights of ' if weights else ''}{folder.name} ({file_size(freed)}){note}")

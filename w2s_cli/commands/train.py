@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.declared import needs
@@ -21,11 +21,12 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
-from w2s_cli.results.runs import PLAN
-from w2s_cli.results.writer import link_stages, run_folder, wall_times, write_results, write_run
+from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
 from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
-from w2s_cli.store.store import Store
+from w2s_cli.store.places import StoreError
+from w2s_cli.store.store import Store, unwritable
 
 if TYPE_CHECKING:
     from w2s_cli.run.scheduler import Outcome
@@ -100,32 +101,39 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     refuse_unread(
         [word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()], needs
     )
-    targets = targets_of(command, graph)
-    plans = survey(graph, store, targets, force=_forced(force, graph))
-    to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
+    targets, forced = targets_of(command, graph), _forced(force, graph)
     if command == "plan":
         from w2s_cli.commands.show_plan import show_plan
 
-        show_plan(graph, plans, whole=True)
+        show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
         if resolver.assumed:
             print(
                 f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
                 "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
             )
         return DONE
-    if command == "evaluate":
-        _refuse_training(to_run, argv)
-    if not to_run:
-        if len(graph.jobs) > 1:
-            print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
-        return finish(command, graph, plans, store, config)
-    return execute(command, graph, plans, store, to_run, argv)
+    with held_run(graph, store, command, targets) as folder:
+        plans = survey(graph, store, targets, force=forced)
+        to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
+        if command == "evaluate":
+            _refuse_training(to_run, argv)
+        if not to_run:
+            if len(graph.jobs) > 1:
+                print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
+            return finish(folder, graph, plans, store)
+        return execute(command, folder, graph, plans, store, to_run, argv)
 
 
 def execute(
-    command: str, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage], argv: list[str]
+    command: str,
+    folder: Path,
+    graph: Graph,
+    plans: dict[str, Planned],
+    store: Store,
+    to_run: list[Stage],
+    argv: list[str],
 ) -> int:
-    """Run the stages to run under a progress view, then show the results or the failures."""
+    """Run the stages to run under a progress view, then show the results or the failures; `folder` is the run's."""
     from w2s_cli.commands.show_plan import show_plan
     from w2s_cli.run.progress import view
     from w2s_cli.run.scheduler import Scheduler
@@ -133,7 +141,6 @@ def execute(
     _check_writable(store)
     config = graph.jobs[0].config
     show_plan(graph, plans, whole=False)
-    folder = run_folder(graph, store, command)
     write_run(folder, graph, plans)
     again = "w2s " + " ".join([command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
@@ -152,7 +159,7 @@ def execute(
             file=sys.stderr,
         )
         return USER_ERROR if outcome.user_error else FAILED
-    return finish(command, graph, plans, store, config)
+    return finish(folder, graph, plans, store)
 
 
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
@@ -176,14 +183,13 @@ def _print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
         print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
 
 
-def finish(command: str, graph: Graph, plans: dict[str, Planned], store: Store, config: dict[str, Any]) -> int:
-    """Write the run's results and print the table."""
+def finish(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> int:
+    """Write the run's results into its folder and print the table."""
     from w2s_cli.results.summary_table import show_results
 
-    if not config["keep_weights"]:
+    if not graph.jobs[0].config["keep_weights"]:
         prune(store, passing_models(graph, plans))
-    folder = run_folder(graph, store, command)
-    if not (folder / PLAN).exists():
+    if planned_keys(folder) is None:
         write_run(folder, graph, plans)
     link_stages(folder, graph, store)
     show_results(write_results(folder, graph, store), wall_times(graph, store), graph, plans, store, folder)
@@ -236,11 +242,8 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
 
 def _check_writable(store: Store) -> None:
     """Check before the work that the outputs folder can be created and written, and that its disk has space."""
-    from w2s_cli.store.store import StoreError, unwritable
-
     try:
-        store.root.mkdir(parents=True, exist_ok=True)
-        probe = store.root / ".write-probe"
+        probe = store.own(store.root / ".write-probe")
         probe.touch()
         probe.unlink()
     except OSError as error:

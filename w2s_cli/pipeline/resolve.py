@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from w2s_cli.errors import UserError
-from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config
+from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config, is_commit
 from w2s_cli.paths import BUNDLED, corpus_files, locate
 from w2s_cli.pipeline.arguments import bind as bind
 from w2s_cli.pipeline.arguments import flag as flag  # for the stages
 from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
-from w2s_cli.store.store import Store, StoreError, unwritable
+from w2s_cli.store.places import StoreError
+from w2s_cli.store.store import Store, unwritable
 from w2s_cli.training.models.architectures import Tables, tables
 
 MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
@@ -115,12 +116,13 @@ class Resolver:
 
     def commit(self, repo_type: str, repo: str, revision: str) -> str:
         """The commit of `revision` of a hub repository, as stored for this outputs folder."""
-        if len(revision) == 40 and all(c in "0123456789abcdef" for c in revision):
+        if is_commit(revision):
             return revision
         record = self.store.cache / "revisions.json"
         name = f"{repo_type}:{repo}@{revision}"
-        commits = read_json(record) or {}
-        if name not in commits:
+        written = read_json(record)
+        commits: dict[str, Any] = written if isinstance(written, dict) else {}
+        if not is_commit(commits.get(name)):
             try:
                 commits[name] = cached_commit(repo_type, repo, revision) or self._ask(
                     lambda: hub_commit(repo_type, repo, revision)

@@ -16,6 +16,7 @@ from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 from w2s_cli.store.files import read_yaml
+from w2s_cli.store.places import check_name
 
 SCALES = ("paper", "small", "demo")
 FIELDS = ("name", "title", "source", "runs", "scales", "names", "compare", "bands")
@@ -74,6 +75,7 @@ def _check(written: dict[str, Any], path: Path) -> None:
     for name in ("name", "title", "source", "runs", "scales"):
         if not written.get(name):
             raise UserError(f'{path}: the field "{name}" is missing.')
+    check_name(str(written["name"]), f"{path}: the experiment")
     for scale, fields in written["scales"].items():
         if scale not in SCALES:
             raise UserError(f'{path}: unknown scale "{scale}".{did_you_mean(scale, SCALES)}')

@@ -34,7 +34,7 @@ def write(
         seconds: wall time of the command.
         folder: folder of the run.
     """
-    path = store.root / "reproductions" / f"{experiment.name}-{scale}.json"
+    path = store.own(store.root / "reproductions" / f"{experiment.name}-{scale}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     ran = sum(plan.to_run for plan in plans.values())
     record = {

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import read_json, read_yaml, read_yamls
+from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import OLDER, Store
 
 FORMAT = 2  # of results.json and plan.json
@@ -27,6 +28,12 @@ SUMMARY = "summary"  # the stage of an entry over several seeds
 # keys of an entry that are no setting, and its required keys
 NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
 NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
+
+
+class _Line(TypedDict):
+    """A planned stage, as far as every w2s has written it."""
+
+    key: str
 
 
 @dataclass(frozen=True)
@@ -239,14 +246,14 @@ def read_entries(runs: Iterable[Run]) -> list[Entry]:
     return list(entries.values())
 
 
-def planned_keys(folders: Iterable[Path]) -> list[set[str]]:
-    """The stage keys in the plan of each run, also of runs by an older w2s."""
-    keys = []
-    for folder in folders:
+def planned_keys(folder: Path) -> set[str] | None:
+    """The stage keys in the plan of a run, also of a run by an older w2s; None if the plan cannot be read."""
+    try:
         plan = read_json(folder / PLAN)
-        lines = plan.get("stages") if isinstance(plan, dict) else plan
-        keys.append({str(line["key"]) for line in lines or () if isinstance(line, dict) and "key" in line})
-    return keys
+    except OSError:  # of another user
+        return None
+    lines = plan.get("stages") if isinstance(plan, dict) else plan
+    return {line["key"] for line in lines} if lines is not None and fits(lines, list[_Line]) else None
 
 
 def runs_of(folders: Iterable[Path], key: str) -> list[Path]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from w2s_cli.errors import UserError
+from w2s_cli.store.places import RUNS
 
-KINDS = ("runs", "sweeps")  # folders in the outputs folder: for one job, and for several
 CONFIG, PLAN, RESULTS = "config.yaml", "plan.json", "results.json"
 FILES = (CONFIG, PLAN, RESULTS)  # files that a command writes; a folder with one of them is a run
 LATEST = "latest"
@@ -21,7 +21,7 @@ SHOWN = 6
 
 def run_folders(root: Path) -> list[Path]:
     """All run and sweep folders of an outputs folder, in the order of their last writing."""
-    times = {folder: _written(folder) for kind in KINDS for folder in root.glob(f"{kind}/*/*")}
+    times = {folder: _written(folder) for kind in RUNS for folder in root.glob(f"{kind}/*/*")}
     return sorted((folder for folder, time in times.items() if time), key=lambda folder: (times[folder], folder))
 
 
@@ -70,6 +70,13 @@ def find_run(root: Path, name: str) -> Path:
     if len(chosen) > 1:
         raise UserError(f'"{name}" fits {len(chosen)} runs: {_listed(chosen)}. Give more of the name.')
     return chosen[0]
+
+
+def whole_run(root: Path, name: str) -> Path | None:
+    """The run in the outputs folder with the path `name`, or with this whole name; None without one."""
+    path = os.path.realpath(Path(name).expanduser())
+    same = [folder for folder in run_folders(root) if name in _names(folder)[:-1] or os.path.realpath(folder) == path]
+    return same[0] if len(same) == 1 else None
 
 
 def _names(folder: Path) -> tuple[str, ...]:

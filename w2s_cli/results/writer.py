@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,36 @@ from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.trainings import with_trainings
-from w2s_cli.store.files import read_json, safe_name, write_bytes, write_json
-from w2s_cli.store.store import Store
+from w2s_cli.store.files import safe_name, write_bytes, write_json
+from w2s_cli.store.holds import hold
+from w2s_cli.store.places import RUNS, StoreError
+from w2s_cli.store.shapes import read_manifest, read_record
+from w2s_cli.store.store import Store, unwritable
 
 
-def run_folder(graph: Graph, store: Store, command: str) -> Path:
-    """The folder of this command, created if it is missing."""
+@contextmanager
+def held_run(graph: Graph, store: Store, command: str, targets: Sequence[str]) -> Iterator[Path]:
+    """The folder of this command, made if it is missing. Within the block no other command removes a stage that the targets need.
+
+    Raises:
+        StoreError: the folder cannot be written, or does not lie in the store.
+    """
+    try:
+        folder = store.own(_folder(graph, store, command))
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(unwritable(store.root, error)) from error
+    try:
+        with hold(folder, store.root, graph.upstream_closure(targets)):
+            yield folder
+    finally:
+        with contextlib.suppress(OSError):  # of a command that was refused: without files
+            folder.rmdir()
+
+
+def _folder(graph: Graph, store: Store, command: str) -> Path:
     digest = hashlib.sha256("".join([command, *sorted(graph.stages)]).encode()).hexdigest()[:8]
-    parent = store.root / ("sweeps" if len(graph.jobs) > 1 else "runs")
+    parent = store.root / RUNS[len(graph.jobs) > 1]
     existing = sorted(parent.glob(f"*/*-{digest}"))
     if existing:
         return existing[-1]
@@ -37,9 +61,7 @@ def run_folder(graph: Graph, store: Store, command: str) -> Path:
     slug = f"{supervisor(config)}-{config['strong']['name']}-{config['data']['name']}"
     if command == "pretrain":
         slug = str(config["pretrain"]["name"])
-    folder = parent / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
-    folder.mkdir(parents=True)
-    return folder
+    return parent / time.strftime("%Y-%m-%d") / f"{time.strftime('%H%M%S')}-{safe_name(slug)}-{digest}"
 
 
 def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
@@ -65,7 +87,7 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
 
 def link_stages(folder: Path, graph: Graph, store: Store) -> None:
     """Create relative links to the stage folders, by name."""
-    links = folder / "stages"
+    links = store.own(folder / "stages")
     links.mkdir(exist_ok=True)
     for stage in graph.stages.values():
         target = store.folder(stage.key)
@@ -110,7 +132,7 @@ def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> 
     """The result of the stage `key`: the comparison `name` of one job, or the summary over those of several."""
     folder = store.folder(key)
     finished = folder is not None and (folder / "record.json").exists()
-    manifest = (read_json(folder / "result" / "manifest.json") or {}) if folder and finished else {}
+    manifest = (read_manifest(folder) or {}) if folder and finished else {}
     metrics = manifest.get("metrics", {})
     config = jobs[0].config
     return {
@@ -135,7 +157,7 @@ def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {}
     for key, stage in graph.stages.items():
         folder = store.folder(key)
-        record = read_json(folder / "record.json") if folder else None
+        record = read_record(folder) if folder else None
         if record and "wall_s" in record:
             seconds.setdefault(stage.name, []).append(record["wall_s"])
     return seconds

@@ -3,7 +3,7 @@
 * A long sweep then keeps the models of a few jobs, not of all jobs, even if it is interrupted.
 * A model waits for its readers and for all stages that these depend on, because a stage with a new result makes finished readers run
   again. Failed stages and the stages that depend on them run in the next command, so their models stay.
-* Weights that another process reads, or that cannot be removed, stay. No result depends on the removal.
+* Weights that another process reads, that another command holds, or that cannot be removed, stay. No result depends on the removal.
 """
 
 import contextlib
@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.store.claims import claim
+from w2s_cli.store.holds import holder, removing
+from w2s_cli.store.places import StoreError
 from w2s_cli.store.publishing import prune_weights
 from w2s_cli.store.store import Store
 
@@ -61,12 +63,12 @@ def passing_models(graph: Graph, plans: Collection[str]) -> list[str]:
 
 
 def prune(store: Store, models: Iterable[str]) -> None:
-    """Remove the weights of finished models that no process is reading."""
+    """Remove the weights of finished models that no process reads and no other command holds."""
     for key in models:
         folder = store.folder(key)
         if folder is None:
             continue
-        # suppressed: a full disk, or another user's stage in a shared folder
-        with contextlib.suppress(OSError), claim(folder) as claimed:
-            if claimed:
+        # suppressed: a full disk, another user's stage in a shared folder, or one outside of the store
+        with contextlib.suppress(OSError, StoreError), claim(folder) as claimed, removing(store.root):
+            if claimed and not holder(store.root, key):
                 prune_weights(folder)

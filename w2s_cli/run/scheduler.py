@@ -23,7 +23,8 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import write_json
+from w2s_cli.store.shapes import read_record
 from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
@@ -163,12 +164,12 @@ class Scheduler:
 
     def _outdate_readers(self, key: str) -> None:
         """Mark the finished readers of a stage whose result changed: they have to run again."""
-        result = read_json(self.folders[key] / "record.json")["result"]
+        result = (read_record(self.folders[key]) or {}).get("result")
         for stage in self.graph.stages.values():
             plan = self.plans.get(stage.key)
             if plan is None or plan.to_run or not plan.state.digest or key not in stage.upstream():
                 continue
-            if plan.state.record["inputs"].get(key) != result:
+            if plan.state.record.get("inputs", {}).get(key) != result:
                 plan.to_run, plan.why = True, f"its input {self.folders[key].name} was made again with another result"
                 self._prepare(stage.key)
                 self.pending.append(stage.key)

@@ -33,7 +33,9 @@ from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import write_json
+from w2s_cli.store.places import StoreError
+from w2s_cli.store.shapes import read_job, read_record
 from w2s_cli.store.store import OLDER, Store, is_older
 
 EXIT_STOPPED = 75
@@ -67,16 +69,14 @@ class Worker:
             with claim(folder) as claimed:
                 if not claimed:
                     outcome: dict[str, Any] = {"event": "busy"}
-                elif (
-                    (record := read_json(folder / "record.json"))
-                    and record["run"] != redo
-                    and not publish.damage(folder)
-                ):
+                elif (record := read_record(folder)) and record.get("run") != redo and not publish.damage(folder):
                     outcome = {"event": "cached"}
                 else:
-                    outcome = self._work(folder, read_json(folder / "stage.json"), emit)
+                    outcome = self._work(folder, read_job(folder), emit)
                     if outcome["event"] == "failed":
                         write_json(folder / "failed.json", {**outcome, "time": time.time()})
+        except StoreError as error:
+            outcome = {"event": "failed", "message": str(error), "user": True}
         except OSError as error:
             outcome = {"event": "failed", "message": _disk_message(error, folder), "user": True}
         emit(outcome)
@@ -89,7 +89,7 @@ class Worker:
                 self._make(folder, job, emit)
             except Stopped:
                 return {"event": "stopped"}
-            except UserError as error:
+            except (UserError, StoreError) as error:
                 print(f"failed: {error}", file=sys.stderr, flush=True)
                 return {"event": "failed", "message": str(error), "user": True}
             except OSError as error:
@@ -109,16 +109,17 @@ class Worker:
             UserError: the job or an input is missing, damaged or of an older w2s, or the stage itself raises it.
         """
         if job is None:
-            raise UserError(f"{folder}/stage.json is missing or cut short: run its command again.")
+            raise UserError(f"{folder}/stage.json is missing or unreadable: run its command again.")
         if is_older(folder, job):
             raise UserError(f"{folder} was {OLDER}.")
-        ident = keys.identity(job["kind"], job["version"], job["params"], job["inputs"])
+        ident = keys.identity(job["kind"], job.get("version", 0), job["params"], job["inputs"])
+        execution = job.get("execution", {})
         if keys.stage_key(ident) != job["key"] or not folder.name.endswith(job["key"]):
             raise UserError(
                 f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: w2s rm {job['key']}"
             )
         store = Store(folder.parents[2])
-        kind = find(job["kind"], job["execution"].get("folders", ()))
+        kind = find(job["kind"], execution.get("folders", ()))
         started, cpu = time.time(), _cpu_seconds()
         record: dict[str, Any] = {
             "run": f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{os.getpid()}",
@@ -146,12 +147,13 @@ class Worker:
                         )
                     locks.enter_context(reading(input_folder))
                     # from here on the read lock keeps the weights
-                    if read_json(input_folder / "record.json").get("pruned"):
+                    record_of_input = read_record(input_folder) or {}
+                    if record_of_input.get("pruned"):
                         raise UserError(
                             f"the weights of the input {edge} ({input_folder}) were removed by another command (keep_weights=false). "
                             "Run w2s train again, which makes them again."
                         )
-                    record["inputs"][key] = keys_digest(input_folder)
+                    record["inputs"][key] = record_of_input["result"]
                     folders.append(input_folder / "result")
                 results[edge] = folders if isinstance(keys_of_edge, list) else folders[0]
             fault(f"{job['kind']}.claimed")
@@ -165,7 +167,7 @@ class Worker:
                 folder=folder,
                 work=folder / "work",
                 result=folder / "result.tmp",
-                execution=job["execution"],
+                execution=execution,
                 emit=emit,
                 stop_requested=lambda: self.stopping,
                 cache=store.cache,
@@ -176,14 +178,9 @@ class Worker:
             metrics = kind.run(job["params"], results, ctx)
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
-            record |= {"execution": job["execution"], "measured": ctx.measured}
+            record |= {"execution": execution, "measured": ctx.measured}
             record["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             publish.publish(folder, metrics, record)
-
-
-def keys_digest(folder: Path) -> str:
-    """The digest of a finished stage's result."""
-    return str(read_json(folder / "record.json")["result"])
 
 
 class _output_to:  # noqa: N801 - used like a function

@@ -11,16 +11,22 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.places import owned_stage
 
 
 @contextmanager
 def claim(folder: Path) -> Iterator[bool]:
-    """Try to claim the stage folder; yields whether the claim succeeded."""
-    with (folder / ".lock").open("a") as file:
+    """Try to claim the stage folder; yields whether the claim succeeded.
+
+    Raises:
+        StoreError: the folder lies outside of its store, or a file in it is a link.
+    """
+    with (owned_stage(folder) / ".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -48,27 +54,42 @@ def reading(folder: Path) -> Iterator[None]:
 
 def is_claimed(folder: Path) -> bool:
     """Whether a process has claimed the stage."""
+    with suppress(PermissionError):
+        return is_locked(folder / ".lock")
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the file's lock exclusively.
+
+    Raises:
+        PermissionError: the file cannot be opened.
+    """
     try:
-        with (folder / ".lock").open("r") as file:
+        with path.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         return False
     return False
 
 
 def owner(folder: Path) -> str:
     """'pid 123 on host' of the process with the claim, for messages."""
-    process = read_json(folder / "owner.json") or {}
-    return f"pid {process.get('pid', '?')} on {process.get('host', '?')}" if process else "another process"
+    return process_of(read_json(folder / "owner.json"))
+
+
+def process_of(written: Any) -> str:
+    """'pid 123 on host' of {"pid", "host"}, for messages."""
+    return f"pid {written.get('pid', '?')} on {written.get('host', '?')}" if isinstance(written, dict) else "a process"
 
 
 def locks_work(folder: Path) -> bool:
     """Whether file locks work on this file system (some network mounts ignore them)."""
     probe = folder / f".lock-probe-{os.getpid()}"
     try:
-        with probe.open("w") as first, probe.open("r") as second:
+        with probe.open("x") as first, probe.open("r") as second:
             json.dump({}, first)
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:

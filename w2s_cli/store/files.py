@@ -1,6 +1,7 @@
 """Files that are always complete (temporary name, fsync, rename), and their sha256 digests.
 
 * `write_json` survives a kill at any byte: readers see the old file or the new file.
+* A file has the mode of the umask and the group of its folder, so that the other users of a shared store can read it.
 * `sha256_file` caches digests by (path, size, mtime_ns, ctime_ns, inode), because every plan needs the digests of weights of gigabytes.
   An editor or a copy can set the old mtime again; nobody can set ctime. A reader that hashes the bytes itself corrects the entry.
 """
@@ -10,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,22 @@ DIGESTS = "digests.json"  # the cache's name in outputs/.cache
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` atomically and durably."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{unique()}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # not mkstemp, whose files nobody else may read
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def unique() -> str:
+    """A part of a temporary name that no other process or thread uses."""
+    return secrets.token_hex(8)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -43,11 +47,19 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if the file is missing or cut short."""
+    """The file's value, or None if the file is missing or no JSON: cut short, nested too deeply, or with half a character."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be neither printed nor written
+        return value
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def read_yaml(text: str) -> dict[str, Any]:
@@ -107,18 +119,18 @@ def sha256_file(path: Path, cache: Path | None = None, *, again: bool = False) -
         return digest(path)
     status = path.stat()
     stamp = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
-    cached = (read_json(cache) or {}).get(stamp)
-    if cached and not again:
-        return str(cached)
+    cached = _cached(cache).get(stamp)
+    if isinstance(cached, str) and not again:
+        return cached
     value = digest(path)
     if value != cached:
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
             cache.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cache, {**(read_json(cache) or {}), stamp: value})
+            write_json(cache, {**_cached(cache), stamp: value})
     return value
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _cached(cache: Path) -> dict[str, Any]:
+    """The cached digests; none of a file that is no cache."""
+    digests = read_json(cache)
+    return digests if isinstance(digests, dict) else {}

@@ -11,12 +11,15 @@
 
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest, read_json, sha256_file, sync, write_json
-from w2s_cli.store.keys import FORMAT
+from w2s_cli.store.files import digest, safe_name, sha256_file, sync, write_json
+from w2s_cli.store.keys import FORMAT, KEY_DIGITS
+from w2s_cli.store.places import StoreError, owned
+from w2s_cli.store.shapes import read_manifest, read_record
 
 WEIGHTS = (".safetensors", ".bin")  # too large to hash at every use
 
@@ -33,6 +36,11 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
         sync(inner)
     fault("publish.synced")
     write_json(staged / "manifest.json", {"files": files, "metrics": metrics})
+    mode = stat.S_IMODE(
+        (staged / "manifest.json").stat().st_mode
+    )  # by the umask; safetensors writes files that nobody else may read
+    for name in files:
+        (staged / name).chmod(mode)
     fault("publish.manifest-written")
     if (folder / "result").exists():
         retire(folder)
@@ -50,7 +58,7 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """record.json: the last file of a stage."""
     result = folder / "result"
-    times = {name: (result / name).stat().st_mtime_ns for name in read_json(result / "manifest.json")["files"]}
+    times = {name: (result / name).stat().st_mtime_ns for name in (read_manifest(folder) or {"files": ()})["files"]}
     write_json(
         folder / "record.json", {**record, "format": FORMAT, "result": digest(result / "manifest.json"), "times": times}
     )
@@ -58,8 +66,8 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 def retire(folder: Path) -> None:
     """Move result/ and its record to old/<run id>, so that the stage can be made again."""
-    record = read_json(folder / "record.json") or {}
-    target = folder / "old" / str(record.get("run", "unrecorded"))
+    record = read_record(folder) or {}
+    target = folder / "old" / safe_name(record.get("run", "unrecorded"))
     number = 1
     while target.exists():
         number += 1
@@ -74,13 +82,12 @@ def retire(folder: Path) -> None:
 
 def damage(folder: Path, *, full: bool = False, cache: Path | None = None) -> list[str]:
     """The damaged files of a finished stage's result, one line a file; [] = sound. `full` hashes weights too."""
-    record, manifest_path = read_json(folder / "record.json"), folder / "result" / "manifest.json"
-    manifest = read_json(manifest_path)
+    record, manifest = read_record(folder), read_manifest(folder)
     if record is None or "result" not in record:
         return ["record.json is missing or unreadable"]
     if manifest is None:
-        return ["result/manifest.json is missing or cut short"]
-    if digest(manifest_path) != record["result"]:
+        return ["result/manifest.json is missing or unreadable"]
+    if digest(folder / "result" / "manifest.json") != record["result"]:
         return ["result/manifest.json is not the recorded manifest"]
     return contents_damage(folder, manifest, record, full=full, cache=cache)
 
@@ -110,7 +117,7 @@ def contents_damage(
 
 def adopt(folder: Path, record: dict[str, Any]) -> bool:
     """Complete a stage that was killed between the rename and the record; False without a sound result."""
-    manifest = read_json(folder / "result" / "manifest.json")
+    manifest = read_manifest(folder)
     if manifest is None or contents_damage(folder, manifest, {}, full=True, cache=None):
         return False
     write_record(folder, {**record, "adopted": True})
@@ -120,13 +127,21 @@ def adopt(folder: Path, record: dict[str, Any]) -> bool:
 
 
 def prune_weights(folder: Path) -> int:
-    """Remove the weights of a finished stage and note this in the record; returns the number of freed bytes."""
-    record = read_json(folder / "record.json")
-    manifest = read_json(folder / "result" / "manifest.json")
-    if record is None or manifest is None:
+    """Remove the weights of a finished stage and note this in the record; returns the number of freed bytes.
+
+    Raises:
+        StoreError: the manifest cannot be read, or a weight file lies outside of the store.
+    """
+    record, manifest = read_record(folder), read_manifest(folder)
+    if record is None:
         return 0
+    if manifest is None:
+        raise StoreError(
+            f"{folder}/result/manifest.json is missing or unreadable, so its weights are unknown: w2s rm {folder.name[-KEY_DIGITS:]} "
+            "removes the whole stage."
+        )
     weights = [n for n in manifest["files"] if Path(n).suffix in WEIGHTS and n.startswith("model/")]
-    present = [n for n in weights if (folder / "result" / n).exists()]
+    present = [n for n in weights if owned(folder / "result" / n, folder.parents[2]).exists()]
     if not present:
         return 0
     write_json(

@@ -15,18 +15,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import DIGESTS, read_json, write_json
+from w2s_cli.store.places import StoreError, owned, owned_stage
+from w2s_cli.store.shapes import fits, read_job, read_manifest, read_record
 
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
 
 
-class StoreError(Exception):
-    """The outputs folder has a wrong state; the message says what to do."""
+class _Position(TypedDict):
+    """state.json of a checkpoint."""
+
+    step: int
+    total: int
 
 
 @dataclass
@@ -56,6 +61,10 @@ class Store:
         self.root = root.absolute()
         self._folders: dict[str, Path] | None = None
 
+    def own(self, path: Path) -> Path:
+        """`path`, which is going to be written or removed; StoreError if it does not lie in the store's real path."""
+        return owned(path, self.root)
+
     @property
     def stages(self) -> Path:
         return self.root / "stages"
@@ -63,7 +72,7 @@ class Store:
     @property
     def cache(self) -> Path:
         """Files that can be made again: digests, code hashes, commits of hub branches, token rows, joined tables."""
-        return self.root / ".cache"
+        return self.own(self.root / ".cache")
 
     @property
     def digests(self) -> Path:
@@ -97,9 +106,13 @@ class Store:
         return [path for key, path in sorted(self.folders(refresh=True).items()) if key.startswith(prefix.lower())]
 
     def prepare(self, ident: Mapping[str, Any], *, name: str, slug: str, execution: Mapping[str, Any]) -> Path:
-        """Make the stage's folder and write stage.json; StoreError if the folder holds another identity under the same key."""
+        """Make the stage's folder and write stage.json; returns the folder.
+
+        Raises:
+            StoreError: another identity under the same key, a folder that cannot be written, or one outside of the store.
+        """
         key = keys.stage_key(ident)
-        folder = self.folder(key) or self._make_folder(self.stages / ident["kind"], slug, key)
+        folder = owned_stage(self.folder(key) or self._make_folder(self.stages / ident["kind"], slug, key))
         self.compare(folder, ident)
         job = {**ident, "key": key, "name": name, "execution": dict(execution)}
         if read_json(folder / "stage.json") != job:
@@ -112,8 +125,8 @@ class Store:
     def _make_folder(self, kind: Path, slug: str, key: str) -> Path:
         """Find or make the folder of a key; two commands with different slugs at the same time get one folder."""
         try:
-            kind.mkdir(parents=True, exist_ok=True)
-            with (kind / ".lock").open("a") as lock:
+            self.own(kind).mkdir(parents=True, exist_ok=True)
+            with self.own(kind / ".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 folder = next(kind.glob(f"*-{key}"), kind / f"{slug}-{key}")
                 folder.mkdir(exist_ok=True)
@@ -124,7 +137,7 @@ class Store:
 
     def compare(self, folder: Path, ident: Mapping[str, Any]) -> None:
         """Refuse a folder whose stage.json has another identity than its key."""
-        job = read_json(folder / "stage.json")
+        job = read_job(folder)
         if job is None:
             return
         stored = {name: job.get(name) for name in ("format", "kind", "version", "params", "inputs")}
@@ -142,22 +155,22 @@ class Store:
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
     """The state of one stage folder; without `verify` the result's bytes are not checked (to list thousands of stages)."""
-    record = read_json(folder / "record.json")
+    record = read_record(folder)
     if is_older(folder, record):
         return State("older", OLDER, record or {})
     if record is not None:
         problems = publish.damage(folder, full=full, cache=cache) if verify else []
         if problems:
             return State("damaged", "; ".join(problems), record)
-        manifest = read_json(folder / "result" / "manifest.json") or {}
+        manifest = read_manifest(folder) or {}
         return State("done", record=record, metrics=manifest.get("metrics", {}))
     if (folder / "record.json").exists():
-        return State("damaged", "record.json is cut short")
+        return State("damaged", "record.json is unreadable")
     if is_claimed(folder):
         return State("running", _position(folder))
     failed = read_json(folder / "failed.json")
     if failed is not None:
-        return State("failed", str(failed.get("message", "")))
+        return State("failed", str(failed.get("message", "")) if isinstance(failed, dict) else "")
     if (folder / "work").is_dir() and any((folder / "work").iterdir()):
         return State("resumable", _position(folder))
     return State("missing")
@@ -165,15 +178,15 @@ def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None,
 
 def is_older(folder: Path, record: dict[str, Any] | None = None) -> bool:
     """Whether an older w2s, with another format of keys, made the stage: from its `record`, or without one from stage.json."""
-    job = record or read_json(folder / "stage.json")
-    return bool(job) and job.get("format", 1) < keys.FORMAT
+    job = record or read_job(folder)
+    return job is not None and job.get("format", 1) < keys.FORMAT
 
 
 def _position(folder: Path) -> str:
     """'step 400/1200' of the newest checkpoint."""
     newest = next(iter(sorted(folder.glob("work/checkpoint-*/state.json"), reverse=True)), None)
-    state = (read_json(newest) if newest else None) or {}
-    return f"step {state['step']}/{state['total']}" if {"step", "total"} <= set(state) else ""
+    state = read_json(newest) if newest else None
+    return f"step {state['step']}/{state['total']}" if state and fits(state, _Position) else ""
 
 
 def unwritable(path: Path, error: OSError) -> str:

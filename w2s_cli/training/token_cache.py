@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,8 @@ import numpy as np
 
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.store.context import Context
-from w2s_cli.store.files import digest, read_json, write_json
+from w2s_cli.store.files import digest, read_json, unique, write_json
+from w2s_cli.store.places import owned
 from w2s_cli.training.tokens import TokenRows, joined
 
 FOLDER = "tokens"  # of the outputs folder's .cache
@@ -34,7 +34,7 @@ def shared(ctx: Context, folder: Path, rows: Rows, options: Sequence[Any], make:
     """The cached result of `make()` for the same texts, tokenizer (of the model folder `folder`) and `options` (JSON)."""
     if ctx.cache is None:
         return make()
-    entry = ctx.cache / FOLDER / _name(folder, rows, options)
+    entry = owned(ctx.cache / FOLDER / _name(folder, rows, options), ctx.cache.parent)
     token_rows = _opened(entry)
     if token_rows is None:
         token_rows = make()
@@ -82,7 +82,8 @@ def _read(entry: Path, name: str) -> list[np.ndarray]:
 def _store(entry: Path, rows: TokenRows) -> None:
     """Write an entry into a temporary folder, then rename the folder; an older entry of that name is damaged, or equal."""
     entry.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
+    made = entry.with_name(f".{unique()}")
+    made.mkdir()  # not mkdtemp, whose folders nobody else may read
     try:
         for name, texts in (("ids", rows.ids), ("second", rows.second)):
             if texts is not None:

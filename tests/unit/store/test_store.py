@@ -14,7 +14,8 @@ from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, is_claimed, locks_work
 from w2s_cli.store.files import read_json, sha256_file, write_json
-from w2s_cli.store.store import Store, StoreError, folder_state
+from w2s_cli.store.places import StoreError
+from w2s_cli.store.store import Store, folder_state
 
 PUBLISH_POINTS = [
     "publish.begin",

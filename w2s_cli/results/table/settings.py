@@ -101,7 +101,8 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
     results = [folder / "result" for entry in stored if (folder := folders[entry.key])]
     metrics = stored[0].metrics
     if len(stored) > 1:
-        metrics = over_runs(joined(stored, results, store.cache / "tables"), [entry.metrics for entry in stored])
+        by_rows = joined(stored, results, store.own(store.cache / "tables"))
+        metrics = over_runs(by_rows, [entry.metrics for entry in stored])
     return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
 
 

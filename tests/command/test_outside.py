@@ -1,0 +1,275 @@
+"""Nothing outside a store is written or removed, whatever its files say; and a command removes nothing that another one needs."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.conftest import command, environment
+from tests.unit.store.test_holds import held_by_another
+from w2s_cli.store.holds import PREFIX, holds
+
+Run = Callable[..., CompletedProcess[str]]
+LINKED = [  # places of a store, as patterns
+    *("stages", "stages/finetune", "stages/finetune/weak-*", "stages/finetune/weak-*/result"),
+    *("stages/finetune/weak-*/result/model", "stages/finetune/weak-*/record.json", "stages/finetune/weak-*/.lock"),
+    *(
+        "stages/finetune/weak-*/stage.json",
+        "stages/finetune/weak-*/log.txt",
+        "stages/finetune/weak-*/result/manifest.json",
+    ),
+    *(".cache", ".cache/tokens", ".cache/digests.json", "runs", "runs/*", "runs/*/*", "runs/*/*/plan.json"),
+    *("runs/*/*/results.json", "runs/*/*/stages"),
+]
+
+
+def tree(folder: Path) -> dict[str, bytes | str | None]:
+    """Every file with its content, every link with its target, and every folder below `folder`."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else None
+        for path in folder.rglob("*")
+    }
+
+
+def one(outputs: Path, pattern: str) -> Path:
+    (path,) = outputs.glob(pattern)
+    return path
+
+
+def move_behind_link(path: Path, outside: Path) -> None:
+    """Move a file or folder out of the store, with a link in its place."""
+    outside.mkdir()
+    shutil.move(path, outside / path.name)
+    path.symlink_to(outside / path.name)
+
+
+@pytest.mark.parametrize("place", LINKED)
+def test_nothing_behind_a_link_is_written_or_removed(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, place: str
+) -> None:
+    outputs = tmp_path / "outputs"
+    weak = one(outputs, "stages/finetune/weak-*").name
+    move_behind_link(one(outputs, place), tmp_path / "outside")
+    before = tree(tmp_path / "outside")
+    commands = [
+        ["ls"],
+        ["report"],
+        ["evaluate", *ran],
+        ["evaluate", *ran, "keep_weights=false"],
+        ["rm", "--weights", weak],
+    ]
+    commands += [["rm", weak], ["gc", "--yes", "--days", "0"]]
+    for words in commands:
+        done = w2s_inside(*words, code=None)
+        assert done.returncode in (0, 2), f"{words}: {done.stderr}"
+        assert tree(tmp_path / "outside") == before, words
+    for run in outputs.glob("runs/*/*"):
+        if not run.is_symlink() and not run.parent.is_symlink() and not run.parents[1].is_symlink():
+            shutil.rmtree(run)  # now no run needs a stage
+    w2s_inside("gc", "--yes", "--days", "0", code=None)
+    assert tree(tmp_path / "outside") == before
+
+
+@pytest.mark.parametrize("place", ["log.txt", "metrics.jsonl", "work", "result.tmp", ".lock", "old"])
+def test_a_stage_is_not_made_again_through_a_link(w2s_inside: Run, ran: list[str], tmp_path: Path, place: str) -> None:
+    stage = one(tmp_path / "outputs", "stages/evaluate/*-*")
+    if (stage / place).exists():
+        move_behind_link(stage / place, tmp_path / "outside")
+    else:
+        (tmp_path / "outside").mkdir()
+        (stage / place).symlink_to(tmp_path / "outside" / place)
+    before = tree(tmp_path / "outside")
+    refused = w2s_inside("evaluate", *ran, "--force", "pgr", code=2)
+    assert f"{stage / place} is a link" in refused.stderr
+    assert tree(tmp_path / "outside") == before
+
+
+def test_a_store_on_another_disk_works_as_a_whole(w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    move_behind_link(tmp_path / "outputs", tmp_path / "disk")
+    w2s("evaluate", *ran, "--force", "pgr")
+    w2s_inside("rm", "--weights", one(tmp_path / "outputs", "stages/finetune/weak-*").name)
+    assert not list((tmp_path / "disk").glob("outputs/stages/finetune/weak-*/result/model/*.safetensors"))
+    shutil.rmtree(one(tmp_path / "outputs", "runs/*/*"))
+    w2s_inside("gc", "--yes")
+    assert not list((tmp_path / "disk").glob("outputs/stages/*/*"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "./", "../", "//", "~", "*", "-", " "])
+def test_no_stage_is_named_by_nothing(w2s_inside: Run, tmp_path: Path, finished: Path, name: str) -> None:
+    stage = one(finished, "stages/evaluate/*-*")
+    shutil.copytree(stage, tmp_path / "outputs" / "stages" / "rows" / stage.name)
+    before = tree(tmp_path / "outputs")
+    for words in (["rm"], ["rm", "--weights"], ["show"], ["why"], ["logs"]):
+        assert w2s_inside(*words, "--", name, code=2).stderr.startswith("w2s: ")
+    assert tree(tmp_path / "outputs") == before
+
+
+def test_a_path_names_only_the_stage_that_lies_there(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(outputs, tmp_path / "backup", symlinks=True)
+    stage = one(outputs, "stages/finetune/weak-*")
+    there = stage.relative_to(tmp_path)
+    elsewhere = [
+        str(Path("backup", *there.parts[1:])),
+        str(tmp_path / "backup" / Path(*there.parts[1:])),
+        f"x/{stage.name}",
+    ]
+    for name in [*elsewhere, str(there)[:-1], f"{there}/result", str(there.parent), str(tmp_path)]:
+        refused = w2s_inside("rm", name, code=2)
+        assert f"{name} is no stage of {outputs}" in refused.stderr
+    assert stage.exists()
+    for name in (
+        str(there),
+        f"{there}/",
+        str(stage),
+        f"./{there}",
+        str(Path(*there.parts[1:])),
+        stage.name[:-3],
+        stage.name[-12:],
+    ):
+        assert f"folder: {stage} " in w2s_inside("show", name).stdout
+    w2s_inside("rm", str(there))
+    assert not stage.exists()
+    assert (tmp_path / "backup" / Path(*there.parts[1:])).exists()
+
+
+def test_a_run_is_removed_by_its_path_or_whole_name_and_its_stages_stay(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    run = one(outputs, "runs/*/*")
+    shutil.copytree(outputs, tmp_path / "backup", symlinks=True)
+    for name in (
+        "latest",
+        run.name[:6],
+        run.name.rpartition("-")[2],
+        f"backup/runs/{run.parent.name}/{run.name}",
+        "outputs/runs",
+    ):
+        w2s_inside("rm", name, code=2)
+    assert "weights belong to stages" in w2s_inside("rm", "--weights", run.name, code=2).stderr
+    assert run.exists()
+    w2s_inside("rm", f"runs/{run.parent.name}/{run.name}")
+    assert not run.exists()
+    assert (tmp_path / "backup" / "runs" / run.parent.name / run.name).exists()
+    assert len(list(outputs.glob("stages/*/*-*"))) == w2s_inside("gc").stdout.count("in the plan of no run")
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "[1]", '{"format": 2, "stages": [{"name": "weak"}]}', '{"stages": null}', "null"]
+)
+def test_an_unreadable_plan_keeps_every_stage_until_the_run_is_resolved(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, content: str | None
+) -> None:
+    outputs = tmp_path / "outputs"
+    plan = one(outputs, "runs/*/*/plan.json")
+    whole = plan.read_text()
+    plan.unlink()
+    if content is not None:
+        plan.write_text(content)
+    name = plan.parent.relative_to(outputs)
+    kept = w2s_inside("gc", "--yes", "--days", "0")
+    assert f"{name}: its plan cannot be read, so every stage stays" in kept.stderr
+    assert f"w2s rm {name}" in kept.stderr
+    assert not [line for line in kept.stdout.splitlines() if "stages/" in line]
+    w2s_inside("train", *ran)
+    assert {line["key"] for line in json.loads(plan.read_text())["stages"]} == {
+        line["key"] for line in json.loads(whole)["stages"]
+    }
+    assert "cannot be read" not in w2s_inside("gc").stderr
+    plan.write_text("{")
+    w2s_inside("rm", str(name))
+    assert "in the plan of no run" in w2s_inside("gc").stdout
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "inf", "-inf", "-0.5"])
+def test_gc_refuses_days_that_are_no_age(w2s_inside: Run, ran: list[str], days: str) -> None:
+    assert "must be a finite number of days from 0 up" in w2s_inside("gc", "--yes", f"--days={days}", code=2).stderr
+
+
+def test_what_another_command_holds_stays(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    model, run = one(outputs, "stages/finetune/weak-*"), outputs / "runs" / "2026-01-01" / "other"
+    run.mkdir(parents=True)
+    shutil.rmtree(one(outputs, "runs/2*/*-*"))
+    with held_by_another(outputs, run, model.name[-12:]) as other:
+        for words in (["rm", model.name], ["rm", "--weights", model.name]):
+            refused = w2s_inside(*words, code=2)
+            assert f"{model.name} is planned by a running command, pid {other.pid} on " in refused.stderr
+        listed = w2s_inside("gc", "--yes")
+        assert f"a running command keeps its stages: pid {other.pid} on " in listed.stderr
+        assert [path.name for path in outputs.glob("stages/*/*-*")] == [model.name]
+        assert (model / "result" / "model" / "model.safetensors").exists()
+    w2s_inside("gc", "--yes")
+    assert not model.exists()
+
+
+def test_keep_weights_false_leaves_the_weights_that_another_command_holds(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    model, run = one(outputs, "stages/finetune/weak-*"), outputs / "runs" / "2026-01-01" / "other"
+    run.mkdir(parents=True)
+    with held_by_another(outputs, run, model.name[-12:]):
+        w2s_inside("evaluate", *ran, "keep_weights=false")
+        assert (model / "result" / "model" / "model.safetensors").exists()
+    w2s_inside("evaluate", *ran, "keep_weights=false")
+    assert not (model / "result" / "model" / "model.safetensors").exists()
+
+
+def test_a_running_command_holds_its_plan_until_it_ends(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    model = one(outputs, "stages/finetune/weak-*")
+    words = command(["train", *ran, "strong.epochs=2000", "loss=logconf"])
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as train:
+        deadline = time.monotonic() + 60
+        while not holds(outputs) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        refused = w2s_inside("rm", "--weights", model.name, code=2)
+        assert f"planned by a running command, pid {train.pid} on " in refused.stderr
+        (run,) = {hold.run for hold in holds(outputs)}
+        assert "stop that process first" in w2s_inside("rm", f"{run.parent.name}/{run.name}", code=2).stderr
+        train.send_signal(signal.SIGTERM)
+        assert train.wait(timeout=60) == 75
+    assert not list(outputs.glob(f"runs/*/*/{PREFIX}*"))
+    w2s_inside("rm", "--weights", model.name)
+
+
+def test_a_refused_command_leaves_no_run(w2s_inside: Run, tmp_path: Path, tiny: list[str]) -> None:
+    w2s_inside("evaluate", *tiny, code=2)
+    assert not list(tmp_path.glob("outputs/runs/*/*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002])
+def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_store(
+    tmp_path: Path, tiny: list[str], umask: int
+) -> None:
+    group = max(os.getgroups() or [os.getgid()]) if os.getuid() else 12345
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    os.chown(outputs, -1, group)
+    outputs.chmod(0o2777 & ~umask)
+    words = ["train", *tiny, "train=probe", f"outputs={outputs}"]
+    subprocess.run(command(words), cwd=tmp_path, env=environment(), check=True, capture_output=True, umask=umask)
+    subprocess.run(command(["report"]), cwd=tmp_path, env=environment(), check=True, capture_output=True, umask=umask)
+    paths = [path for path in outputs.rglob("*") if not path.is_symlink()]
+    assert any(path.suffix == ".safetensors" for path in paths)
+    for path in paths:
+        status = path.stat()
+        expected = (0o2777 if path.is_dir() else 0o666) & ~umask
+        assert oct(stat.S_IMODE(status.st_mode)) == oct(expected), path
+        assert status.st_gid == group, path

@@ -1,0 +1,111 @@
+"""Holds: a running command keeps the stages that it planned; no other command removes them or their weights.
+
+* A hold is a file `hold-….json` in the folder of the run, with the process and the keys of the stages. The process has the kernel's lock
+  on it, as on a claim (`claims.py`): the hold of a dead process counts for nothing.
+* A lock of the whole store orders holds and removals. A command takes its hold under it before it looks at any stage, and a removal asks
+  for holds under it. So a stage is either removed before a command looks, or held.
+* A hold that is locked and cannot be read holds every stage.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from w2s_cli.store.claims import is_locked, process_of
+from w2s_cli.store.files import read_json, unique
+from w2s_cli.store.places import RUNS, StoreError, owned
+from w2s_cli.store.shapes import fits
+from w2s_cli.store.store import unwritable
+
+PREFIX = "hold-"
+
+
+class _Written(TypedDict):
+    """A hold's file."""
+
+    host: str
+    pid: int
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The stages that a running command holds."""
+
+    run: Path  # folder of the run
+    process: str  # for messages
+    keys: frozenset[str] | None  # None: every stage
+
+    def has(self, key: str) -> bool:
+        """Whether the stage is held."""
+        return self.keys is None or key in self.keys
+
+    def __str__(self) -> str:
+        return f"{self.process} (run {self.run.parent.name}/{self.run.name})"
+
+
+@contextmanager
+def removing(root: Path) -> Iterator[None]:
+    """Within the block no command of the store takes a hold, and no other removes anything."""
+    with owned(root / ".lock", root).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def hold(run: Path, root: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Hold the stages `keys` for the command of the run's folder `run`, in the store at `root`.
+
+    Raises:
+        StoreError: the folder cannot be written, or does not lie in the store.
+    """
+    path = owned(run / f"{PREFIX}{unique()}.json", root)
+    with ExitStack() as ending:
+        try:
+            with removing(root):
+                for left in [left for left in run.glob(f"{PREFIX}*") if not _is_held(left)]:
+                    left.unlink()
+                file = ending.enter_context(path.open("x", encoding="utf-8"))
+                ending.callback(path.unlink, missing_ok=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+                json.dump({**_process(), "since": time.time(), "keys": sorted(keys)}, file)
+                file.flush()
+        except OSError as error:
+            raise StoreError(unwritable(run, error)) from error
+        yield
+
+
+def holds(root: Path) -> list[Hold]:
+    """The holds of all other processes that run in the store at `root`."""
+    listed = []
+    for path in [path for kind in RUNS for path in root.glob(f"{kind}/*/*/{PREFIX}*") if _is_held(path)]:
+        written = read_json(path)
+        if not fits(written, _Written):
+            listed.append(Hold(path.parent, process_of(written), None))
+        elif {"host": written["host"], "pid": written["pid"]} != _process():
+            listed.append(Hold(path.parent, process_of(written), frozenset(written["keys"])))
+    return listed
+
+
+def holder(root: Path, key: str) -> Hold | None:
+    """The hold of another process on a stage, if there is one."""
+    return next((one for one in holds(root) if one.has(key)), None)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        return is_locked(path)
+    except PermissionError:  # of another user: it may be held
+        return True
+
+
+def _process() -> dict[str, Any]:
+    """This process, as its hold names it."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
