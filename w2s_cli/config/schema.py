@@ -9,7 +9,7 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
 from w2s_cli.values import MISSING, With
 
@@ -18,6 +18,9 @@ Count = Annotated[int, Gt(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Warmup = Annotated[float, Ge(0), Lt(1)]  # a share of all steps
 Share = Annotated[float, Ge(0), Le(1)]
+Betas = Annotated[list[Annotated[float, Ge(0), Lt(1)]], Len(2, 2), "two numbers, β₁ and β₂ of Adam, [0.9,0.999]"]
+Decay = Annotated[float, Ge(0)]
+Norm = Annotated[float, Gt(0)]  # a bound of 0 would stop every update; no clipping is null
 Precision = Literal["fp32", "tf32", "bf16"]
 Optimizer = Literal["adam", "adamw"]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
@@ -35,9 +38,9 @@ class Optimization:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Warmup = 0.0
     optimizer: Optimizer = "adam"
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    weight_decay: float = 0.0
-    max_grad_norm: float | None = None
+    betas: Betas = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: Decay = 0.0
+    max_grad_norm: Norm | None = None  # global norm of the gradient; null: no clipping
 
 
 @dataclass
@@ -250,9 +253,9 @@ class LauncherConfig:
     threads: Count | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
-    checkpoint_seconds: float = 30.0  # between two checkpoints: the most that a kill -9 loses
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0  # between two checkpoints: the most that a kill -9 loses
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
-    log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
+    log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
 
 
 @dataclass
@@ -266,17 +269,17 @@ class PretrainConfig(Optimization):
     # entries: each text its own row; packed: texts joined to rows of max_length
     sequence: Literal["entries", "packed"] = "entries"
     max_length: Count = 64
-    batch_entries: int | None = None  # rows of an update …
-    batch_tokens: int | None = None  # … or tokens
+    batch_entries: Count | None = None  # rows of an update …
+    batch_tokens: Count | None = None  # … or tokens
     epochs: Positive = 1.0  # passes over the corpus
     lr: Positive = 1e-3
     warmup: Warmup = 0.05
     optimizer: Optimizer = "adamw"
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    weight_decay: float = 0.1
-    max_grad_norm: float | None = 1.0
+    betas: Betas = field(default_factory=lambda: [0.9, 0.95])
+    weight_decay: Decay = 0.1
+    max_grad_norm: Norm | None = 1.0
     precision: Precision = "bf16"
-    validation_share: float = 0.0  # share of entries held out for the validation loss
+    validation_share: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of entries held out for the validation loss
     seed: Seed = 0
     save_dtype: Literal["fp32", "bf16"] = "fp32"  # of the saved weights
 
