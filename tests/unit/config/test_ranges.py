@@ -35,7 +35,15 @@ OF_A_MODEL = ("batch_size", "epochs", "lr", "max_length")
 POSITIVE = [
     *(f"{role}.{name}" for role in ("weak", "strong", "student", "ceiling", "hop", "pretrain") for name in OF_A_MODEL),
     *(f"{role}.parameters" for role in ("weak", "strong")),
-    *("train.lr", "train.epochs", "train.sharpening", "train.lora_r", "stopping.every", "stopping.patience"),
+    *(
+        "train.lr",
+        "train.epochs",
+        "train.sharpening",
+        "train.lora.r",
+        "train.lora.alpha",
+        "stopping.every",
+        "stopping.patience",
+    ),
     *("generative.lr", "generative.epochs", "generative.batch_size", "few_shot.shots", "rounds", "bootstrap"),
     *("launcher.jobs", "launcher.threads", "launcher.micro_tokens", "launcher.eval_tokens"),
     *("launcher.log_every", "pretrain.batch_entries", "pretrain.batch_tokens"),
@@ -55,7 +63,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     for name in SEEDS:
         for value in (-1, 2**32, 1.5, True):
             yield name, value, r"must be a whole number between 0 and 2\^32 - 1"
-    for name in ("train.warmup", "generative.warmup", "pretrain.warmup", "combine.abstain_below"):
+    for name in ("train.warmup", "generative.warmup", "pretrain.warmup", "combine.abstain_below", "train.lora.dropout"):
         for value in (-0.1, 1):
             yield name, value, "must be a number of at least 0 and below 1"
     for value in (0, 1001, -3):
@@ -82,6 +90,8 @@ def cases() -> Iterator[tuple[str, Any, str]]:
         for betas in ([0.9], [0.9, 0.99, 0.999]):
             yield f"{name}.betas", betas, "must be two numbers, β₁ and β₂"
         yield f"{name}.betas", [0.9, 1], rf"{name}\.betas\[1\]=1: must be a number of at least 0 and below 1"
+    for targets in ("q_proj", []):
+        yield "train.lora.targets", targets, r"must be all-linear or a list of names, \[q_proj,v_proj\]"
     yield "launcher.checkpoint_seconds", -1, "must be a number of at least 0"
     yield "pretrain.validation_share", 1, "must be a number of at least 0 and below 1"
     yield "train.head", {"tokens": " no"}, r"train\.head\.tokens= no: must be a list"

@@ -23,7 +23,7 @@ from w2s_cli.results.table.grid import Grid, Values
 from w2s_cli.results.table.settings import Setting
 from w2s_cli.store.files import read_yaml
 
-TRAIN = ("train", "train.mode", "train.lora_r", "train.lora_alpha")
+TRAIN = ("train", "train.mode", "train.lora")
 PLACES = {  # field of a result → names in its words, if they differ
     "weak": ("weak", "labels"),
     "labels": ("train.labels", "train.sharpening"),
