@@ -163,16 +163,9 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
     """Refuse words without an effect because of another value of the composed configuration.
 
     Raises:
-        UserError: a model's learning rate under train.lr, or seed beside seeds.
+        UserError: seed beside seeds, or a field of a recipe that is not chosen.
     """
     written = {key(word) for word in words.overrides}
-    if config["train"]["lr"] is not None:
-        for name in ("weak.lr", "strong.lr"):
-            if name in written:
-                raise UserError(
-                    f"{name} has no effect here: train.lr={config['train']['lr']:g} is the learning rate of all models. "
-                    "Set train.lr, or student.lr and ceiling.lr; train.lr=null gives each model its own."
-                )
     if config["seeds"] is not None and "seed" in written:
         last = config["seeds"] - 1
         raise UserError(
