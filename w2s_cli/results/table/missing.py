@@ -187,6 +187,6 @@ def written(value: Any) -> str:
     )
     if PLAIN.fullmatch(value) and not keyword:
         return value
-    return (
-        "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if "'" in value or "\\" in value else f"'{value}'"
-    )
+    if value.isprintable() and not set(value) & {"'", "\\"}:
+        return f"'{value}'"
+    return json.dumps(value, ensure_ascii=False)  # double quotes have the escapes of YAML and JSON (config/quotes.py)
