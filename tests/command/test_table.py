@@ -277,7 +277,7 @@ def test_fields_that_cannot_change_a_result_make_no_setting(outputs: Path, capsy
         config["launcher"]["jobs"] = number
         config["data"]["licence"] = f"licence {number}"
         config["loss"]["label"] = [None, "xent"][number]
-        config["train"] |= {"lora_r": 8 + number, "labels": "soft", "sharpening": number / 4}
+        config["train"] |= {"lora": {"r": 8 + number}, "labels": "soft", "sharpening": number / 4}
 
     jobs = [job(seed=seed, fields={"ensemble": None}) for seed in (0, 1)]
     edit_configs(store_run(outputs, jobs, name="100000-a-1"), change)

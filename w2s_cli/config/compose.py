@@ -18,7 +18,7 @@ from w2s_cli.config.methods import stages_of
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, unresolved
-from w2s_cli.config.words import Words, key, options, parse, refuse_hidden
+from w2s_cli.config.words import ROLES_FROM_MODELS, Words, key, options, parse, refuse_hidden
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 from w2s_cli.values import MISSING, fit_fields
@@ -118,6 +118,9 @@ def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:
         "pretrain": values["pretrain"] if _chosen(values["pretrain"]) else None,
         "method": {**method, "stages": stages_of(method, [*folders(words), configs_folder()])},
     }
+    for role in ROLES_FROM_MODELS:
+        if f"{role}.lr" in {key(word) for word in words.overrides}:
+            written[role] = {**written[role], "lr_source": "given"}
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]
     misfits: list[str] = []

@@ -25,11 +25,12 @@ def class_of(name: str) -> Any:
 
 
 def needs(name: str) -> str | None:
-    """The word without which a field has no effect, by the note in its annotation: "train=lora" of "train.lora_r"."""
+    """The word without which a field has no effect, by the note on it or on its group: "train=lora" of "train.lora.r"."""
     above, _, last = name.rpartition(".")
     cls = class_of(above) if above else Config
     kind = next((one.type for one in fields(cls) if one.name == last), None) if cls else None
-    return next((note.word for note in get_args(kind) if isinstance(note, With)), None)
+    note = next((note.word for note in get_args(kind) if isinstance(note, With)), None)
+    return note or (needs(above) if above else None)
 
 
 def declared_fields(cls: Any = Config, prefix: str = "") -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""The typed configuration: every field with its type, its range and its default, in one place.
+"""The typed configuration: every field with its type, its range and its default, here and (of trainings) in `trainings.py`.
 
 * A field's annotation states all allowed values; `w2s_cli/values.py` checks and converts (`lr=1` means 1.0). The comment behind or above
   a field documents it.
-* YAML files under configs/ set the fields. A field that no file sets has the default of this file.
+* YAML files under configs/ set the fields. A field that no file sets has the default of these files.
 * Plain Python: `compose.py` gives Hydra the defaults as a plain dictionary, and returns plain dictionaries of the same fields.
 """
 
@@ -11,33 +11,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from w2s_cli.config.trainings import Count, GenerativeConfig, Positive, Precision, PretrainConfig, Seed, TrainConfig
 from w2s_cli.values import MISSING, With
 
-Positive = Annotated[float, Gt(0)]
-Count = Annotated[int, Gt(0)]
-Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-Warmup = Annotated[float, Ge(0), Lt(1)]  # a share of all steps
 Share = Annotated[float, Ge(0), Le(1)]
-Precision = Literal["fp32", "tf32", "bf16"]
-Optimizer = Literal["adam", "adamw"]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
 MOST_SEEDS, MOST_MEMBERS = 1000, 100
 Members = Annotated[
     Annotated[int, Ge(1), Le(MOST_MEMBERS)] | Annotated[list[Any], MinLen(1)],
     f"a number of weak supervisors (seeds), 1 to {MOST_MEMBERS}, or a list of models, [gpt2,opt-125m]",
 ]
-
-
-@dataclass
-class Optimization:
-    """The common part of every training's recipe: the learning rate's schedule and the optimizer."""
-
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Warmup = 0.0
-    optimizer: Optimizer = "adam"
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    weight_decay: float = 0.0
-    max_grad_norm: float | None = None
 
 
 @dataclass
@@ -48,8 +31,9 @@ class ModelConfig:
     id: str | None = None  # hub id
     revision: str = "main"  # branch, tag or commit; resolved to a commit at first use
     path: str | None = None  # instead of id: a local folder in the hub's format; "bundled:NAME" ships with w2s
-    lr: Positive = 1e-5  # learning rate of full finetuning
-    lr_source: str = "guess"  # "reference": from the W2SG reference code; "validation": chosen on validation rows
+    lr: Positive = 1e-5  # learning rate of full finetuning; given on the command line, of every mode (docs/methods.md has the rule)
+    # "reference": from the W2SG reference code; "validation": chosen on validation rows; "given": weak.lr= or strong.lr=
+    lr_source: str = "guess"
     batch_size: Count = 32  # effective batch; micro-batches are an execution detail
     epochs: Positive | None = None  # null: train.epochs
     seed: Seed | None = None  # null: the run's seed
@@ -136,29 +120,6 @@ class DataConfig:
 
 
 @dataclass
-class HeadConfig:
-    """Label as token: the head starts from the language model's output rows of one token for each class."""
-
-    tokens: list[str] = field(default_factory=list)  # empty: a new linear head
-    suffix: Annotated[str, With("train=token_head")] = "\nAnswer:"  # appended to every text
-
-
-@dataclass
-class TrainConfig(Optimization):
-    """The training of a classifier (configs/train/*.yaml)."""
-
-    mode: Literal["full", "lora", "probe"] = "full"
-    lr: Positive | None = None  # null: the learning rate of each model
-    epochs: Positive = 2.0
-    labels: Literal["soft", "hard", "sharpened"] = "soft"  # the form of the weak labels for the student
-    # temperature of sharpened labels: p^(1/T), renormalised
-    sharpening: Annotated[float, Gt(0), With("train.labels=sharpened")] = 0.5
-    head: HeadConfig = field(default_factory=HeadConfig)
-    lora_r: Annotated[int, Gt(0), With("train=lora")] = 8
-    lora_alpha: Annotated[int, With("train=lora")] = 16
-
-
-@dataclass
 class LossConfig:
     """A loss of losses/<name>.py and its keyword arguments (configs/loss/*.yaml)."""
 
@@ -223,15 +184,6 @@ class StoppingConfig:
 
 
 @dataclass
-class GenerativeConfig(Optimization):
-    """Language-model training on the task's texts before the transfer (method=generative_finetuning)."""
-
-    epochs: Positive = 1.0
-    lr: Positive | None = None  # null: the model's learning rate
-    batch_size: Count = 32
-
-
-@dataclass
 class FewShotConfig:
     """Prompts with examples (method=few_shot)."""
 
@@ -243,7 +195,7 @@ class FewShotConfig:
 
 @dataclass
 class LauncherConfig:
-    """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key."""
+    """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key (but see train.lora.dropout)."""
 
     name: str = "local"  # the starter of workers: run/launchers/<name>.py
     jobs: Count = 1  # number of stages at a time
@@ -252,35 +204,9 @@ class LauncherConfig:
     threads: Count | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
-    checkpoint_seconds: float = 30.0  # between two checkpoints: the most that a kill -9 loses
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0  # between two checkpoints: the most that a kill -9 loses
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
-    log_every: int = 10  # optimizer steps between two lines of metrics.jsonl
-
-
-@dataclass
-class PretrainConfig(Optimization):
-    """The pretraining of a language model from scratch (configs/pretrain/*.yaml)."""
-
-    name: str = MISSING
-    corpus: dict[str, Any] = field(default_factory=dict)  # path, and templates over its fields (jsonl) or none (text)
-    tokenizer: dict[str, Any] = field(default_factory=lambda: {"vocab_size": 4096, "add_prefix_space": True})
-    architecture: dict[str, Any] = field(default_factory=dict)  # model_type and fields of its transformers config
-    # entries: each text its own row; packed: texts joined to rows of max_length
-    sequence: Literal["entries", "packed"] = "entries"
-    max_length: Count = 64
-    batch_entries: int | None = None  # rows of an update …
-    batch_tokens: int | None = None  # … or tokens
-    epochs: Positive = 1.0  # passes over the corpus
-    lr: Positive = 1e-3
-    warmup: Warmup = 0.05
-    optimizer: Optimizer = "adamw"
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
-    weight_decay: float = 0.1
-    max_grad_norm: float | None = 1.0
-    precision: Precision = "bf16"
-    validation_share: float = 0.0  # share of entries held out for the validation loss
-    seed: Seed = 0
-    save_dtype: Literal["fp32", "bf16"] = "fp32"  # of the saved weights
+    log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
 
 
 @dataclass

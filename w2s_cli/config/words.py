@@ -2,6 +2,7 @@
 
 * `weak=gpt2` chooses a file of the group `model` for the part `weak`, so it is rewritten to Hydra's `model@weak=gpt2`. An unknown model
   then fails with a list of models instead of becoming a plain string. A dotted `weak.lr=…` is not changed.
+* Double quotes are YAML's: `few_shot.suffix="\\nLabel:"` begins with a new line (`quotes.py`); in single quotes a backslash is itself.
 * Refused are two words for one field, of which Hydra would use the last, and Hydra's own settings outside its launchers and sweepers.
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.declared import declared_fields
+from w2s_cli.config.quotes import escaped, unescaped
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 
@@ -56,7 +58,7 @@ def parse(arguments: list[str]) -> Words:
                 f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
             )
         else:
-            words.overrides.append(rewrite(word))
+            words.overrides.append(unescaped(rewrite(word)))
     _refuse_repeated(words)
     always = group_names(None) | set(ROLES_FROM_MODELS)  # groups of every configuration
     for word in words.overrides:
@@ -91,7 +93,7 @@ def typed(word: str) -> str:
     """A word as the user types it: `model@weak=gpt2` → `weak=gpt2`."""
     for role in ROLES_FROM_MODELS:
         word = word.replace(f"model@{role}=", f"{role}=", 1) if word.startswith(f"model@{role}=") else word
-    return word
+    return escaped(word)
 
 
 def key(word: str) -> str:
@@ -163,16 +165,9 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
     """Refuse words without an effect because of another value of the composed configuration.
 
     Raises:
-        UserError: a model's learning rate under train.lr, or seed beside seeds.
+        UserError: seed beside seeds, or a field of a recipe that is not chosen.
     """
     written = {key(word) for word in words.overrides}
-    if config["train"]["lr"] is not None:
-        for name in ("weak.lr", "strong.lr"):
-            if name in written:
-                raise UserError(
-                    f"{name} has no effect here: train.lr={config['train']['lr']:g} is the learning rate of all models. "
-                    "Set train.lr, or student.lr and ceiling.lr; train.lr=null gives each model its own."
-                )
     if config["seeds"] is not None and "seed" in written:
         last = config["seeds"] - 1
         raise UserError(

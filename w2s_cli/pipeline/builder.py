@@ -19,7 +19,7 @@ from w2s_cli.pipeline.contract import NO_STAGE, TRUTH, Edge, Labels, Model, Pool
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.kinds import Field, Kind
 from w2s_cli.pipeline.method import stages_of
-from w2s_cli.pipeline.reads import Recorded
+from w2s_cli.pipeline.reads import Layers, Recorded
 from w2s_cli.pipeline.resolve import Resolver, bind, flag
 from w2s_cli.store.keys import canonical_json
 from w2s_cli.values import fit
@@ -148,16 +148,20 @@ class Builder:
         return self._as_role({**model, "base": base, "path": path, "trunk": None, "pretrained": model}, role, train)
 
     def _as_role(self, model: Mapping[str, Any], role: str, train: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The model's settings in a role: the role's own settings first, then train.lr, then the model's.
+        """The model's settings in a role: the role's own settings first, then the model's.
 
+        The learning rate is the first of: the role's (student.lr), a stage's own (`train: {lr: …}` in its method's YAML), the model's if
+        the command line gives it (strong.lr=…), train.lr, which train=lora and train=probe set, and the model's default.
         `base` is the identity of a pretrained model, and `path` its folder. For a model of another stage, `trunk` is that stage.
         `pretrained` is the configuration of the pretrained model at the beginning of the chain.
         """
         overlay = self.config[role] if role in OWN_ROLES else {}
         own = {name: value for name, value in overlay.items() if value is not None}
-        lr = (self.config["train"] if train is None else train)["lr"]
+        fields = self.config["train"] if train is None else train
+        of_stage = fields.top.get("lr") if isinstance(fields, Layers) else None
+        lr = own.get("lr") or of_stage or (model["lr"] if model["lr_source"] == "given" else fields["lr"])
         common = {} if lr is None else {"lr": lr}
-        return {**model, **common, **own, "lr_given": bool(common) or "lr" in own}
+        return {**model, **own, **common, "lr_given": lr is not None}
 
 
 def supervisor(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
 * Rows that are pairs of texts train a reward model with one output; all other code is the same (`training.targets`).
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -18,9 +20,10 @@ from w2s_cli.store.faults import fault
 if TYPE_CHECKING:
     from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.tokens import TokenRows
 
 VERSION = 1
-NEUTRAL = {"sharpening": None, "head": None, "stopping": None}
+NEUTRAL = {"sharpening": None, "head": None, "stopping": None, "micro_tokens": None}
 TRAITS = Traits(gives="model", trains=True, learns=True)
 RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of train.*
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe's cost is that of its features stage
@@ -51,19 +54,22 @@ def plan(
     """
     fields = job.config["train"].over(train or {})
     settings = model.settings(role, fields)
-    _check_head(job, role, settings, fields)
+    head = _head(job, role, settings, fields)
     loss = loss or {"name": "xent", "args": {}}
     loss_name = loss.get("label") or loss["name"]
-    tokens = list(fields["head"]["tokens"])
+    lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
     label_form = fields["labels"] if labels is not TRUTH else "hard"  # ground truth is one-hot in every form: one key
+    if head and head.get("next_token"):
+        _check_next_token(job, head, label_form, loss["name"], weights)
     params = {
         "model": settings["base"],
         "loss": job.rule("losses", loss),
         "mode": fields["mode"],
-        "lora": {"r": fields["lora_r"], "alpha": fields["lora_alpha"]} if fields["mode"] == "lora" else None,
+        "lora": lora,
+        "micro_tokens": job.config["launcher"]["micro_tokens"] if lora and lora["dropout"] else None,  # fix its draws
         "labels": label_form,
         "sharpening": fields["sharpening"] if label_form == "sharpened" else None,
-        "head": {"tokens": tokens, "suffix": fields["head"]["suffix"]} if tokens else None,
+        "head": head,
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"],
         "batch_size": settings["batch_size"],
@@ -92,19 +98,41 @@ def plan(
     )
 
 
-def _check_head(job: "Planning", role: str, settings: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """Refuse a head that does not fit the model or the data."""
-    tokens = fields["head"]["tokens"]
-    if tokens:
-        job.need_causal(settings, role, "starts from the label tokens of a language model", "use train=finetune")
-        job.check_label_tokens(tokens, "use train=finetune")
+def _head(job: "Planning", role: str, settings: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The head of label tokens; None: a new linear head. Refuses a head that does not fit the model or the data."""
+    tokens = list(fields["head"]["tokens"])
+    if not tokens:
         if fields["mode"] == "probe":
-            raise UserError(
-                f'stage "{job.stage}": a probe has a linear head on stored features, so it cannot start from label tokens; '
-                "use train.mode=full or lora, or no train.head.tokens."
-            )
-    elif fields["mode"] == "probe":
-        job.need_causal(settings, role, "probes the last token's state", "train all weights", probed=True)
+            job.need_causal(settings, role, "probes the last token's state", "train all weights", probed=True)
+        return None
+    job.need_causal(settings, role, "starts from the label tokens of a language model", "use train=finetune")
+    job.check_label_tokens(tokens, "use train=finetune")
+    if fields["mode"] == "probe":
+        raise UserError(
+            f'stage "{job.stage}": a probe has a linear head on stored features, so it cannot start from label tokens; '
+            "use train.mode=full or lora, or no train.head.tokens."
+        )
+    options = {
+        name: True for name in ("frozen", "next_token") if fields["head"][name]
+    }  # off: keys as before there were any
+    return {"tokens": tokens, "suffix": fields["head"]["suffix"], **options}
+
+
+def _check_next_token(
+    job: "Planning", head: Mapping[str, Any], label_form: str, loss_name: str, weights: Edge | None
+) -> None:
+    """Refuse settings without a meaning for the next-token loss on a label."""
+    for wrong, why in (
+        (not head.get("frozen"), "learns with the output layer as it is: set train.head.frozen=true."),
+        (
+            label_form != "hard",
+            f"has one label token after a text, and the labels are {label_form}: set train.labels=hard.",
+        ),
+        (loss_name != "xent", f"is a loss itself, and this stage has loss={loss_name}: use loss=xent."),
+        (weights is not None, "has no weights of rows: use a method without them."),
+    ):
+        if wrong:
+            raise UserError(f'stage "{job.stage}": train.head.next_token=true {why}')
 
 
 def _stopping(job: "Planning") -> dict[str, Any]:
@@ -133,8 +161,8 @@ cautions = cut_texts
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Train and write `ctx.result/model`.
 
-    `params`: model, loss {name, args}, mode "full" | "lora" | "probe", lora {r, alpha}, labels "soft" | "hard" | "sharpened",
-    sharpening (temperature), batch_size, max_length, truncation, precision, seed, head {tokens, suffix} (labels as tokens; None: a
+    `params`: model, loss {name, args}, mode "full" | "lora" | "probe", lora (see `models.lora.add`), labels "soft" | "hard" |
+    "sharpened", sharpening (temperature), batch_size, max_length, truncation, precision, seed, head (see `models.token_head`; None: a
     linear head), stopping {metric, every, patience} (None: all steps, the last weights), and the fields of `training.loop.Recipe`.
     `inputs`: rows; labels (absent: ground truth); weights (factors of the rows' cross-entropy); features (mode probe); model
     (instead of params.model); for stopping validation_rows, validation_labels (absent: ground truth) and validation_features (probe).
@@ -152,7 +180,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.compiled import compile_layers
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
-    from w2s_cli.training.objectives import classification
+    from w2s_cli.training.objectives import classification, label_tokens
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.targets import training_targets
     from w2s_cli.training.tokens import context_limit, open_tokenizer
@@ -176,26 +204,35 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
     head = params.get("head")
     token_head.check(head, params["mode"], pairs=rows.second is not None)
+    label_head = token_head.read(folder, tokenizer, head, rows.outputs, ctx.execution) if head else None
     model = classifier.open_base(
-        folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], head
+        folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], label_head
     )
+    next_token = bool(head and head.get("next_token"))
     limit = context_limit(model.config, tokenizer, params["max_length"])
     trained: nn.Module = model
     adapted = None
     if params["mode"] == "probe":
         trained = training_inputs.probe_head(model, device)
     elif params["mode"] == "lora":
-        adapted = lora.add(model, params["lora"]["r"], params["lora"]["alpha"], params["seed"])
+        adapted = lora.add(model, params["lora"], params["seed"])
     elif params["mode"] != "full":
         raise UserError(f'train.mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
+    if head and head.get("frozen"):
+        model.score.weight.requires_grad_(False)
     if ctx.execution.get("gradient_checkpointing") and params["mode"] != "probe":
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 
+    def token_rows(rows: "Rows") -> "TokenRows":
+        return encode_for(
+            model.config, tokenizer, rows, limit - next_token, folder, ctx
+        )  # the label token needs a place
+
     def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
-            tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
+            tokens = token_rows(rows)
             return training_inputs.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
         if features not in folders:
             raise UserError(f'train=probe needs features of {rows.path}: the stage has no input "{features}"')
@@ -213,9 +250,26 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     targets = torch.from_numpy(training_set.p).to(device)
     args = loss.prepared(targets, params["loss"]["args"])
     weights = None if training_set.weights is None else torch.from_numpy(training_set.weights).float().to(device)
-    objective = classification.objective(
-        fed.forward, fed.lengths, targets, loss, args, weights=weights, tokens=fed.tokens, layout=fed.layout
-    )
+    drops = adapted is not None and params["lora"]["dropout"] > 0
+    draw = functools.partial(lora.seed_dropout, params["seed"]) if drops else None
+    if next_token and label_head is not None:
+        ends, precision = (tokenizer.eos_token_id, tokenizer.pad_token_id), params["precision"]
+        labels = training_set.p.argmax(1)
+        objective = label_tokens.objective(
+            model, token_rows(rows), labels, label_head, *ends, precision, fed.layout, draw=draw
+        )
+    else:
+        objective = classification.objective(
+            fed.forward,
+            fed.lengths,
+            targets,
+            loss,
+            args,
+            weights=weights,
+            tokens=fed.tokens,
+            layout=fed.layout,
+            draw=draw,
+        )
     sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", early_stopping)
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch

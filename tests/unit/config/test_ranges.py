@@ -35,9 +35,18 @@ OF_A_MODEL = ("batch_size", "epochs", "lr", "max_length")
 POSITIVE = [
     *(f"{role}.{name}" for role in ("weak", "strong", "student", "ceiling", "hop", "pretrain") for name in OF_A_MODEL),
     *(f"{role}.parameters" for role in ("weak", "strong")),
-    *("train.lr", "train.epochs", "train.sharpening", "train.lora_r", "stopping.every", "stopping.patience"),
+    *(
+        "train.lr",
+        "train.epochs",
+        "train.sharpening",
+        "train.lora.r",
+        "train.lora.alpha",
+        "stopping.every",
+        "stopping.patience",
+    ),
     *("generative.lr", "generative.epochs", "generative.batch_size", "few_shot.shots", "rounds", "bootstrap"),
     *("launcher.jobs", "launcher.threads", "launcher.micro_tokens", "launcher.eval_tokens"),
+    *("launcher.log_every", "pretrain.batch_entries", "pretrain.batch_tokens"),
 ]
 POSITIVE.remove("pretrain.batch_size")  # batch_entries or batch_tokens
 SEEDS = [
@@ -64,7 +73,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     for name in SEEDS:
         for value in (-1, 2**32, 1.5, True):
             yield name, value, r"must be a whole number between 0 and 2\^32 - 1"
-    for name in ("train.warmup", "generative.warmup", "pretrain.warmup", "combine.abstain_below"):
+    for name in ("train.warmup", "generative.warmup", "pretrain.warmup", "combine.abstain_below", "train.lora.dropout"):
         for value in (-0.1, 1):
             yield name, value, "must be a number of at least 0 and below 1"
     for value in (0, 1001, -3):
@@ -84,6 +93,17 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     yield "strong.lr", float("inf"), "must be a finite number"
     yield "launcher.checkpoint_seconds", float("nan"), "must be a finite number"
     yield "train.betas", [0.9, "x"], r"train\.betas\[1\]=x: must be a number"
+    for name in ("train", "generative", "pretrain"):  # a bound of 0 trains nothing, one below 0 climbs the loss
+        for value in (0, -1):
+            yield f"{name}.max_grad_norm", value, "must be a number greater than 0, or null"
+        yield f"{name}.weight_decay", -0.1, "must be a number of at least 0"
+        for betas in ([0.9], [0.9, 0.99, 0.999]):
+            yield f"{name}.betas", betas, "must be two numbers, β₁ and β₂"
+        yield f"{name}.betas", [0.9, 1], rf"{name}\.betas\[1\]=1: must be a number of at least 0 and below 1"
+    for targets in ("q_proj", []):
+        yield "train.lora.targets", targets, r"must be all-linear or a list of names, \[q_proj,v_proj\]"
+    yield "launcher.checkpoint_seconds", -1, "must be a number of at least 0"
+    yield "pretrain.validation_share", 1, "must be a number of at least 0 and below 1"
     yield "train.head", {"tokens": " no"}, r"train\.head\.tokens= no: must be a list"
 
 
@@ -135,7 +155,8 @@ def test_all_wrong_fields_are_in_one_message(composition: dict[str, Any]) -> Non
     [
         ("strong.lr", 1, 1.0),
         ("strong.lr", "1e-5", 1e-5),
-        ("train.betas", [0, 1], [0.0, 1.0]),
+        ("train.betas", [0, 0.5], [0.0, 0.5]),
+        ("train.max_grad_norm", None, None),
         ("student.epochs", None, None),
         ("weak.revision", 2024, "2024"),
         ("data.classes", [0, 1], ["0", "1"]),

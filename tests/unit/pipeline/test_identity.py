@@ -155,7 +155,7 @@ def test_the_walk_covers_every_field_of_a_role_and_of_training() -> None:
     for group, cls in (("student", config.RoleConfig), ("launcher", config.LauncherConfig)):
         assert {f"{group}.{f.name}" for f in fields(cls)} <= set(CHANGES)
     for field in fields(config.TrainConfig):
-        assert f"train.{field.name}" in CHANGES or field.name in ("mode", "lora_r", "lora_alpha")
+        assert f"train.{field.name}" in CHANGES or field.name in ("mode", "lora")
 
 
 def test_keys_do_not_change_with_the_place_or_the_time_of_the_files(fixed: list[str], tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def write_rows(folder: Path, texts: Sequence[str] = TEXTS, labels: Sequence[int]
 
 def params(**changed: Any) -> dict[str, Any]:
     return {
-        "model": {"sha256": "0"}, "loss": {"name": "xent", "args": {}}, "mode": "full", "lora": {"r": 4, "alpha": 8},
+        "model": {"sha256": "0"}, "loss": {"name": "xent", "args": {}}, "mode": "full",
+        "lora": {"targets": "all-linear", "r": 4, "alpha": 8, "rslora": False, "dropout": 0.0},
         "labels": "hard", "epochs": 2.0, "lr": 1e-2, "batch_size": 4, "schedule": "cosine", "warmup": 0.0, "optimizer": "adam",
         "betas": [0.9, 0.999], "weight_decay": 0.0, "max_grad_norm": None, "max_length": 48, "precision": "fp32",
         "truncation": "left", "seed": 0, "shard_rows": 4, **changed,

@@ -29,6 +29,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw", "weight_decay": 0.1, "max_grad_norm": 0.5, "warmup": 0.2, "schedule": "linear"},
     "logconf": {"loss": {"name": "logconf", "args": {}}, "labels": "soft"},
     "lora": {"mode": "lora"},
+    "dropout": {"mode": "lora", "lora": {**params()["lora"], "dropout": 0.3}},
+    "next token": {"head": {"tokens": ["n", "y"], "suffix": ":", "frozen": True, "next_token": True}, "labels": "hard"},
     "bf16": {"precision": "bf16"},
 }
 

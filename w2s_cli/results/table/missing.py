@@ -23,7 +23,7 @@ from w2s_cli.results.table.grid import Grid, Values
 from w2s_cli.results.table.settings import Setting
 from w2s_cli.store.files import read_yaml
 
-TRAIN = ("train", "train.mode", "train.lora_r", "train.lora_alpha")
+TRAIN = ("train", "train.mode", "train.lora")
 PLACES = {  # field of a result → names in its words, if they differ
     "weak": ("weak", "labels"),
     "labels": ("train.labels", "train.sharpening"),
@@ -187,6 +187,6 @@ def written(value: Any) -> str:
     )
     if PLAIN.fullmatch(value) and not keyword:
         return value
-    return (
-        "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if "'" in value or "\\" in value else f"'{value}'"
-    )
+    if value.isprintable() and not set(value) & {"'", "\\"}:
+        return f"'{value}'"
+    return json.dumps(value, ensure_ascii=False)  # double quotes have the escapes of YAML and JSON (config/quotes.py)

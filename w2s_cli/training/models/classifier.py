@@ -34,11 +34,11 @@ def open_base(
     device: torch.device,
     execution: dict[str, Any],
     max_length: int,
-    head: dict[str, Any] | None = None,
+    head: token_head.LabelHead | None = None,
 ) -> Any:
     """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
 
-    `head` {tokens, suffix}: the head starts from the language model's rows of these tokens (`token_head.py`).
+    `head`: the head starts from the language model's rows of the label tokens (`token_head.py`).
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -47,12 +47,11 @@ def open_base(
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
     zero_dropout(config)
-    rows = token_head.first_rows(folder, tokenizer, head, list(classes), execution) if head else None
     torch.manual_seed(seed)  # heads of encoders are random
     attention = attention_for(device, max_length)
     model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, attention, new_head=True)
     _new_head(model, fresh)
-    token_head.install(model, head, rows)
+    token_head.install(model, head)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # the added pad token
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():

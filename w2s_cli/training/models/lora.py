@@ -1,34 +1,84 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) by peft, merged into the weights before saving: a saved model is a plain model."""
+"""Low-rank adapters (LoRA, Hu et al. 2021) by peft, merged into the weights before saving: a saved model is a plain model.
+
+* By default every linear layer of the body has adapters, as in Dettmers et al. 2023 (QLoRA) and in the weak-to-strong papers with LoRA;
+  peft's own default is the queries and values only. The head is never adapted: it is new, and trained in full.
+* The update is scaled by alpha / r, with rslora by alpha / √r (Kalajdzievski 2023).
+* The random numbers of `dropout` are a function of the seed, the update and the micro-batch (`seed_dropout`). So a killed training
+  continues with the same bytes, and a loss in two passes sees the same masks twice.
+"""
 
 from typing import Any
 
 import torch
+from torch import nn
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.statistics.draw import uniform
 
+ALL_LINEAR = "all-linear"
 _HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
 
 
-def add(model: Any, rank: int, alpha: int, seed: int) -> Any:
+def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
     """Put adapters into `model` in place, and freeze all other weights except the head; `merge` takes the returned tuner.
 
-    Adapters go into peft's default modules for the architecture; without a default, into all linear layers of the trunk.
+    `settings`: targets ("all-linear", or names of linear layers), r, alpha, rslora, dropout.
+
+    Raises:
+        UserError: a target that names no linear layer of the body, or an architecture without one.
     """
     from peft import LoraConfig, LoraModel
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TARGETS
 
-    targets = KNOWN_TARGETS.get(model.config.model_type, "all-linear")
+    config = LoraConfig(
+        r=settings["r"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        use_rslora=settings["rslora"],
+        target_modules=_targets(model, settings["targets"]),
+    )
     torch.manual_seed(seed)
     try:
-        tuner = LoraModel(
-            model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets), "default"
-        )
+        tuner = LoraModel(model, config, "default")
     except ValueError as error:
         raise UserError(f"train=lora does not fit the architecture {model.config.model_type}: {error}") from error
     for name, parameter in model.named_parameters():
-        if any(part in _HEAD for part in name.split(".")):
+        if _in_head(name):
             parameter.requires_grad_(True)
     return tuner
+
+
+def _targets(model: Any, targets: str | list[str]) -> list[str]:
+    """The full names of the adapted layers."""
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
+    linear = [name for name in linear if not _in_head(name)]
+    if not linear:
+        raise UserError(
+            f"train=lora does not fit the architecture {model.config.model_type}: its body has no linear layer"
+        )
+    if targets == ALL_LINEAR:
+        return linear
+    for target in targets:
+        if not any(_named(name, target) for name in linear):
+            names = dict.fromkeys(name.rpartition(".")[2] for name in linear)
+            raise UserError(
+                f"train.lora.targets: {model.config.model_type} has no linear layer {target}.{did_you_mean(target, names)}"
+            )
+    return [name for name in linear if any(_named(name, target) for target in targets)]
+
+
+def _named(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _in_head(name: str) -> bool:
+    return any(part in _HEAD for part in name.split("."))
+
+
+def seed_dropout(seed: int, progress: float, first_row: int) -> None:
+    """Seed the random numbers of the adapters' dropout for the micro-batch that begins with the row number `first_row`."""
+    torch.manual_seed(int(uniform("dropout", seed, repr(progress), first_row) * 2**53))
 
 
 def merge(tuner: Any) -> Any:

@@ -29,11 +29,13 @@ def objective(
     weights: Tensor | None = None,
     tokens: np.ndarray | None = None,
     layout: Layout = PADDED,
+    draw: Callable[[float, int], None] | None = None,
 ) -> Objective:
     """The objective; `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
 
     `weights` [all rows] multiply the targets. For a loss that is linear in the targets (cross-entropy) they are factors of the rows'
-    losses. `tokens` [all rows] are the real tokens of a row where these differ from `lengths` (pairs).
+    losses. `tokens` [all rows] are the real tokens of a row where these differ from `lengths` (pairs). `draw(progress, first row)` seeds
+    the random numbers of a micro-batch's forward pass, for a model that has some (adapters' dropout).
     """
     weighted = targets if weights is None else targets * weights[:, None]
     real = lengths if tokens is None else tokens
@@ -54,19 +56,24 @@ def objective(
         return value
 
     def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
+        def logits_of(piece: list[int]) -> Tensor:
+            if draw is not None:
+                draw(progress, piece[0])
+            return forward(piece)
+
         pieces = micro_batches(chosen, lengths, micro_tokens, layout)
         slopes: list[Tensor] | None = None
         whole = torch.zeros(())
         if len(pieces) > 1 and not loss.per_example:
             with torch.no_grad():
-                logits = torch.cat([forward(piece) for piece in pieces])
+                logits = torch.cat([logits_of(piece) for piece in pieces])
             logits.requires_grad_()
             order = [row for piece in pieces for row in piece]
             value = loss_of(logits, weighted[order], progress)
             (gradient,) = torch.autograd.grad(value, logits)
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
-            logits = forward(piece)
+            logits = logits_of(piece)
             share = len(piece) / len(chosen)
             if slopes is None:
                 part = loss_of(logits, weighted[piece], progress) * share
