@@ -5,7 +5,7 @@
   (`launchers/`).
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
-* First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: the workers are killed.
+* A signal of `signals.py`: running stages save and stop. At the second Ctrl-C or SIGTERM the workers are killed.
 """
 
 import os
@@ -20,14 +20,13 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
-from w2s_cli.run import launchers
+from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclass
@@ -67,7 +66,7 @@ class Scheduler:
         self.selector = selectors.DefaultSelector()
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
-        self.signals = 0
+        self.stopping = False  # a signal asked for it
 
     def run(self) -> Outcome:
         """Run all stages to run; returns when they are done, failed or stopped."""
@@ -75,12 +74,12 @@ class Scheduler:
             self._prepare(key)
         with self._signals():
             try:
-                while (self.pending and not self.signals) or any(w.key for w in self.workers):
+                while (self.pending and not self.stopping) or any(w.key for w in self.workers):
                     self._dispatch()
                     self._listen(timeout=0.1)
-                self.outcome.stopped = self.outcome.stopped or (bool(self.signals) and bool(self.pending))
+                self.outcome.stopped = self.outcome.stopped or (self.stopping and bool(self.pending))
             finally:
-                for worker in self.workers:
+                for worker in list(self.workers):
                     self._end(worker)
         return self.outcome
 
@@ -99,7 +98,7 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         """Give ready stages to free workers."""
-        if self.signals:
+        if self.stopping:
             return
         for key in list(self.pending):
             worker = next((w for w in self.workers if w.key is None), None)
@@ -182,7 +181,7 @@ class Scheduler:
         code = worker.code()
         if worker.key is None:
             return
-        if self.signals:
+        if self.stopping:
             self.outcome.stopped = True
             return
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -219,14 +218,17 @@ class Scheduler:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ask the workers to save and stop at the first signal; kill them at the second."""
+        """Ask the workers to save and stop at the first signal; kill them at the second that insists."""
+        insisting = 0
 
-        def stop(*_: object) -> None:
-            self.signals += 1
+        def stop(number: int, _: object) -> None:
+            nonlocal insisting
+            self.stopping = True
+            insisting += number in signals.INSISTING
             for worker in self.workers:
-                worker.stop(now=self.signals > 1)
+                worker.stop(now=insisting > 1)
 
-        old_handlers = {number: signal.signal(number, stop) for number in SIGNALS}
+        old_handlers = signals.handle(stop)
         try:
             yield
         finally:

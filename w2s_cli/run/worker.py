@@ -6,7 +6,7 @@
 * Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
 * With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
   standard output as JSON lines; the output of libraries goes to the stage's log.
-* First SIGTERM (or SIGUSR2): the running stage saves its state and stops. The parent handles Ctrl-C.
+* A signal of `signals.py`: the running stage saves its state and stops. The parent handles Ctrl-C.
 """
 
 import ctypes
@@ -28,6 +28,7 @@ from typing import Any
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import fingerprints, provenance
+from w2s_cli.run import signals
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
@@ -252,8 +253,7 @@ def main(argv: list[str]) -> int:
 
     worker = Worker(send)
     keep_memory()
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, worker.stop)
+    signals.handle(worker.stop)
     if argv[:1] == ["--serve"]:
         die_with_parent(int(argv[1]))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
@@ -263,7 +263,6 @@ def main(argv: list[str]) -> int:
             if worker.stopping:
                 break
         return 0
-    signal.signal(signal.SIGINT, worker.stop)
     outcomes = []
     for word in argv:
         outcomes.append(worker.run(Path(word).absolute()))
