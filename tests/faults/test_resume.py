@@ -32,6 +32,7 @@ TRAINING_POINTS = [
     "finetune.step:1",
     "finetune.step:3",
     "checkpoint.begin",
+    "checkpoint.tensors-written",
     "checkpoint.files-written",
     "checkpoint.renamed",
     "label.claimed",
@@ -84,7 +85,7 @@ def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log:
 def test_a_worker_killed_while_training_saving_and_publishing_is_continued(
     w2s: Run, tiny: list[str], tmp_path: Path, finished: Path
 ) -> None:
-    points = ["finetune.step:3", "checkpoint.files-written", "publish.renamed"]
+    points = ["finetune.step:3", "checkpoint.tensors-written", "checkpoint.files-written", "publish.renamed"]
     kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
     assert_same(finished, tmp_path / "killed")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.memory import means_no_memory
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
@@ -66,6 +67,7 @@ class Scheduler:
         self.selector = selectors.DefaultSelector()
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
+        self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
         self.stopping = False  # a signal asked for it
 
     def run(self) -> Outcome:
@@ -143,6 +145,9 @@ class Scheduler:
         if kind in ("started", "progress"):
             self.view(self.graph.stages[key], event)
             return
+        if kind == "advice":
+            self.advice[key] = event["text"]
+            return
         worker.key = None
         if kind == "busy":
             self.not_before[key] = time.monotonic() + BUSY_WAIT_S
@@ -157,7 +162,7 @@ class Scheduler:
             if self.pruning:
                 self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
-        if self.launcher["isolate"]:
+        if self.launcher["isolate"] or event.get("starved"):  # what a library keeps after a lack of memory is unknown
             self._end(worker)
 
     def _outdate_readers(self, key: str) -> None:
@@ -185,7 +190,9 @@ class Scheduler:
             self.outcome.stopped = True
             return
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        hint = " (out of memory? try launcher.micro_tokens=2048)" if code == -signal.SIGKILL else ""
+        starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[worker.key]))
+        advice = self.advice.get(worker.key, "a smaller model, or more memory")
+        hint = f" (out of memory? What can help: {advice})" if starved else ""
         message = f"its worker {cause}{hint}; the same command continues from the last checkpoint"
         write_json(
             self.folders[worker.key] / "failed.json",
@@ -234,3 +241,11 @@ class Scheduler:
         finally:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
+
+
+def _end_of_log(folder: Path) -> str:
+    """The last words of a stage's log: of C++, for instance, before it aborts."""
+    try:
+        return (folder / "log.txt").read_bytes()[-2000:].decode(errors="replace")
+    except OSError:
+        return ""

@@ -5,7 +5,7 @@ that is a mean over rows. Any other loss takes two passes: a first pass without 
 and its gradient with respect to the logits; a second pass sends that gradient back through each micro-batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
+from w2s_cli.memory import means_no_memory
 from w2s_cli.plugins import call_code
-from w2s_cli.training.batching import PADDED, Layout, micro_batches
+from w2s_cli.training.batching import PADDED, Layout
 from w2s_cli.training.loop import Contribution, Objective
 
 
@@ -45,7 +46,7 @@ def objective(
             logits,
             labels,
             args={"progress": progress, **args},
-            passing=(torch.OutOfMemoryError,),  # the loop repeats the update with smaller micro-batches
+            passing=means_no_memory,  # the loop repeats the update with smaller micro-batches
         )
         if value.ndim:
             raise UserError(
@@ -53,8 +54,8 @@ def objective(
             )
         return value
 
-    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-        pieces = micro_batches(chosen, lengths, micro_tokens, layout)
+    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
+        rows = sum(map(len, pieces))
         slopes: list[Tensor] | None = None
         whole = torch.zeros(())
         if len(pieces) > 1 and not loss.per_example:
@@ -67,7 +68,7 @@ def objective(
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
             logits = forward(piece)
-            share = len(piece) / len(chosen)
+            share = len(piece) / rows
             if slopes is None:
                 part = loss_of(logits, weighted[piece], progress) * share
                 value, backward = part.detach(), part
@@ -79,4 +80,4 @@ def objective(
                 backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
             )
 
-    return contributions
+    return Objective(lengths, layout, contributions)
