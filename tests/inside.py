@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from w2s_cli.cli import dispatch
-from w2s_cli.run.scheduler import SIGNALS
+from w2s_cli.run.signals import ASKING
 
 
 def run_inside(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def restored(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     """A process's state for one command: its folder, its environment, and no configuration of Hydra; the test's state afterwards."""
     logger = logging.getLogger()
     handlers, level = list(logger.handlers), logger.level
-    signals = {number: signal.getsignal(number) for number in SIGNALS}
+    signals = {number: signal.getsignal(number) for number in ASKING}
     with (
         contextlib.chdir(folder),
         mock.patch.dict(os.environ, environment, clear=True),

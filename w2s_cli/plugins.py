@@ -83,9 +83,9 @@ def call_code(
     function: Callable[..., Any],
     *values: Any,
     args: Mapping[str, Any],
-    passing: tuple[type[Exception], ...] = (),
+    passing: Callable[[Exception], bool] = lambda error: False,
 ) -> Any:
-    """`function(*values, **args)` of plug-in code; `called` is its name in messages; errors of the types `passing` are raised unchanged.
+    """`function(*values, **args)` of plug-in code; `called` is its name in messages; errors that are `passing` are raised unchanged.
 
     Raises:
         UserError: unknown arguments, or an error inside the function.
@@ -99,7 +99,7 @@ def call_code(
         return function(*values, **args)
     except UserError:
         raise
-    except passing:
-        raise
     except Exception as error:  # users' files raise any error
+        if passing(error):
+            raise
         raise of_user_code(called, error) from error

@@ -1,14 +1,18 @@
 """Killed anywhere, the same command continues and ends with the same bytes as a run that nobody disturbed."""
 
+import contextlib
+import fcntl
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +32,7 @@ TRAINING_POINTS = [
     "finetune.step:1",
     "finetune.step:3",
     "checkpoint.begin",
+    "checkpoint.tensors-written",
     "checkpoint.files-written",
     "checkpoint.renamed",
     "label.claimed",
@@ -80,7 +85,7 @@ def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log:
 def test_a_worker_killed_while_training_saving_and_publishing_is_continued(
     w2s: Run, tiny: list[str], tmp_path: Path, finished: Path
 ) -> None:
-    points = ["finetune.step:3", "checkpoint.files-written", "publish.renamed"]
+    points = ["finetune.step:3", "checkpoint.tensors-written", "checkpoint.files-written", "publish.renamed"]
     kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
     assert_same(finished, tmp_path / "killed")
 
@@ -250,18 +255,14 @@ def worker_of(outputs: Path, kind: str, within_s: float = 60.0) -> int:
     raise AssertionError(f"no worker took a {kind} stage")
 
 
-def start(tiny: list[str], folder: Path) -> subprocess.Popen[str]:
+LONG = ["launcher.log_every=1", "weak.epochs=200", "outputs=out"]
+
+
+def start(tiny: list[str], folder: Path, **options: Any) -> subprocess.Popen[str]:
     """The command, long enough to be disturbed."""
-    arguments = command(["train", *tiny, "launcher.log_every=1", "weak.epochs=200", "outputs=out"])
-    return subprocess.Popen(
-        arguments,
-        cwd=folder,
-        env=environment(),
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = command(["train", *tiny, *LONG])
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(arguments, cwd=folder, env=environment(), start_new_session=True, text=True, **streams)
 
 
 def gone(pid: int, within_s: float = 10.0) -> bool:
@@ -285,12 +286,12 @@ def test_a_killed_parent_leaves_no_worker_behind(tiny: list[str], tmp_path: Path
     assert gone(worker)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
     process = start(tiny, tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does: parent and worker both get it
+    if number != signal.SIGTERM:
+        os.killpg(process.pid, number)  # as a terminal does, and Slurm: parent and worker both get it
     else:
         process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -302,6 +303,52 @@ def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path:
     ).stdout
     assert "resumable" in states
     assert "step " in states
+
+
+def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
+    worker = worker_of(tmp_path / "out", "finetune")
+    os.killpg(process.pid, signal.SIGUSR1)  # Slurm's --signal=USR1@60 …
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)  # … and its time limit
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert gone(worker)
+    w2s("train", *tiny, *LONG)
+    assert any("resumed at step" in path.read_text() for path in (tmp_path / "out").glob("stages/finetune/*/log.txt"))
+
+
+def test_a_terminal_that_is_closed_loses_nothing(tiny: list[str], tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    process = start(tiny, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
+    os.close(theirs)
+    worker = worker_of(tmp_path / "out", "finetune")
+    os.close(ours)  # the kernel sends SIGHUP, and nothing can be printed any more
+    process.wait(timeout=60)
+    assert gone(worker)
+    checkpoints = list((tmp_path / "out").glob("stages/finetune/*/work/checkpoint-*"))
+    assert len(checkpoints) == 1
+
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal of this process's session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_nohup_stays_in_force(tiny: list[str], tmp_path: Path) -> None:
+    arguments = command(["train", *tiny, "launcher.log_every=1", "weak.epochs=20", "outputs=out"])
+    process = subprocess.Popen(
+        ["nohup", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    worker_of(tmp_path / "out", "finetune")
+    os.killpg(process.pid, signal.SIGHUP)
+    assert process.wait(timeout=120) == 0
 
 
 def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> None:

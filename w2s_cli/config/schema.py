@@ -204,7 +204,8 @@ class LauncherConfig:
     threads: Count | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
-    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0  # between two checkpoints: the most that a kill -9 loses
+    # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
 

@@ -5,7 +5,7 @@
   (`launchers/`).
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
-* First Ctrl-C, SIGTERM or SIGUSR2: running stages save and stop. Second: the workers are killed.
+* A signal of `signals.py`: running stages save and stop. At the second Ctrl-C or SIGTERM the workers are killed.
 """
 
 import os
@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.memory import means_no_memory
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
-from w2s_cli.run import launchers
+from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.store.files import write_json
@@ -28,7 +29,6 @@ from w2s_cli.store.shapes import read_record
 from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclass
@@ -68,7 +68,8 @@ class Scheduler:
         self.selector = selectors.DefaultSelector()
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
-        self.signals = 0
+        self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
+        self.stopping = False  # a signal asked for it
 
     def run(self) -> Outcome:
         """Run all stages to run; returns when they are done, failed or stopped."""
@@ -76,12 +77,12 @@ class Scheduler:
             self._prepare(key)
         with self._signals():
             try:
-                while (self.pending and not self.signals) or any(w.key for w in self.workers):
+                while (self.pending and not self.stopping) or any(w.key for w in self.workers):
                     self._dispatch()
                     self._listen(timeout=0.1)
-                self.outcome.stopped = self.outcome.stopped or (bool(self.signals) and bool(self.pending))
+                self.outcome.stopped = self.outcome.stopped or (self.stopping and bool(self.pending))
             finally:
-                for worker in self.workers:
+                for worker in list(self.workers):
                     self._end(worker)
         return self.outcome
 
@@ -100,7 +101,7 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         """Give ready stages to free workers."""
-        if self.signals:
+        if self.stopping:
             return
         for key in list(self.pending):
             worker = next((w for w in self.workers if w.key is None), None)
@@ -145,6 +146,9 @@ class Scheduler:
         if kind in ("started", "progress"):
             self.view(self.graph.stages[key], event)
             return
+        if kind == "advice":
+            self.advice[key] = event["text"]
+            return
         worker.key = None
         if kind == "busy":
             self.not_before[key] = time.monotonic() + BUSY_WAIT_S
@@ -159,7 +163,7 @@ class Scheduler:
             if self.pruning:
                 self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
-        if self.launcher["isolate"]:
+        if self.launcher["isolate"] or event.get("starved"):  # what a library keeps after a lack of memory is unknown
             self._end(worker)
 
     def _outdate_readers(self, key: str) -> None:
@@ -183,11 +187,13 @@ class Scheduler:
         code = worker.code()
         if worker.key is None:
             return
-        if self.signals:
+        if self.stopping:
             self.outcome.stopped = True
             return
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        hint = " (out of memory? try launcher.micro_tokens=2048)" if code == -signal.SIGKILL else ""
+        starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[worker.key]))
+        advice = self.advice.get(worker.key, "a smaller model, or more memory")
+        hint = f" (out of memory? What can help: {advice})" if starved else ""
         message = f"its worker {cause}{hint}; the same command continues from the last checkpoint"
         write_json(
             self.folders[worker.key] / "failed.json",
@@ -220,16 +226,27 @@ class Scheduler:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ask the workers to save and stop at the first signal; kill them at the second."""
+        """Ask the workers to save and stop at the first signal; kill them at the second that insists."""
+        insisting = 0
 
-        def stop(*_: object) -> None:
-            self.signals += 1
+        def stop(number: int, _: object) -> None:
+            nonlocal insisting
+            self.stopping = True
+            insisting += number in signals.INSISTING
             for worker in self.workers:
-                worker.stop(now=self.signals > 1)
+                worker.stop(now=insisting > 1)
 
-        old_handlers = {number: signal.signal(number, stop) for number in SIGNALS}
+        old_handlers = signals.handle(stop)
         try:
             yield
         finally:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
+
+
+def _end_of_log(folder: Path) -> str:
+    """The last words of a stage's log: of C++, for instance, before it aborts."""
+    try:
+        return (folder / "log.txt").read_bytes()[-2000:].decode(errors="replace")
+    except OSError:
+        return ""

@@ -6,7 +6,7 @@
 * Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
 * With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
   standard output as JSON lines; the output of libraries goes to the stage's log.
-* First SIGTERM (or SIGUSR2): the running stage saves its state and stops. The parent handles Ctrl-C.
+* A signal of `signals.py`: the running stage saves its state and stops. The parent handles Ctrl-C.
 """
 
 import ctypes
@@ -25,9 +25,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from w2s_cli import memory
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import fingerprints, provenance
+from w2s_cli.run import signals
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
@@ -74,6 +76,7 @@ class Worker:
                 else:
                     outcome = self._work(folder, read_job(folder), emit)
                     if outcome["event"] == "failed":
+                        memory.give_back()  # an error and its frames, which hold the model, may refer to each other
                         write_json(folder / "failed.json", {**outcome, "time": time.time()})
         except StoreError as error:
             outcome = {"event": "failed", "message": str(error), "user": True}
@@ -83,7 +86,10 @@ class Worker:
         return str(outcome["event"])
 
     def _work(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """The work between claim and record; every error becomes the message of a failed event."""
+        """The work between claim and record; every error becomes the message of a failed event.
+
+        `starved`: for want of memory. The scheduler then gives the next stage to a new worker.
+        """
         with _output_to(folder / "log.txt"):
             try:
                 self._make(folder, job, emit)
@@ -91,13 +97,16 @@ class Worker:
                 return {"event": "stopped"}
             except (UserError, StoreError) as error:
                 print(f"failed: {error}", file=sys.stderr, flush=True)
-                return {"event": "failed", "message": str(error), "user": True}
-            except OSError as error:
-                traceback.print_exc()
-                return {"event": "failed", "message": _disk_message(error, folder), "user": error.errno == errno.ENOSPC}
+                starved = error.__cause__ is not None and memory.means_no_memory(error.__cause__)
+                return {"event": "failed", "message": str(error), "user": True, "starved": starved}
             except Exception as error:
                 # a bug or a library's error: the traceback goes to log.txt, one line to the user
                 traceback.print_exc()
+                if memory.means_no_memory(error):
+                    return {"event": "failed", "message": _memory_message(error), "user": True, "starved": True}
+                if isinstance(error, OSError):
+                    full = error.errno == errno.ENOSPC
+                    return {"event": "failed", "message": _disk_message(error, folder), "user": full}
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
         return {"event": "done"}
 
@@ -120,7 +129,7 @@ class Worker:
             )
         store = Store(folder.parents[2])
         kind = find(job["kind"], execution.get("folders", ()))
-        started, cpu = time.time(), _cpu_seconds()
+        started, cpu, unknown_peak = time.time(), _cpu_seconds(), memory.restart_peak()
         record: dict[str, Any] = {
             "run": f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{os.getpid()}",
             "key": job["key"],
@@ -179,7 +188,8 @@ class Worker:
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
             record |= {"execution": execution, "measured": ctx.measured}
-            record["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            peak = memory.peak_above(unknown_peak)
+            record |= {} if peak is None else {"peak_memory_mib": peak}
             publish.publish(folder, metrics, record)
 
 
@@ -210,6 +220,15 @@ def _disk_message(error: OSError, folder: Path) -> str:
     if error.errno == errno.ENOSPC:
         return f"no space left on device for {folder}. Free some (w2s gc lists removable files), then run the same command: it continues."
     return f"{error.strerror or error}: {error.filename or folder}"
+
+
+def _memory_message(error: Exception) -> str:
+    most = memory.most_bytes()
+    have = "" if most is None else f" This process may have {most / (1 << 30):.2f} GiB."
+    return (
+        f"not enough memory ({' '.join(str(error).split())[:200] or type(error).__name__}).{have} "
+        "What can help: a smaller model, a smaller max_length, or more memory"
+    )
 
 
 def _cpu_seconds() -> float:
@@ -249,8 +268,7 @@ def main(argv: list[str]) -> int:
 
     worker = Worker(send)
     keep_memory()
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, worker.stop)
+    signals.handle(worker.stop)
     if argv[:1] == ["--serve"]:
         die_with_parent(int(argv[1]))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
@@ -260,7 +278,6 @@ def main(argv: list[str]) -> int:
             if worker.stopping:
                 break
         return 0
-    signal.signal(signal.SIGINT, worker.stop)
     outcomes = []
     for word in argv:
         outcomes.append(worker.run(Path(word).absolute()))

@@ -52,6 +52,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
+    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.classifier import is_causal, open_base
     from w2s_cli.training.models.forward_pass import last_token_features, predict
     from w2s_cli.training.models.opening import base_folder, quiet
@@ -79,7 +80,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         [tokenizer.truncation_side, limit, None],
         lambda: encode(tokenizer, rows.texts, limit, rows.second),
     )
-    budget = int(ctx.execution.get("eval_tokens", 32768))
+    budget = Budget(ctx, "eval_tokens")
 
     def compute(start: int, end: int) -> np.ndarray:
         return predict(model, tokens.part(start, end), params["precision"], budget, last_token_features)

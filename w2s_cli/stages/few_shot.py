@@ -22,6 +22,8 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
@@ -85,8 +87,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training import shots
-    from w2s_cli.training.batching import micro_batches
+    from w2s_cli.training.batching import PADDED
     from w2s_cli.training.device import pick_device
+    from w2s_cli.training.memory import Budget, gather
     from w2s_cli.training.models.forward_pass import softmax
     from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
@@ -121,7 +124,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         )
     lengths = np.array([len(heads[shot]) + len(query) for shot, query in zip(counts, queries, strict=True)])
     ctx.log(f"{len(rows.ids)} rows, {len(chosen)} examples, {int(lengths.sum())} tokens, {cut} rows cut")
-    budget = int(ctx.execution.get("eval_tokens", 32768))
+    budget = Budget(ctx, "eval_tokens")
     read_heads: dict[int, Any] = {}
 
     def compute(start: int, end: int) -> np.ndarray:
@@ -129,11 +132,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         for shot in sorted({int(shot) for shot in counts[start:end]}):
             if shot not in read_heads:
                 read_heads[shot] = shots.read_head(model, heads[shot], device, params["precision"])
-            same = [row for row in range(start, end) if counts[row] == shot]
-            for piece in micro_batches(same, lengths, budget):
-                part = [queries[row] for row in piece]
+            same = np.flatnonzero(counts[start:end] == shot) + start
+
+            def read(piece: list[int], shot: int = shot, same: np.ndarray = same) -> "Tensor":
+                part = [queries[row] for row in same[piece]]
                 hidden = shots.last_hidden(model, part, heads[shot], read_heads[shot], device, params["precision"])
-                part_logits[np.array(piece) - start] = (hidden @ output.T).cpu().numpy()
+                return hidden @ output.T
+
+            part_logits[same - start] = gather(read, lengths[same], budget, PADDED)
         return part_logits
 
     logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)

@@ -87,6 +87,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
@@ -117,7 +118,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     first = read_json(ctx.work / _FIRST)
     if first is None:
-        budget = int(ctx.execution.get("eval_tokens", 32768))
+        budget = Budget(ctx, "eval_tokens")
         chosen = [rows[row] for row in batches(0)[0]]
         first = next_token.mean_loss(model, chosen, params["precision"], budget)
         write_json(ctx.work / _FIRST, first)

@@ -60,6 +60,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
+    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import probe
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
@@ -90,7 +91,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         check_outputs(model.config.num_labels, rows, folder)
         limit = context_limit(model.config, tokenizer, params["max_length"])
         tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-        budget = int(ctx.execution.get("eval_tokens", 32768))
+        budget = Budget(ctx, "eval_tokens")
 
         def compute(start: int, end: int) -> np.ndarray:
             part = predict(model, tokens.part(start, end), params["precision"], budget, logits)

@@ -54,6 +54,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.language_model import fresh_language_model
     from w2s_cli.training.models.opening import quiet
     from w2s_cli.training.models.saving import save_model
@@ -98,7 +99,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if held_texts:
         model.eval()
         held_rows = token_rows(tokenizer, held_texts, "entries", max_length, seed)
-        budget = int(ctx.execution.get("eval_tokens", 32768))
+        budget = Budget(ctx, "eval_tokens")
         loss = next_token.mean_loss(model, held_rows, params["precision"], budget)
         metrics |= {"validation_loss": loss, "perplexity": math.exp(loss)}
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}

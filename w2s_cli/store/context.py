@@ -33,6 +33,7 @@ class Context:
     cache: Path | None = None  # of the outputs folder, shared by stages; None: no cache
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
     _last_checkpoint: float = field(default_factory=time.monotonic)
+    _checkpoint_took: float = 0.0  # seconds
     _last_emit: float = 0.0
 
     @property
@@ -78,12 +79,13 @@ class Context:
         os.replace(temporary, path)
 
     def checkpoint_due(self) -> bool:
-        """True once per `execution.checkpoint_seconds`."""
-        now = time.monotonic()
-        if now - self._last_checkpoint < float(self.execution.get("checkpoint_seconds", 30)):
-            return False
-        self._last_checkpoint = now
-        return True
+        """Whether `execution.checkpoint_seconds` have passed, and so many that writing takes a twentieth of the time; with 0: always."""
+        pause = float(self.execution.get("checkpoint_seconds", 30))
+        return time.monotonic() - self._last_checkpoint >= (max(pause, 19 * self._checkpoint_took) if pause else 0)
+
+    def checkpoint_written(self, took: float) -> None:
+        """Note that a checkpoint is on the disk, after `took` seconds of writing."""
+        self._last_checkpoint, self._checkpoint_took = time.monotonic(), took
 
     def measure(self, **values: Any) -> None:
         """Add timings and counts to record.json. They are no part of the result."""

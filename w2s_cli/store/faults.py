@@ -2,7 +2,7 @@
 
 * Without `W2S_FAULT` a point costs one dictionary look-up and does nothing.
 * `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point.
-  `name:3=enospc` raises "no space left on device" instead.
+  `name:3=enospc` raises "no space left on device" instead, `name:3=nomemory` an error as of the CPU's allocator.
 * Before that, the point's name is appended to the file `W2S_FAULT_LOG`, so that a test can assert that the point was reached.
 """
 
@@ -16,7 +16,7 @@ _passages: Counter[str] = Counter()  # of this process; used only while a fault 
 
 
 def fault(name: str) -> None:
-    """Kill the process, or raise OSError, if `W2S_FAULT` names this point and passage."""
+    """Kill the process, or raise the error, if `W2S_FAULT` names this point and passage."""
     wanted = os.environ.get("W2S_FAULT")
     if not wanted:
         return
@@ -35,4 +35,6 @@ def fault(name: str) -> None:
             os.fsync(file.fileno())
     if action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+    if action == "nomemory":
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,17 +99,3 @@ def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[T
         ids[row, : len(sequence)] = sequence
         mask[row, : len(sequence)] = 1
     return torch.from_numpy(ids), torch.from_numpy(mask)
-
-
-def gather(
-    forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: int, layout: Layout = PADDED
-) -> np.ndarray:
-    """`forward(rows)` for all rows: [all rows, …] float32 in their order; micro-batches of at most `budget` tokens, sorted by length."""
-    outputs: np.ndarray | None = None
-    for piece in micro_batches(range(len(lengths)), lengths, budget, layout):
-        part = forward(piece).float().cpu().numpy()
-        if outputs is None:
-            outputs = np.empty((len(lengths), *part.shape[1:]), dtype=np.float32)
-        outputs[piece] = part
-    assert outputs is not None
-    return outputs

@@ -3,22 +3,22 @@
 * Tensors are safetensors, everything else is JSON; never a pickle.
 * A checkpoint is written into `checkpoint.tmp/`, synced, then renamed to `checkpoint-<step>/`: a folder of that name is complete.
   Older checkpoints are removed after the rename, so one complete checkpoint always exists.
-* A thread of its own writes: the state is copied between two updates, and training continues while the copy goes to the disk.
+* The training waits while its own tensors go to the disk, without a copy of them (from a GPU: with one, in the host's memory). A thread
+  that writes meanwhile needs a copy of weights and moments, for a large model as much memory as the training. The wait is bounded instead:
+  the next checkpoint comes after 19 times the seconds that the last one took (`Context.checkpoint_due`).
 * Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
 """
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
@@ -29,74 +29,26 @@ from w2s_cli.store.files import read_json, sync, write_json
 _PATTERN = "checkpoint-*"
 
 
-class Writer:
-    """Writes checkpoints while training continues; its state is the checkpoint that is being written."""
+def save(
+    ctx: Context,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    best_weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the state after `step` updates to the disk, then remove the older checkpoints.
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._writing: Future[None] | None = None
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._thread.shutdown(wait=True)
-        if kind is None:
-            self.wait()
-
-    def save(
-        self,
-        step: int,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        state: dict[str, Any],
-        best_weights: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        """Copy the state after `step` updates and start to write it; waits for the checkpoint before.
-
-        `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping.
-
-        Raises:
-            OSError: the checkpoint before could not be written.
-        """
-        self.wait()
-        content = _content(model, optimizer, best_weights)
-        position = {
-            **deepcopy(state),
-            "step": step,
-            "threads": torch.get_num_threads(),
-        }  # the loop goes on adding to its sums
-        self._writing = self._thread.submit(_write, self._ctx, step, content, position)
-
-    def wait(self) -> None:
-        """Return when the last checkpoint is on the disk; OSError if it could not be written."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-
-def _content(model: nn.Module, optimizer: torch.optim.Optimizer, best_weights: Mapping[str, Tensor] | None) -> bytes:
-    """The tensors of a checkpoint as a safetensors file: a copy, so that training can continue."""
-    tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
-    tensors |= {f"kept/{name}": value for name, value in (best_weights or {}).items()}
-    tensors["random/cpu"] = torch.get_rng_state()
-    if any(p.is_cuda for p in model.parameters()):
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
-    content: bytes = to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()})
-    return content
-
-
-def _write(ctx: Context, step: int, content: bytes, state: dict[str, Any]) -> None:
-    """Write a checkpoint to the disk, then remove the older ones."""
+    `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping.
+    """
+    began = time.monotonic()
     fault("checkpoint.begin")
     temporary = ctx.work / "checkpoint.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    (temporary / "tensors.safetensors").write_bytes(content)
-    write_json(temporary / "state.json", state)
+    save_file(_tensors(model, optimizer, best_weights), temporary / "tensors.safetensors")
+    fault("checkpoint.tensors-written")
+    write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
     sync(temporary / "tensors.safetensors")
     sync(temporary)
     fault("checkpoint.files-written")
@@ -109,6 +61,21 @@ def _write(ctx: Context, step: int, content: bytes, state: dict[str, Any]) -> No
         if older != final:
             shutil.rmtree(older)
     ctx.log(f"checkpoint at step {step}/{state['total']}")
+    ctx.checkpoint_written(time.monotonic() - began)
+
+
+def _tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, best_weights: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: the training's own memory, not a copy."""
+    tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    tensors |= {f"kept/{name}": value for name, value in (best_weights or {}).items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if any(p.is_cuda for p in model.parameters()):
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def load_best_weights(work: Path) -> dict[str, Tensor]:

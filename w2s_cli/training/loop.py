@@ -1,10 +1,10 @@
 """The one training loop, for every objective.
 
-* An objective is a function from the rows of an update to contributions, one for each micro-batch. The loop calls backward on each
-  contribution at once, so only one micro-batch's graph is in memory. The loop knows nothing about labels or tokens.
+* An objective goes from the micro-batches of an update to contributions, one for each. The loop calls backward on each contribution at
+  once, so only one micro-batch's graph is in memory. The loop knows nothing about labels or tokens.
 * Learning rate and order of rows are functions of the step, so a checkpoint need not store them.
 * No step waits for the device: the figures of updates stay on the device until they are logged, shown or stored.
-* Out of memory on a GPU: the loop halves the micro-batch and repeats the update.
+* Out of memory: the loop halves the micro-batch and repeats the update (`memory.py`).
 * The loop does not use accelerate: accelerate's process-wide state forbids two precisions in one worker, and for one device it only
   wraps `autocast` and `backward`.
 """
@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
+from w2s_cli.memory import means_no_memory
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.training import checkpoint
+from w2s_cli.training.batching import Layout, micro_batches
+from w2s_cli.training.memory import Budget, does_not_fit
 from w2s_cli.training.stopping import EarlyStopping
 
 
@@ -56,7 +60,17 @@ class Contribution:
     sums: Sums  # added over micro-batches; "loss" is this part of the effective batch's loss
 
 
-Objective = Callable[[Sequence[int], float, int], Iterator[Contribution]]  # rows, progress in [0, 1), micro_tokens
+@dataclass(frozen=True)
+class Objective:
+    """What a training minimises, over rows that go through the model in micro-batches."""
+
+    lengths: np.ndarray  # [rows] what a row takes of a micro-batch, in tokens
+    layout: Layout
+    parts: Callable[[list[list[int]], float], Iterator[Contribution]]  # micro-batches of an update, progress in [0, 1)
+
+    def cut(self, rows: Sequence[int], tokens: int) -> list[list[int]]:
+        """The micro-batches of `rows`, of at most so many `tokens`."""
+        return micro_batches(rows, self.lengths, tokens, self.layout)
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
@@ -113,18 +127,18 @@ def train(
 
     Raises:
         Stopped: the stage was asked to stop; a checkpoint is written.
-        UserError: the loss is not finite, or one row does not fit the memory.
+        UserError: the loss is not finite, or an update with one row in a micro-batch does not fit the memory.
     """
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
     optimizer = make_optimizer(model, recipe)
-    micro_tokens = int(ctx.execution.get("micro_tokens", 8192))
+    budget = Budget(ctx, "micro_tokens")
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
     saved = checkpoint.load(ctx.work, model, optimizer)
     if saved is not None:
         first, sums = int(saved["step"]), dict(saved["sums"])
-        micro_tokens = min(micro_tokens, int(saved["micro_tokens"]))
+        budget.tokens = min(budget.tokens, int(saved["micro_tokens"]))
         if early_stopping is not None:
             early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work))
         ctx.log(f"resumed at step {first}/{total}")
@@ -133,51 +147,53 @@ def train(
     examples, tokens, started, done = 0, 0.0, time.monotonic(), first
     epoch, plan = -1, list[list[int]]()
     pending: list[Sums] = []  # updates whose figures are still on the device
-    with checkpoint.Writer(ctx) as writer:
-        for step in range(first, total):
-            fault(f"{kind}.step")
-            if step // per_epoch != epoch:
-                epoch = step // per_epoch
-                plan = batches(epoch)
-            if step % per_epoch == 0:
-                sums = {}
-            rate = learning_rate(recipe, step, total)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            rows = plan[step % per_epoch]
-            update, micro_tokens = _gradients(model, objective, rows, step / total, micro_tokens, ctx)
+    for step in range(first, total):
+        fault(f"{kind}.step")
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            plan = batches(epoch)
+        if step % per_epoch == 0:
+            sums = {}
+        rate = learning_rate(recipe, step, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows = plan[step % per_epoch]
+        try:
+            update = _gradients(model, objective, rows, step / total, budget)
             if recipe.max_grad_norm is not None:
                 torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            pending.append(update)
-            examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
-            stopping, logged = ctx.stop_requested(), done % log_every == 0 or done == total
-            evaluating = early_stopping is not None and early_stopping.due(done, last=done == total)
-            saving = done < total and (stopping or ctx.checkpoint_due())
-            if logged or evaluating or saving or done % per_epoch == 0 or ctx.progress_due(done, total):
-                fetched = _fetched(pending, done, recipe)
-                pending = []
-                for figures in fetched:
-                    for name, value in figures.items():
-                        sums[name] = sums.get(name, 0.0) + value
-                last = fetched[-1]
-                if logged:
-                    ctx.record_metric(done, loss=last["loss"], lr=rate, **_agreement(last))
-                ctx.progress(done, total, loss=last["loss"], examples=examples, tokens=tokens)
-            if early_stopping is not None and evaluating and early_stopping.evaluate(model, done, micro_tokens, ctx):
-                ctx.log(f"no gain in {early_stopping.patience} evaluations: training ends after step {done}/{total}")
-                break
-            if saving:
-                state: dict[str, Any] = {"sums": sums, "micro_tokens": micro_tokens, "total": total}
-                if early_stopping is not None:
-                    state["evaluations"] = early_stopping.evaluations
-                writer.save(
-                    done, model, optimizer, state, early_stopping.weights if early_stopping is not None else None
-                )
-            if stopping and done < total:
-                writer.wait()
-                raise Stopped
+        except Exception as error:  # each library has its own error
+            if not means_no_memory(error):
+                raise
+            raise does_not_fit(model, int(objective.lengths[rows].max()), ctx) from error
+        optimizer.zero_grad(set_to_none=True)
+        pending.append(update)
+        examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
+        stopping, logged = ctx.stop_requested(), done % log_every == 0 or done == total
+        evaluating = early_stopping is not None and early_stopping.due(done, last=done == total)
+        saving = done < total and (stopping or ctx.checkpoint_due())
+        if logged or evaluating or saving or done % per_epoch == 0 or ctx.progress_due(done, total):
+            fetched = _fetched(pending, done, recipe)
+            pending = []
+            for figures in fetched:
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            last = fetched[-1]
+            if logged:
+                ctx.record_metric(done, loss=last["loss"], lr=rate, **_agreement(last))
+            ctx.progress(done, total, loss=last["loss"], examples=examples, tokens=tokens)
+        if early_stopping is not None and evaluating and early_stopping.evaluate(model, done, budget, ctx):
+            ctx.log(f"no gain in {early_stopping.patience} evaluations: training ends after step {done}/{total}")
+            break
+        if saving:
+            state: dict[str, Any] = {"sums": sums, "micro_tokens": budget.tokens, "total": total}
+            if early_stopping is not None:
+                state["evaluations"] = early_stopping.evaluations
+            best_weights = early_stopping.weights if early_stopping is not None else None
+            checkpoint.save(ctx, done, model, optimizer, state, best_weights)
+        if stopping and done < total:
+            raise Stopped
     if early_stopping is not None:
         early_stopping.restore_best_weights(model)
     seconds = time.monotonic() - started
@@ -212,25 +228,16 @@ def _agreement(update: dict[str, float]) -> dict[str, float]:
     return {"agreement": update["right"] / update["rows"]} if {"right", "rows"} <= set(update) else {}
 
 
-def _gradients(
-    model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, micro_tokens: int, ctx: Context
-) -> tuple[Sums, int]:
-    """Accumulate the gradient of one effective batch; returns its sums and the micro-batch budget that fits the memory."""
-    while True:
+def _gradients(model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, budget: Budget) -> Sums:
+    """Accumulate the gradient of one effective batch; returns its sums."""
+
+    def accumulate(pieces: list[list[int]]) -> Sums:
+        model.zero_grad(set_to_none=True)  # of an attempt that did not fit
         sums: Sums = {}
-        try:
-            for part in objective(rows, progress, micro_tokens):
-                part.backward.backward()  # type: ignore[no-untyped-call]
-                for name, value in part.sums.items():
-                    sums[name] = sums.get(name, 0.0) + value
-            return sums, micro_tokens
-        except torch.OutOfMemoryError as error:
-            if micro_tokens <= 1:  # every micro-batch is a single row already
-                raise UserError(
-                    "the device has not enough memory for one row: use gradient_checkpointing=true, "
-                    "a smaller max_length, train=lora, or a smaller model"
-                ) from error
-            micro_tokens = micro_tokens // 2
-        model.zero_grad(set_to_none=True)  # outside the handler: its traceback keeps the failed graph in memory
-        torch.cuda.empty_cache()
-        ctx.log(f"out of device memory: continuing with micro_tokens={micro_tokens}")
+        for part in objective.parts(pieces, progress):
+            part.backward.backward()  # type: ignore[no-untyped-call]
+            for name, value in part.sums.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums
+
+    return budget.fit(lambda tokens: objective.cut(rows, tokens), accumulate)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import accuracy, auroc, predicted
 from w2s_cli.store.context import Context
-from w2s_cli.training.batching import PADDED, Layout, gather
+from w2s_cli.training.batching import PADDED, Layout
+from w2s_cli.training.memory import Budget, gather
 
 
 @dataclass
@@ -30,7 +31,7 @@ class EarlyStopping:
     metric: str
     every: int  # optimizer steps between two evaluations; the last step always has an evaluation
     patience: int | None  # evaluations without a gain after which the training ends; None: never
-    measure: Callable[[int], float]  # micro_tokens → the metric of the present weights; larger is better
+    measure: Callable[[Budget], float]  # the metric of the present weights; larger is better
     evaluations: list[tuple[int, float]] = field(default_factory=list)  # (step, value)
     weights: dict[str, Tensor] = field(default_factory=dict)  # trainable parameters at the best evaluation
 
@@ -43,11 +44,11 @@ class EarlyStopping:
         """Whether an evaluation is due after `step` updates."""
         return last or step % self.every == 0
 
-    def evaluate(self, model: nn.Module, step: int, micro_tokens: int, ctx: Context) -> bool:
+    def evaluate(self, model: nn.Module, step: int, budget: Budget, ctx: Context) -> bool:
         """Evaluate `model` after `step` updates; True when `patience` is used up."""
         model.eval()
         with torch.no_grad():  # not inference mode: the next update uses what modules cache here
-            value = self.measure(micro_tokens)
+            value = self.measure(budget)
         model.train()
         ctx.record_metric(step, **{f"val_{self.metric}": value})
         self.evaluations.append((step, value))
@@ -109,8 +110,8 @@ def early_stopping(
             f"{np.unique(classes).tolist()}: use stopping.metric=accuracy, or more validation rows"
         )
 
-    def measure(micro_tokens: int) -> float:
-        logits = gather(forward, lengths, micro_tokens, layout).astype(np.float64)  # [rows, classes]
+    def measure(budget: Budget) -> float:
+        logits = gather(forward, lengths, budget, layout).astype(np.float64)  # [rows, classes]
         if not np.isfinite(logits).all():
             raise UserError("the logits of validation rows are not numbers: lower the learning rate")
         value = figure(logits, classes)

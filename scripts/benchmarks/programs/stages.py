@@ -12,7 +12,7 @@ from typing import Any
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 
 CHECKPOINT = "checkpoint"
-TIMED = (  # module or class of w2s_cli, its function, name of the part; a stage imports these when it runs, so it gets the timed ones
+TIMED = (  # module of w2s_cli, its function, name of the part; a stage imports these when it runs, so it gets the timed ones
     ("stages.rows", "run", "rows"),
     ("training.tokens", "open_tokenizer", "tokenise"),
     ("training.prompting", "encode_for", "tokenise"),
@@ -24,15 +24,8 @@ TIMED = (  # module or class of w2s_cli, its function, name of the part; a stage
     ("training.models.saving", "save_model", "save models"),
     ("store.publishing", "publish", "publish"),
     ("run.worker", "provenance", "provenance"),
-    ("training.checkpoint:Writer", "save", CHECKPOINT),
+    ("training.checkpoint", "save", CHECKPOINT),
 )
-
-
-def owner(name: str) -> Any:
-    """The module or class of a row of `TIMED`."""
-    module, _, inside = name.partition(":")
-    loaded = importlib.import_module(f"w2s_cli.{module}")
-    return getattr(loaded, inside) if inside else loaded
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +36,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
         from w2s_cli.run import worker
 
-        owners = [owner(name) for name, _, _ in TIMED]
+        owners = [importlib.import_module(f"w2s_cli.{name}") for name, _, _ in TIMED]
     events: list[dict[str, Any]] = []
     run = worker.Worker(events.append)
     for place, (_, function, name) in zip(owners, TIMED, strict=True):

@@ -173,12 +173,12 @@ def test_loss_and_gradient_do_not_depend_on_the_micro_batch(config: str) -> None
             lambda rows: model(features[rows]), np.ones(32, dtype=int), targets, loss, args
         )
         model.zero_grad()
-        pieces = list(objective(range(32), 0.3, size))
+        pieces = objective.cut(range(32), size)
         assert len(pieces) == 32 // size
         total = 0.0
-        for piece in objective(range(32), 0.3, size):
-            piece.backward.backward()  # type: ignore[no-untyped-call]
-            total += float(piece.sums["loss"])
+        for part in objective.parts(pieces, 0.3):
+            part.backward.backward()  # type: ignore[no-untyped-call]
+            total += float(part.sums["loss"])
         found[size] = (total, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     for size in (1, 4):
         assert found[size][0] == pytest.approx(found[32][0], abs=1e-12)
@@ -220,9 +220,9 @@ def test_an_error_inside_a_loss_names_its_line_and_a_lack_of_memory_is_left_to_t
         forward, lengths, targets = lambda rows: torch.zeros(len(rows), 2), np.ones(2, dtype=int), torch.eye(2)
         objective = classification.objective(forward, lengths, targets, loss, {})
         with pytest.raises(UserError if shown else torch.OutOfMemoryError, match=shown):
-            list(objective([0, 1], 0.0, 8))
+            list(objective.parts([[0, 1]], 0.0))
     with pytest.raises(UserError, match="loss mine: got an unexpected keyword argument 'width'; it takes"):
-        list(classification.objective(forward, lengths, targets, loss, {"width": 1})([0, 1], 0.0, 8))
+        list(classification.objective(forward, lengths, targets, loss, {"width": 1}).parts([[0, 1]], 0.0))
 
 
 def test_every_loss_config_binds_to_its_function() -> None:

@@ -1,25 +1,116 @@
-"""A snapshot holds the state of its step, however late it is written."""
+"""A checkpoint is written without a copy of the state, and takes a twentieth of the time; a cut one leaves the one before."""
 
-import threading
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from tests.conftest import environment
 from tests.unit.training.test_models import context
-from w2s_cli.store.files import read_json
-from w2s_cli.training.checkpoint import Writer
+from w2s_cli.errors import UserError
+from w2s_cli.training import checkpoint, loop
+from w2s_cli.training.batching import PADDED
+from w2s_cli.training.loop import Recipe, make_optimizer
 
 
-def test_what_the_loop_adds_after_a_snapshot_is_not_in_it(tmp_path: Path) -> None:
-    model, ctx, disk = nn.Linear(2, 1), context(tmp_path), threading.Event()
-    optimizer = torch.optim.Adam(model.parameters())
-    sums = {"loss": 1.0}
-    with Writer(ctx) as writer:
-        writer._thread.submit(disk.wait)  # a slow disk: the snapshot is written after the next update
-        writer.save(3, model, optimizer, {"sums": sums, "total": 9})
-        sums["loss"] += 5.0
-        disk.set()
-    state = read_json(ctx.work / "checkpoint-000000003" / "state.json")
+def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    ctx = context(tmp_path)
+    for step in (1, 2, 10):
+        checkpoint.save(ctx, step, model, optimizer, {"total": 20})
+    assert [p.name for p in ctx.work.iterdir()] == ["checkpoint-000000010"]
+    weights = ctx.work / "checkpoint-000000010" / "tensors.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    with pytest.raises(UserError, match="checkpoint-000000010"):
+        checkpoint.load(ctx.work, model, optimizer)
+
+
+def test_a_full_disk_ends_the_training_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ctx = nn.Linear(3, 2), context(tmp_path)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    checkpoint.save(ctx, 1, model, optimizer, {"total": 3})
+    monkeypatch.setenv("W2S_FAULT", "checkpoint.tensors-written=enospc")
+    with pytest.raises(OSError, match="space"):
+        checkpoint.save(ctx, 2, model, optimizer, {"total": 3})
+    state = checkpoint.load(ctx.work, model, optimizer)
     assert state is not None
-    assert state["sums"] == {"loss": 1.0}
+    assert state["step"] == 1
+
+
+WRITTEN = """
+import json, sys
+from pathlib import Path
+import torch
+from w2s_cli import memory
+from w2s_cli.store.context import Context
+from w2s_cli.training import checkpoint
+model = torch.nn.Linear(4096, 4096)  # 64 MiB
+optimizer = torch.optim.Adam(model.parameters(), fused=True)
+model(torch.zeros(1, 4096)).sum().backward()
+optimizer.step()
+ctx = Context(Path(sys.argv[1]), Path(sys.argv[1], "work"), Path(sys.argv[1], "result"))
+unknown = memory.restart_peak()
+before = memory.peak_above(-1)
+checkpoint.save(ctx, 1, model, optimizer, {"total": 2})
+print(json.dumps([unknown, before, memory.peak_above(-1)]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's")
+def test_writing_takes_no_copy_of_the_state(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WRITTEN, str(tmp_path)]
+    said = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True).stdout
+    unknown, before, peak = json.loads(said)
+    size = (tmp_path / "work" / "checkpoint-000000001" / "tensors.safetensors").stat().st_size >> 20
+    assert size >= 3 * 64  # weights and two moments
+    assert unknown == 0
+    assert peak - before < size / 4  # a copy is at least `size`
+
+
+def test_the_next_checkpoint_waits_nineteen_times_as_long_as_the_last_one_took(tmp_path: Path) -> None:
+    ctx = context(tmp_path, checkpoint_seconds=1e-9)
+    ctx.checkpoint_written(1000.0)
+    assert not ctx.checkpoint_due()
+    ctx.checkpoint_written(0.0)
+    assert ctx.checkpoint_due()
+    ctx.execution["checkpoint_seconds"] = 1000
+    assert not ctx.checkpoint_due()
+    ctx.checkpoint_written(1000.0)
+    ctx.execution["checkpoint_seconds"] = 0  # whatever writing takes
+    assert ctx.checkpoint_due()
+
+
+def test_a_training_writes_for_a_twentieth_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    clock = {"now": began}
+    written: list[float] = []
+
+    def slowly(*_: object) -> None:
+        clock["now"] += 8.0
+        written.append(clock["now"])
+
+    def step(pieces: list[list[int]], progress: float) -> Iterator[loop.Contribution]:
+        clock["now"] += 1.0
+        value = model.weight.sum()
+        yield loop.Contribution(value, {"loss": value.detach()})
+
+    model = nn.Linear(2, 1)
+    monkeypatch.setattr("time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr(checkpoint, "save_file", slowly)
+    monkeypatch.setattr(checkpoint, "sync", lambda path: None)
+    objective = loop.Objective(np.ones(1, dtype=int), PADDED, step)
+    loop.train(model, objective, lambda epoch: [[0]], Recipe(epochs=1000, lr=0.1), context(tmp_path), "finetune")
+    assert written[0] - began < 40  # how long writing takes is not known before
+    assert 5 <= len(written) <= 7
+    assert 8.0 * len(written[1:]) <= 0.05 * (clock["now"] - written[0])
+    assert torch.isfinite(model.weight).all()

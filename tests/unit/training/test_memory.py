@@ -48,7 +48,7 @@ def most_kept(model: Any, batch: int, loss: str) -> int:
     objective = classification.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
     Kept.now = Kept.most = 0
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-        for part in objective(range(batch), 0.5, 240):
+        for part in objective.parts(objective.cut(range(batch), 240), 0.5):
             part.backward.backward()  # type: ignore[no-untyped-call]
     assert Kept.most > 0
     return Kept.most

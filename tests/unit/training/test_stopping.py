@@ -21,6 +21,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.store.context import Stopped
 from w2s_cli.training.loop import Recipe, make_optimizer
+from w2s_cli.training.memory import Budget
 from w2s_cli.training.stopping import EarlyStopping, early_stopping
 
 STOPPING = {"metric": "accuracy", "every": 2, "patience": None}
@@ -163,7 +164,7 @@ def test_an_evaluation_touches_no_random_state_and_no_gradient(tmp_path: Path) -
     stopping = early_stopping(
         {"metric": "auroc", "every": 1}, lambda rows: model(inputs[rows]), np.ones(32, dtype=int), labels
     )
-    assert not stopping.evaluate(model, 1, 8, context(tmp_path))
+    assert not stopping.evaluate(model, 1, Budget(context(tmp_path), "micro_tokens"), context(tmp_path))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert json.dumps(optimizer.state_dict(), default=lambda t: t.tolist()) == before[1]
     assert model.training
@@ -270,15 +271,15 @@ def test_weights_that_became_nan_are_never_the_best(tmp_path: Path) -> None:
         STOPPING, lambda rows: torch.full((len(rows), 2), torch.nan), np.ones(4, dtype=int), labels
     )
     with pytest.raises(UserError, match="learning rate"):
-        stopping.evaluate(torch.nn.Linear(1, 1), 2, 100, context(tmp_path))
+        stopping.evaluate(torch.nn.Linear(1, 1), 2, Budget(context(tmp_path), "micro_tokens"), context(tmp_path))
 
 
 def test_of_equal_evaluations_the_first_is_kept(tmp_path: Path) -> None:
     model, values = torch.nn.Linear(1, 1, bias=False), iter([0.5, 0.7, 0.7, 0.6])
-    stopping = EarlyStopping("accuracy", 1, None, lambda micro_tokens: next(values))
+    stopping = EarlyStopping("accuracy", 1, None, lambda budget: next(values))
     for step in range(1, 5):
         torch.nn.init.constant_(model.weight, step)
-        stopping.evaluate(model, step, 1, context(tmp_path))
+        stopping.evaluate(model, step, Budget(context(tmp_path), "micro_tokens"), context(tmp_path))
     stopping.restore_best_weights(model)
     assert stopping.best == (2, 0.7)
     assert float(model.weight) == 2

@@ -144,7 +144,7 @@ def test_weights_multiply_each_rows_cross_entropy() -> None:
         weights=torch.tensor(w),
     )
     total, right = 0.0, 0
-    for part in objective(range(20), 0.0, 6):
+    for part in objective.parts(objective.cut(range(20), 6), 0.0):
         part.backward.backward()  # type: ignore[no-untyped-call]
         total, right = total + float(part.sums["loss"]), right + int(part.sums["right"])
     assert total == pytest.approx(expected, abs=1e-12)

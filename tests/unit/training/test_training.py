@@ -1,7 +1,7 @@
 """The loop: resumed = uninterrupted bit for bit, micro-batch independence, schedules, memory, and what stops it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,10 @@ from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, params, write_rows
 from w2s_cli.errors import UserError
-from w2s_cli.losses import load_loss
 from w2s_cli.stages import features, finetune, label
 from w2s_cli.store.context import Stopped
-from w2s_cli.training import checkpoint
-from w2s_cli.training.loop import Contribution, Recipe, learning_rate, make_optimizer, train
-from w2s_cli.training.objectives import classification
+from w2s_cli.training.batching import PADDED
+from w2s_cli.training.loop import Contribution, Objective, Recipe, learning_rate, make_optimizer, train
 
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -81,6 +79,7 @@ POINTS = [
     "finetune.start",
     "finetune.step:7",
     "checkpoint.begin:3",
+    "checkpoint.tensors-written:3",
     "checkpoint.files-written:3",
     "checkpoint.renamed:3",
 ]
@@ -126,40 +125,14 @@ def test_shards_survive_a_kill(
     assert one == two
 
 
-def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path: Path) -> None:
-    model = nn.Linear(3, 2)
-    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
-    ctx = context(tmp_path)
-    with checkpoint.Writer(ctx) as writer:
-        for step in (1, 2, 10):
-            writer.save(step, model, optimizer, {"total": 20})
-    assert [p.name for p in ctx.work.iterdir()] == ["checkpoint-000000010"]
-    weights = ctx.work / "checkpoint-000000010" / "tensors.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-5])
-    with pytest.raises(UserError, match="checkpoint-000000010"):
-        checkpoint.load(ctx.work, model, optimizer)
-
-
-def test_a_snapshot_holds_the_state_of_its_step_while_training_goes_on(tmp_path: Path) -> None:
-    ctx, model = context(tmp_path), nn.Linear(3, 2)
-    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
-    before = model.weight.detach().clone()
-    with checkpoint.Writer(ctx) as writer:
-        writer.save(1, model, optimizer, {"total": 2})
-        with torch.no_grad():
-            model.weight.add_(1)
-    checkpoint.load(ctx.work, model, optimizer)
-    torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
-
-
-def test_a_snapshot_that_could_not_be_written_is_an_error_of_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_kill_in_the_middle_of_a_checkpoint_goes_back_to_the_one_before(
+    tmp_path: Path, edges: dict[str, Path]
 ) -> None:
-    monkeypatch.setenv("W2S_FAULT", "checkpoint.begin=enospc")
-    model = nn.Linear(3, 2)
-    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
-    with pytest.raises(OSError, match="space"), checkpoint.Writer(context(tmp_path)) as writer:
-        writer.save(1, model, optimizer, {"total": 2})
+    point = "checkpoint.tensors-written:5"
+    killed(lambda: run_finetune(tmp_path, edges, {}, checkpoint_seconds=0), point, tmp_path)
+    assert sorted(p.name for p in (tmp_path / "work").iterdir()) == ["checkpoint-000000004", "checkpoint.tmp"]
+    run_finetune(tmp_path, edges, {})
+    assert "resumed at step 4/12" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("loss", ["xent", "logconf", "product"])
@@ -200,44 +173,14 @@ def test_without_a_compiler_compiled_layers_are_refused_with_advice(
         run_finetune(tmp_path / "run", edges, {}, compile=True)
 
 
-def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    features_, targets = torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2]
-    weights = []
-    for room in (16, 3):
-        model = nn.Linear(4, 2)
-        nn.init.zeros_(model.weight)
-        nn.init.zeros_(model.bias)
-
-        def forward(rows: list[int], room: int = room, model: nn.Module = model) -> torch.Tensor:
-            if len(rows) > room:
-                raise torch.OutOfMemoryError
-            found: torch.Tensor = model(features_[rows])
-            return found
-
-        objective = classification.objective(forward, np.ones(16, dtype=int), targets, load_loss("xent"), {})
-        ctx = context(tmp_path / str(room), micro_tokens=16)
-        train(model, objective, lambda epoch: [list(range(16))], Recipe(epochs=3, lr=0.1), ctx, "finetune")
-        weights.append(model.weight.detach().clone())
-    torch.testing.assert_close(weights[0], weights[1])
-    assert (tmp_path / "3" / "log.txt").read_text().count("out of device memory") == 3  # 16 → 8 → 4 → 2, once
-
-
-def never_fits(rows: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-    raise torch.OutOfMemoryError
-    yield
-
-
-def not_a_number(rows: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
+def not_a_number(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
     value = torch.tensor(float("nan"), requires_grad=True)
     yield Contribution(value, {"loss": value.detach()})
 
 
-@pytest.mark.parametrize(
-    ("objective", "message"), [(never_fits, "gradient_checkpointing"), (not_a_number, "learning rate")]
-)
-def test_what_cannot_go_on_says_what_to_do(tmp_path: Path, objective: Callable[..., Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+def test_a_loss_that_is_not_a_number_says_what_to_do(tmp_path: Path) -> None:
+    objective = Objective(np.ones(1, dtype=int), PADDED, not_a_number)
+    with pytest.raises(UserError, match="learning rate"):
         train(nn.Linear(2, 2), objective, lambda epoch: [[0]], Recipe(epochs=1, lr=0.1), context(tmp_path), "finetune")
 
 

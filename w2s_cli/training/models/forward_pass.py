@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, gather, pad
+from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, pad
 from w2s_cli.training.device import autocast
+from w2s_cli.training.memory import Budget, gather
 from w2s_cli.training.models.classifier import is_causal
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
@@ -69,10 +70,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def predict(model: Any, tokens: TokenRows, precision: str, budget: int, read: Callable[..., Tensor]) -> np.ndarray:
+def predict(model: Any, tokens: TokenRows, precision: str, budget: Budget, read: Callable[..., Tensor]) -> np.ndarray:
     """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], of pairs [rows, 2, width], float32.
 
-    Without gradients, in micro-batches of at most `budget` tokens, sorted by length.
+    Without gradients, in micro-batches within the budget, sorted by length.
     """
     layout = layout_for(model, precision)
     return gather(lambda rows: on_rows(model, tokens, rows, 0, precision, read), tokens.taken(layout), budget, layout)

@@ -5,7 +5,7 @@ that is a mean over rows. Any other loss takes two passes: a first pass without 
 and its gradient with respect to the logits; a second pass sends that gradient back through each micro-batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
+from w2s_cli.memory import means_no_memory
 from w2s_cli.plugins import call_code
-from w2s_cli.training.batching import PADDED, Layout, micro_batches
+from w2s_cli.training.batching import PADDED, Layout
 from w2s_cli.training.loop import Contribution, Objective
 
 
@@ -47,7 +48,7 @@ def objective(
             logits,
             labels,
             args={"progress": progress, **args},
-            passing=(torch.OutOfMemoryError,),  # the loop repeats the update with smaller micro-batches
+            passing=means_no_memory,  # the loop repeats the update with smaller micro-batches
         )
         if value.ndim:
             raise UserError(
@@ -55,26 +56,26 @@ def objective(
             )
         return value
 
-    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-        def logits_of(piece: list[int]) -> Tensor:
-            if draw is not None:
-                draw(progress, piece[0])
-            return forward(piece)
+    def logits_of(piece: list[int], progress: float) -> Tensor:
+        if draw is not None:
+            draw(progress, piece[0])
+        return forward(piece)
 
-        pieces = micro_batches(chosen, lengths, micro_tokens, layout)
+    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
+        rows = sum(map(len, pieces))
         slopes: list[Tensor] | None = None
         whole = torch.zeros(())
         if len(pieces) > 1 and not loss.per_example:
             with torch.no_grad():
-                logits = torch.cat([logits_of(piece) for piece in pieces])
+                logits = torch.cat([logits_of(piece, progress) for piece in pieces])
             logits.requires_grad_()
             order = [row for piece in pieces for row in piece]
             value = loss_of(logits, weighted[order], progress)
             (gradient,) = torch.autograd.grad(value, logits)
             slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
         for number, piece in enumerate(pieces):
-            logits = logits_of(piece)
-            share = len(piece) / len(chosen)
+            logits = logits_of(piece, progress)
+            share = len(piece) / rows
             if slopes is None:
                 part = loss_of(logits, weighted[piece], progress) * share
                 value, backward = part.detach(), part
@@ -86,4 +87,4 @@ def objective(
                 backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
             )
 
-    return contributions
+    return Objective(lengths, layout, contributions)

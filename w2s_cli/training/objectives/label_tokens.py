@@ -4,7 +4,7 @@ The loss is over the whole vocabulary and the mean of both tokens, as supervised
 core/train.py: all tokens before the label are masked). The output layer is frozen. Labels are hard: a text has one label token.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import Layout, micro_batches, pad
+from w2s_cli.training.batching import Layout, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.models.token_head import LabelHead
@@ -45,22 +45,23 @@ def objective(
     rows = joined([np.append(ids, head.ids[label]) for ids, label in zip(tokens.ids, classes, strict=True)], 0)
     lengths, right_class = rows.taken(layout), torch.from_numpy(classes).to(model.device)
 
-    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-        for piece in micro_batches(chosen, lengths, micro_tokens, layout):
+    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
+        whole = sum(map(len, pieces))
+        for piece in pieces:
             if draw is not None:
                 draw(progress, piece[0])
             ids, mask = pad([rows.ids[row] for row in piece], pad_id)
             logits = last_two_states(model, ids, mask, precision) @ layer.T  # [rows, 2, vocabulary]
             wanted = torch.stack([labels[right_class[piece]], labels.new_full((len(piece),), end)], 1)  # [rows, 2]
             summed = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
-            loss = summed / (2 * len(chosen))
+            loss = summed / (2 * whole)
             right = (logits[:, 0, labels].argmax(1) == right_class[piece]).sum()
             seen, room = int(rows.real[piece].sum()), layout.room(lengths[piece])
             yield Contribution(
                 loss, {"loss": loss.detach(), "right": right, "rows": len(piece), "tokens": seen, "padded": room}
             )
 
-    return contributions
+    return Objective(lengths, layout, contributions)
 
 
 def last_two_states(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:

@@ -18,6 +18,7 @@ from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import PADDED, Layout, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
+from w2s_cli.training.memory import Budget
 
 _CHUNK = 512  # tokens
 
@@ -72,12 +73,11 @@ def _layout(model: Any, precision: str) -> Layout:
 
 def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> Objective:
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
-    lengths = np.array([len(row) for row in rows])
+    lengths, layout = np.array([len(row) for row in rows]), _layout(model, precision)
 
-    def contributions(chosen: Sequence[int], progress: float, micro_tokens: int) -> Iterator[Contribution]:
-        targets = int(lengths[list(chosen)].sum()) - len(chosen)
-        layout = _layout(model, precision)
-        for piece in micro_batches(chosen, lengths, micro_tokens, layout):
+    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
+        targets = sum(int(lengths[piece].sum()) - len(piece) for piece in pieces)
+        for piece in pieces:
             ids, mask = pad([rows[row] for row in piece], 0)
             loss = summed_loss(model, ids, mask, precision) / targets
             yield Contribution(
@@ -85,18 +85,20 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
                 {"loss": loss.detach(), "tokens": int(lengths[piece].sum()), "padded": layout.room(lengths[piece])},
             )
 
-    return contributions
+    return Objective(lengths, layout, contributions)
 
 
 @torch.inference_mode()
-def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: int) -> float:
-    """Mean loss per target over `rows`, in nats, without gradients; `budget` is in tokens per micro-batch, padding included."""
+def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: Budget) -> float:
+    """Mean loss per target over `rows`, in nats, without gradients."""
     lengths = np.array([len(row) for row in rows])
-    total = 0.0
-    for piece in micro_batches(range(len(rows)), lengths, budget, _layout(model, precision)):
-        ids, mask = pad([rows[row] for row in piece], 0)
-        total += float(summed_loss(model, ids, mask, precision))
-    return total / int(lengths.sum() - len(rows))
+
+    def total(pieces: list[list[int]]) -> float:
+        return sum(float(summed_loss(model, *pad([rows[row] for row in piece], 0), precision)) for piece in pieces)
+
+    layout = _layout(model, precision)
+    summed = budget.fit(lambda tokens: micro_batches(range(len(rows)), lengths, tokens, layout), total)
+    return summed / int(lengths.sum() - len(rows))
 
 
 @torch.inference_mode()

@@ -1,0 +1,179 @@
+"""No memory: the training goes on with smaller micro-batches, or says what would fit; and a starved worker starves no other stage."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import environment
+from tests.tiny_models import make_model
+from tests.unit.training.test_models import context, params, write_rows
+from w2s_cli.stages import finetune, label
+from w2s_cli.store import keys
+from w2s_cli.store.store import Store
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+MIB = 1 << 20
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="address space and peak are Linux's")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """48 rows of 40 tokens, and a model whose activations take 0.5 MiB a token and whose weights take 36 MiB."""
+    folder = tmp_path_factory.mktemp("task")
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice(list("abcde !"), 40)) for _ in range(48)]
+    rows = write_rows(folder / "rows", texts, [row % 2 for row in range(48)])
+    wide = {"hidden_size": 64, "intermediate_size": 16384, "num_hidden_layers": 3}
+    return {"rows": rows, "base": make_model(folder / "base", "llama", **wide)}
+
+
+def within(mib: int | None, work: Callable[[], object], folder: Path, point: str) -> str:
+    """What `work` raised in a copy of this process that, from the point of faults.py on, may have `mib` MiB more than it has then."""
+    child = os.fork()
+    if child == 0:
+        from w2s_cli.training import loop, shards
+
+        def limit(name: str) -> None:
+            if name == point and mib is not None:
+                pages = int(Path("/proc/self/statm").read_text().split()[0])
+                most = pages * os.sysconf("SC_PAGE_SIZE") + mib * MIB
+                resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+        loop.fault = shards.fault = limit  # type: ignore[attr-defined] # of the copy only
+        try:
+            work()
+            (folder / "raised").write_text("")
+        except BaseException as error:
+            (folder / "raised").write_text(f"{type(error).__name__}: {error}")
+            traceback.print_exc()
+        os._exit(0)
+    os.waitpid(child, 0)
+    return (folder / "raised").read_text()
+
+
+def trained(folder: Path, task: dict[str, Path], mib: int | None, **changed: Any) -> str:
+    """What a finetune with so much memory for its updates raised."""
+    ctx = context(folder, model_path=str(task["base"]), micro_tokens=8192, gradient_checkpointing=False)
+
+    def work() -> None:
+        finetune.run(params(batch_size=48, lr=1e-3, epochs=1.0, **changed), {"rows": task["rows"]}, ctx)
+        (folder / "measured.json").write_text(json.dumps(ctx.measured))
+
+    return within(mib, work, folder, "finetune.step")
+
+
+@linux
+def test_a_micro_batch_that_does_not_fit_is_halved_until_it_does_and_the_weights_are_the_same(
+    tmp_path: Path, task: dict[str, Path]
+) -> None:
+    weights = []
+    for name, mib in (("plenty", None), ("little", 500)):
+        assert trained(tmp_path / name, task, mib) == ""
+        weights.append(load_file(tmp_path / name / "result" / "model" / "model.safetensors"))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0, msg=name)
+    log = (tmp_path / "little" / "log.txt").read_text()
+    fitted = int(re.findall(r"out of memory: continuing with micro_tokens=(\d+)", log)[-1])
+    assert 40 <= fitted <= 1024  # the first micro-batch had 1,920 tokens, whatever the launcher allowed
+    assert json.loads((tmp_path / "little" / "measured.json").read_text())["micro_tokens"] == fitted
+    assert "micro_tokens" not in json.loads((tmp_path / "plenty" / "measured.json").read_text())
+
+
+@linux
+def test_predictions_are_halved_too(tmp_path: Path, task: dict[str, Path]) -> None:
+    model = context(tmp_path / "model", model_path=str(task["base"]))
+    finetune.run(params(epochs=0.1), {"rows": task["rows"]}, model)
+    found = []
+    for name, mib in (("plenty", None), ("little", 300)):
+        ctx = context(tmp_path / name, eval_tokens=32768)
+        edges: Any = {"rows": task["rows"], "model": model.result}
+        chosen = params(shard_rows=4096)
+        assert (
+            within(
+                mib, lambda ctx=ctx, edges=edges, chosen=chosen: label.run(chosen, edges, ctx), tmp_path, "label.step"
+            )
+            == ""
+        )  # type: ignore[misc]
+        found.append((tmp_path / name / "result" / "labels.parquet").read_bytes())
+    assert "continuing with eval_tokens=" in (tmp_path / "little" / "log.txt").read_text()
+    assert len(found[0]) == len(found[1])
+
+
+@linux
+def test_a_row_that_does_not_fit_is_told_with_what_would(tmp_path: Path, task: dict[str, Path]) -> None:
+    raised = trained(tmp_path / "full", task, 1)
+    assert re.search(
+        r"^UserError: not enough memory for an update with one row of 4\d tokens: .* take 0\.14 GiB of", raised
+    )
+    assert "train=lora (its weights take 0.04 GiB)" in raised
+    assert "micro_tokens" not in raised
+
+
+def test_a_starved_stage_is_told_and_the_next_one_has_a_new_worker(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+    quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}", "outputs=out"]
+    done = w2s("train", *quick, code=2, W2S_FAULT="finetune.start:2=nomemory")
+    assert "failed: not enough memory (DefaultCPUAllocator: can't allocate memory)" in done.stderr
+    stages = {
+        path.parent: json.loads(path.read_text()) for path in (tmp_path / "out").glob("stages/finetune/*/record.json")
+    }
+    processes = [record["run"].rpartition("-")[2] for record in stages.values()]
+    assert len(processes) == len(set(processes)) == 2  # the one before and the one after
+    w2s("train", *quick)
+
+
+def test_a_killed_worker_is_told_with_a_micro_batch_that_is_smaller_than_its_own(w2s: Run, tiny: list[str]) -> None:
+    done = w2s("train", *tiny, code=1, W2S_FAULT="finetune.step:2")
+    advised = re.search(
+        r"killed by signal 9 \(out of memory\? What can help: launcher\.micro_tokens=(\d+)\)", done.stderr
+    )
+    assert advised
+    assert int(advised[1]) < 32 * 8  # a batch of 32 rows with up to 8 tokens
+
+
+HUNGRY = """
+VERSION = 1
+NEUTRAL = {}
+
+
+def run(params, inputs, ctx):
+    import numpy as np
+
+    return {"ones": int(np.ones(params["mib"] << 17).sum())}
+"""
+
+
+@linux
+def test_the_peak_of_a_stage_is_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "stages").mkdir(parents=True)
+    traits = "from w2s_cli.pipeline.contract import Spec, Traits\n\nTRAITS = Traits(gives='labels')\n"
+    plan = "\n\ndef plan(job, *, mib: int = 1) -> Spec:\n    return Spec(params={'mib': mib}, slug='hungry')\n"
+    (tmp_path / "mine" / "stages" / "hungry.py").write_text(f'"""hungry: takes memory."""\n\n{traits}{HUNGRY}{plan}')
+    store = Store(tmp_path / "outputs")
+    folders = [
+        store.prepare(
+            keys.identity("hungry", 1, {"mib": mib}, {}),
+            name="hungry",
+            slug="hungry",
+            execution={"folders": [str(tmp_path / "mine")]},
+        )
+        for mib in (600, 1)
+    ]
+    words = [sys.executable, "-m", "w2s_cli.run.worker", *map(str, folders)]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (json.loads((folder / "record.json").read_text())["peak_memory_mib"] for folder in folders)
+    assert 600 < first < 900
+    assert second < first - 500

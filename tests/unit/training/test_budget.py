@@ -1,0 +1,102 @@
+"""Micro-batches after a lack of memory: which size is tried next, and what is said when a single row does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.unit.training.test_models import context
+from w2s_cli.losses import load_loss
+from w2s_cli.training import memory
+from w2s_cli.training.attention.cpu import LAYOUT
+from w2s_cli.training.batching import micro_batches
+from w2s_cli.training.loop import Recipe, train
+from w2s_cli.training.memory import Budget, does_not_fit
+from w2s_cli.training.objectives import classification
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("could not create a primitive")])
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path: Path, error: Exception) -> None:
+    torch.manual_seed(0)
+    features_, targets = torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2]
+    weights = []
+    for room in (16, 3):
+        model = nn.Linear(4, 2)
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+
+        def forward(rows: list[int], room: int = room, model: nn.Module = model) -> torch.Tensor:
+            if len(rows) > room:
+                raise error
+            found: torch.Tensor = model(features_[rows])
+            return found
+
+        objective = classification.objective(forward, np.ones(16, dtype=int), targets, load_loss("xent"), {})
+        ctx = context(tmp_path / str(room), micro_tokens=16)
+        train(model, objective, lambda epoch: [list(range(16))], Recipe(epochs=3, lr=0.1), ctx, "finetune")
+        weights.append(model.weight.detach().clone())
+    torch.testing.assert_close(weights[0], weights[1])
+    assert (tmp_path / "3" / "log.txt").read_text().count("out of memory") == 3  # 16 → 8 → 4 → 2, once
+    assert ctx.measured["micro_tokens"] == 2
+
+
+def test_no_size_is_tried_that_cuts_the_rows_as_before(tmp_path: Path) -> None:
+    lengths, tried, told = np.full(64, 100), list[int](), list[str]()
+    ctx = context(tmp_path, micro_tokens=8192)
+    ctx.emit = lambda event: told.append(event["text"])
+    budget = Budget(ctx, "micro_tokens")
+
+    def work(pieces: list[list[int]]) -> None:
+        tried.append(max(map(len, pieces)))
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        budget.fit(lambda tokens: micro_batches(range(64), lengths, tokens, LAYOUT), work)
+    assert tried == [20, 10, 5, 2, 1]  # packed micro-batches on a CPU have 2,048 tokens at most
+    assert told == [
+        *(f"launcher.micro_tokens={n}" for n in (1024, 512, 256, 128)),
+        "a smaller max_length or a smaller model",
+    ]
+
+
+class Classifier(nn.Module):
+    """As large as said, a part of it trained; as a classifier of transformers has it, with `num_labels`."""
+
+    num_labels = 2
+
+    def __init__(self, frozen: int, trained: int) -> None:
+        super().__init__()
+        self.frozen = nn.Parameter(torch.empty(frozen // 4, device="meta"), requires_grad=False)
+        self.trained = nn.Parameter(torch.empty(trained // 4, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "trained", "options", "most", "named", "silent"),
+    [
+        (0, 2, {"gradient_checkpointing": False}, 12, ["gradient_checkpointing", "max_length below 77", "train=lora", "403"], []),
+        (0, 2, {"gradient_checkpointing": True}, 12, ["max_length", "train=lora"], ["gradient_checkpointing"]),
+        (0, 4, {"gradient_checkpointing": False}, 12, ["take 16.00 GiB of the 12.00 GiB", "train=lora"], ["max_length", "gradient_ch"]),
+        (0, 13, {"gradient_checkpointing": False}, 12, ["million"], ["max_length", "gradient_ch", "train=lora"]),
+        (4, 1, {"gradient_checkpointing": False}, 12, ["take 8.00 GiB", "max_length"], ["train=lora"]),
+        (0, 2, {}, 12, ["max_length"], ["gradient_checkpointing"]),  # pretraining
+        (0, 2, {"gradient_checkpointing": False}, None, ["max_length", "train=lora", "a smaller model"], ["may have"]),
+    ],
+)  # fmt: skip
+def test_only_what_can_fit_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    frozen: int,
+    trained: int,
+    options: dict[str, bool],
+    most: int | None,
+    named: list[str],
+    silent: list[str],
+) -> None:
+    monkeypatch.setattr(memory, "_most_bytes", lambda model: most and most * GIB)
+    text = str(does_not_fit(Classifier(frozen * GIB, trained * GIB), 77, context(tmp_path, **options)))
+    assert [part for part in named if part not in text] == []
+    assert [part for part in silent if part in text] == []

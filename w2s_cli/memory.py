@@ -1,0 +1,103 @@
+"""Memory of this process: its peak, the most that it may have, and the errors that mean that it could have no more.
+
+* The figures are Linux's, from /proc. Elsewhere the limit is unknown, and so is the peak of a part of the process's life that stays
+  below the peak before.
+* Libraries have no common error: CUDA's has a type; those of the CPU's allocator, of oneDNN, of C++ and of the kernel have texts.
+"""
+
+import ctypes
+import gc
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_TEXTS = (
+    "out of memory",  # CUDA, MPS
+    "DefaultCPUAllocator",
+    "could not create a primitive",  # oneDNN, which asks for its scratch space there
+    "could not create a memory",
+    "bad_alloc",
+    "annot allocate memory",  # the kernel's ENOMEM
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def means_no_memory(error: BaseException | str) -> bool:
+    """Whether the error of a library, or the end of a log, says that memory could not be had."""
+    if isinstance(error, str):
+        return any(text in error for text in _TEXTS)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError | OSError) and means_no_memory(str(error))
+
+
+def give_back() -> None:
+    """Free what only circles of references hold, and return free memory to the kernel, for other shapes and other processes."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def restart_peak() -> int:
+    """Begin a new peak at the present memory; returns the MiB up to which it stays unknown: 0 where the kernel forgets the old one."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # no Linux, or a container that refuses
+        return _peak()
+    return 0
+
+
+def peak_above(unknown: int) -> int | None:
+    """The peak in MiB since `restart_peak` returned `unknown`; None if it is not above that."""
+    peak = _peak()
+    return peak if peak > unknown else None
+
+
+def most_bytes() -> int | None:
+    """The bytes that this process may have: its own and what is free, within its address space and control group; None if unknown."""
+    own = _kernel("/proc/self/status", "VmRSS")
+    free = _kernel("/proc/meminfo", "MemAvailable")
+    if own is None or free is None:
+        return None
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY:
+        free = min(free, max(0, space - (_kernel("/proc/self/status", "VmSize") or 0)))
+    return min([own + free, *_control_groups()])
+
+
+def _control_groups() -> list[int]:
+    """The limits in bytes of this process's control groups, those around them too."""
+    limits = []
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controller, name = line.split(":", 2)
+            if controller not in ("", "memory"):
+                continue
+            root = Path("/sys/fs/cgroup", controller)
+            file = "memory.limit_in_bytes" if controller else "memory.max"
+            inner = root / name.lstrip("/")
+            for folder in (inner, *inner.parents):
+                with suppress(OSError, ValueError):  # "max"; a group that a container does not show
+                    limits.append(int((folder / file).read_text(encoding="ascii")))
+                if folder == root:
+                    break
+    return limits
+
+
+def _peak() -> int:
+    """The peak in MiB."""
+    known = _kernel("/proc/self/status", "VmHWM")
+    if known is None:
+        unit = 1 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss
+        known = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return known >> 20
+
+
+def _kernel(file: str, name: str) -> int | None:
+    """A figure of a file of /proc, in bytes; None without it."""
+    with suppress(OSError):
+        for line in Path(file).read_text(encoding="utf-8").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) << 10
+    return None

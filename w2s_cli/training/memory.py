@@ -1,0 +1,120 @@
+"""Micro-batches that fit the memory: halved when memory fails, and an explanation when a single row does not fit.
+
+* A micro-batch changes a result by rounding only: it is no part of a stage's key, and record.json names the one that fitted
+  (`measured`), where that is not the launcher's.
+* An estimate of the smallest need decides which ways out a message names.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from w2s_cli.errors import UserError
+from w2s_cli.memory import give_back, means_no_memory, most_bytes
+from w2s_cli.store.context import Context
+from w2s_cli.training.batching import Layout, micro_batches
+
+T = TypeVar("T")
+TOKENS = {"micro_tokens": 8192, "eval_tokens": 32768}  # without a launcher
+ADAM_BYTES = 16  # of a parameter in fp32: weight, gradient, two moments
+
+
+class Budget:
+    """Tokens of a micro-batch, as `launcher.<name>` gives them; once memory has failed, so many as fitted."""
+
+    def __init__(self, ctx: Context, name: str) -> None:
+        self.tokens = int(ctx.execution.get(name, TOKENS[name]))
+        self._ctx, self._name = ctx, name
+        self._advised = False
+
+    def fit(self, cut: Callable[[int], list[list[int]]], work: Callable[[list[list[int]]], T]) -> T:
+        """`work(cut(tokens))`, begun again with smaller micro-batches whenever memory fails.
+
+        Raises:
+            Exception: `work`'s own, also for want of memory with a single row in each micro-batch.
+        """
+        while True:
+            pieces = cut(self.tokens)
+            if not self._advised:
+                self._advise(self._smaller(cut))
+            try:
+                return work(pieces)
+            except Exception as error:
+                smaller = self._smaller(cut) if means_no_memory(error) else None
+                if smaller is None:
+                    raise
+            give_back()  # outside the handler: the traceback keeps the failed graph in memory
+            torch.cuda.empty_cache()
+            self.tokens, self._advised = smaller, False
+            self._ctx.log(f"out of memory: continuing with {self._name}={smaller}")
+            self._ctx.measure(**{self._name: smaller})
+
+    def _smaller(self, cut: Callable[[int], list[list[int]]]) -> int | None:
+        """The first budget of half, a quarter, … that makes smaller micro-batches; None if each is a single row."""
+        pieces, tokens = cut(self.tokens), self.tokens
+        while tokens > 1 and max(map(len, pieces)) > 1:
+            tokens //= 2
+            if cut(tokens) != pieces:
+                return tokens
+        return None
+
+    def _advise(self, smaller: int | None) -> None:
+        """Tell the scheduler what would help if the kernel killed this process for its memory."""
+        setting = f"launcher.{self._name}={smaller}" if smaller else "a smaller max_length or a smaller model"
+        self._ctx.emit({"event": "advice", "text": setting})
+        self._advised = True
+
+
+def gather(forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: Budget, layout: Layout) -> np.ndarray:
+    """`forward(rows)` for all rows: [all rows, …] float32 in their order; micro-batches within the budget, sorted by length."""
+
+    def joined(pieces: list[list[int]]) -> np.ndarray:
+        outputs: np.ndarray | None = None
+        for piece in pieces:
+            part = forward(piece).float().cpu().numpy()
+            if outputs is None:
+                outputs = np.empty((len(lengths), *part.shape[1:]), dtype=np.float32)
+            outputs[piece] = part
+        assert outputs is not None
+        return outputs
+
+    return budget.fit(lambda tokens: micro_batches(range(len(lengths)), lengths, tokens, layout), joined)
+
+
+def does_not_fit(model: nn.Module, longest: int, ctx: Context) -> UserError:
+    """The message of a training whose micro-batch of one row does not fit; `longest` is its length in tokens."""
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    needed, most = weights + 3 * trained, _most_bytes(model)
+    ways = []
+    if most is None or needed < most:
+        if ctx.execution.get("gradient_checkpointing") is False:
+            ways.append("gradient_checkpointing=true for this model")
+        if longest > 1:
+            ways.append(f"a max_length below {longest}")
+    classifier = hasattr(model, "num_labels")
+    if classifier and trained == weights and (most is None or weights < most):
+        ways.append(f"train=lora (its weights take {_gib(weights)})")
+    ways.append(
+        "a smaller model" if most is None else f"a model of {0.5 * most / ADAM_BYTES / 1e6:,.0f} million parameters"
+    )
+    have = "" if most is None else f" of the {_gib(most)} that this process may have"
+    return UserError(
+        f"not enough memory for an update with one row of {longest} tokens: weights, gradients and moments take {_gib(needed)}{have}, "
+        f"and the activations come on top. What can fit: {', '.join(ways)}; or give it more memory"
+    )
+
+
+def _most_bytes(model: nn.Module) -> int | None:
+    """Bytes that the training may have on its device; None if unknown."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return most_bytes() if device.type == "cpu" else None
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.2f} GiB"
