@@ -34,7 +34,7 @@ def gradients(
     ends = tokenizer.eos_token_id, tokenizer.pad_token_id
     objective = label_tokens.objective(model, tokens, np.array(labels), head, *ends, "fp32", layout)
     loss = 0.0
-    for part in objective(range(len(texts)), 0.0, micro_tokens):
+    for part in objective.parts(objective.cut(range(len(texts)), micro_tokens), 0.0):
         part.backward.backward()
         loss += float(part.sums["loss"])
     return loss, {n: p.grad for n, p in model.base_model.named_parameters() if p.grad is not None}
