@@ -166,10 +166,9 @@ class Builder:
 
 def supervisor(config: Mapping[str, Any]) -> str:
     """The name of a run's supervisor in folder names: the weak model, or the file with the labels, without its folder and suffix."""
-    labels = config["labels"]
-    return str(
-        config["weak"]["name"] if labels["source"] == "weak" else Path(str(labels["path"])).name.partition(".")[0]
-    )
+    if config["labels"]["source"] == "weak":
+        return str(config["weak"]["name"])
+    return Path(str(config["labels"]["path"])).name.partition(".")[0] or "file"
 
 
 def _plain_value(where: str, field: Field, value: Any) -> Any:

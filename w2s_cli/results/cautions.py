@@ -1,10 +1,12 @@
 """The cautions of a result, in the words of its stage's kind (pipeline.contract), for the terminal, tables, pages and `load`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from w2s_cli.pipeline import kinds
 from w2s_cli.pipeline.graph import Stage
+from w2s_cli.pipeline.kinds import Kind
 from w2s_cli.results.reader import Entry
 
 SHOWN = 6  # cautions under a table of many results
@@ -19,8 +21,7 @@ def of_metrics(
     entry: Entry, metrics: Mapping[str, Any], seeds: Sequence[int], planned: Stage | None = None
 ) -> list[str]:
     """As `of_result`, for metrics over the `seeds` of several entries, of which `entry` is one."""
-    name = entry.run.kinds.get(entry.key)
-    kind = planned.of if planned else kinds.find(name) if name in kinds.kind_names() else None
+    kind = planned.of if planned else _of_package(entry.run.kinds.get(entry.key))
     of_kind = kind.optional("cautions") if kind else None
     if of_kind is None:
         return []
@@ -29,7 +30,13 @@ def of_metrics(
     return lines
 
 
-def once(cautions: Iterable[tuple[str, list[str]]]) -> list[str]:
+@cache
+def _of_package(name: str | None) -> Kind | None:
+    """The package's kind of this name; None for the kind of a user's folder, which a reader of results does not know."""
+    return kinds.find(name) if name in kinds.kind_names() else None
+
+
+def once(cautions: Iterable[tuple[str, list[str]]], at_most: int | None = SHOWN) -> list[str]:
     """The cautions of several results, each line once, with the names of its results unless all results have it."""
     listed = list(cautions)
     names: dict[str, list[str]] = {}
@@ -38,8 +45,7 @@ def once(cautions: Iterable[tuple[str, list[str]]]) -> list[str]:
             names.setdefault(line, []).append(name)
     shown = [
         line if len(of) == len(listed) else f"{line} ({of[0] if len(of) == 1 else f'{len(of)} settings'})"
-        for line, of in list(names.items())[:SHOWN]
+        for line, of in list(names.items())[:at_most]
     ]
-    return shown + (
-        [f"Caution: {len(names) - SHOWN} more such lines; w2s report shows all."] if len(names) > SHOWN else []
-    )
+    more = len(names) - len(shown)
+    return shown + ([f"Caution: {more} more such lines; w2s report shows all of a run."] if more else [])

@@ -56,7 +56,7 @@ def table(run: Run) -> Html:
     """The tables of the run, as in the terminal."""
     entries = run.settings
     if len(entries) > TABLES_SHOWN:
-        notes = once((title(entry), of_result(entry)) for entry in entries)
+        notes = once(((title(entry), of_result(entry)) for entry in entries), at_most=None)
         return join(rows(overview(entries)), *(tag("p", note, class_="note") for note in notes))
     parts: list[Html] = []
     for entry in entries:

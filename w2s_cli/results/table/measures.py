@@ -15,8 +15,8 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.table.settings import Setting
+from w2s_cli.results.trainings import ROLES
 
-ROLES = ("weak", "student", "ceiling")
 SHORT = {
     "accuracy": "student",
     "auroc": "student.auroc",
