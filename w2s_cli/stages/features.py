@@ -48,13 +48,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `params`: model, max_length, truncation, precision; `inputs`: rows; model (instead of params.model).
     """
     import numpy as np
+    import torch
 
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.classifier import is_causal, open_base
-    from w2s_cli.training.models.forward_pass import last_token_features, predict
+    from w2s_cli.training.models.forward_pass import last_token_features, predict, why_padded
     from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.token_cache import shared
@@ -80,6 +82,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         [tokenizer.truncation_side, limit, None],
         lambda: encode(tokenizer, rows.texts, limit, rows.second),
     )
+    with torch.no_grad():
+        packed.tell(why_padded(model, params["precision"]), ctx)
     budget = Budget(ctx, "eval_tokens")
 
     def compute(start: int, end: int) -> np.ndarray:

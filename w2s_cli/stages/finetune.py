@@ -173,11 +173,13 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
     from w2s_cli.training import inputs as training_inputs
+    from w2s_cli.training.attention import packed
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.models import classifier, lora, token_head
     from w2s_cli.training.models.compiled import compile_layers
+    from w2s_cli.training.models.forward_pass import why_padded
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import classification, label_tokens
@@ -239,6 +241,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return training_inputs.from_features(trained, folders[features], rows, device)
 
     fed = feed(rows, "features")
+    if trained is model:
+        packed.tell(why_padded(model, params["precision"]), ctx)
     early_stopping = training_inputs.stopping(params.get("stopping"), folders, rows, feed)
     rows_cut = fed.truncated["rows"] if fed.truncated else 0
     ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {rows_cut} rows cut")

@@ -84,6 +84,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     import numpy as np
 
     from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.training.attention import packed
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
@@ -122,6 +123,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         chosen = [rows[row] for row in batches(0)[0]]
         first = next_token.mean_loss(model, chosen, params["precision"], budget)
         write_json(ctx.work / _FIRST, first)
+    packed.tell(packed.why_padded(model, params["precision"]), ctx)
     objective = next_token.objective(model, rows, params["precision"])
     sums = train(model, objective, batches, Recipe.of(params), ctx, "generative")
     metrics = {

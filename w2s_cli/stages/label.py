@@ -56,15 +56,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
     """
     import numpy as np
+    import torch
 
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
+    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import probe
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
-    from w2s_cli.training.models.forward_pass import logits, predict, softmax
+    from w2s_cli.training.models.forward_pass import logits, predict, softmax, why_padded
     from w2s_cli.training.models.opening import quiet
     from w2s_cli.training.models.reward import check_outputs
     from w2s_cli.training.prompting import encode_for
@@ -91,6 +93,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         check_outputs(model.config.num_labels, rows, folder)
         limit = context_limit(model.config, tokenizer, params["max_length"])
         tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
+        with torch.no_grad():
+            packed.tell(why_padded(model, params["precision"]), ctx)
         budget = Budget(ctx, "eval_tokens")
 
         def compute(start: int, end: int) -> np.ndarray:

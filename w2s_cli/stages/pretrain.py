@@ -50,6 +50,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     import numpy as np
     import torch
 
+    from w2s_cli.training.attention import packed
     from w2s_cli.training.batching import batches_of_rows, batches_of_tokens, epoch_order
     from w2s_cli.training.corpus import hold_out, read_texts, token_rows, train_tokenizer
     from w2s_cli.training.device import pick_device
@@ -83,6 +84,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             return batches_of_tokens(order, lengths, int(params["batch_tokens"]))
         return batches_of_rows(order, int(params["batch_entries"]))
 
+    packed.tell(packed.why_padded(model, params["precision"]), ctx)
     objective = next_token.objective(model, rows, params["precision"])
     sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain")
     metrics: dict[str, Any] = {

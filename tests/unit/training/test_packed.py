@@ -1,5 +1,7 @@
 """Packed rows: the same numbers as padded ones, no padding, and who is padded all the same."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.tiny_models import ENCODERS, FAMILIES, make_model
+from tests.unit.training.test_models import context, params, write_rows
+from w2s_cli.stages import finetune, label
 from w2s_cli.training.attention import packed
 from w2s_cli.training.attention.cpu import LAYOUT, LONG, attention, runs
 from w2s_cli.training.batching import Layout, micro_batches
@@ -120,7 +124,7 @@ def test_under_autocast_packed_rows_are_as_near_to_fp32_as_padded_ones(tmp_path:
     with torch.no_grad():
         with autocast(CPU, "bf16"):
             found = packed.last_states(model, ids, mask).float()
-            model._w2s_packed = False
+            model._w2s_packed = {False: "as a model that cannot"}
             padded = forward_pass.last_token_features(model, ids, mask, "bf16")
         exact = forward_pass.last_token_features(model, ids, mask, "fp32")
     assert (found - exact).abs().mean() < 1.5 * (padded - exact).abs().mean()
@@ -146,6 +150,61 @@ def test_gradient_checkpointing_is_padded_and_the_model_is_left_as_it_was(tmp_pa
     assert (model.config._attn_implementation, "forward" in vars(model.transformer.h[-1])) == (before, False)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert not packed.usable(model, "fp32")
+
+
+def test_rounding_of_single_values_keeps_no_model_from_packing(tmp_path: Path) -> None:
+    model = opened(tmp_path, "llama")
+    with torch.no_grad():
+        model.base_model.norm.weight.mul_(1e4)  # as in trained models: some values are far larger than others
+    assert packed.why_padded(model, "fp32") is None
+
+
+def test_wrong_gradients_are_noticed_and_a_lack_of_memory_is_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, within = opened(tmp_path, "llama"), packed._within
+
+    def without_keys(*args: Any, **named: Any) -> packed.Attend:
+        attend = within(*args, **named)
+        return lambda query, key, value, scale: attend(query, key.detach(), value, scale)
+
+    def starved(*_: Any, **__: Any) -> packed.Attend:
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(packed, "_within", without_keys)
+    with torch.no_grad():
+        assert packed.why_padded(model, "fp32") is None
+    assert "packed gradients differ" in (packed.why_padded(model, "fp32") or "")
+    monkeypatch.setattr(packed, "_within", starved)
+    with pytest.raises(RuntimeError, match="primitive"):
+        packed.why_padded(opened(tmp_path, "llama"), "fp32")
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "told"),
+    [
+        ("llama", {}, "packed"),
+        ("llama", {"gradient_checkpointing": True}, "padded: gradient checkpointing"),
+        ("bert", {}, "padded: bert is not causal"),
+    ],
+)
+def test_a_training_and_its_predictions_tell_whether_rows_are_packed_and_why_not(
+    tmp_path: Path, family: str, options: dict[str, bool], told: str
+) -> None:
+    base, rows = make_model(tmp_path / "base", family), write_rows(tmp_path / "rows")
+    trained, labels = context(tmp_path / "trained", model_path=str(base), **options), context(tmp_path / "labels")
+    finetune.run(params(epochs=1.0), {"rows": rows}, trained)
+    label.run(params(), {"rows": rows, "model": trained.result}, labels)
+    assert trained.measured["rows"] == told
+    assert f"rows {told}" in (trained.folder / "log.txt").read_text()
+    assert labels.measured["rows"] == ("packed" if family == "llama" else told)
+
+
+def test_show_says_whether_rows_were_packed(
+    ran: list[str], tmp_path: Path, w2s_inside: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (key, *_) = [path.parent.name[-12:] for path in (tmp_path / "outputs").glob("stages/finetune/*/record.json")]
+    assert "measured.rows: packed" in w2s_inside("show", key).stdout
 
 
 def test_pieces_are_full_and_padding_is_below_a_twentieth() -> None:

@@ -95,7 +95,7 @@ def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: s
 @pytest.mark.usefixtures("on_gpu")
 def test_a_model_is_tried_before_its_rows_are_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(tmp_path, "qwen2").train()
-    assert packed._agrees(model, "bf16")
+    assert packed._difference(model, "bf16") is None
     assert all(weight.grad is None for weight in model.parameters())
 
     def across_rows(query: Tensor, key: Tensor, value: Tensor, *_: Any, scale: float, **__: Any) -> Tensor:
@@ -122,11 +122,15 @@ def test_a_model_is_tried_before_its_rows_are_packed(tmp_path: Path, monkeypatch
         found: Tensor = Forward.apply(query, key, value, lambda q, k, v: stand_in(q, k, v, *at, **named))  # type: ignore[no-untyped-call]
         return found
 
-    for kernel in (across_rows, broken, forward_only):
+    for kernel, reason in (
+        (across_rows, "packed states differ"),
+        (broken, "no kernel image"),
+        (forward_only, "backward kernel"),
+    ):
         monkeypatch.setattr(kernels, "varlen_attn", kernel)
-        assert not packed._agrees(model, "bf16"), kernel.__name__
+        assert reason in (packed._difference(model, "bf16") or "")
     with torch.no_grad():
-        assert packed._agrees(model, "bf16")  # nobody asks for gradients
+        assert packed._difference(model, "bf16") is None  # nobody asks for gradients
 
 
 @pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cuda", "tf32"), ("mps", "bf16")])

@@ -1,15 +1,18 @@
 """Packed rows: rows end to end as one long row, without padding. Each token attends only within its own row.
 
 * Packing needs a causal architecture that takes its attention from transformers' interface. A trial compares two short packed rows
-  with the padded forward pass, once per model; a model that disagrees gets padded rows. Compiled models get padded rows too, and so
-  does gradient checkpointing, which repeats layers after this module's settings are undone.
+  with the padded passes forward and backward, once per model; a model that disagrees gets padded rows. Compiled models get padded rows
+  too, and so does gradient checkpointing, which repeats layers after this module's settings are undone.
+* What the trial compares is the norm of the difference: single values near zero differ by rounding in any model, in large ones some of
+  thousands by more than a thousandth. The largest difference of a token's states counts, since a wrong mask spoils single tokens.
 * The attention is `cpu.py` on a CPU, `varlen.py` on an NVIDIA GPU in bf16. Other devices and precisions get padded rows.
 * Rows are packed on the CPU, from their lengths, so nothing waits for a GPU.
 * A classifier reads the last token's state only, so the last layer needs one query for each row. That layer is called twice: first for
   the keys and values of all tokens, up to its attention, then for the last tokens. The result is exact, with 1/4 of the layer's work.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -18,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from w2s_cli.memory import means_no_memory
+from w2s_cli.store.context import Context
 from w2s_cli.training.attention import cpu, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.device import autocast
@@ -25,8 +30,10 @@ from w2s_cli.training.models.compiled import is_compiled
 from w2s_cli.training.models.trunk import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
-_CHECKED = "_w2s_packed"  # attribute of a model: whether it can be packed
-BF16_ROUNDING = 0.03  # relative error of the states; a wrong mask or another row's tokens give ten times as much
+_TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) → why it cannot be packed, or None
+# Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients: between rounding (see docs/speed.md) and a wrong mask or
+# another row's tokens, which make 0.3 and more.
+BOUND = {"fp32": 1e-3, "bf16": 0.1}
 _OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -42,14 +49,30 @@ class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
 
 def usable(model: Any, precision: str) -> bool:
     """Whether `model`, a classifier or language model, can take packed rows with its present settings."""
+    return why_padded(model, precision) is None
+
+
+def why_padded(model: Any, precision: str) -> str | None:
+    """Why the rows of `model` are padded with its present settings; None: they are packed."""
     device = model.device.type
     if device != "cpu" and not (device == "cuda" and precision in varlen.PRECISIONS):
-        return False
-    if is_compiled(model) or any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
-        return False
-    if not hasattr(model, _CHECKED):
-        setattr(model, _CHECKED, _agrees(model, precision if device == "cuda" else "fp32"))
-    return bool(getattr(model, _CHECKED))
+        return f"precision {precision} on {device}"
+    if is_compiled(model):
+        return "compiled layers"
+    if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        return "gradient checkpointing"
+    tried: dict[bool, str | None] = vars(model).setdefault(_TRIED, {})
+    gradients = torch.is_grad_enabled()
+    if gradients not in tried:
+        tried[gradients] = _difference(model, precision if device == "cuda" else "fp32")
+    return tried[gradients]
+
+
+def tell(why: str | None, ctx: Context) -> None:
+    """Note in log.txt and record.json that the rows of a stage are packed, or why they are padded."""
+    rows = "packed" if why is None else f"padded: {why}"
+    ctx.log(f"rows {rows}")
+    ctx.measure(rows=rows)
 
 
 def layout(model: Any) -> Layout:
@@ -154,28 +177,56 @@ def _only(part: Any, rows: Tensor, tokens: int) -> Any:
     return part[:, rows] if isinstance(part, Tensor) and part.ndim > 1 and part.shape[1] == tokens else part
 
 
-def _agrees(model: Any, precision: str) -> bool:
-    """Whether two short rows have the same states packed and padded; with gradients on, a backward pass must work too."""
+def _difference(model: Any, precision: str) -> str | None:
+    """What keeps two short rows from having the same states, and with gradients on the same gradients, packed and padded; None: nothing."""
     if not getattr(model, "_supports_attention_backend", False):
-        return False
-    trunk, words = model.base_model, min(7, model.get_input_embeddings().num_embeddings)
+        return "its attention is not transformers' interface"
+    words = min(7, model.get_input_embeddings().num_embeddings)
     ids = torch.arange(14).remainder(words).reshape(2, 7)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    kind = model.device.type
+    weights = [weight for weight in model.parameters() if weight.requires_grad and torch.is_grad_enabled()]
+
+    def padded() -> Tensor:
+        states = model.base_model(**inputs(model, ids, mask), use_cache=False).last_hidden_state
+        return torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
+
+    def packed() -> Tensor:
+        return torch.cat([all_states(model, ids, mask), last_states(model, ids, mask)])
+
     try:
-        with autocast(model.device, precision) if precision == "bf16" else torch.autocast(kind, enabled=False):
-            with torch.no_grad():
-                states = trunk(**inputs(model, ids, mask), use_cache=False).last_hidden_state.float()
-            packed, last = all_states(model, ids, mask).float(), last_states(model, ids, mask).float()
-        if last.requires_grad:
-            weights = [weight for weight in model.parameters() if weight.requires_grad]
-            with torch.autocast(kind, enabled=False):  # as backward passes are
-                torch.autograd.grad(last.sum() + packed.sum(), weights, allow_unused=True)
-    except Exception:  # architectures and kernels fail in many ways at unsupported arguments; then rows are padded
-        return False
-    expected = torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
-    states = torch.cat([packed, last]).detach()
-    if precision == "bf16":
-        return bool((states - expected).norm() < BF16_ROUNDING * expected.norm())
-    return torch.allclose(states, expected, rtol=1e-3, atol=1e-4)
+        expected, expected_slopes = _passes(model, padded, weights, precision)
+        states, slopes = _passes(model, packed, weights, precision)
+    except Exception as error:  # architectures and kernels fail in many ways at unsupported arguments
+        if means_no_memory(error):
+            raise
+        return f"the trial failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    differences = {
+        "states": float(((states - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-30)).max()),
+        "gradients": _norm(map(torch.sub, slopes, expected_slopes)) / max(_norm(expected_slopes), 1e-30),
+    }
+    for what, difference in differences.items():
+        if not difference < BOUND[precision]:
+            return f"packed {what} differ from padded ones by {difference:.1e} of their norm (allowed {BOUND[precision]:g})"
+    return None
+
+
+def _passes(
+    model: Any, forward: Callable[[], Tensor], weights: list[nn.Parameter], precision: str
+) -> tuple[Tensor, list[Tensor]]:
+    """The states [tokens, width] of a forward pass, and the gradients of `weights`."""
+    with autocast(model.device, precision) if precision == "bf16" else torch.autocast(model.device.type, enabled=False):
+        states = forward().float()
+    slope = (
+        torch.arange(states.numel(), device=states.device).sin().view_as(states)
+    )  # a sum alone has no slope before a norm
+    if not states.requires_grad:
+        return states, []
+    with torch.autocast(model.device.type, enabled=False):  # as backward passes are
+        slopes = torch.autograd.grad((states * slope).sum(), weights, allow_unused=True, materialize_grads=True)
+    return states.detach(), list(slopes)
+
+
+def _norm(parts: Iterable[Tensor]) -> float:
+    """The norm of all values together."""
+    return math.hypot(*(float(part.float().norm()) for part in parts))

@@ -56,9 +56,14 @@ def on_rows(
     return outputs if tokens.second is None else outputs.reshape(2, len(rows), -1).transpose(0, 1)
 
 
+def why_padded(model: Any, precision: str) -> str | None:
+    """Why the rows of this classifier are padded; None: they are packed."""
+    return packed.why_padded(model, precision) if is_causal(model) else f"{model.config.model_type} is not causal"
+
+
 def layout_for(model: Any, precision: str) -> Layout:
     """The layout of this classifier's micro-batches."""
-    if is_causal(model) and packed.usable(model, precision):
+    if why_padded(model, precision) is None:
         return packed.layout(model)
     return PADDED if model.device.type == "cpu" else LAUNCHED
 
