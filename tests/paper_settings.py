@@ -2,6 +2,9 @@
 
 Beside each value stands where it comes from: the number of the method's card (01 Burns et al., 02 EleutherAI, 04 debate, 07 deception,
 20 sandbox) or of the notes on public code (2.1 W2SG reference code, 2.2 EleutherAI's, 2.4 the GPT-2 replication), and its words.
+For eleuther_pgr and sandbox_2026, whose trainings have to agree in every field, it is the published code:
+* EleutherAI/w2s @a929af0 (2024-06-19), run as its README.md, run_monday.py, run_wednesday.py and allruns.sh say;
+* architectfromthefuture/automated-w2s-research @f15ff63d (2026), w2s_research/core/train.py called by ideas/vanilla_w2s/run.py.
 """
 
 from typing import Any
@@ -36,6 +39,10 @@ LOGCONF_PAPER = (
     "logconf",
     {"alpha": 0.75, "warmup": 0.2, "ramp": "linear", "share": "half"},
 )  # card 01, B: a_max 0.75, first 20 %, half
+LOGCONF_ELEUTHER = (  # loss.py, LogConfidenceLossConfig: weight 0.5, 100 warm-up steps of 469; prior 0.5 for micro-batches of one row
+    "logconf",
+    {"alpha": 0.5, "warmup": 0.21, "ramp": "linear", "share": "half", "balance": False, "center": None},
+)
 
 PAPER: dict[str, dict[str, Any]] = {
     "reference_plots": {
@@ -74,42 +81,55 @@ PAPER: dict[str, dict[str, Any]] = {
         "jobs": 22 * 3,
     },
     "eleuther_pgr": {
-        "train": {  # card 02, "Hyperparameters"
-            "mode": "lora",
-            "lora": {"r": 8, "alpha": 8},  # "LoRA r=8 (peft default alpha 8)"
-            "batch_size": 32,
-            "epochs": 3,
-            "optimizer": "adamw",
-            "betas": [0.9, 0.95],  # "AdamW beta2 0.95, weight decay 0.1"
-            "weight_decay": 0.1,
-            "max_grad_norm": 1.0,  # peers 2.2: "clip 1.0"
-            "schedule": "cosine",
-            "warmup": 0.085,  # "40 warm-up steps" of 5000 · 3 / 32 = 469
-            "stopping": {"metric": "auroc", "every": 25, "patience": None},  # "eval+save every 25 steps, keep best by val_auroc"
-            "precision": "bf16",
+        "train": {
+            "mode": "lora",  # sft_config.py:32, disable_lora = False
+            "lora": {
+                "targets": "all-linear",  # model.py, DEFAULT_LORA_MODULES: gate, down, up, q, k, v, o: all of Llama's and Qwen's
+                "r": 8, "alpha": 8, "rslora": False, "dropout": 0.0,  # model.py, LoraConfig(target_modules=…): peft's defaults
+            },
+            "labels": "soft",  # run.py, add_column("labels", weak_train_preds_ds["soft_pred"])
+            "sharpening": None,
+            "head": None,  # model.py, AutoModelForSequenceClassification
+            "batch_size": 32,  # sft_config.py:28
+            "epochs": 3,  # :18
+            "optimizer": "adamw",  # run.py, TrainingArguments: its default optim
+            "betas": [0.9, 0.95],  # run.py, adam_beta2=0.95
+            "weight_decay": 0.1,  # sft_config.py:38
+            "max_grad_norm": 1.0,  # TrainingArguments: its default
+            "schedule": "cosine",  # :33
+            "warmup": 0.085,  # :34, n_warmup_steps = 40 of 5000 · 3 / 32 = 469
+            "max_length": 8192,  # sft.py, tokenizer(truncation=True): Llama 3's context; no text is as long
+            "stopping": {"metric": "auroc", "every": 25, "patience": None},  # :35 and :42, val_auroc; load_best_model_at_end
+            "precision": "bf16",  # model.py, torch_dtype="auto": both checkpoints are bf16, with adapters and head in fp32
         },
-        "lr": {"Qwen/Qwen1.5-0.5B": 5e-4, "meta-llama/Meta-Llama-3-8B": 8e-5},  # "lr weak 5e-4, strong 8e-5"
-        "limits": {"weak_train": 5000, "strong_train": 5000, "weak_val": 1000, "strong_val": 1000, "test": 5000},  # "n_train 10000"
-        "data": {  # the table's rows without the four "saturated" ones
+        "lr": {"Qwen/Qwen1.5-0.5B": 5e-4, "meta-llama/Meta-Llama-3-8B": 8e-5},  # sft_config.py:39-40
+        "limits": {"weak_train": 5000, "strong_train": 5000, "weak_val": 1000, "strong_val": 1000, "test": 5000},  # :19-21; run.py halves
+        "data": {  # ds_registry.py, without the four "saturated" sets
             "anli_r2", "cola", "dream", "ethics_utilitarianism", "mc_taco", "hellaswag", "multirc", "paws", "piqa", "quail", "quartz",
             "social_i_qa", "sst2", "wic", "twitter_sentiment", "sciq", "sciq_with_support", "anthropic_hh", "cosmos_qa", "boolq",
             "amazon_polarity",
         },
-        "balanced": True,  # "undersample to 50/50"
+        "balanced": True,  # ds_registry.py, balance(): "Undersample balance to 50/50"
         "student_losses": [
             XENT,
-            ("logconf", {"alpha": 0.5, "ramp": "linear", "share": "labels"}),  # "aux 0.5, warmup 100 steps"
-            ("entropy_detached", {"alpha": 0.5}),  # "`entropy_detached` (as coded)"
-            ("window", {"radius": "midweak"}),  # "`midweak` = median |y-0.5| over the train weak labels"
+            LOGCONF_ELEUTHER,
+            ("entropy_detached", {"alpha": 0.5, "warmup": 0.21}),  # loss.py, LogEntropyLossConfig; target_preds.detach()
+            ("window", {"radius": "midweak"}),  # --loss window --radius midweak
         ],
+        "losses_of": {  # run_monday.py: no --loss with --s2s_iters, --probe_relabel and --probe_filter, and the default is logconf (:44)
+            "strong_to_strong": [LOGCONF_ELEUTHER],
+            "selection": [LOGCONF_ELEUTHER],
+        },
         "methods": {"naive", "strong_to_strong", "selection"},
-        "rules": [
-            ("knn", {"action": "filter", "k": 50, "contamination": 0.1}),  # "k=50", "contamination=10 %"
-            ("knn", {"action": "relabel", "k": 50}),
-            ("logistic", {"action": "filter", "l2": 0.01, "contamination": 0.1}),  # "1e-2 in the post"
-            ("logistic", {"action": "relabel", "l2": 0.01}),
-            ("topofilter", {"k_component": 50, "k_zeta": 50, "contamination": 0.1}),  # "k_cc=50", "k_zeta=50"
+        "rounds": 2,  # --s2s_iters 2
+        "rules": [  # sft_config.py:50, contamination = 0.1
+            ("knn", {"action": "filter", "k": 50, "contamination": 0.1, "itself": True}),  # probe.py:20; cdist(acts, self.acts).topk
+            ("knn", {"action": "relabel", "k": 50, "contamination": 0.1, "itself": True}),
+            ("logistic", {"action": "filter", "l2": 0.001, "contamination": 0.1, "iterations": 10000}),  # probe.py:24; logistic.py
+            ("logistic", {"action": "relabel", "l2": 0.001, "contamination": 0.1, "iterations": 10000}),
+            ("topofilter", {"action": "filter", "k_component": 50, "k_zeta": 50, "contamination": 0.1}),  # probe.py:28-29
         ],
+        "exact": True,
         "jobs": 21 * (4 + 1 + 5),
     },
     "debate_baselines": {
@@ -143,25 +163,39 @@ PAPER: dict[str, dict[str, Any]] = {
         "jobs": 45 + 6 + 2,
     },
     "sandbox_2026": {
-        "train": {  # card 20, "Protocol"
+        "train": {
             "mode": "lora",
-            "lora": {"r": 32, "alpha": 32},
-            "batch_size": 32,
-            "epochs": 5,  # "5 epochs for all stages"
-            "optimizer": "adamw",
-            "weight_decay": 0.01,
-            "schedule": "linear",
-            "warmup": 0.1,
-            "labels": "hard",  # "Hard weak labels by default"
-            "precision": "bf16",
+            "lora": {  # train.py, get_peft_model: target_modules (all seven), use_rslora=True, bias="none"; config.py, RunConfig
+                "targets": "all-linear", "r": 32, "alpha": 32, "rslora": True, "dropout": 0.0,
+            },
+            "labels": "hard",  # data.py, base_format_example: the label of the largest soft_label
+            "sharpening": None,
+            "stopping": None,  # train.py, eval_strategy="no"; the last checkpoint is evaluated
+            "batch_size": 32,  # config.py, RunConfig
+            "epochs": 5,  # BASELINE_EPOCHS and RunConfig
+            "optimizer": "adamw",  # adamw_8bit
+            "betas": [0.9, 0.95],  # train.py, adam_beta2=0.95
+            "weight_decay": 0.01,  # RunConfig and train_model
+            "max_grad_norm": 1.0,  # TrainingArguments: its default
+            "schedule": "linear",  # RunConfig, lr_schedule
+            "warmup": 0.1,  # RunConfig, warmup_ratio
+            "max_length": 8192,  # RunConfig, max_ctx
+            "truncation": "right",  # data.py, input_ids[:available_for_input]
+            "precision": "bf16",  # RunConfig
         },
-        "lr": {"Qwen/Qwen1.5-0.5B-Chat": 1e-4, "Qwen/Qwen3-4B-Base": 1e-4},
+        "lr": {"Qwen/Qwen1.5-0.5B-Chat": 1e-4, "Qwen/Qwen3-4B-Base": 1e-4},  # RunConfig
         "data": {"sandbox_chat", "sandbox_math", "sandbox_code"},
-        "heads": {"sandbox_chat": ["A", "B"], "sandbox_math": ["False", "True"], "sandbox_code": ["False", "True"]},
-        "student_losses": [XENT],
+        # data.py, COMPARISON_LABEL_TOKENS and BINARY_LABEL_TOKENS, "\nLabel:"; train.py: adapters only, so lm_head is frozen;
+        # data.py, labels = [-100] * prompt_length + label_ids + eos_id
+        "heads": {
+            data: {"tokens": tokens, "suffix": "\nLabel:", "frozen": True, "next_token": True}
+            for data, tokens in {"sandbox_chat": ["A", "B"], "sandbox_math": ["False", "True"], "sandbox_code": ["False", "True"]}.items()
+        },
+        "student_losses": [XENT],  # RunConfig, loss: SFTTrainer's own
         "methods": {"naive", "selection", "baselines"},
-        "rules": [("confidence", {"threshold": 0.75})],
+        "rules": [("confidence", {"threshold": 0.75, "share": None})],  # train_only_on_confident_labels/run.py, DEFAULT_HIGH_THRESHOLD
         "seeds": {"naive": range(42, 47), "selection": range(42, 47), "baselines": range(42, 58)},  # "16 seeds (42..57)", "over 5 seeds"
+        "exact": True,
         "jobs": 3 * (5 + 5 + 16),
     },
 }  # fmt: skip

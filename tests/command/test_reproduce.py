@@ -75,13 +75,31 @@ def assert_planned_as_published(graph: Graph, paper: dict[str, Any]) -> None:
         if job.config["method"]["name"] == "bootstrapping":
             assert [model["name"] for model in job.config["ladder"]] == paper["ladder"]
         if "heads" in paper:
-            head = {
-                "tokens": paper["heads"][job.config["data"]["name"]],
-                "suffix": "\nLabel:",
-            }  # the repository's template
-            assert job.config["train"]["head"] == head
+            assert job.config["train"]["head"] == paper["heads"][job.config["data"]["name"]]
+        if job.config["method"]["name"] == "strong_to_strong":
+            assert job.config["rounds"] == paper["rounds"]
     for method, seeds in paper.get("seeds", {}).items():
         assert {j.config["seed"] for j in graph.jobs if j.config["method"]["name"] == method} == set(seeds)
+
+
+OF_A_STAGE = {"model", "loss", "lr", "seed", "head", "truncation"}  # compared one by one
+
+
+def assert_equal_in_every_field(graph: Graph, paper: dict[str, Any]) -> None:
+    """No field of a training, a loss or a rule is left out of the comparison, and each method has its own losses."""
+    for stage in graph.stages.values():
+        params = stage.identity["params"]
+        if stage.kind == "finetune":
+            assert set(params) <= set(paper["train"]) | OF_A_STAGE
+        if stage.kind == "finetune" and stage.about["role"] == "student":
+            assert (params["loss"]["name"], params["loss"]["args"]) in paper["student_losses"]
+        if stage.kind == "select":
+            assert (params["rule"]["name"], params["rule"]["args"]) in paper["rules"]
+    for job in graph.jobs:
+        trained = [graph.stages[key] for name, key in job.names.items() if name.startswith(("student", "round", "s2s"))]
+        losses = [s.identity["params"]["loss"] for s in trained if s.kind == "finetune"]
+        wanted = paper.get("losses_of", {}).get(job.config["method"]["name"], paper["student_losses"])
+        assert all((loss["name"], loss["args"]) in wanted for loss in losses)
 
 
 def assert_rows_find_results(experiment: Experiment, graph: Graph) -> None:
@@ -130,10 +148,25 @@ def assert_figures_are_compared(experiment: Experiment, graph: Graph) -> None:
 def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(name: str) -> None:
     experiment, graph = load(name), planned(name)
     assert_planned_as_published(graph, PAPER[name])
+    if PAPER[name].get("exact"):
+        assert_equal_in_every_field(graph, PAPER[name])
     assert_rows_find_results(experiment, graph)
     assert_figures_are_compared(experiment, graph)
     assert experiment.dropped("paper")
     assert experiment.comparable("paper")
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_page_of_experiments_says_how_many_trainings_and_figures_there_are(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    assert f"| {sum(stage.of.traits.trains for stage in planned(name).stages.values())} |" in row
+    if name == "eleuther_pgr":
+        figures = comparison.reported(load(name))
+        default = [f for f in figures if f["method"].startswith(("s2s", "knn", "logreg", "topo"))]
+        assert (len(figures), len(default)) == (294, 147)
+        assert "294 figures" in row
+        assert "Of the 294 figures of `eleuther_pgr`,\nthe 147 of" in page
 
 
 @pytest.mark.parametrize("name", PAPER)

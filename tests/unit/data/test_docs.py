@@ -46,3 +46,33 @@ def test_every_recipe_opens_with_what_it_is_and_a_command() -> None:
         assert first.startswith("# ")
         assert second.startswith("#   w2s train ")
         assert f"data={name}" in second
+
+
+# EleutherAI/w2s, w2s/ds_registry.py: formatters that ask a whole question, which our templates ask in other words.
+REWORDED = {
+    *(
+        "anli_r2",
+        "ethics_deontology",
+        "ethics_justice",
+        "ethics_virtue",
+        "ethics_utilitarianism",
+        "mc_taco",
+        "hellaswag",
+        "multirc",
+    ),
+    *("paws", "quail", "quartz", "social_i_qa", "wic", "sciq_with_support"),
+}
+# openai/weak-to-strong, weak_to_strong/datasets.py: `ds.select(range(n_docs))` before the shuffle, of more than 20,000 training rows.
+CUT_TO_THE_HEAD = {"amazon_polarity", "anthropic_hh", "cosmos_qa"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompts_in_other_words_and_rows_of_another_draw_are_told_as_differences(name: str) -> None:
+    differs = table()[name][-1]
+    assert ("reworded" in differs.split("; ")) == (name in REWORDED)
+    assert ("the first 20,000 of the file" in differs) == (name in CUT_TO_THE_HEAD)
+
+
+def test_a_head_of_the_file_is_another_draw_only_of_larger_files() -> None:
+    of_the_reference_code = {"amazon_polarity", "anthropic_hh", "boolq", "cosmos_qa", "sciq"}
+    assert {name for name in of_the_reference_code if recipe(name)["expected"]["train"] > 20_000} == CUT_TO_THE_HEAD

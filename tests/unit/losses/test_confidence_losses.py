@@ -191,11 +191,15 @@ def test_a_batch_of_one_is_balanced_by_the_mean_of_all_labels_or_refused() -> No
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.9])
-def test_logconf_eleuther_is_their_code_on_the_effective_batch(progress: float) -> None:
+def test_logconf_eleuther_is_their_code_of_single_rows_on_the_effective_batch(progress: float) -> None:
+    """EleutherAI/w2s, w2s/loss.py: `prior = labels.mean() if labels.shape[0] > 1 else 0.5`, and w2s/sft_config.py: `minibatch_size = 1`."""
     logits, labels = drawn(32)
+    labels = np.sqrt(labels) / np.sqrt(labels).sum(1, keepdims=True) * [0.6, 1.4]  # a supervisor that prefers class 1
+    labels /= labels.sum(1, keepdims=True)
+    assert abs(labels[:, 1].mean() - 0.5) > 0.05
     weight = 0.5 * min(1.0, progress / 0.21)
     p0 = softmax(logits)[:, 0]
-    high = (p0 < np.quantile(p0, labels[:, 1].mean())).astype(float)
+    high = (p0 < np.quantile(p0, 0.5)).astype(float)
     target = (1 - weight) * labels + weight * np.stack([1 - high, high], 1)
     loss, slope = ours("logconf", logits, labels, progress, **arguments("logconf_eleuther"))
     assert loss == pytest.approx(cross_entropy(logits, target), abs=1e-12)
