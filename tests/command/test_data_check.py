@@ -14,7 +14,7 @@ from tests.data_sets import local, make, numbered, real, recipe, write_rows
 from tests.unit.data.test_leaks import COSMOS_QA, OPENBOOKQA, leaky
 from w2s_cli.commands.data_check import show
 from w2s_cli.data import bag_of_words
-from w2s_cli.data.check import check
+from w2s_cli.data.check import UNLIMITED, Reader, check
 from w2s_cli.data.recipes import rows_params
 
 HALVES = ("weak_train", "strong_train", "test")
@@ -105,26 +105,95 @@ def test_duplicates_and_crossings_are_counted_within_and_across_pools() -> None:
     found = check(tables, ["no", "yes"])
     assert found["duplicates"] == {
         "weak_train": {"rows": 1, "share": 1 / 3},
-        "weak_train and strong_train": {"rows": 1, "share": 0.5},
-        "strong_train and test": {"rows": 1, "share": 0.5},
+        "strong_train in weak_train": {"rows": 1, "share": 0.5},
+        "test in strong_train": {"rows": 1, "share": 0.5},
+        "test in the training pools": {"rows": 1, "share": 0.5},
     }
     assert found["crossings"] == {"weak_train and strong_train": 1}
     assert found["contradictions"] == 2
     assert found["pools"]["weak_train"] == {"rows": 3, "base_rates": [2 / 3, 1 / 3]}
-    assert [problem.split(" ")[0] for problem in found["problems"]] == ["1", "1", "1"]
+    assert [problem.split(" ")[0] for problem in found["problems"][:3]] == ["1", "1", "1"]
+
+
+def test_rows_that_stand_in_another_pool_are_counted_and_not_their_distinct_texts() -> None:
+    tables = {
+        "test": table(["twice"] * 12 + [f"test {n}" for n in range(88)], [0, 1] * 50),
+        "weak_train": table(["Twice", *(f"weak {n}" for n in range(99))], [0, 1] * 50),
+        "strong_train": table(["twice "] * 3 + [f"strong {n}" for n in range(97)], [0, 1] * 50),
+    }
+    found = check(tables, ["no", "yes"])
+    assert found["duplicates"]["test in the training pools"] == {"rows": 12, "share": 0.12}
+    assert found["duplicates"]["strong_train in weak_train"] == {"rows": 3, "share": 0.03}
+    assert [problem for problem in found["problems"] if "drop_overlap" in problem] == [
+        "3 rows of strong_train (3.0%) have a text that stands in weak_train too: data.drop_overlap=true leaves such rows out of training",
+        "12 rows of test (12.0%) have a text that stands in the training pools too: data.drop_overlap=true leaves such rows out of "
+        "training",
+    ]
+
+
+@pytest.mark.parametrize(("rows", "said"), [(0, "no rows"), (1, "only 1 row"), (4, "only 4 rows"), (5, None)])
+def test_a_class_of_a_handful_of_rows_is_a_problem(rows: int, said: str | None) -> None:
+    names = [f"text {n}" for n in range(60)]
+    tables = {
+        "weak_train": table(names[:30], [0, 1, 2] * 10),
+        "test": table(names[30:], ([0, 1] * 15)[rows:] + [2] * rows),
+    }
+    problems = check(tables, ["a", "b", "c"])["problems"]
+    expected = [f"class c has {said} in test: leave the class out, or add rows of it"] if said else []
+    assert [problem for problem in problems if problem.startswith("class")] == expected
+
+
+@pytest.mark.parametrize(
+    ("test", "training", "groups", "differs"),
+    [
+        (20, 8, 1, True),
+        (20, 8, 20, False),
+        (12, 8, 1, False),
+        (52, 48, 1, False),
+        (50, 40, 1, True),
+        (50, 46, 1, False),
+    ],
+)
+def test_a_base_rate_that_differs_between_training_and_test_beyond_noise_is_a_problem(
+    test: int, training: int, groups: int, differs: bool
+) -> None:
+    def of(name: str, rate: int) -> pa.Table:  # 400 rows, in groups of some rows each
+        labels = [int(n % 100 < rate) for n in range(400)]
+        return table([f"{name} {n}" for n in range(400)], labels, [f"{name} {n // groups}" for n in range(400)])
+
+    found = check(
+        {"test": of("t", test), "weak_train": of("w", training), "strong_train": of("s", training)}, ["no", "yes"]
+    )
+    expected = [f"{test}.0% of the test rows are yes, but {training}.0% of the training rows"] if differs else []
+    assert [problem.partition(":")[0] for problem in found["problems"] if "are yes, but" in problem] == expected
 
 
 def test_truncation_is_counted_per_model() -> None:
     tables = {"test": table(["a b c", "a", "a b"], [0, 1, 0])}
-    words = {"short": (lambda texts: [len(text.split()) for text in texts], 2)}
-    found = check(tables, ["no", "yes"], words)["truncation"]["short"]
-    assert found == {"max_length": 2, "rows": 1, "share": 1 / 3, "median": 2.0, "longest": 3}
+    found = check(tables, ["no", "yes"], {"short": Reader(words_of, 2, 8)})["truncation"]["short"]
+    assert found == {"max_length": 2, "limit": 8, "rows": 1, "share": 1 / 3, "median": 2.0, "longest": 3}
+
+
+def words_of(texts: Sequence[str]) -> list[int]:
+    """A tokenizer of words."""
+    return [len(text.split()) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"),
+    [(1, "m reads no more, so take a model with a longer context"), (9, "strong.max_length), up to the model's 9"),
+     (UNLIMITED, "raise MODEL.max_length (weak.max_length, strong.max_length)")],
+)  # fmt: skip
+def test_a_longer_max_length_is_advised_only_where_the_model_can_read_more(limit: int, advice: str) -> None:
+    tables = {"test": table(["a b"] * 20, [0, 1] * 10)}
+    [problem] = check(tables, ["no", "yes"], {"m": Reader(words_of, 1, limit)})["problems"]
+    assert problem.endswith(advice) or (limit == 1 and advice in problem and "raise" not in problem)
 
 
 def test_a_cut_text_in_twenty_is_no_problem_and_more_are() -> None:
     def found(longer: int) -> list[str]:
         tables = {"test": table([f"{n}" + " x" * (n < longer) for n in range(100)], [0, 1] * 50)}
-        return list(check(tables, ["no", "yes"], {"m": (lambda texts: [len(t.split()) for t in texts], 1)})["problems"])
+        return list(check(tables, ["no", "yes"], {"m": Reader(words_of, 1)})["problems"])
 
     assert found(5) == []
     assert [problem.split(" ")[0] for problem in found(6)] == ["6.0%"]
@@ -188,7 +257,7 @@ def test_the_report_is_printed_and_a_problem_is_an_exit_code(
         show(
             {**clean, "expected": {"train": 7}},
             pools(tmp_path / "a", clean),
-            {"m": (lambda texts: [9 for _ in texts], 8)},
+            {"m": Reader(lambda texts: [9 for _ in texts], 8)},
         )
         == 2
     )
@@ -198,7 +267,7 @@ def test_the_report_is_printed_and_a_problem_is_an_exit_code(
     assert "its words with the largest weights:" in printed
     assert "m: 100.00% of the texts are longer than 8 tokens" in printed
     assert "note: the train split has 400 rows; the recipe was written for 7" in printed
-    assert show(clean, pools(tmp_path / "a", clean), {"m": (lambda texts: [8 for _ in texts], 8)}) == 0
+    assert show(clean, pools(tmp_path / "a", clean), {"m": Reader(lambda texts: [8 for _ in texts], 8)}) == 0
     assert "no problems found" in capsys.readouterr().out
     leak = local(
         write_rows(tmp_path / "b.jsonl", numbered(400, text=lambda i: f"words {i} is {'good' if i % 2 else 'bad'}"))

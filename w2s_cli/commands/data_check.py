@@ -8,12 +8,13 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
-from w2s_cli.data.check import Count, check
+from w2s_cli.data.check import UNLIMITED, Count, Reader, check
 from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipes import check_recipe, drift, rows_params
 from w2s_cli.errors import UserError
@@ -42,29 +43,28 @@ def _check_all(jobs: list[Composed], folders: list[Path]) -> int:
     codes = []
     for config in (job.values for job in jobs):
         resolver = Resolver(Store(locate(config["outputs"])), folders)
-        pools = _pools(config["data"], resolver)
-        codes.append(show(config["data"], pools, *_tokenizers(config, resolver)))
+        pools = _pools(config["data"], resolver, config["seed"])
+        codes.append(show(config["data"], pools, *_readers(config, resolver)))
     return max(codes)
 
 
-def show(
-    data: Mapping[str, Any], pools: "Pools", tokenizers: Mapping[str, tuple[Count, int]], notes: Sequence[str] = ()
-) -> int:
+def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader], notes: Sequence[str] = ()) -> int:
     """Print the report on a data set; exit code 2 if there are problems.
 
     Args:
         data: the data set's configuration.
         pools: pool → (rows, metrics of the rows stage).
-        tokenizers: model → (texts → token counts, the model's largest number of tokens).
+        readers: model → how it reads texts.
         notes: lines to add.
     """
     classes = next(iter(pools.values()))[1]["classes"]
-    report = check({pool: table for pool, (table, _) in pools.items()}, classes, tokenizers)
+    report = check({pool: table for pool, (table, _) in pools.items()}, classes, readers)
     print(f"data set {data['name']}: {data['source'] or data['path'] or data['hub']}\n")
     print("\n".join(lines(report, {pool: metrics for pool, (_, metrics) in pools.items()})))
     expected = data["expected"]
+    unused = _unused([metrics for _, metrics in pools.values()])
     drifts = {line for _, metrics in pools.values() for line in _drift(expected, metrics)}
-    for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *notes):
+    for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *unused, *notes):
         print(f"note: {note}")
     for problem in report["problems"]:
         print(f"PROBLEM: {problem}")
@@ -80,6 +80,13 @@ def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> li
     return drift(expected, split=metrics["split"], rows=metrics["source_rows"], base_rate=rate, counted=rows)
 
 
+def _unused(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The training rows that no pool may have."""
+    dealt = [each for each in metrics if each["split"] == "train"]
+    rest = dealt[0]["source_rows"] - sum(each["pool_rows"] for each in dealt) if dealt else 0
+    return [f"{rest:,} of the {dealt[0]['source_rows']:,} training rows are in no pool (data.pools)"] if rest else []
+
+
 def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The report as plain text."""
     classes = report["classes"]
@@ -91,8 +98,9 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield plain(rows)
     yield ""
     for where, repeated in report["duplicates"].items():
-        within = "are in both" if " and " in where else "are repeated within"
-        yield f"{repeated['rows']:,} texts ({repeated['share']:.2%}) {within} {where}"
+        pool, _, other = where.partition(" in ")
+        what = f"have a text of {other}" if other else "repeat a text of their pool"
+        yield f"{repeated['rows']:,} rows of {pool} ({repeated['share']:.2%}) {what}"
     for pair, count in report["crossings"].items():
         yield f"{count:,} groups have rows in both {pair}"
     if report["contradictions"]:
@@ -115,7 +123,7 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield ""
 
 
-def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
+def _pools(data: Mapping[str, Any], resolver: Resolver, seed: int) -> "Pools":
     """All pools of the data set, made by the code of a run."""
     from w2s_cli.data.artifacts import ROWS
     from w2s_cli.data.artifacts.tables import read_columns
@@ -130,7 +138,7 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     pools: dict[str, tuple[pa.Table, dict[str, Any]]] = {}
     for pool in POOLS:
         if data["pools"].get(pool) or (pool == "test" and data["splits"].get("test")):
-            params = rows_params(data, pool=pool, source=source, transform_file=transform)
+            params = rows_params(data, pool=pool, source=source, seed=seed, transform_file=transform)
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 metrics = make_rows(params, {}, Context(folder, folder, folder, execution))
@@ -143,8 +151,8 @@ def _pools(data: Mapping[str, Any], resolver: Resolver) -> "Pools":
     return pools
 
 
-def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, tuple[Count, int]], list[str]]:
-    """Counters for weak and strong, and a note for each model that cannot be loaded."""
+def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, Reader], list[str]]:
+    """How weak and strong read texts, and a note for each model that cannot be loaded."""
     from transformers import AutoConfig
 
     from w2s_cli.store.context import Context
@@ -152,7 +160,7 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()
-    counters: dict[str, tuple[Count, int]] = {}
+    readers: dict[str, Reader] = {}
     notes = []
     for model in (config["weak"], config["strong"]):
         try:
@@ -166,8 +174,9 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
         except UserError as error:
             notes.append(f"no token counts for {model['name']}: {error}")
             continue
-        counters[model["name"]] = _counter(tokenizer), context_limit(settings, tokenizer, model["max_length"])
-    return counters, notes
+        limit = partial(context_limit, settings, tokenizer)
+        readers[model["name"]] = Reader(_counter(tokenizer), limit(model["max_length"]), limit(UNLIMITED))
+    return readers, notes
 
 
 def _counter(tokenizer: Any) -> Count:

@@ -107,6 +107,7 @@ class DataConfig:
     id: str | None = None  # a column of unique ids; null: <split>-<row number>
     classes: list[str] | None = None  # class names in the order of the labels
     balanced: bool = False  # drop rows of the larger classes, per pool
+    drop_overlap: bool = False  # drop training rows whose text, or group, another pool has; test rows stay
     truncation: Literal["left", "right"] = "left"  # the side on which a long text is cut: the context's
     pools: SharesConfig = field(default_factory=SharesConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)

@@ -4,6 +4,7 @@ A template is a format string over the row's fields, with plain names only (`{qu
 list becomes lines. For anything beyond a template, the YAML names one function, a transform, which is loaded by name as losses are.
 """
 
+import hashlib
 import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +26,23 @@ class UnusableRowError(Exception):
     """An unusable row; the message is the reason, and rows are counted by reason."""
 
 
+def text_key(*texts: str) -> bytes:
+    """The same for texts that are equal in lower case and with single spaces, and for a pair and its reverse."""
+    alike = sorted(" ".join(text.lower().split()) for text in texts)
+    return hashlib.blake2b("\0".join(alike).encode(), digest_size=16).digest()
+
+
 class Formed(NamedTuple):
     """A source's row as text and label."""
 
     text: str  # of a pair: the first text
     second: str | None  # of a pair: the second text
     label: int  # class number; of a pair 1: the second is preferred
+
+    @property
+    def key(self) -> bytes:
+        """`text_key` of its texts."""
+        return text_key(self.text) if self.second is None else text_key(self.text, self.second)
 
 
 def former(

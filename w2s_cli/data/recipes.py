@@ -4,6 +4,7 @@
   interval. The side on which long texts are cut belongs to the models that read them.
 * Every seed of a run draws its own training pools and their labels, as in the W2SG reference code; the test rows stay, so that results can
   be compared row by row.
+* With `drop_overlap`, the draws of the pools that keep a text before this pool are in its params too.
 * The types and ranges of single fields stand in `config/schema.py`. Contradictions between several fields that show without the data
   are refused here, before anything runs.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from w2s_cli.data.form import template_fields
 from w2s_cli.data.labels import FEWEST, MOST, spelled
-from w2s_cli.data.pools import POOLS, shares
+from w2s_cli.data.pools import KEEPS_TEXT, POOLS, shares
 from w2s_cli.data.sources import FORMATS
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.store.keys import ast_hash
@@ -48,16 +49,16 @@ def rows_params(
     """
     if pool not in POOLS:
         raise UserError(f'data: unknown pool "{pool}".{did_you_mean(pool, POOLS)}')
-    own_test = bool(data["splits"].get("test"))
-    from_test = own_test and pool == "test"
-    share = None if from_test else shares(data["pools"], own_test=own_test)[pool]
-    if share is not None and share[0] == share[1]:
+    draws = _draws(data, seed)
+    if pool not in draws:
         listed = ", ".join(f"{name}={value:g}" for name, value in data["pools"].items() if value)
         raise UserError(
             f'data set "{data["name"]}": the pool {pool} gets no rows (data.pools: {listed or "nothing"}). Give it a share of the '
             f"training split, for example data.pools.{pool}=0.1, and the others no more than the rest."
         )
-    test_share = 0.0 if own_test else data["pools"].get("test", 0.0)
+    from_test = draws[pool]["split"] == "test"
+    test_share = 0.0 if data["splits"].get("test") else data["pools"].get("test", 0.0)
+    before = KEEPS_TEXT[: KEEPS_TEXT.index(pool)] if data["drop_overlap"] else ()
     return {
         "dataset": {
             **{field: data[field] for field in DATASET_FIELDS},
@@ -69,13 +70,29 @@ def rows_params(
         "splits": {role: data["splits"].get(role) for role in SPLITS},
         "second": data["second"],
         "pool": pool,
-        "split": "test" if from_test else "train",
-        "share": list(share) if share is not None else None,
+        **draws[pool],
         "limit": data["limits"].get(pool),
-        "seed": data["test_seed"] if pool == "test" else seed if data["seed"] is None else data["seed"],
         # training rows depend on the draw of the test rows only if both come from one split
         "test": {"seed": data["test_seed"] if test_share or from_test else 0, "share": test_share},
         "code": ast_hash(transform_file) if transform_file else None,
+        "overlap": [{"pool": name, **draws[name]} for name in before if name in draws] or None,
+    }
+
+
+def _draws(data: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    """Pool → the split, share and seed that it is drawn with; without pools that get no rows."""
+    own_test = bool(data["splits"].get("test"))
+    intervals: dict[str, list[float] | None] = {"test": None} if own_test else {}
+    intervals |= {
+        pool: list(share) for pool, share in shares(data["pools"], own_test=own_test).items() if share[0] < share[1]
+    }
+    return {
+        pool: {
+            "split": "train" if share else "test",
+            "share": share,
+            "seed": data["test_seed"] if pool == "test" else seed if data["seed"] is None else data["seed"],
+        }
+        for pool, share in intervals.items()
     }
 
 

@@ -1,13 +1,13 @@
 """The rows of one pool, taken in its order and formatted until its limit is full. For stages/rows.py, which says how."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.data import hub
-from w2s_cli.data.form import UnusableRowError, check_options, find_grouping, find_transform, former, grouped
+from w2s_cli.data.form import Formed, UnusableRowError, check_options, find_grouping, find_transform, former, grouped
 from w2s_cli.data.labels import distinct_classes
 from w2s_cli.data.pools import row_groups
 from w2s_cli.data.read import read
@@ -71,6 +71,18 @@ def groups_of(params: Mapping[str, Any], rows: Rows, ids: list[str], ctx: Contex
     return [name if own is None else own for name, own in zip(ids, made, strict=True)]
 
 
+def former_of(
+    params: Mapping[str, Any], rows: Rows, classes: list[str], seed: int, ctx: Context
+) -> Callable[[str, dict[str, Any]], Formed]:
+    """The function from a row of a split to a text and a label, with labels drawn by `seed`."""
+    dataset = params["dataset"]
+    transform = None
+    if dataset["transform"]:
+        transform = find_transform(dataset["transform"], ctx.execution.get("folders", ()), params["code"])
+        check_options(dataset["transform"], transform, dataset["options"])
+    return former(dataset, rows, classes, transform, seed=seed, second=params.get("second"))
+
+
 def take(
     params: Mapping[str, Any],
     rows: Rows,
@@ -78,15 +90,12 @@ def take(
     ids: list[str],
     groups: Any,
     order: list[int],
+    elsewhere: Mapping[bytes | str, str],
     ctx: Context,
 ) -> TakenRows:
-    """Format rows in the pool's order until the limit (or each class's part of it) is full."""
+    """Format rows in the pool's order until the limit (or each class's part of it) is full; `elsewhere` as `overlap.elsewhere` gives it."""
     dataset, limit = params["dataset"], params["limit"] or len(order)
-    transform = None
-    if dataset["transform"]:
-        transform = find_transform(dataset["transform"], ctx.execution.get("folders", ()), params["code"])
-        check_options(dataset["transform"], transform, dataset["options"])
-    form = former(dataset, rows, classes, transform, seed=params["seed"], second=params.get("second"))
+    form = former_of(params, rows, classes, params["seed"], ctx)
     quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
     wanted = quota * len(classes) if dataset["balanced"] else limit
     counts: Counter[int] = Counter()
@@ -100,10 +109,13 @@ def take(
             if ctx.stop_requested():
                 raise Stopped
         try:
-            text, second, label = form(ids[index], row)
+            formed = form(ids[index], row)
+            if elsewhere:
+                _refuse_elsewhere(formed, groups[index], elsewhere)
         except UnusableRowError as reason:
             pool.dropped[str(reason)] += 1
             continue
+        text, second, label = formed
         pool.looked_at[label] += 1
         if counts[label] < quota:
             counts[label] += 1
@@ -114,6 +126,12 @@ def take(
             pool.labels.append(label)
     ctx.progress(len(pool.ids), max(len(pool.ids), 1), examples=len(order))
     return _balanced(pool, len(classes)) if dataset["balanced"] else pool
+
+
+def _refuse_elsewhere(formed: Formed, group: str, elsewhere: Mapping[bytes | str, str]) -> None:
+    for what, name in (("text", formed.key), ("group", group)):
+        if name in elsewhere:
+            raise UnusableRowError(f"with a {what} of {elsewhere[name]}")
 
 
 def _balanced(pool: TakenRows, classes: int) -> TakenRows:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
-NEUTRAL = {"second": None}
+NEUTRAL = {"second": None, "overlap": None}
 TRAITS = Traits(gives="rows", implied=True)
 
 
@@ -32,12 +32,13 @@ def plan(job: "Planning", *, pool: str) -> Spec:
     transform = job.transform(data) if data["transform"] else None
     expected = data.plain["expected"] or {}
     about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
+    params = rows_params(data, pool=pool, source=source, seed=job.config["seed"], transform_file=transform)
     return Spec(
-        rows_params(data, pool=pool, source=source, seed=job.config["seed"], transform_file=transform),
+        params,
         slug=f"{data['name']}-{pool}",
         execution={"data_path": path, "expected": data.plain["expected"]},
         about={**about, "expected": expected.get("test") if pool == "test" else None},
-        words=[f"≤ {about['limit']}"] if about["limit"] else [],
+        words=[*([f"≤ {about['limit']}"] if about["limit"] else []), *(["no overlap"] if params["overlap"] else [])],
     )
 
 
@@ -56,7 +57,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: data that is missing, changed since planning, or differs from its recipe.
     """
-    from w2s_cli.data import taking
+    from w2s_cli.data import overlap, taking
     from w2s_cli.data.artifacts.rows import write_rows
     from w2s_cli.data.labels import FEWEST
     from w2s_cli.data.pools import pool_order, row_ids
@@ -74,7 +75,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     groups = taking.groups_of(params, rows, ids, ctx)
     draws = {"share": params["share"], "seed": params["seed"], "test": params["test"]}
     order = pool_order(dataset["name"], ids, groups, **draws)
-    pool = taking.take(params, rows, classes, ids, groups, order, ctx)
+    elsewhere = overlap.elsewhere(params, rows, classes, files, ctx)
+    pool = taking.take(params, rows, classes, ids, groups, order, elsewhere, ctx)
     taking.refuse_useless(pool, classes, params, rows)
     for warning in drift(
         ctx.execution.get("expected"),

@@ -14,7 +14,7 @@ import pytest
 
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
 from w2s_cli.data import bag_of_words
-from w2s_cli.data.check import check
+from w2s_cli.data.check import Reader, check
 from w2s_cli.data.recipes import rows_params
 from w2s_cli.data.sources import fingerprint
 from w2s_cli.data.transforms.pair import group, pair
@@ -270,8 +270,9 @@ def test_a_pair_in_the_other_order_is_a_duplicate_and_contradicts_only_with_anot
         "weak_train": table([("a", "B b", 1), ("c", "d", 0)]),
         "test": table([("b  b", "A", 0), ("d", "c", 0), ("e", "f", 1)]),
     }
-    found = check(tables, ["first", "second"], {"short": (lambda texts: [len(t.split()) for t in texts], 1)})
-    assert found["duplicates"] == {"weak_train and test": {"rows": 2, "share": 1.0}}
+    found = check(tables, ["first", "second"], {"short": Reader(lambda texts: [len(t.split()) for t in texts], 1)})
+    both = {"rows": 2, "share": 2 / 3}
+    assert found["duplicates"] == {"test in weak_train": both, "test in the training pools": both}
     assert found["contradictions"] == 1
     assert found["truncation"]["short"]["rows"] == 2
 
