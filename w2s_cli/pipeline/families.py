@@ -2,7 +2,7 @@
 
 * Two results are of one family if their stages differ only in seeds: same data, code, models, settings and graph. A field that no stage
   reads (a licence, the outputs folder, a setting of another method) is not part of the family.
-* A seed that the configuration pins (student.seed, data.seed) is a setting, and so part of the family; the run's seed is not.
+* A seed that the configuration pins (student.seed, data.seed, data.test_seed) is a setting, and so part of the family; the run's is not.
 * The statistics on the predictions (bootstrap draws, confidence) are not part of the family either.
 """
 
@@ -21,9 +21,8 @@ def stage_families(graph: Graph) -> dict[str, str]:
     digests: dict[str, str] = {}
     for key, stage in graph.stages.items():  # inputs come before their readers
         ident = stage.identity
-        params = {name: value for name, value in ident["params"].items() if name != SEED}
         inputs = _inputs(ident["inputs"], digests)
-        digests[key] = _digest([ident["kind"], ident["version"], params, inputs])
+        digests[key] = _digest([ident["kind"], ident["version"], _seedless(ident["params"]), inputs])
     return digests
 
 
@@ -46,12 +45,19 @@ def _inputs(inputs: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, 
     }
 
 
+def _seedless(value: Any) -> Any:
+    """A copy of a stage's params without the seeds in them."""
+    if isinstance(value, Mapping):
+        return {name: _seedless(item) for name, item in value.items() if name != SEED}
+    return [_seedless(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _seeds(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of every seed in a configuration, without the method's stages, which repeat other groups."""
     for name, value in values.items():
         if isinstance(value, dict) and name != "method":
             yield from _seeds(value, f"{prefix}{name}.")
-        elif name == SEED:
+        elif name == SEED or name.endswith(f"_{SEED}"):
             yield f"{prefix}{name}", value
 
 
