@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -63,14 +64,9 @@ def test_nothing_behind_a_link_is_written_or_removed(
     weak = one(outputs, "stages/finetune/weak-*").name
     move_behind_link(one(outputs, place), tmp_path / "outside")
     before = tree(tmp_path / "outside")
-    commands = [
-        ["ls"],
-        ["report"],
-        ["evaluate", *ran],
-        ["evaluate", *ran, "keep_weights=false"],
-        ["rm", "--weights", weak],
-    ]
-    commands += [["rm", weak], ["gc", "--yes", "--days", "0"]]
+    commands = [["ls"], ["evaluate", *ran, "keep_weights=false"], ["rm", "--weights", weak], ["rm", weak]]
+    commands += [["report"]] if place.startswith("runs") else []
+    commands += [["gc", "--yes", "--days", "0"]]
     for words in commands:
         done = w2s_inside(*words, code=None)
         assert done.returncode in (0, 2), f"{words}: {done.stderr}"
@@ -233,11 +229,10 @@ def test_a_running_command_holds_its_plan_until_it_ends(w2s_inside: Run, ran: li
     outputs = tmp_path / "outputs"
     model = one(outputs, "stages/finetune/weak-*")
     words = command(["train", *ran, "strong.epochs=2000", "loss=logconf"])
-    with subprocess.Popen(
-        words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as train:
-        deadline = time.monotonic() + 60
-        while not holds(outputs) and time.monotonic() < deadline:
+    with ExitStack() as stopping, (tmp_path / "printed").open("w") as printed:
+        train = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=printed, stderr=printed)
+        stopping.callback(train.kill)
+        while not holds(outputs) and train.poll() is None:
             time.sleep(0.05)
         refused = w2s_inside("rm", "--weights", model.name, code=2)
         assert f"planned by a running command, pid {train.pid} on " in refused.stderr
@@ -263,9 +258,8 @@ def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_stor
     outputs.mkdir()
     os.chown(outputs, -1, group)
     outputs.chmod(0o2777 & ~umask)
-    words = ["train", *tiny, "train=probe", f"outputs={outputs}"]
-    subprocess.run(command(words), cwd=tmp_path, env=environment(), check=True, capture_output=True, umask=umask)
-    subprocess.run(command(["report"]), cwd=tmp_path, env=environment(), check=True, capture_output=True, umask=umask)
+    for words in (["label", *tiny], ["report"]):
+        subprocess.run(command(words), cwd=tmp_path, env=environment(), check=True, capture_output=True, umask=umask)
     paths = [path for path in outputs.rglob("*") if not path.is_symlink()]
     assert any(path.suffix == ".safetensors" for path in paths)
     for path in paths:

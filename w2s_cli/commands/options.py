@@ -8,9 +8,9 @@ from typing import Any
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.runs import LATEST
-from w2s_cli.store.keys import KEY_DIGITS, stage_key
+from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.places import check_name
-from w2s_cli.store.shapes import read_job
+from w2s_cli.store.shapes import read_own_job
 from w2s_cli.store.store import Store
 
 RUN = f"its path, the beginning of its <date>/<time>-<slug>, of its time or of its digest, or {LATEST}"
@@ -73,9 +73,8 @@ def stage_of(store: Store, named: str) -> Path:
 
 def job_of(folder: Path) -> dict[str, Any]:
     """stage.json of a folder; UserError if it cannot be read, or is not of the stage that the folder's key names."""
-    job = read_job(folder)
-    identity = {name: job.get(name) for name in ("format", "kind", "version", "params", "inputs")} if job else {}
-    if job is None or stage_key(identity) != folder.name[-KEY_DIGITS:]:
+    job = read_own_job(folder)
+    if job is None:
         raise UserError(
             f"{folder}/stage.json is missing, unreadable or edited; w2s rm {folder.name[-KEY_DIGITS:]} removes the stage."
         )

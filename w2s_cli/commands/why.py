@@ -75,7 +75,9 @@ def reasons(store: Store, job: dict[str, Any], record: dict[str, Any]) -> list[s
         commit = (
             f"commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else "no git checkout"
         )
-        lines.append(f"made by run {record['run']}, {commit}, w2s {record.get('provenance', {}).get('w2s', '?')}")
+        lines.append(
+            f"made by run {record.get('run', '?')}, {commit}, w2s {record.get('provenance', {}).get('w2s', '?')}"
+        )
     for key, digest in record.get("inputs", {}).items():
         now = read_stage(store, key).record.get("result")
         if now is not None and now != digest:

@@ -8,19 +8,19 @@
   of a model at most twice as large or small. Without any of these the hours are unknown. No rate of a device is assumed.
 """
 
-import json
 import math
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from w2s_cli.paths import configs_folder
 from w2s_cli.pipeline.contract import Work
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.kinds import Kind, find, kind_names
-from w2s_cli.store.files import read_json, read_yaml
+from w2s_cli.store.files import read_yaml
+from w2s_cli.store.shapes import fits, read_manifest, read_own_job, read_record
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200
@@ -61,8 +61,8 @@ def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
         if stage.of.traits.gives == "rows":
             result.rows[key] = _count(key, stage, store, result)
     for folder, _ in _finished(store):
-        metrics, rows = _manifest(folder), (read_json(folder / "stage.json") or {}).get("inputs", {}).get("rows")
-        if rows in result.rows and metrics.get("tokens") and metrics.get("rows"):
+        metrics, rows = _metrics(folder), (read_own_job(folder) or {}).get("inputs", {}).get("rows")
+        if rows in result.rows and fits(metrics, _Counted):
             for name in (rows, graph.stages[rows].about["data"]):
                 result.tokens[name] = metrics["tokens"] / metrics["rows"]
     return result
@@ -131,7 +131,7 @@ def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
 def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:
     """Number of rows of a pool, counted or expected."""
     folder = store.folder(key)
-    counted = _manifest(folder).get("rows") if folder and (folder / "record.json").exists() else None
+    counted = _metrics(folder).get("rows") if folder and (folder / "record.json").exists() else None
     if counted:
         return int(counted)
     params, expected = stage.identity["params"], stage.execution.get("expected") or {}
@@ -169,12 +169,13 @@ def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
     flops: dict[str, float] = {}
     seconds: dict[str, float] = {}
     for folder, kind in _finished(store):
-        record = read_json(folder / "record.json") or {}
+        record = read_record(folder) or {}
         measured, model = record.get("measured", {}), record.get("execution", {}).get("model_name")
-        if record.get("provenance", {}).get("host") != socket.gethostname() or not measured.get("tokens_per_second"):
+        if record.get("provenance", {}).get("host") != socket.gethostname() or not fits(measured, _Measured):
             continue
         of_token, size = kind.optional("flops_per_token"), sizes.get(model) or _size(str(model))
-        per_token = of_token((read_json(folder / "stage.json") or {}).get("params", {})) if of_token and size else 0
+        job = read_own_job(folder)
+        per_token = of_token(job["params"]) if of_token and size and job else 0
         if per_token:
             sizes[model] = size
             flops[model] = flops.get(model, 0.0) + per_token * size * measured["tokens"]
@@ -193,6 +194,21 @@ def _models(config: Mapping[str, Any]) -> dict[str, Any]:
     return {model["name"]: model for model in (config["weak"], config["strong"], *config["ladder"], *members)}
 
 
+class _Counted(TypedDict):
+    """Metrics of a training that has counted its tokens."""
+
+    tokens: float
+    rows: Annotated[int, lambda rows: rows > 0]
+
+
+class _Measured(TypedDict):
+    """Measurements of a training with a rate."""
+
+    tokens_per_second: float
+    tokens: float
+    train_seconds: float
+
+
 def _finished(store: Store) -> list[tuple[Path, Kind]]:
     """(folder, kind) of every finished training of a kind of this package."""
     names = {folder.parent.name for folder in store.folders().values()} & set(kind_names())
@@ -204,11 +220,9 @@ def _finished(store: Store) -> list[tuple[Path, Kind]]:
     ]
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        metrics: dict[str, Any] = json.loads((folder / "result" / "manifest.json").read_bytes())["metrics"]
-    except (OSError, ValueError, KeyError):
-        return {}
+def _metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a finished stage; {} if they cannot be read."""
+    metrics: dict[str, Any] = (read_manifest(folder) or {}).get("metrics", {})
     return metrics
 
 

@@ -23,6 +23,7 @@ from w2s_cli import __version__
 from w2s_cli.paths import PACKAGE
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.keys import ast_hash
+from w2s_cli.store.shapes import fits
 
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "safetensors", "pyarrow", "numpy", "peft")
 
@@ -71,7 +72,8 @@ def git_state() -> dict[str, Any] | None:
 
 def fingerprints(kinds: Mapping[str, Path], cache: Path) -> dict[str, str]:
     """Kind → fingerprint of its code; `kinds` maps to files, and only changed files are parsed again."""
-    cached: dict[str, list[Any]] = read_json(cache) or {}
+    written = read_json(cache)
+    cached: dict[str, list[Any]] = written if fits(written, dict[str, tuple[str, str, list[str]]]) else {}
     old = dict(cached)
     digests = {kind: _fingerprint(path, cached) for kind, path in kinds.items()}
     if cached != old and os.access(cache.parent, os.W_OK):

@@ -5,7 +5,7 @@ only finished stages still has their cost.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.graph import Graph
@@ -13,7 +13,21 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.reproduction.comparison import Row
 from w2s_cli.reproduction.experiment import Experiment
 from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.shapes import fits, read_record
 from w2s_cli.store.store import Store
+
+
+class Written(TypedDict):
+    """The record, as far as sums over several read it."""
+
+    experiment: str
+    scale: str
+    asked: int
+    distinct: int
+    ran: int
+    cached: int
+    seconds: float
+    stages: dict[str, float]
 
 
 def write(
@@ -58,7 +72,7 @@ def write(
 def _took(store: Store, key: str) -> float:
     """Wall seconds of one finished stage."""
     folder = store.folder(key)
-    record = (read_json(folder / "record.json") if folder else None) or {}
+    record = (read_record(folder) if folder else None) or {}
     return round(float(record.get("wall_s", 0.0)), 2)
 
 
@@ -70,7 +84,7 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
         UserError: no record.
     """
     paths = sorted((store.root / "reproductions").glob("*.json"))
-    records: list[dict[str, Any]] = [record for path in paths if (record := read_json(path))]
+    records: list[dict[str, Any]] = [record for path in paths if fits(record := read_json(path), Written)]
     if not records:
         raise UserError(f"{store.root} holds no reproductions yet: w2s reproduce NAME makes one.")
     head = ["experiment", "scale", "asked for", "distinct", "ran", "cached", "minutes", "of stages"]

@@ -17,17 +17,16 @@ from typing import Any, TypedDict
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.results.shapes import Planned, Written
 from w2s_cli.results.stages import Stage
-from w2s_cli.store.files import read_json, read_yaml, read_yamls
+from w2s_cli.store.files import read_configs, read_json
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import OLDER, Store
 
 FORMAT = 2  # of results.json and plan.json
-CONTENT = {RESULTS: "entries", PLAN: "stages"}  # file → name of its list
+CONTENT = {RESULTS: ("entries", Written), PLAN: ("stages", Planned)}  # file → name of its list, shape of an item
 SUMMARY = "summary"  # the stage of an entry over several seeds
-# keys of an entry that are no setting, and its required keys
-NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")
-NEEDED = {"stage", "key", "weak", "strong", "data", "method", "loss", "seeds", "metrics"}
+NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")  # keys of an entry that are no setting
 
 
 class _Line(TypedDict):
@@ -57,12 +56,12 @@ class Entry:
             {name: value for name, value in written.items() if name not in NOT_FIELDS},
             written["stage"],
             written["key"],
-            list(written["seeds"] or []),
-            written["metrics"] or {},
+            list(written["seeds"]),
+            written["metrics"],
             run,
-            int(written.get("job", 0)),
+            written.get("job", 0),
             tuple(written.get("words", ())),
-            str(written.get("family", "")),
+            written.get("family", ""),
         )
 
     @property
@@ -103,21 +102,24 @@ class Run:
     @cached_property
     def texts(self) -> list[str]:
         """config.yaml, a text for each job."""
+        return [text for text in re.split(r"^---\s*$", self._text, flags=re.MULTILINE) if text.strip()]
+
+    @cached_property
+    def _text(self) -> str:
         try:
-            written = (self.folder / CONFIG).read_text(encoding="utf-8")
+            return (self.folder / CONFIG).read_text(encoding="utf-8")
         except (OSError, ValueError):
-            return []
-        return [text for text in re.split(r"^---\s*$", written, flags=re.MULTILINE) if text.strip()]
+            return ""
 
     @cached_property
     def configs(self) -> list[dict[str, Any]]:
         """The configurations of all jobs; [] if they cannot be read."""
-        return read_yamls(self.folder / CONFIG)
+        return read_configs(self._text)
 
     def config(self, job: int) -> dict[str, Any]:
         """The configuration of one job; {} without one."""
         if job not in self._parsed:
-            self._parsed[job] = read_yaml(self.texts[job]) if job < len(self.texts) else {}
+            self._parsed[job] = next(iter(read_configs(self.texts[job] if job < len(self.texts) else "")), {})
         return self._parsed[job]
 
     @cached_property
@@ -132,7 +134,7 @@ class Run:
     @cached_property
     def stages(self) -> list[Stage]:
         """The planned stages with their folders, in the order of the plan."""
-        return [Stage(str(line["key"]), self.store.folder(str(line["key"])), line) for line in self.plan]
+        return [Stage(line["key"], self.store.folder(line["key"]), line) for line in self.plan]
 
     @cached_property
     def compared(self) -> dict[str, dict[str, Any]]:
@@ -147,8 +149,7 @@ class Run:
     @cached_property
     def entries(self) -> list[Entry]:
         """All complete results."""
-        items = self._listed(RESULTS)
-        return [Entry.of(item, self) for item in items if set(item) >= NEEDED and item["metrics"]]
+        return [Entry.of(item, self) for item in self._listed(RESULTS)]
 
     @property
     def settings(self) -> list[Entry]:
@@ -193,9 +194,9 @@ class Run:
         file = self._file(name)
         if not isinstance(file, dict) or file.get("format") != FORMAT:
             return None
-        items = file.get(CONTENT[name])
-        complete = isinstance(items, list) and all(isinstance(item, dict) and "key" in item for item in items)
-        return items if complete else None
+        content, shape = CONTENT[name]
+        items: list[dict[str, Any]] | None = file.get(content)
+        return items if items is not None and fits(items, list[shape]) else None  # type: ignore[valid-type] # built at run time
 
     def _listed(self, name: str) -> list[dict[str, Any]]:
         return self._content(name) or []

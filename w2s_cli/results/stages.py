@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.store.files import read_json
+from w2s_cli.store.shapes import read_job, read_manifest, read_record
 from w2s_cli.store.store import State, Store, folder_state
 
 
@@ -24,17 +24,17 @@ class Stage:
     @cached_property
     def job(self) -> dict[str, Any]:
         """stage.json; {} if it cannot be read."""
-        return self._read("stage.json")
+        return (read_job(self.folder) if self.folder else None) or {}
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """record.json: time, machine and code of the stage; {} unless the stage is finished."""
-        return self._read("record.json")
+        return (read_record(self.folder) if self.folder else None) or {}
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The files of its result with their digests, and its metrics; {} without a result."""
-        return self._read("result/manifest.json")
+        return (read_manifest(self.folder) if self.folder else None) or {}
 
     @cached_property
     def state(self) -> State:
@@ -58,18 +58,17 @@ class Stage:
     @property
     def inputs(self) -> dict[str, Any]:
         """Edge → key, or list of keys."""
-        inputs = self.planned.get("inputs") or self.job.get("inputs")
-        return inputs if isinstance(inputs, dict) else {}
+        return self.planned.get("inputs") or self.job.get("inputs") or {}
 
     @property
     def params(self) -> dict[str, Any]:
-        params = self.job.get("params")
-        return params if isinstance(params, dict) else {}
+        params: dict[str, Any] = self.job.get("params", {})
+        return params
 
     @property
     def metrics(self) -> dict[str, Any]:
-        metrics = self.manifest.get("metrics")
-        return metrics if isinstance(metrics, dict) else {}
+        metrics: dict[str, Any] = self.manifest.get("metrics", {})
+        return metrics
 
     @property
     def result(self) -> Path | None:
@@ -79,14 +78,10 @@ class Stage:
     def upstream(self) -> list[tuple[str, str]]:
         """(edge, key) of every input."""
         return [
-            (edge, str(key))
+            (edge, key)
             for edge, value in self.inputs.items()
             for key in (value if isinstance(value, list) else [value])
         ]
-
-    def _read(self, name: str) -> dict[str, Any]:
-        content = read_json(self.folder / name) if self.folder else None
-        return content if isinstance(content, dict) else {}
 
 
 def read_stage(store: Store, key: str) -> Stage:

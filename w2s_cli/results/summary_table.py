@@ -10,7 +10,7 @@ from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.fields import setting
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
-from w2s_cli.store.files import read_json
+from w2s_cli.store.shapes import read_manifest
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
@@ -114,7 +114,7 @@ def cautions(graph: Graph, store: Store) -> list[str]:
 def stage_metrics(store: Store, key: str) -> dict[str, Any]:
     """The metrics of a finished stage."""
     folder = store.folder(key)
-    manifest = read_json(folder / "result" / "manifest.json") if folder is not None else None
+    manifest = read_manifest(folder) if folder is not None else None
     metrics: dict[str, Any] = (manifest or {}).get("metrics", {})
     return metrics
 

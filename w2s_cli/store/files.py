@@ -69,14 +69,14 @@ def read_yaml(text: str) -> dict[str, Any]:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
-def read_yamls(path: Path) -> list[dict[str, Any]]:
-    """The mappings of a YAML file of several documents; [] if it is missing or cannot be read."""
+def read_configs(text: str) -> list[dict[str, Any]]:
+    """The mappings of YAML with several documents, as a command writes its configurations; [] if one is no JSON in the form of YAML."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=loader))
-    except (OSError, ValueError, yaml.YAMLError):
+        documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        json.dumps(documents, ensure_ascii=False).encode()  # neither a date nor a list in itself
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
         return []
     return [document for document in documents if isinstance(document, dict)]
 

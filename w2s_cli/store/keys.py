@@ -21,6 +21,7 @@ from typing import Any
 
 FORMAT = 2
 KEY_DIGITS = 12
+IDENTITY = ("format", "kind", "version", "params", "inputs")  # the parts of an identity
 NO_MEANING = ("annotation", "returns", "type_comment", "type_params", "ctx", "kind")  # fields of syntax nodes
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin, is_typeddict
 
 from w2s_cli.store.files import read_json
+from w2s_cli.store.keys import IDENTITY, stage_key
 
 LARGEST = 2**63
 
@@ -149,6 +150,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def read_job(folder: Path) -> dict[str, Any] | None:
     """stage.json of a stage; None if it is missing or has another shape."""
     return _read(folder / "stage.json", Job)
+
+
+def read_own_job(folder: Path) -> dict[str, Any] | None:
+    """stage.json, if it holds the stage that the folder's key names; None if it is missing, or was edited."""
+    job = read_job(folder)
+    identity = {name: job.get(name) for name in IDENTITY} if job else {}
+    return job if job and folder.name.endswith(f"-{stage_key(identity)}") else None
 
 
 def _read(path: Path, shape: Any) -> dict[str, Any] | None:

@@ -140,7 +140,7 @@ class Store:
         job = read_job(folder)
         if job is None:
             return
-        stored = {name: job.get(name) for name in ("format", "kind", "version", "params", "inputs")}
+        stored = {name: job.get(name) for name in keys.IDENTITY}
         if keys.canonical_json(stored) != keys.canonical_json(ident):
             raise StoreError(
                 f"{folder}/stage.json does not hold the stage that its key {keys.stage_key(ident)} names: it was edited, or two "

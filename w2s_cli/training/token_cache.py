@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.store.context import Context
 from w2s_cli.store.files import digest, read_json, unique, write_json
 from w2s_cli.store.places import owned
+from w2s_cli.store.shapes import fits
 from w2s_cli.training.tokens import TokenRows, joined
 
 FOLDER = "tokens"  # of the outputs folder's .cache
@@ -57,10 +58,17 @@ def _name(folder: Path, rows: Rows, options: Sequence[Any]) -> str:
     return hashed.hexdigest()[:32]
 
 
+class _Index(TypedDict):
+    """entry.json: the digest of each file, and the number of texts that were cut."""
+
+    files: Annotated[dict[str, str], lambda files: "ids.npy" in files]
+    truncated: int
+
+
 def _opened(entry: Path) -> TokenRows | None:
     """The token rows of an entry; None for a missing or damaged entry."""
     index = read_json(entry / "entry.json")
-    if index is None:
+    if not fits(index, _Index):
         return None
     try:
         if any(digest(entry / name) != sha for name, sha in index["files"].items()):
@@ -69,7 +77,7 @@ def _opened(entry: Path) -> TokenRows | None:
         os.utime(entry)  # the time of its last use, for `w2s gc`
     except OSError:
         return None
-    return joined(texts[0], int(index["truncated"]), texts[1] if len(texts) > 1 else None)
+    return joined(texts[0], index["truncated"], texts[1] if len(texts) > 1 else None)
 
 
 def _read(entry: Path, name: str) -> list[np.ndarray]:
