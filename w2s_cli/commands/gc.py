@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from w2s_cli.commands.options import file_size, parse, parser, store_of
+from w2s_cli.commands.output import guarded
 from w2s_cli.results.reader import Run, planned_keys
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.text_table import print_table
@@ -19,6 +20,7 @@ from w2s_cli.store.files import files_size
 from w2s_cli.store.store import Store, is_older
 
 
+@guarded(needed=False)  # a removal is not broken off where nobody reads of it
 def run(argv: list[str]) -> int:
     """List the candidates, and remove them with --yes."""
     arg_parser = parser(

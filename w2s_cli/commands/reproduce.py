@@ -11,6 +11,7 @@ from typing import Any
 
 from w2s_cli.commands import train
 from w2s_cli.commands.options import parser
+from w2s_cli.commands.output import guarded
 from w2s_cli.commands.show_plan import show_plan
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
@@ -68,7 +69,8 @@ def run(argv: list[str]) -> int:
     experiment = load(names[0], options.config_dir)
     check_scale(experiment, options.scale)
     overrides: dict[str, Any] = dict(word.split("=", 1) for word in options.words if "=" in word)
-    return _reproduce(experiment, {**overrides, "outputs": options.outputs}, options, rate, argv)
+    with guarded(needed=options.plan):
+        return _reproduce(experiment, {**overrides, "outputs": options.outputs}, options, rate, argv)
 
 
 def _rate(typed: str | None) -> float | None:

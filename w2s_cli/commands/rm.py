@@ -3,6 +3,7 @@
 import shutil
 
 from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
+from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.runs import run_folders
@@ -10,6 +11,7 @@ from w2s_cli.store.claims import claim, owner
 from w2s_cli.store.files import files_size
 
 
+@guarded(needed=False)  # a removal is not broken off where nobody reads of it
 def run(argv: list[str]) -> int:
     """Remove the named stages; with --weights only their weights."""
     arg_parser = parser("rm", "Remove stages from the outputs folder.")

@@ -5,12 +5,14 @@
 * The same command again continues an interrupted run, or shows its results; no other command resumes a run.
 """
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.declared import needs
 from w2s_cli.config.sweeps import Composed
@@ -66,7 +68,8 @@ def _command(command: str, argv: list[str]) -> int:
     overrides, force = _take_force(argv)
 
     def task(jobs: list[Composed], folders: list[Path]) -> int:
-        return _run(command, jobs, folders, force, argv)
+        with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
+            return _run(command, jobs, folders, force, argv)
 
     return compose.run(overrides, task)
 
@@ -134,7 +137,7 @@ def execute(
     show_plan(graph, plans, whole=False)
     folder = run_folder(graph, store, command)
     write_run(folder, graph, plans)
-    again = "w2s " + " ".join([command, *argv])
+    again = shlex.join(["w2s", command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
         keep = config["keep_weights"]
         outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
@@ -229,7 +232,7 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
     if missing:
         names = ", ".join(dict.fromkeys(stage.name for stage in missing))
         raise UserError(
-            f"w2s evaluate never trains, but these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}"
+            f"w2s evaluate never trains, but these stages are missing: {names}. Run: {shlex.join(['w2s', 'train', *argv])}"
         )
 
 
