@@ -107,6 +107,7 @@ def _reproduce(
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
+    train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
     targets = train.targets_of("train", graph)
     plans = survey(graph, store, targets)
     _introduce(experiment, scale, jobs, left_out)

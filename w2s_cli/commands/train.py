@@ -97,11 +97,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     store = Store(locate(config["outputs"]))
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
-    reads = set().union(*(job.reads for job in graph.jobs))
-    methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
-    refuse_unread(
-        [word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()], needs
-    )
+    refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets = targets_of(command, graph)
     plans = survey(graph, store, targets, force=_forced(force, graph))
     to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
@@ -122,6 +118,13 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
             print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
         return finish(command, graph, plans, store, config)
     return execute(command, graph, plans, store, to_run, argv)
+
+
+def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:
+    """Refuse (UserError) a word of the command line that no stage of any job read."""
+    reads = set().union(*(job.reads for job in graph.jobs))
+    methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
+    refuse_unread(words, reads, methods, [*folders, configs_folder()], needs)
 
 
 def execute(
