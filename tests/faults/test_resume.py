@@ -2,8 +2,8 @@
 
 import json
 import os
-import shlex
 import random
+import shlex
 import shutil
 import signal
 import subprocess

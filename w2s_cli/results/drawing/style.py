@@ -56,7 +56,8 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def settings() -> Iterator[None]:
     """matplotlib's defaults with STYLE over them, while a figure is drawn or written; files need no backend."""
-    os.environ.pop("MPLBACKEND", None)  # a notebook's names a module that this environment may lack: the import would fail
+    # a notebook's names a module that this environment may lack, and then the import fails
+    os.environ.pop("MPLBACKEND", None)
     import matplotlib
 
     defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
