@@ -236,7 +236,8 @@ class FewShotConfig:
     shots: Count = 5
     tokens: list[str] = field(default_factory=lambda: [" no", " yes"])  # one token for each class
     suffix: str = "\nAnswer:"  # between a text and its label
-    separator: str = "\n\n"  # between two examples
+    separator: Annotated[str, With("few_shot.chat=false")] = "\n\n"  # between two examples
+    chat: bool | None = None  # examples as turns of a chat; null: if the model's tokenizer has a chat template
 
 
 @dataclass
