@@ -2,8 +2,8 @@
 
 * A command is a function `(argv) -> exit code`, imported only when it is called, so that `w2s ls` does not load Hydra and `w2s plan` does
   not load torch.
-* Exit codes: 0 done, 1 a stage failed, 2 the user's error or a file that cannot be read or written, 75 interrupted (run the same command
-  to continue).
+* Exit codes: 0 done, 1 a stage failed or the output cannot be written, 2 the user's error or a file that cannot be read or written, 75
+  interrupted (run the same command to continue).
 * A traceback is shown only with --debug.
 """
 
@@ -13,11 +13,13 @@ import shlex
 import sys
 
 from w2s_cli.commands import COMMANDS
+from w2s_cli.commands.output import OutputLost, guarded, open_closed
 from w2s_cli.errors import UserError, did_you_mean
 
 
 def main() -> None:
     """The console script."""
+    open_closed()
     sys.exit(dispatch(sys.argv[1:]))
 
 
@@ -25,15 +27,24 @@ def dispatch(argv: list[str]) -> int:
     """Run one command line; returns the exit code."""
     os.environ["W2S_COMMAND"] = shlex.join(["w2s", *argv])  # the workers record it
     debug = "--debug" in argv
-    argv = [word for word in argv if word != "--debug"]
+    with guarded(needed=True):
+        return _outcome([word for word in argv if word != "--debug"], debug=debug)
+
+
+def _outcome(argv: list[str], *, debug: bool) -> int:
+    """Call the command; errors become messages. Returns the exit code."""
     try:
-        return _call(argv)
+        code = _call(argv)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 75
-    except BrokenPipeError:  # `w2s ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OutputLost as lost:
+        if isinstance(lost.__cause__, BrokenPipeError):  # `w2s ls | head`
+            return 0
+        print(f"w2s: standard output cannot be written: {lost}.", file=sys.stderr)
+        return 1
     except Exception as error:
         from w2s_cli.store.places import StoreError
 

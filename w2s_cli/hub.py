@@ -15,6 +15,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.places import check_name
 
 ANSWER_SECONDS = 10  # how long the hub may take to answer
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -68,7 +69,7 @@ def hub_commit(repo_type: str, repo: str, revision: str) -> str:
 
 def cached_config(repo: str, commit: str) -> str | None:
     """The path of a model's config.json in the hub cache; None without such a file."""
-    path = _cached("model", repo) / "snapshots" / check_name(commit, f"the revision of model {repo}") / "config.json"
+    path = _snapshot(repo, commit) / "config.json"
     return str(path) if path.is_file() else None
 
 
@@ -78,6 +79,31 @@ def hub_config(repo: str, commit: str) -> str:
     Raises:
         UserError: the hub refuses access, has no such file, or is out of reach (UnreachableError).
     """
+    path = _fetched(repo, commit, "config.json")
+    if path is None:
+        raise UserError(f"model {repo} has no config.json on the hub: it must be as save_pretrained writes it.")
+    return path
+
+
+def cached_tokenizer(repo: str, commit: str) -> str | None:
+    """A model's folder in the hub cache, with the chat template if it has one; None before its tokenizer is fetched."""
+    folder = _snapshot(repo, commit)
+    return str(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+
+
+def hub_tokenizer(repo: str, commit: str) -> str:
+    """Fetch the files of a model that may hold its chat template into the hub cache; returns their folder.
+
+    Raises:
+        UserError: the hub refuses access, or is out of reach (UnreachableError).
+    """
+    for name in ("chat_template.jinja", "tokenizer_config.json"):  # the second says that the first was asked for
+        _fetched(repo, commit, name)
+    return str(_snapshot(repo, commit))
+
+
+def _fetched(repo: str, commit: str, name: str) -> str | None:
+    """The path of a model's file, fetched into the hub cache; None if the hub has no such file."""
     advice = "Run once on a machine with network, and copy its hub cache here (HF_HOME)."
     if _offline():
         raise _out_of_reach("model", repo, commit, "HF_HUB_OFFLINE is set", advice)
@@ -87,11 +113,9 @@ def hub_config(repo: str, commit: str) -> str:
 
     disable_progress_bars()  # no bar for a file of a few hundred bytes
     try:
-        return str(hf_hub_download(repo, "config.json", revision=commit, etag_timeout=ANSWER_SECONDS))
-    except RemoteEntryNotFoundError as error:
-        raise UserError(
-            f"model {repo} has no config.json on the hub: it must be as save_pretrained writes it."
-        ) from error
+        return str(hf_hub_download(repo, name, revision=commit, etag_timeout=ANSWER_SECONDS))
+    except RemoteEntryNotFoundError:
+        return None
     except Exception as error:  # the hub client raises what its transport raises
         raise refusal(error, "model", repo, commit, advice=advice) from error
 
@@ -167,6 +191,10 @@ def _out_of_reach(repo_type: str, repo: str, revision: str, why: str, advice: st
 
 def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+
+
+def _snapshot(repo: str, commit: str) -> Path:
+    return _cached("model", repo) / "snapshots" / check_name(commit, f"the revision of model {repo}")
 
 
 def _cached(repo_type: str, repo: str) -> Path:

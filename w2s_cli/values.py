@@ -1,6 +1,7 @@
 """The check and conversion of values by annotated types: the one mechanism for types, ranges and allowed values of fields and arguments.
 
-* Types: bool, int, float, str, None, Any, Literal, unions, lists, dictionaries, dataclasses, and `Annotated` with the constraints of
+* Types: bool, int, float, str, None, Any, Literal, unions, lists, dictionaries (`dict[Literal["a", "b"], Any]` has only these names),
+  dataclasses, and `Annotated` with the constraints of
   annotated-types. A constraint can also be a Literal (one of some numbers), a text (which replaces the words of the message), or
   `Either`. Any other type is not checked.
 * The conversions fit a command line and YAML: `lr=1` means 1.0, and "1e-5" is a number. `true` is no number, and 1.5 and 3.0 are no
@@ -13,7 +14,7 @@
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -75,9 +76,7 @@ def fit_fields(values: Mapping[str, Any], cls: Any, where: str, misfits: list[st
     """`values` as the fields of a dataclass, in its order; an absent field has its default."""
     kinds = {field.name: field for field in fields(cls)}
     prefix = f"{where}." if where else ""
-    misfits += [
-        f'unknown field "{prefix}{name}".{did_you_mean(str(name), kinds)}' for name in values if name not in kinds
-    ]
+    misfits += _unknown(values, kinds, prefix)
     converted = {}
     for name, field in kinds.items():
         if name in values:
@@ -88,6 +87,11 @@ def fit_fields(values: Mapping[str, Any], cls: Any, where: str, misfits: list[st
             value = field.default
         converted[name] = fit(value, field.type, prefix + name, misfits)
     return converted
+
+
+def _unknown(values: Mapping[str, Any], names: Collection[str], prefix: str) -> list[str]:
+    """A message for each name of `values` that is none of `names`."""
+    return [f'unknown field "{prefix}{name}".{did_you_mean(str(name), names)}' for name in values if name not in names]
 
 
 def words(kind: Any) -> str:
@@ -161,7 +165,9 @@ def _of_type(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     if container in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _NoFit
-        inside = get_args(kind)[1] if get_args(kind) else Any
+        names, inside = get_args(kind) or (Any, Any)
+        if get_origin(names) is Literal:
+            misfits += _unknown(value, get_args(names), f"{where}.")
         return {name: fit(item, inside, f"{where}.{name}", misfits) for name, item in value.items()}
     if container in (list, tuple, Sequence):
         return _of_sequence(value, get_args(kind), fixed=container is tuple, where=where, misfits=misfits)

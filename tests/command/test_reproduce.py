@@ -340,3 +340,10 @@ def test_without_a_name_the_experiments_are_listed(w2s: Run) -> None:
     shown = w2s("reproduce").stdout
     assert all(name in shown for name in PAPER)
     assert w2s("completion", "words", "w2s reproduce e").stdout.split()[0] == "eleuther_pgr"
+
+
+def test_a_word_that_no_run_of_an_experiment_reads_is_refused(w2s_inside: Run) -> None:
+    words = ["reproduce", "burns_nlp", "--scale", "demo", "--plan"]
+    done = w2s_inside(*words, "ensemble=2", code=2)
+    assert "ensemble=2 has no effect with method=naive, bootstrapping" in done.stderr
+    assert 'Did you mean "train.epochs"' in w2s_inside(*words, "+trian.epochs=7", code=2).stderr

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -312,6 +313,12 @@ def test_tampered_labels_are_refused_when_their_inputs_are_gone(
     assert_refused(w2s_inside("evaluate", *ran, code=None), "never trains", "Run: w2s train")
     assert "damaged" in w2s_inside("plan", *ran).stdout
     assert "PGR" in w2s("train", *ran).stdout
+
+
+def test_the_command_of_a_message_can_be_pasted_into_a_shell(w2s_inside: Run) -> None:
+    words = ["data.classes=[a tool, 'an animal, or none']", "--force", "student"]
+    done = w2s_inside("evaluate", *words, code=2)
+    assert shlex.split(done.stderr.rpartition("Run: ")[2]) == ["w2s", "train", *words]
 
 
 def test_edited_stage_file(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:

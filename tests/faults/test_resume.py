@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -288,7 +289,8 @@ def test_a_killed_parent_leaves_no_worker_behind(tiny: list[str], tmp_path: Path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tiny, tmp_path)
+    words = [*tiny, "data.classes=[a tool, an animal]"]
+    process = start(words, tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
     if number != signal.SIGTERM:
         os.killpg(process.pid, number)  # as a terminal does, and Slurm: parent and worker both get it
@@ -296,7 +298,9 @@ def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path:
         process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "Continue with: w2s train" in errors
+    pasted = shlex.split(errors.rpartition("Continue with: ")[2])
+    assert pasted[:2] == ["w2s", "train"]
+    assert set(pasted) >= set(words)
     assert gone(worker)
     states = subprocess.run(
         command(["status", "outputs=out"]), cwd=tmp_path, env=environment(), capture_output=True, text=True

@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from w2s_cli.commands.options import file_size, parse, parser, store_of
+from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import Run, planned_keys
 from w2s_cli.results.runs import run_folders
@@ -30,6 +31,7 @@ from w2s_cli.store.store import Store, is_older
 Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
 
 
+@guarded(needed=False)  # a removal is not broken off where nobody reads of it
 def run(argv: list[str]) -> int:
     """List the candidates, and remove them with --yes."""
     arg_parser = parser(

@@ -12,6 +12,7 @@ from typing import Any
 
 from w2s_cli.commands import train
 from w2s_cli.commands.options import parser
+from w2s_cli.commands.output import guarded
 from w2s_cli.commands.show_plan import show_plan
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
@@ -69,7 +70,8 @@ def run(argv: list[str]) -> int:
     experiment = load(names[0], options.config_dir)
     check_scale(experiment, options.scale)
     overrides: dict[str, Any] = dict(word.split("=", 1) for word in options.words if "=" in word)
-    return _reproduce(experiment, {**overrides, "outputs": options.outputs}, options, rate, argv)
+    with guarded(needed=options.plan):
+        return _reproduce(experiment, {**overrides, "outputs": options.outputs}, options, rate, argv)
 
 
 def _rate(typed: str | None) -> float | None:
@@ -106,6 +108,7 @@ def _reproduce(
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
+    train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
     targets = train.targets_of("train", graph)
     _introduce(experiment, scale, jobs, left_out)
     if options.plan:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
+from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.runs import run_folders, whole_run
@@ -21,6 +22,7 @@ from w2s_cli.store.publishing import prune_weights
 from w2s_cli.store.store import Store
 
 
+@guarded(needed=False)  # a removal is not broken off where nobody reads of it
 def run(argv: list[str]) -> int:
     """Remove the named stages and runs; with --weights only the weights of the stages."""
     arg_parser = parser("rm", "Remove stages or runs from the outputs folder.")

@@ -5,12 +5,14 @@
 * The same command again continues an interrupted run, or shows its results; no other command resumes a run.
 """
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.declared import needs
 from w2s_cli.config.sweeps import Composed
@@ -67,7 +69,8 @@ def _command(command: str, argv: list[str]) -> int:
     overrides, force = _take_force(argv)
 
     def task(jobs: list[Composed], folders: list[Path]) -> int:
-        return _run(command, jobs, folders, force, argv)
+        with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
+            return _run(command, jobs, folders, force, argv)
 
     return compose.run(overrides, task)
 
@@ -96,11 +99,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     configs, words, settings = zip(*jobs, strict=True)
     graph = build(configs, resolver, words, settings)
-    reads = set().union(*(job.reads for job in graph.jobs))
-    methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
-    refuse_unread(
-        [word for word in argv if not word.startswith("-")], reads, methods, [*folders, configs_folder()], needs
-    )
+    refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets, forced = targets_of(command, graph), _forced(force, graph)
     if command == "plan":
         from w2s_cli.commands.show_plan import show_plan
@@ -124,6 +123,13 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
         return execute(command, folder, graph, plans, store, to_run, argv)
 
 
+def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:
+    """Refuse (UserError) a word of the command line that no stage of any job read."""
+    reads = set().union(*(job.reads for job in graph.jobs))
+    methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
+    refuse_unread(words, reads, methods, [*folders, configs_folder()], needs)
+
+
 def execute(
     command: str,
     folder: Path,
@@ -142,7 +148,7 @@ def execute(
     config = graph.jobs[0].config
     show_plan(graph, plans, whole=False)
     write_run(folder, graph, plans)
-    again = "w2s " + " ".join([command, *argv])
+    again = shlex.join(["w2s", command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
         keep = config["keep_weights"]
         outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
@@ -236,7 +242,7 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
     if missing:
         names = ", ".join(dict.fromkeys(stage.name for stage in missing))
         raise UserError(
-            f"w2s evaluate never trains, but these stages are missing: {names}. Run: w2s {' '.join(['train', *argv])}"
+            f"w2s evaluate never trains, but these stages are missing: {names}. Run: {shlex.join(['w2s', 'train', *argv])}"
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.config.explain import explain, unfitting
+from w2s_cli.config.explain import explain, refuse_unknown, unfitting
 from w2s_cli.config.methods import stages_of
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
@@ -38,6 +38,7 @@ def run(arguments: list[str], task: Task) -> int:
     from yaml import YAMLError
 
     words = parse(arguments)
+    refuse_unknown(words)
     ConfigStore.instance().store(name="schema", node=defaults())
     try:
         if words.multirun and words.by_hydra:
@@ -57,7 +58,8 @@ def composed(words: Words) -> list[Composed]:
     import hydra
     from omegaconf import OmegaConf
 
-    search = [f"hydra.searchpath=[file://{words.folder}]"] if words.folder else []
+    quoted = str(words.folder).replace("'", "\\'")
+    search = [f"hydra.searchpath=['file://{quoted}']"] if words.folder else []
 
     def compose(overrides: list[str]) -> dict[str, Any]:
         container: Any = OmegaConf.to_container(hydra.compose("config", overrides=[*search, *overrides]))

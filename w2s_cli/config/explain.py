@@ -6,8 +6,8 @@ from pathlib import Path
 
 from w2s_cli.config.declared import class_of, declared_fields
 from w2s_cli.config.schema import Config, field_names
-from w2s_cli.config.words import OTHER_COMMANDS, Words, group_names, key, options
-from w2s_cli.errors import did_you_mean
+from w2s_cli.config.words import OTHER_COMMANDS, Words, group_names, key, options, typed
+from w2s_cli.errors import UserError, did_you_mean
 
 NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no viable alternative")
 
@@ -29,6 +29,15 @@ def explain(error: BaseException, folder: Path | None) -> str:
         return unknown_word(inside[1] if inside and inside[1].startswith(f"{match[1]}.") else match[1], folder)
     if match := re.search(r"An item is already at '([^']+)'", text):
         return f"{match[1]} has a value already: write {match[1]}=VALUE without +."
+    if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return f"~{match[1]}: there is no {match[1]} to delete."
+    if match := re.search(r"HydraConfig was not set\s+full_key: (\S+)", text):
+        return (
+            f"{match[1]}: ${{hydra:…}} has no value in w2s, which does not run Hydra's jobs: write the value itself. "
+            "A path is relative to the folder in which w2s is called."
+        )
+    if match := re.search(r"(.*interpolation.*)\s+full_key: (\S+)", text, re.IGNORECASE):
+        return f"{match[2]}: {match[1]}."
     if "Config group override" in text:
         return "a group must have one of its names, not null: see configs/ for the names of weak=, strong=, data=, …"
     if "invalid literal for int()" in text:
@@ -51,14 +60,39 @@ def unknown_word(name: str, folder: Path | None) -> str:
             "--config-dir)."
         )
     declared = set(declared_fields())
-    above, _, last = name.rpartition(".")
-    while above and above not in declared:  # in loss.agrs.alpha, agrs is unknown
-        name, (above, _, last) = above, above.rpartition(".")
+    above, last = split_at_unknown(name)
     cls = class_of(above) if above else Config
     if cls is None:
         return f'"{above}" has no "{last}": +{name}=VALUE adds it if "{above}" can have fields of any name.'
+    unknown = f"{above}.{last}" if above else last
+    rest = name.removeprefix(unknown)
+    if rest and (alike := [field for field in declared if field.endswith(rest)]):
+        return f'unknown field "{name}".{did_you_mean(name, alike, at_most=40)}'
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
-    return f'unknown field "{name}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'
+    return f'unknown field "{unknown}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'
+
+
+def refuse_unknown(words: Words) -> None:
+    """Refuse `+FIELD`, `++FIELD` and `~FIELD` of a field that no configuration has, as Hydra refuses it without a prefix.
+
+    Raises:
+        UserError: names the field.
+    """
+    for word in words.overrides:
+        name = key(word).rpartition("@")[2]
+        above, last = split_at_unknown(name)
+        added = word.startswith(("+", "~")) and name not in group_names(words.folder) and not name.startswith("hydra")
+        if added and last and (not above or class_of(above) is not None):
+            raise UserError(f"{typed(word)}: {unknown_word(name, words.folder)}")
+
+
+def split_at_unknown(name: str) -> tuple[str, str]:
+    """The declared beginning of a dotted name, and the part after it: ("loss", "agrs") of loss.agrs.alpha; "" if all is declared."""
+    declared = set(declared_fields())
+    above, last = name, ""
+    while above and above not in declared:
+        above, _, last = above.rpartition(".")
+    return above, last
 
 
 def unfitting(misfits: Sequence[str], words: Words) -> str:

@@ -114,7 +114,7 @@ class DataConfig:
     # of the training pools and their drawn labels; null: the run's seed, so each seed draws its own rows
     seed: Seed | None = None
     test_seed: Seed = 0  # of the test rows and their drawn labels, which all seeds share
-    expected: dict[str, Any] | None = None
+    expected: dict[Literal["train", "test", "base_rate", "tokens"], Any] | None = None  # when the recipe was written
     warning: str | None = None
     source: str | None = None
     licence: str | None = None
@@ -191,7 +191,8 @@ class FewShotConfig:
     shots: Count = 5
     tokens: list[str] = field(default_factory=lambda: [" no", " yes"])  # one token for each class
     suffix: str = "\nAnswer:"  # between a text and its label
-    separator: str = "\n\n"  # between two examples
+    separator: Annotated[str, With("few_shot.chat=false")] = "\n\n"  # between two examples
+    chat: bool | None = None  # examples as turns of a chat; null: if the model's tokenizer has a chat template
 
 
 @dataclass

@@ -85,8 +85,11 @@ class PretrainConfig(Optimization):
     """The pretraining of a language model from scratch (configs/pretrain/*.yaml)."""
 
     name: str = MISSING
-    corpus: dict[str, Any] = field(default_factory=dict)  # path, and templates over its fields (jsonl) or none (text)
-    tokenizer: dict[str, Any] = field(default_factory=lambda: {"vocab_size": 4096, "add_prefix_space": True})
+    # path, and templates over its fields (jsonl) or none (text)
+    corpus: dict[Literal["path", "templates"], Any] = field(default_factory=dict)
+    tokenizer: dict[Literal["vocab_size", "add_prefix_space"], Any] = field(
+        default_factory=lambda: {"vocab_size": 4096, "add_prefix_space": True}
+    )
     architecture: dict[str, Any] = field(default_factory=dict)  # model_type and fields of its transformers config
     # entries: each text its own row; packed: texts joined to rows of max_length
     sequence: Literal["entries", "packed"] = "entries"

@@ -53,7 +53,7 @@ def parse(arguments: list[str]) -> Words:
         elif word.startswith("-"):
             hint = " The outputs folder is set as outputs=DIR." if name == "--outputs" else did_you_mean(word, OPTIONS)
             raise UserError(f'unknown option "{word}".{hint}')
-        elif not name or (not sign and not word.startswith("~")):
+        elif not name.lstrip("+~") or (not sign and not word.startswith("~")):
             raise UserError(
                 f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
             )

@@ -111,6 +111,10 @@ def check_recipe(data: Mapping[str, Any]) -> None:
         raise UserError(f'{where}: data.second "{data["second"]}" names no column; write it as {{column}}.')
     if not data["label"] and not data["transform"]:
         raise UserError(f"{where}: which column is the label? data.label=COLUMN")
+    if data["options"] and not data["transform"]:
+        raise UserError(
+            f"{where}: data.options={dict(data['options'])} are arguments of a transform, and data.transform is null."
+        )
     if data["format"] is not None and data["format"] not in FORMATS:
         raise UserError(f"{where}: data.format={data['format']}.{did_you_mean(data['format'], FORMATS)}")
     if not data["splits"].get("train"):

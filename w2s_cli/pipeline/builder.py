@@ -14,6 +14,7 @@ from typing import Any
 
 from w2s_cli.data.pools import POOLS
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.hub import UnreachableError
 from w2s_cli.pipeline import causal, kinds
 from w2s_cli.pipeline.contract import NO_STAGE, TRUTH, Edge, Labels, Model, Pool, Spec
 from w2s_cli.pipeline.graph import Graph, Job
@@ -229,6 +230,30 @@ class Planning:
         """Refuse a model that is no causal language model (see pipeline.causal)."""
         method = self.config["method"]["name"]
         causal.need_causal(self.resolver, method, self.stage, role, settings, why, instead, probed=probed)
+
+    def chat_template(self, settings: Mapping[str, Any], chat: bool | None) -> str | None:
+        """The sha256 of the model's chat template, for prompts as turns of a chat; None for prompts without turns.
+
+        `chat`: whether there are turns; None: if the model has a template. On a plan without the hub an unknown template counts as none.
+
+        Raises:
+            UserError: `chat`, and the model has no template.
+        """
+        if chat is False:
+            return None
+        try:
+            template = self.resolver.chat_template(settings["pretrained"])
+        except UnreachableError:
+            if self.resolver.hub == "required":
+                raise
+            self.resolver.assumed.add(f"model {settings['pretrained']['id']}")
+            return None
+        if chat and template is None:
+            raise UserError(
+                f'stage "{self.stage}": few_shot.chat=true, but the model "{settings["name"]}" has no chat template: leave '
+                "few_shot.chat out, or choose an instruct model."
+            )
+        return template
 
     def check_label_tokens(self, tokens: list[str], instead: str) -> None:
         """Refuse label tokens for pairs, or another number of tokens than classes, if the configuration lists the classes."""

@@ -90,7 +90,7 @@ def refuse_unread(
     """Refuse (UserError) a word of the command line whose group or field no stage read.
 
     Args:
-        words: overrides of the command line, GROUP=NAME or FIELD=VALUE.
+        words: overrides of all jobs, GROUP=NAME or FIELD=VALUE.
         paths: the fields that the stages of all jobs read.
         methods: names of the planned methods.
         folders: folders of the methods' YAML files, for the advice.

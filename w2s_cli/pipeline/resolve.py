@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from w2s_cli.errors import UserError
-from w2s_cli.hub import UnreachableError, cached_commit, cached_config, hub_commit, hub_config, is_commit
+from w2s_cli.hub import (
+    UnreachableError,
+    cached_commit,
+    cached_config,
+    cached_tokenizer,
+    hub_commit,
+    hub_config,
+    hub_tokenizer,
+    is_commit,
+)
 from w2s_cli.paths import BUNDLED, corpus_files, locate
 from w2s_cli.pipeline.arguments import bind as bind
 from w2s_cli.pipeline.arguments import flag as flag  # for the stages
@@ -24,6 +33,7 @@ from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.places import StoreError
 from w2s_cli.store.store import Store, unwritable
+from w2s_cli.training.chat import digest, template_of
 from w2s_cli.training.models.architectures import Tables, tables
 
 MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
@@ -73,6 +83,22 @@ class Resolver:
         except UnreachableError:
             return None
         return _config_json(Path(config))
+
+    def chat_template(self, model: Mapping[str, Any]) -> str | None:
+        """The sha256 of a model's chat template; None if its tokenizer has none.
+
+        Raises:
+            UnreachableError: the template is on the hub, which is out of reach.
+        """
+        identity, path = self.model(model)
+        if path is None:
+            repo, commit = identity["id"], identity["revision"]
+            path = self._once(
+                f"tokenizer:{repo}@{commit}",
+                lambda: cached_tokenizer(repo, commit) or self._ask(lambda: hub_tokenizer(repo, commit)),
+            )
+        template = template_of(Path(str(path)))
+        return None if template is None else digest(template)
 
     def causal_tables(self) -> Tables | None:
         """The tables of causal architectures, read without an import of transformers; None if they cannot be read."""

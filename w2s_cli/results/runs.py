@@ -56,6 +56,8 @@ def find_runs(root: Path, name: str) -> list[Path]:
     ]
     if not chosen:
         problem = "there is no run yet" if name == LATEST else f'no run is called "{name}"'
+        if name != LATEST and not path.exists():
+            problem = f"there is no folder {path}, and {problem}"
         raise UserError(f"{root}: {problem}.{_hint(all_runs)}")
     return chosen
 

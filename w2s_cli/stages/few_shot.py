@@ -4,6 +4,8 @@ Burns et al. 2023 use 5 weak labels as examples in the prompt instead of finetun
 
     <example> suffix token separator … <query> suffix →  the next-token logits of the label tokens
 
+* Where the model's tokenizer has a chat template (few_shot.chat), each example is a turn of the user, <example> suffix, and the assistant's
+  answer, its label; the query is the last turn. Spaces at the ends of texts and labels are left out, as in the model's own training.
 * Examples are drawn by the hash of (seed, row id), from each class of the labels in turn. Their order in the prompt is drawn too. All
   queries share the examples, so the examples go through the model once, and their keys and values are used again.
 * A query whose prompt exceeds the context has fewer shots: as many of the shortest drawn examples as fit. Only a query that exceeds the
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
+NEUTRAL = {"chat_template": None}
 TRAITS = Traits(gives="labels", learns=True)
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
@@ -45,9 +48,12 @@ def plan(
     settings = model.settings(role)
     job.need_causal(settings, role, "prompts a language model", "use a method that trains the student")
     job.check_label_tokens(prompt["tokens"], "use a method that trains the student")
+    template = job.chat_template(settings, prompt["chat"])
+    fields = ("shots", "tokens", "suffix") if template else ("shots", "tokens", "suffix", "separator")
     params = {
         "model": settings["base"],
-        **{field: prompt[field] for field in ("shots", "tokens", "suffix", "separator")},
+        **{field: prompt[field] for field in fields},
+        "chat_template": template,
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
         "precision": settings["precision"],
@@ -60,7 +66,7 @@ def plan(
         slug=f"{role}-{settings['name']}-{data['name']}-{rows.name}-{prompt['shots']}-shot-s{params['seed']}",
         execution=job.opens(settings),
         about={**job.about(settings, rows, role), "seed": params["seed"]},
-        words=[f"{prompt['shots']} shots"],
+        words=[f"{prompt['shots']} shots", *(["chat"] if template else [])],
     )
 
 
@@ -75,18 +81,19 @@ cautions = cut_texts
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write labels.parquet (id, p [classes], logits [classes]; no text) in the pool's order.
 
-    `params`: model, shots, tokens (one label token for each class), suffix, separator, max_length, truncation, precision, seed,
-    shard_rows. `inputs`: rows (to label), examples (rows), labels (of the examples; absent: ground truth; the class is the argmax,
-    a row without a label is no example), model (instead of params.model).
+    `params`: model, shots, tokens (one label token for each class), suffix, separator, chat_template (its sha256; None: no chat),
+    max_length, truncation, precision, seed, shard_rows. `inputs`: rows (to label), examples (rows), labels (of the examples; absent:
+    ground truth; the class is the argmax, a row without a label is no example), model (instead of params.model).
 
     Raises:
-        UserError: no causal model, a label token of several tokens, pairs, too few examples, or no example that fits the context.
+        UserError: no causal model, a label token of several tokens, pairs, too few examples, no example that fits the context, or another
+            chat template than the planned one.
     """
     import numpy as np
 
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
-    from w2s_cli.training import shots
+    from w2s_cli.training import chat, shots
     from w2s_cli.training.batching import PADDED
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget, gather
@@ -106,17 +113,24 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ctx.measure(weights=weights_format(folder))
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    label_tokens = label_ids(tokenizer, params["tokens"], rows.classes)
+    template, suffix, labels = params.get("chat_template"), params["suffix"], params["tokens"]
+    place = space = ""
+    if template:
+        if tokenizer.chat_template is None or chat.digest(tokenizer.get_chat_template()) != template:
+            raise UserError(f"the chat template in {folder} has changed since the plan: run the command again")
+        suffix, labels = suffix.rstrip(), [text.strip() for text in labels]
+        place, space = chat.at_answer(tokenizer, suffix, labels[0])
+    label_tokens = label_ids(tokenizer, [space + text for text in labels], rows.classes, place)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
     output = label_rows(model, label_tokens)
     limit = context_limit(model.config, tokenizer, params["max_length"])
 
-    example_texts = [
-        f"{examples.texts[row]}{params['suffix']}{params['tokens'][classes[row]]}{params['separator']}"
-        for row in chosen
-    ]
-    heads = shots.prompts(tokenizer, example_texts)
-    queries, counts, cut = shots.queries(tokenizer, rows.texts, params["suffix"], heads, limit)
+    shown = [(examples.texts[row], labels[classes[row]]) for row in chosen]
+    if template:
+        heads, queries, counts, cut = shots.chats(tokenizer, shown, rows.texts, suffix, limit)
+    else:
+        heads = shots.prompts(tokenizer, [f"{text}{suffix}{label}{params['separator']}" for text, label in shown])
+        queries, counts, cut = shots.queries(tokenizer, rows.texts, suffix, heads, limit)
     if chosen and not counts.any():
         raise UserError(
             f"no example fits: the shortest prompt with one example takes {len(heads[1])} tokens beside the query, and the "

@@ -19,6 +19,7 @@ from w2s_cli.training.tokens import TokenRows, encode, joined
 
 SUFFIX = "w2s_suffix"  # field of the classifier's config
 TOKENS = "w2s_tokens"
+BATCH = 1000  # texts that are Python lists of tokens at a time
 
 
 def encode_for(config: Any, tokenizer: Any, rows: Rows, limit: int, folder: Path, ctx: Context) -> TokenRows:
@@ -36,9 +37,9 @@ def encode_for(config: Any, tokenizer: Any, rows: Rows, limit: int, folder: Path
 
 
 def encode_with_suffix(
-    tokenizer: Any, texts: Sequence[str], suffix: str, limit: int, *, special: bool = True
+    tokenizer: Any, texts: Sequence[str], suffix: str, limit: int, *, special: bool = True, before: str = ""
 ) -> TokenRows:
-    """Token rows of text + suffix, of at most `limit` tokens; `special`: with the tokenizer's leading special tokens.
+    """Token rows of before + text + suffix, of at most `limit` tokens; `special`: with the tokenizer's leading special tokens.
 
     Raises:
         UserError: the suffix alone is longer than `limit`, or the tokenizer does not map tokens to characters.
@@ -46,29 +47,32 @@ def encode_with_suffix(
     if not tokenizer.is_fast:
         raise UserError("label tokens need a fast tokenizer (tokenizer.json), and this model has none")
     rows, cut = [], 0
-    encoded = tokenizer(
-        [text + suffix for text in texts],
-        add_special_tokens=special,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
-    for text, ids, offsets, added in zip(
-        texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
-    ):
-        end = len(ids)
-        while end and added[end - 1]:  # without end tokens, so that the last token is the suffix's
-            end -= 1
-        lead = next((at for at in range(end) if not added[at]), end)
-        tail = sum(1 for at in range(lead, end) if offsets[at][1] > len(text))
-        room = limit - lead - tail
-        if room < 0:
-            raise UserError(
-                f'the suffix "{suffix}" takes {lead + tail} tokens with the special ones, but a text may have {limit}: '
-                "raise max_length or shorten the suffix"
-            )
-        body = ids[lead : end - tail]
-        if len(body) > room:
-            cut += 1
-            body = body[len(body) - room :] if tokenizer.truncation_side == "left" else body[:room]
-        rows.append(np.array([*ids[:lead], *body, *ids[end - tail : end]], dtype=np.int32))
+    for start in range(0, len(texts), BATCH):
+        batch = texts[start : start + BATCH]
+        encoded = tokenizer(
+            [before + text + suffix for text in batch],
+            add_special_tokens=special,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        for text, ids, offsets, added in zip(
+            batch, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
+        ):
+            end = len(ids)
+            while end and added[end - 1]:  # without end tokens, so that the last token is the suffix's
+                end -= 1
+            lead = next((at for at in range(end) if not added[at]), end)
+            lead += sum(1 for at in range(lead, end) if offsets[at][1] <= len(before)) if before else 0
+            tail = sum(1 for at in range(lead, end) if offsets[at][1] > len(before) + len(text))
+            room = limit - lead - tail
+            if room < 0:
+                raise UserError(
+                    f'the suffix "{suffix}" takes {lead + tail} tokens with the special ones, but a text may have {limit}: '
+                    "raise max_length or shorten the suffix"
+                )
+            body = ids[lead : end - tail]
+            if len(body) > room:
+                cut += 1
+                body = body[len(body) - room :] if tokenizer.truncation_side == "left" else body[:room]
+            rows.append(np.array([*ids[:lead], *body, *ids[end - tail : end]], dtype=np.int32))
     return joined(rows, cut)

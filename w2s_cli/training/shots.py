@@ -1,9 +1,11 @@
 """Prompts with labelled examples: which examples, how many fit before each query, and the query's last hidden state after them.
 
-For stages/few_shot.py, which says what a prompt looks like.
+For stages/few_shot.py, which says what a prompt looks like. Queries with as many examples share the beginning of their prompt, the head,
+which goes through the model once. Of chats each whole prompt is tokenised, as the model was trained; the head is what all of them share.
 """
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.draw import drawer
 from w2s_cli.training.batching import pad
+from w2s_cli.training.chat import around
 from w2s_cli.training.device import autocast
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.targets import probabilities
@@ -68,17 +71,56 @@ def draw(ids: list[str], classes: np.ndarray, names: list[str], shots: int, seed
 
 def prompts(tokenizer: Any, shown: list[str]) -> Heads:
     """Shots → token ids of a prompt's examples; fewer than all are the shortest ones, in the same order."""
-    sizes = [len(ids) for ids in tokenizer(shown)["input_ids"]] if shown else []
-    shortest = sorted(range(len(shown)), key=lambda place: (sizes[place], place))
     heads: Heads = {0: []}
-    for count in range(1, len(shown) + 1):
-        text = "".join(shown[place] for place in sorted(shortest[:count]))
+    for count, places in enumerate(_shortest(tokenizer, shown)[1:], start=1):
+        text = "".join(shown[place] for place in places)
         encoded = tokenizer(text, return_special_tokens_mask=True)
         ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
         while added and added[-1]:  # an end token would close the prompt
             ids, added = ids[:-1], added[:-1]
         heads[count] = ids
     return heads
+
+
+def _shortest(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """For 0, 1, … examples the places of as many of the shortest texts, in the order of the prompt."""
+    sizes = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+    shortest = sorted(range(len(texts)), key=lambda place: (sizes[place], place))
+    return [sorted(shortest[:count]) for count in range(len(texts) + 1)]
+
+
+def chats(
+    tokenizer: Any, shown: list[tuple[str, str]], texts: list[str], suffix: str, limit: int
+) -> tuple[Heads, list[np.ndarray], np.ndarray, int]:
+    """As `prompts` and `queries`, for examples (text, label) as turns of a chat."""
+    shown, texts = [(text.strip(), label) for text, label in shown], [text.strip() for text in texts]
+    heads: Heads = {}
+    queries, shots = [np.empty(0, dtype=np.int32)] * len(texts), np.zeros(len(texts), dtype=np.int64)
+    waiting, cut = np.arange(len(texts)), 0
+    for count, places in reversed(list(enumerate(_shortest(tokenizer, [text for text, _ in shown])))):
+        before, after = around(tokenizer, [shown[place] for place in places], suffix)
+        most = limit if count == 0 else 1 << 30
+        encoded = encode_with_suffix(
+            tokenizer, [texts[row] for row in waiting], after, most, special=False, before=before
+        )
+        fits = encoded.lengths <= limit
+        rows = {row: ids for row, ids, fit in zip(waiting, encoded.ids, fits, strict=True) if fit}
+        head = tokenizer(before, add_special_tokens=False)["input_ids"]
+        heads[count] = head = head[: _common(np.array(head), rows.values())]
+        for row, ids in rows.items():
+            queries[row], shots[row] = ids[len(head) :], count
+        waiting, cut = waiting[~fits], encoded.truncated
+    return heads, queries, shots, cut
+
+
+def _common(head: np.ndarray, rows: Iterable[np.ndarray]) -> int:
+    """The length of the longest beginning of `head` with which all rows begin; each row has a token after it."""
+    length = len(head)
+    for row in rows:
+        length = min(length, len(row) - 1)
+        differing = np.flatnonzero(head[:length] != row[:length])
+        length = int(differing[0]) if len(differing) else length
+    return length
 
 
 def queries(

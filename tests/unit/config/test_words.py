@@ -17,6 +17,31 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "added field": (["+sede=5"], ['unknown field "sede"', 'Did you mean "seed"']),
     "forced group": (["++foo.bar=1"], ['unknown field "foo"']),
     "added field of a group": (["+strong.foo=1"], ['unknown field "strong.foo"', "Known: batch_size"]),
+    "added field of a misspelt group": (["+trian.epochs=7"], ['unknown field "trian.epochs"', 'mean "train.epochs"']),
+    "forced field of a misspelt group": (["++trian.epochs=7"], ["++trian.epochs=7", 'mean "train.epochs"']),
+    "deleted field of a misspelt group": (["~trian.epochs"], ["~trian.epochs", 'mean "train.epochs"']),
+    "swept field of a misspelt group": (["-m", "+trian.epochs=7,8", "seed=0,1"], ['mean "train.epochs"']),
+    "misspelt group without plus": (["trian.epochs=7"], ['unknown field "trian.epochs"', 'mean "train.epochs"']),
+    "deleted misspelt field": (["~train.epcohs"], ['unknown field "train.epcohs"', 'mean "epochs"']),
+    "deleted misspelt group": (["~trian"], ['unknown field "trian"', 'mean "train"']),
+    "group for a misspelt part": (["+model@wek=gpt2"], ['unknown field "wek"', 'mean "weak"']),
+    "argument that is not there to delete": (["loss=logconf", "~loss.args.alhpa"], ["no loss.args.alhpa to delete"]),
+    "nothing after a plus": (["+=3"], ['"+=3" is not an override']),
+    "nothing to delete": (["~"], ['"~" is not an override']),
+    "added part of a corpus": (
+        ["method=pretrain", "pretrain=wordnet-xs", "+pretrain.corpus.templtes=[a]"],
+        ['unknown field "pretrain.corpus.templtes"', 'mean "templates"'],
+    ),
+    "added part of a tokenizer": (
+        ["method=pretrain", "pretrain=wordnet-xs", "+pretrain.tokenizer.vocab=9"],
+        ['unknown field "pretrain.tokenizer.vocab"', "vocab_size"],
+    ),
+    "added expectation": (["+data.expected.tset=1"], ['unknown field "data.expected.tset"', 'mean "test"']),
+    "options without a transform": (["+data.options.margin=1"], ["data.options", "data.transform is null"]),
+    "folder of a Hydra job": (["outputs=${hydra:runtime.cwd}/x"], ["outputs: ${hydra:…}", "relative to the folder"]),
+    "name of a Hydra job": (["-m", "data.path=${hydra:job.name}", "seed=0,1"], ["data.path: ${hydra:…}", "itself"]),
+    "unknown resolver": (["outputs=${nosuch:1}"], ["outputs: Unsupported interpolation type nosuch"]),
+    "unset variable": (["data.path=${oc.env:NO_SUCH_VARIABLE}"], ["data.path: ", "'NO_SUCH_VARIABLE' not found"]),
     "plus before a field": (["+seed=5"], ["write seed=VALUE without +"]),
     "plus before a group": (["+loss=kl"], ["write loss=kl without +"]),
     "plus before a role": (["++weak=gpt2"], ["write weak=gpt2 without ++"]),
@@ -116,6 +141,17 @@ def test_a_file_of_the_users_own_that_the_packages_would_hide_is_refused(tmp_pat
     folder = own(tmp_path, "loss/xent.yaml", "name: xent\n")
     with pytest.raises(UserError, match=r"loss/xent\.yaml: loss=xent is a file of w2s already"):
         configurations(folder)
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"], ["-m", "hydra/launcher=basic", "seed=0,1"]])
+def test_the_name_of_the_users_folder_is_no_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run=7, [it's mine]"
+    own(folder, "loss/mine.yaml", "name: xent\nlabel: mine\n")
+    assert dispatch(["plan", *sweep, "--config-dir", folder.name, "loss=mine"]) == 0
+    assert dispatch(["plan", *sweep, f"--config-dir={folder}", "loss=mine", "select=confidence"]) == 2
 
 
 def test_a_group_of_the_users_own_is_added(tmp_path: Path) -> None:

@@ -181,3 +181,13 @@ def test_a_path_that_does_not_exist_is_no_outputs_folder(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="elsewhere does not exist; name an outputs folder"):
         w2s_cli.load(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["outputs2", "elsewhere/outputs", "/nowhere/at/all"])
+def test_a_path_that_does_not_exist_beside_an_outputs_folder_is_said_to_be_missing(root: Path, name: str) -> None:
+    missing = re.escape(f"there is no folder {root.parent / name}")
+    with pytest.raises(UserError, match=missing):
+        w2s_cli.load(name)
+    (root.parent / "outputs2").mkdir()  # a folder, and no run
+    with pytest.raises(UserError, match='no run is called "outputs2"\\.'):
+        w2s_cli.load("outputs2")

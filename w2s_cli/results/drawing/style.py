@@ -5,6 +5,7 @@
 * Files have no dates and no version of matplotlib, and SVG ids come from a fixed salt: equal metrics give equal bytes.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,10 +55,13 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """matplotlib's defaults with STYLE over them, while a figure is drawn or written."""
+    """matplotlib's defaults with STYLE over them, while a figure is drawn or written; files need no backend."""
+    # a notebook's names a module that this environment may lack, and then the import fails
+    os.environ.pop("MPLBACKEND", None)
     import matplotlib
 
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+    defaults = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    with matplotlib.rc_context({**defaults, **STYLE}):
         yield
 
 

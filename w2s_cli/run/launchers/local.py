@@ -36,8 +36,9 @@ class LocalWorker:
         """Write a job to the worker's standard input."""
         assert self.popen.stdin is not None
         self.key = key
-        self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
-        self.popen.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it died while it was free: the end of its events says so
+            self.popen.stdin.write((json.dumps({"folder": str(folder), "redo": redo}) + "\n").encode())
+            self.popen.stdin.flush()
 
     def events(self) -> list[dict[str, Any]] | None:
         """The events since the last call; None: the worker has ended."""

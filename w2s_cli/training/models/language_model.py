@@ -99,8 +99,8 @@ def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bo
     return tokenizer
 
 
-def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """The ids of the label tokens, one for each class, in the order of the classes.
+def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str], before: str = "") -> list[int]:
+    """The ids of the label tokens after the text `before`, one for each class, in the order of the classes.
 
     Raises:
         UserError: another number than classes, a text of several tokens, or two equal tokens.
@@ -111,8 +111,12 @@ def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str]) -> 
             "(few_shot.tokens or train.head.tokens)"
         )
     label_token_ids: list[int] = []
+    lead = tokenizer(before, add_special_tokens=False)["input_ids"]
     for text in tokens:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(before + text, add_special_tokens=False)["input_ids"]
+        # a space at the end of `before` may become one token with the text; but the prompt ends with the space
+        apart = ids[: len(lead)] == lead
+        ids = ids[len(lead) :] if apart else tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             pieces = tokenizer.convert_ids_to_tokens(ids)
             raise UserError(
