@@ -166,7 +166,8 @@ def _tokenizers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str
         except UserError as error:
             notes.append(f"no token counts for {model['name']}: {error}")
             continue
-        counters[model["name"]] = _counter(tokenizer), context_limit(settings, tokenizer, model["max_length"])
+        positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
+        counters[model["name"]] = _counter(tokenizer), context_limit(positions, tokenizer, model["max_length"])
     return counters, notes
 
 

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
-from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
+    import torch
+
     from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.saved_check import Sample
 
-VERSION = 1
+VERSION = 2
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None}
 TRAITS = Traits(gives="model", trains=True, learns=True)
 RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of train.*
@@ -127,7 +130,7 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     return Work(flops, tokens)
 
 
-cautions = cut_texts
+cautions = unread_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -138,20 +141,42 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     linear head), stopping {metric, every, patience} (None: all steps, the last weights), and the fields of `training.loop.Recipe`.
     `inputs`: rows; labels (absent: ground truth); weights (factors of the rows' cross-entropy); features (mode probe); model
     (instead of params.model); for stopping validation_rows, validation_labels (absent: ground truth) and validation_features (probe).
+
+    Raises:
+        UserError: among others, the saved model is not the trained one (`training/saved_check.py`).
     """
+    from w2s_cli.training import saved_check
+    from w2s_cli.training.device import pick_device
+
+    device = pick_device(ctx.execution, params["precision"])
+    metrics, expected = _train(params, inputs, ctx, device)  # the trained model is freed here
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    model = ctx.result / "model"
+    difference = saved_check.check(
+        model, expected, device, params["precision"], params["truncation"], trust_remote_code=remote
+    )
+    ctx.measure(saved_difference=difference)
+    return metrics
+
+
+def _train(
+    params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context, device: "torch.device"
+) -> tuple[dict[str, Any], "Sample"]:
+    """The metrics, and the probabilities of some rows; the model is in `ctx.result/model`."""
     import torch
     from torch import nn
 
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
     from w2s_cli.training import inputs as training_inputs
+    from w2s_cli.training import saved_check
     from w2s_cli.training.batching import batches_of_rows, epoch_order
-    from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.models import classifier, lora, token_head
     from w2s_cli.training.models.compiled import compile_layers
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.objectives import classification
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.targets import training_targets
@@ -159,7 +184,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     fault("finetune.start")
     quiet()
-    device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
     folders = cast(dict[str, Path], inputs)
     if "weights" in folders and params["loss"]["name"] != "xent":
@@ -179,7 +203,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     model = classifier.open_base(
         folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], head
     )
-    limit = context_limit(model.config, tokenizer, params["max_length"])
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     trained: nn.Module = model
     adapted = None
     if params["mode"] == "probe":
@@ -196,7 +220,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
             tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-            return training_inputs.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
+            return training_inputs.from_tokens(model, tokens, params["precision"])
         if features not in folders:
             raise UserError(f'train=probe needs features of {rows.path}: the stage has no input "{features}"')
         return training_inputs.from_features(trained, folders[features], rows, device)
@@ -223,6 +247,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "steps": int(sums["steps"]),
         "rows": len(rows.ids),
         "truncated": fed.truncated,
+        "empty": fed.empty,
         "tokens": int(fed.tokens.sum()),
         "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
     }
@@ -239,8 +264,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if adapted is not None:
         model = lora.merge(adapted)
     tokenizer.model_max_length = limit
+    model.eval()
+    expected = saved_check.sample(fed, rows, int(ctx.execution.get("eval_tokens", 32768)))
     save_model(model, tokenizer, ctx.result / "model", _card(params, metrics, rows))
-    return metrics
+    return metrics, expected
 
 
 def _card(params: dict[str, Any], metrics: dict[str, Any], rows: "Rows") -> str:

@@ -1,7 +1,8 @@
 """The forward pass: from token rows to a classifier's logits, or to a causal model's features.
 
 * The place of the last real token comes from the attention mask, never from a token's id.
-* Rows are packed where the model can (`attention/packed.py`), else padded.
+* Rows are packed where the model can (`attention/packed.py`), else padded. A model whose result for a row depends on the other rows
+  gets one row at a time, in training as in prediction: then a result depends neither on the micro-batch nor on the rows beside it.
 * A pair is two texts in one forward pass.
 """
 
@@ -12,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, gather, pad
+from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, gather, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.models.classifier import is_causal
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
+
+ROUNDING = {"fp32": 1e-4, "bf16": 1e-4, "tf32": 1e-2}  # largest error of a trial, which runs without autocast
 
 
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
@@ -42,7 +46,7 @@ def on_rows(
     model: Any,
     tokens: TokenRows,
     rows: Sequence[int],
-    pad_id: int,
+    layout: Layout,
     precision: str,
     read: Callable[..., Tensor] = logits,
 ) -> Tensor:
@@ -50,16 +54,50 @@ def on_rows(
     sequences = [tokens.ids[row] for row in rows]
     if tokens.second is not None:
         sequences += [tokens.second[row] for row in rows]
-    ids, mask = pad(sequences, pad_id)
-    outputs = read(model, ids, mask, precision)
+    passes = [[sequence] for sequence in sequences] if layout.alone else [sequences]
+    outputs = torch.cat([read(model, *pad(together, _pad_id(model)), precision) for together in passes])
     return outputs if tokens.second is None else outputs.reshape(2, len(rows), -1).transpose(0, 1)
 
 
-def layout_for(model: Any, precision: str) -> Layout:
-    """The layout of this classifier's micro-batches."""
+def _pad_id(model: Any) -> int:
+    """The id between rows of different lengths: the config's pad token, by which some heads (CTRL's) find the last token of a row."""
+    pad_id: int | None = model.config.get_text_config().pad_token_id
+    return 0 if pad_id is None else pad_id
+
+
+def layout_for(model: Any, tokens: TokenRows, precision: str) -> Layout:
+    """The layout of micro-batches of these rows in this classifier."""
+    together = PADDED if model.device.type == "cpu" else LAUNCHED
     if is_causal(model) and packed.usable(model, precision):
-        return packed.layout(model)
-    return PADDED if model.device.type == "cpu" else LAUNCHED
+        together = packed.layout(model)
+    read = last_token_features if is_causal(model) else logits  # a new head of a causal model gives zeros
+    return ALONE if depends_on_others(model, [*tokens.ids, *(tokens.second or [])], precision, read) else together
+
+
+@torch.no_grad()
+def depends_on_others(
+    model: Any, sequences: Sequence[np.ndarray], precision: str, read: Callable[..., Tensor] = last_token_features
+) -> bool:
+    """Whether the model reads the shortest of `sequences` in another way beside the longest than alone; then rows go through one by one.
+
+    FNet mixes the padding into a row, and the rotations of Phi-3's longrope change for all rows when one of them is long. So the length
+    decides, and the trial needs the real rows.
+
+    Raises:
+        UserError: the model has fewer positions than the longest row needs.
+    """
+    ordered = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
+    if not ordered or len(sequences[ordered[0]]) == len(sequences[ordered[-1]]):
+        return False
+    short, long = sequences[ordered[0]], sequences[ordered[-1]]
+    try:
+        beside, alone = (read(model, *pad(rows, _pad_id(model)), "fp32")[0] for rows in ([short, long], [short]))
+    except IndexError as error:
+        raise UserError(
+            f"this {model.config.model_type} cannot read a row of {len(long)} tokens, though its config has as many positions: "
+            "lower max_length"
+        ) from error
+    return bool((beside - alone).norm() > ROUNDING[precision] * max(1.0, float(alone.norm())))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -69,10 +107,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def predict(model: Any, tokens: TokenRows, precision: str, budget: int, read: Callable[..., Tensor]) -> np.ndarray:
+def predict(
+    model: Any, tokens: TokenRows, layout: Layout, precision: str, budget: int, read: Callable[..., Tensor]
+) -> np.ndarray:
     """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], of pairs [rows, 2, width], float32.
 
     Without gradients, in micro-batches of at most `budget` tokens, sorted by length.
     """
-    layout = layout_for(model, precision)
-    return gather(lambda rows: on_rows(model, tokens, rows, 0, precision, read), tokens.taken(layout), budget, layout)
+    return gather(
+        lambda rows: on_rows(model, tokens, rows, layout, precision, read), tokens.taken(layout), budget, layout
+    )
