@@ -103,6 +103,12 @@ def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[T
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
+def spread(lengths: Sequence[int]) -> list[int]:
+    """Up to four rows, from the shortest to the longest, by the lengths of all rows."""
+    ordered = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    return [ordered[round(at)] for at in np.linspace(0, len(ordered) - 1, min(4, len(ordered)))]
+
+
 def gather(
     forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: int, layout: Layout = PADDED
 ) -> np.ndarray:

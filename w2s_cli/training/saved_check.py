@@ -17,7 +17,7 @@ import torch
 
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.errors import UserError
-from w2s_cli.training.batching import gather
+from w2s_cli.training.batching import gather, spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.inputs import Inputs
 from w2s_cli.training.models.forward_pass import softmax
@@ -26,7 +26,6 @@ from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.prompting import SUFFIX, encode_with_suffix
 from w2s_cli.training.tokens import encode, open_plain_tokenizer
 
-ROWS = 4
 LARGEST = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 0.1}  # difference of probabilities
 ANY_PADDING = 1 << 40  # tokens of padding in a micro-batch: all rows go through together
 
@@ -46,10 +45,10 @@ def sample(fed: Inputs, rows: Rows, budget: int) -> Sample:
     Raises:
         UserError: a logit that is not finite.
     """
-    by_length = sorted(
-        range(len(rows.ids)), key=lambda row: (fed.tokens[row], len(rows.texts[row]))
-    )  # a probe has no tokens
-    chosen = [by_length[round(at)] for at in np.linspace(0, len(by_length) - 1, min(ROWS, len(by_length)))]
+    lengths = [
+        int(tokens) + len(text) for tokens, text in zip(fed.tokens, rows.texts, strict=True)
+    ]  # a probe has no tokens
+    chosen = spread(lengths)
 
     def forward(piece: list[int]) -> torch.Tensor:
         return fed.forward([chosen[row] for row in piece])

@@ -52,7 +52,7 @@ def open_base(
     model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, new_head=True)
     _new_head(model, fresh)
     token_head.install(model, head, rows)
-    _give_pad_token(model, tokenizer)
+    _give_pad_token(model, tokenizer, folder)
     return model.to(device)
 
 
@@ -66,14 +66,21 @@ def open_finished(folder: Path, device: torch.device, execution: dict[str, Any],
     return model.to(device).eval()
 
 
-def _give_pad_token(model: Any, tokenizer: Any) -> None:
+def _give_pad_token(model: Any, tokenizer: Any, folder: Path) -> None:
     """Give the model the tokenizer's pad token: a row of its embedding, and the id in its config, by which heads find the last token.
 
-    A model that counts its positions from its pad id (RoBERTa) keeps that id: another one would shift every position.
+    A model that counts its positions from its pad id (RoBERTa) keeps that id: another one would shift every position. No other token
+    may get a row in this way: it would be untrained.
     """
     pad_id = tokenizer.pad_token_id
     rows = model.get_input_embeddings().num_embeddings
     if pad_id >= rows:
+        beyond = [token for token in tokenizer.convert_ids_to_tokens(list(range(rows, pad_id))) if token is not None]
+        if beyond:
+            raise UserError(
+                f"the tokenizer in {folder} has {len(beyond)} tokens (first: {beyond[0]}) behind the end of the model's vocabulary of "
+                f"{rows}: it is the tokenizer of another model; save the model's own into that folder"
+            )
         model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
         with torch.no_grad():
             model.get_input_embeddings().weight[rows:] = 0

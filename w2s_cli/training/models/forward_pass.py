@@ -15,13 +15,14 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, gather, pad
+from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, gather, pad, spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.models.classifier import is_causal
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
 
 ROUNDING = {"fp32": 1e-4, "bf16": 1e-4, "tf32": 1e-2}  # largest error of a trial, which runs without autocast
+TELLING = 4  # tokens of the shortest row of a trial, if there are as long ones
 
 
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
@@ -78,26 +79,28 @@ def layout_for(model: Any, tokens: TokenRows, precision: str) -> Layout:
 def depends_on_others(
     model: Any, sequences: Sequence[np.ndarray], precision: str, read: Callable[..., Tensor] = last_token_features
 ) -> bool:
-    """Whether the model reads the shortest of `sequences` in another way beside the longest than alone; then rows go through one by one.
+    """Whether the model reads short rows of `sequences` in another way beside the longest than alone; then rows go through one by one.
 
     FNet mixes the padding into a row, and the rotations of Phi-3's longrope change for all rows when one of them is long. So the length
-    decides, and the trial needs the real rows.
+    decides, and the trial needs the real rows; a row of one token attends to nothing else and shows nothing.
 
     Raises:
         UserError: the model has fewer positions than the longest row needs.
     """
-    ordered = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
-    if not ordered or len(sequences[ordered[0]]) == len(sequences[ordered[-1]]):
+    telling = [ids for ids in sequences if len(ids) >= TELLING] or list(sequences)
+    tried = [telling[row] for row in spread([len(ids) for ids in telling])]
+    if len({len(ids) for ids in tried}) < 2:
         return False
-    short, long = sequences[ordered[0]], sequences[ordered[-1]]
     try:
-        beside, alone = (read(model, *pad(rows, _pad_id(model)), "fp32")[0] for rows in ([short, long], [short]))
+        beside = read(model, *pad(tried, _pad_id(model)), "fp32")  # [rows, width]
+        alone = torch.cat([read(model, *pad([ids], _pad_id(model)), "fp32") for ids in tried])
     except IndexError as error:
+        longest = max(len(ids) for ids in tried)
         raise UserError(
-            f"this {model.config.model_type} cannot read a row of {len(long)} tokens, though its config has as many positions: "
+            f"this {model.config.model_type} cannot read a row of {longest} tokens, though its config has as many positions: "
             "lower max_length"
         ) from error
-    return bool((beside - alone).norm() > ROUNDING[precision] * max(1.0, float(alone.norm())))
+    return bool(((beside - alone).norm(dim=1) > ROUNDING[precision] * alone.norm(dim=1).clamp(min=1)).any())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
