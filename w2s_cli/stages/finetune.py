@@ -229,6 +229,8 @@ def _train(
     early_stopping = training_inputs.stopping(params.get("stopping"), folders, rows, feed)
     rows_cut = fed.truncated["rows"] if fed.truncated else 0
     ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {rows_cut} rows cut")
+    if fed.layout.alone:
+        ctx.log("rows go through one by one: this model reads a row in another way beside other rows")
 
     def batches(epoch: int) -> list[list[int]]:
         return batches_of_rows(epoch_order(len(rows.ids), params["seed"], epoch), params["batch_size"])

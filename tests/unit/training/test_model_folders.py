@@ -129,7 +129,7 @@ def test_a_tokenizer_that_transformers_made_of_special_tokens_alone_is_refused(t
     base = make_model(tmp_path / "base", family)
     no_tokenizer(base)
     edit(base / "special_tokens_map.json", eos_token="<|endoftext|>")
-    with pytest.raises(UserError, match="has no vocabulary|cannot be loaded by AutoTokenizer"):
+    with pytest.raises(UserError, match=r"has no vocabulary|cannot be loaded by AutoTokenizer"):
         open_tokenizer(base, "left", trust_remote_code=False)
 
 
@@ -177,7 +177,8 @@ def test_whatever_is_loaded_is_in_the_key(tmp_path: Path) -> None:
     for name in names:
         with (base / name).open("a") as file:
             file.write("\n")
-        assert (after := key(base)) != before, name
+        after = key(base)
+        assert after != before, name
         before = after
     for name in ("README.md", "training.jsonl", "plot.png"):
         (base / name).write_text("x")
