@@ -178,5 +178,5 @@ class Resolver:
 
 def _config_json(path: Path) -> dict[str, Any]:
     """The fields of a config.json; none of a damaged file, which the stage that loads it refuses."""
-    fields = read_json(path)
+    fields = model_folder.read(path)
     return fields if isinstance(fields, dict) else {}

@@ -141,11 +141,15 @@ def open_config(folder: Path, execution: dict[str, Any]) -> Any:
     A pad id outside of the vocabulary (of Llamas: -1, or the first id behind the end) is dropped: torch has no row for it, or freezes
     another token's. The tokenizer's pad token takes its place (`classifier.open_base`).
     """
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
     zero_dropout(config)
     text = config.get_text_config()
+    if not isinstance(text, PreTrainedConfig) or not isinstance(config.architectures, list | None):
+        raise UserError(
+            f"the config.json in {folder} is damaged: text_config must be an object, and architectures a list"
+        )
     words, pad_id = getattr(text, "vocab_size", None), getattr(text, "pad_token_id", None)
     if isinstance(words, int) and isinstance(pad_id, int) and not 0 <= pad_id < words:
         text.pad_token_id = None
