@@ -57,6 +57,15 @@ FIELDS = (
         "backend",
     ),
 )
+AIMED = (  # (file, field, path → value): where transformers opens the file that a value names, or once did
+    ("special_tokens_map.json", "tokenizer_file", str),
+    ("special_tokens_map.json", "vocab_file", str),
+    ("tokenizer_config.json", "tokenizer_file", str),
+    ("tokenizer_config.json", "fast_tokenizer_files", lambda path: ["tokenizer.json", path]),
+    ("config.json", "transformers_weights", str),
+    ("model.safetensors.index.json", "weight_map", lambda path: dict.fromkeys(["wte.weight", "h.0.ln_1.weight"], path)),
+)
+SUFFIX = {"transformers_weights": ".safetensors", "weight_map": ".safetensors"}
 MARK, WORD = 7.25, "OUTSIDE"  # in the weights, and in the vocabulary, of the files outside
 watched: list[tuple[str, bool]] | None = None  # (path, whether it is opened for writing)
 
@@ -87,7 +96,7 @@ def outside(folder: Path) -> list[str]:
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     torch.save(tensors, folder / "weights.bin")
     tokenizer = json.loads((base / "tokenizer.json").read_text())
-    tokenizer["model"]["vocab"][WORD] = 256
+    tokenizer["model"]["vocab"][WORD] = tokenizer["model"]["vocab"].pop("!")
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer.4.0.0.json").write_text(json.dumps(tokenizer))
     (folder / "vocab.json").write_text(json.dumps({WORD: 0, "a": 1, "b": 2}))
@@ -95,7 +104,7 @@ def outside(folder: Path) -> list[str]:
     (folder / "template.jinja").write_text(WORD)
     (folder / "code.py").write_text(f"raise SystemExit('{WORD}')")
     names = sorted(path.name for path in folder.iterdir())
-    return [f"../{folder.name}/{name}" for name in names] + [str(folder / name) for name in names]
+    return [f"{before}/{name}" for before in (f"../{folder.name}", folder.name, folder) for name in names]
 
 
 def value(drawn: random.Random, names: list[str], depth: int = 0) -> Any:
@@ -116,19 +125,29 @@ def value(drawn: random.Random, names: list[str], depth: int = 0) -> Any:
 
 
 def spoil(folder: Path, drawn: random.Random, names: list[str]) -> None:
-    """Put random JSON into one or two files of the folder: some fields, or the whole file."""
-    for name in drawn.sample(TARGETS, drawn.choice([1, 1, 2])):
-        path = folder / name
-        before = json.loads(path.read_text()) if path.exists() else {}
-        if drawn.random() < 0.8:
-            after = {**before, **{drawn.choice(FIELDS): value(drawn, names) for _ in range(drawn.randrange(1, 3))}}
-        else:
-            after = value(drawn, names)
-        path.write_text("[" * 50_000 if drawn.random() < 0.02 else json.dumps(after))
-    if drawn.random() < 0.1:
+    """Put random JSON into a file or two of the folder, a path where transformers may follow it, or a link in the place of a file."""
+    way = drawn.random()
+    if way < 0.1:
         target = folder / drawn.choice(["tokenizer.json", "model.safetensors", "chat_template.jinja", "vocab.json"])
         target.unlink(missing_ok=True)
         target.symlink_to(drawn.choice(names))
+    elif way < 0.4:
+        name, field, shape = drawn.choice(AIMED)
+        path = drawn.choice([path for path in names if path.endswith(SUFFIX.get(field, ".json"))])
+        before = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        (folder / name).write_text(json.dumps({"metadata": {}, **before, field: shape(path)}))
+        if field == "weight_map":
+            (folder / "model.safetensors").unlink()
+        if field == "fast_tokenizer_files":
+            (folder / "tokenizer.json").unlink()
+    else:
+        for name in drawn.sample(TARGETS, drawn.choice([1, 1, 2])):
+            path = folder / name
+            before = json.loads(path.read_text()) if path.exists() else {}
+            after = value(drawn, names)
+            if drawn.random() < 0.8:
+                after = {**before, **{drawn.choice(FIELDS): value(drawn, names) for _ in range(drawn.randrange(1, 3))}}
+            path.write_text("[" * 50_000 if drawn.random() < 0.02 else json.dumps(after))
 
 
 def use(folder: Path) -> bool:
@@ -159,7 +178,10 @@ def use(folder: Path) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_hostile_folders_are_refused_or_load_files_of_their_own_only(tmp_path: Path) -> None:
+def test_hostile_folders_are_refused_or_load_files_of_their_own_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some paths are followed from where the command runs
     quiet()
     sys.addaudithook(watch)
     names = outside(tmp_path / "outside")

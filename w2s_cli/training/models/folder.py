@@ -55,7 +55,12 @@ def unusable(folder: Path, *, code: bool) -> str | None:
         if not _inside(path, folder):
             name = os.path.relpath(path, folder)
             where = f"{names[name]} names {name}" if name in names else f"{name} is a link to {os.path.realpath(path)}"
-            return f"reads a file outside of itself ({where}): copy that file into the folder"
+            return f"reads a file outside of itself ({where}): copy that file into the folder, and name it there"
+    for field in _object(read(folder / "special_tokens_map.json")):
+        if field.endswith(
+            "_file"
+        ):  # transformers takes it in the place of the folder's own, from the current directory
+            return f"has the field {field} in special_tokens_map.json, a path in the place of its own file: remove that field"
     if (folder / "adapter_config.json").exists():
         return (
             "has an adapter_config.json, so transformers would apply an adapter on top of these weights: merge it "
