@@ -166,7 +166,7 @@ def use(folder: Path) -> bool:
             opens = None
     for path, writes in seen:
         assert not writes or path.endswith(".pyc"), f"{path} was opened for writing"
-        if Path(path).is_relative_to(folder.parent):
+        if Path(path).is_relative_to(folder.parent) and os.path.exists(path):
             inside = Path(path).is_relative_to(folder) and (opens is None or path in allowed)
             assert inside, f"{path} was read, and is not in the key"
     if opens is not None:

@@ -56,11 +56,9 @@ def unusable(folder: Path, *, code: bool) -> str | None:
             name = os.path.relpath(path, folder)
             where = f"{names[name]} names {name}" if name in names else f"{name} is a link to {os.path.realpath(path)}"
             return f"reads a file outside of itself ({where}): copy that file into the folder, and name it there"
-    for field in _object(read(folder / "special_tokens_map.json")):
-        if field.endswith(
-            "_file"
-        ):  # transformers takes it in the place of the folder's own, from the current directory
-            return f"has the field {field} in special_tokens_map.json, a path in the place of its own file: remove that field"
+    replaced = [name for name in _object(read(folder / "special_tokens_map.json")) if name.endswith("_file")]
+    if replaced:  # transformers opens such a path as it stands, in the place of the folder's own file
+        return f"has the field {replaced[0]} in special_tokens_map.json, a path in the place of its own file: remove that field"
     if (folder / "adapter_config.json").exists():
         return (
             "has an adapter_config.json, so transformers would apply an adapter on top of these weights: merge it "
