@@ -11,7 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 
 FAMILIES = ("gpt2", "qwen2", "llama", "opt", "gpt_neox", "bert", "deberta-v2")
 ENCODERS = ("bert", "deberta-v2")
+AFTER_PAD = ("roberta", "xlm-roberta", "mpnet")  # encoders whose positions start after the pad id, which is 1
+WORDS = (*ENCODERS, *AFTER_PAD, "fnet")  # families with a tokenizer like BERT's
 WIDTH = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [3.0] * 8, "rope_theta": 10000.0}
 FIELDS: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
     "qwen2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1},
@@ -20,6 +23,27 @@ FIELDS: dict[str, dict[str, Any]] = {
     "gpt_neox": {**WIDTH, "intermediate_size": 64},
     "bert": {**WIDTH, "intermediate_size": 64},
     "deberta-v2": {**WIDTH, "intermediate_size": 64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "mistral": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "sliding_window": 8},
+    "qwen3": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16},
+    "fnet": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "tpu_short_seq_length": 64,
+    },
+    "phi3": {
+        **WIDTH,
+        "intermediate_size": 64,
+        "num_key_value_heads": 2,
+        "original_max_position_embeddings": 16,
+        "rope_scaling": LONGROPE,
+    },
+    "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 2, "dff": 64, "n_positions": 64},
+    "modernbert-decoder": {**WIDTH, "intermediate_size": 64, "cls_token_id": 256, "sep_token_id": 256},
+    "roberta": {**WIDTH, "intermediate_size": 64},
+    "xlm-roberta": {**WIDTH, "intermediate_size": 64},
+    "mpnet": {**WIDTH, "intermediate_size": 64},
 }
 END = "<|endoftext|>"
 
@@ -35,9 +59,12 @@ def byte_tokenizer(pad: str | None = None) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=64, **special)
 
 
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """A BERT-like tokenizer over letters, with [CLS] and [SEP]."""
+def word_tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
+    """A BERT-like tokenizer over letters, with [CLS] and [SEP]; RoBERTa and its kin have the pad id 1 and state no length."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    stated = {} if family in AFTER_PAD else {"model_max_length": 64}
+    if family in AFTER_PAD:
+        special[:2] = special[1::-1]
     letters = [chr(c) for c in range(33, 127)]
     vocab = {piece: i for i, piece in enumerate([*special, *letters, *("##" + letter for letter in letters)])}
     pieces = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
@@ -47,19 +74,21 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=pieces, model_max_length=64, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=pieces, **stated, **names)
 
 
 def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
     """Write a random checkpoint of `family` as its language model, with the quirks of the real repositories."""
-    tokenizer = word_tokenizer() if family in ENCODERS else byte_tokenizer(END if family == "qwen2" else None)
+    tokenizer = word_tokenizer(family) if family in WORDS else byte_tokenizer(END if family == "qwen2" else None)
     vocab = len(tokenizer) + (7 if family == "qwen2" else 0)  # Qwen's embedding is larger than its tokenizer
-    ends = {"pad_token_id": 0} if family in ENCODERS else {"bos_token_id": 256, "eos_token_id": 256}
+    ends = {"pad_token_id": tokenizer.pad_token_id} if family in WORDS else {"bos_token_id": 256, "eos_token_id": 256}
     if family == "opt":
         ends["pad_token_id"] = 1
+    if family in ("phi3", "modernbert-decoder"):  # the pad ids of their defaults lie behind this vocabulary
+        ends["pad_token_id"] = 0
     config = AutoConfig.for_model(family, **{"vocab_size": vocab, **FIELDS[family], **ends, **fields})
     torch.manual_seed(seed)
-    kind = AutoModelForMaskedLM if family in ENCODERS else AutoModelForCausalLM
+    kind = AutoModelForMaskedLM if family in WORDS else AutoModelForCausalLM
     kind.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     weights = folder / "model.safetensors"

@@ -174,7 +174,8 @@ def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, R
         except UserError as error:
             notes.append(f"no token counts for {model['name']}: {error}")
             continue
-        limit = partial(context_limit, settings, tokenizer)
+        positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
+        limit = partial(context_limit, positions, tokenizer)
         readers[model["name"]] = Reader(_counter(tokenizer), limit(model["max_length"]), limit(UNLIMITED))
     return readers, notes
 

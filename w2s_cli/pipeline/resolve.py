@@ -2,7 +2,8 @@
 
 * A hub revision such as `main` is resolved to a commit once per outputs folder and stored in outputs/.cache/revisions.json, so that a
   moving branch does not change keys during a study. The commit comes from the hub cache, else from the hub.
-* The identity of a local model is the sha256 of its weights, config and tokenizer. Its path and files such as README.md do not count.
+* The identity of a local model is the sha256 of every file that transformers may read from its folder (`training/models/folder.py`),
+  with trust_remote_code also of its code. Its path and files such as README.md do not count. A folder that cannot be used is refused.
 * The identity of a loss, rule or transform is the syntax tree of its code. `plugins.py` locates the file, `arguments.py` reads its
   arguments.
 * A run needs every commit; a plan does not. `hub` states whether the hub is asked. Where the commit stays unknown, the name stands in its
@@ -34,10 +35,8 @@ from w2s_cli.store.keys import ast_hash, canonical_json
 from w2s_cli.store.places import StoreError
 from w2s_cli.store.store import Store, unwritable
 from w2s_cli.training.chat import digest, template_of
+from w2s_cli.training.models import folder as model_folder
 from w2s_cli.training.models.architectures import Tables, tables
-
-MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
-
 
 Hub = Literal["required", "if reachable", "never"]
 
@@ -60,8 +59,9 @@ class Resolver:
     def model(self, model: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """(identity, local path or None) of a model's configuration."""
         if model.get("path"):
-            path = locate(model["path"])
-            return self._once(f"folder:{path}", lambda: {"sha256": self._folder_hash(path, model["name"])}), str(path)
+            path, code = locate(model["path"]), bool(model.get("trust_remote_code"))
+            name = f"folder:{path}:{code}"
+            return self._once(name, lambda: {"sha256": self._folder_hash(path, model["name"], code=code)}), str(path)
         if not model.get("id"):
             raise UserError(
                 f'model "{model["name"]}" has neither id (a hub repository) nor path (a local folder): '
@@ -190,19 +190,21 @@ class Resolver:
             self._resolved[name] = find()
         return self._resolved[name]
 
-    def _folder_hash(self, path: Path, name: str) -> str:
+    def _folder_hash(self, path: Path, name: str, *, code: bool) -> str:
         if not path.is_dir():
             raise UserError(f'model "{name}": there is no folder {path}.')
-        if not (path / "config.json").is_file():
-            raise UserError(
-                f'model "{name}": {path} has no config.json; it must be a folder written by save_pretrained.'
-            )
-        files = sorted(p for p in path.iterdir() if p.suffix in MODEL_FILES and p.is_file())
-        listed = {p.name: sha256_file(p, self.store.digests) for p in files}
+        problem = model_folder.incomplete(path)
+        if problem:
+            raise UserError(f'model "{name}": {path} {problem}; it must be a folder written by save_pretrained.')
+        problem = model_folder.unusable(path, code=code)
+        if problem:
+            raise UserError(f'model "{name}": {path} {problem}.')
+        files = model_folder.files(path, code=code)
+        listed = {p.relative_to(path).as_posix(): sha256_file(p, self.store.digests) for p in files}
         return hashlib.sha256(canonical_json(listed).encode()).hexdigest()
 
 
 def _config_json(path: Path) -> dict[str, Any]:
     """The fields of a config.json; none of a damaged file, which the stage that loads it refuses."""
-    fields = read_json(path)
+    fields = model_folder.read(path)
     return fields if isinstance(fields, dict) else {}

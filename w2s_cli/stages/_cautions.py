@@ -59,3 +59,18 @@ def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds
         f"as of a constant answer, but AUROC {area:.3f}. Its threshold is {'not trained here' if updates == {0} else cause}. Compare "
         f"AUROC meanwhile (w2s table metric={role}.auroc)."
     )
+
+
+def empty_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """One line if the stage had texts of which the model reads nothing; else none."""
+    if not metrics.get("empty"):
+        return []
+    return [
+        f"Caution: {metrics['empty']:,} of {metrics['rows']:,} texts ({about['rows']}) have no token that {about['model']} knows "
+        f"({about['role']}): they are empty, or in another script than its tokenizer's."
+    ]
+
+
+def unread_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """The lines of `cut_texts` and `empty_texts`."""
+    return cut_texts(metrics, params, about) + empty_texts(metrics, params, about)

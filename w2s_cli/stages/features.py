@@ -15,7 +15,7 @@ from w2s_cli.store.faults import fault
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 1
+VERSION = 2
 TRAITS = Traits(gives="features", implied=True)
 SHARD_ROWS = 1024
 
@@ -52,15 +52,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
-    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.classifier import is_causal, open_base
-    from w2s_cli.training.models.forward_pass import last_token_features, predict, why_padded
+    from w2s_cli.training.models.forward_pass import last_token_features, layout_for, predict, tell
     from w2s_cli.training.models.opening import base_folder, quiet
+    from w2s_cli.training.models.trunk import usable_positions
+    from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.token_cache import shared
-    from w2s_cli.training.tokens import context_limit, encode, open_tokenizer
+    from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     fault("features.start")
     quiet()
@@ -74,21 +74,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(
             f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
         )
-    limit = context_limit(model.config, tokenizer, params["max_length"])
-    tokens = shared(
-        ctx,
-        folder,
-        rows,
-        [tokenizer.truncation_side, limit, None],
-        lambda: encode(tokenizer, rows.texts, limit, rows.second),
-    )
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
+    tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
     with torch.no_grad():
-        packed.tell(why_padded(model, params["precision"]), ctx)
+        layout = layout_for(model, tokens, params["precision"])
+        tell(model, layout, params["precision"], ctx)
     budget = Budget(ctx, "eval_tokens")
 
     def compute(start: int, end: int) -> np.ndarray:
-        return predict(model, tokens.part(start, end), params["precision"], budget, last_token_features)
+        return predict(model, tokens.part(start, end), layout, params["precision"], budget, last_token_features)
 
     features = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
     write_features(ctx.result, rows.ids, features)
-    return {"rows": len(rows.ids), "hidden": int(features.shape[-1]), "truncated": tokens.summary()}
+    return {
+        "rows": len(rows.ids),
+        "hidden": int(features.shape[-1]),
+        "truncated": tokens.summary(),
+        "empty": tokens.empty,
+    }

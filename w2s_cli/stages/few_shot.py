@@ -90,6 +90,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             chat template than the planned one.
     """
     import numpy as np
+    import torch
 
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
@@ -97,11 +98,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import PADDED
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget, gather
-    from w2s_cli.training.models.forward_pass import softmax
-    from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model, open_plain_tokenizer
+    from w2s_cli.training.models.forward_pass import depends_on_others, softmax
+    from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.tokens import context_limit
+    from w2s_cli.training.tokens import check_ids, context_limit, open_plain_tokenizer
 
     fault("few_shot.start")
     quiet()
@@ -123,7 +125,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     label_tokens = label_ids(tokenizer, [space + text for text in labels], rows.classes, place)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
     output = label_rows(model, label_tokens)
-    limit = context_limit(model.config, tokenizer, params["max_length"])
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
 
     shown = [(examples.texts[row], labels[classes[row]]) for row in chosen]
     if template:
@@ -136,7 +138,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             f"no example fits: the shortest prompt with one example takes {len(heads[1])} tokens beside the query, and the "
             f"context is {limit}; raise max_length, or use shorter texts"
         )
+    check_ids([*queries, *(np.array(ids) for ids in heads.values() if ids)], model.config, folder)
     lengths = np.array([len(heads[shot]) + len(query) for shot, query in zip(counts, queries, strict=True)])
+    extremes = [np.array([*heads[int(counts[row])], *queries[row]]) for row in (lengths.argmin(), lengths.argmax())]
+    alone = depends_on_others(model, extremes, params["precision"])
     ctx.log(f"{len(rows.ids)} rows, {len(chosen)} examples, {int(lengths.sum())} tokens, {cut} rows cut")
     budget = Budget(ctx, "eval_tokens")
     read_heads: dict[int, Any] = {}
@@ -145,13 +150,20 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         part_logits = np.empty((end - start, len(label_tokens)), dtype=np.float32)
         for shot in sorted({int(shot) for shot in counts[start:end]}):
             if shot not in read_heads:
-                read_heads[shot] = shots.read_head(model, heads[shot], device, params["precision"])
+                start_of = (
+                    [] if alone else heads[shot]
+                )  # such a model reads the examples in another way without the query
+                read_heads[shot] = shots.read_head(model, start_of, device, params["precision"])
             same = np.flatnonzero(counts[start:end] == shot) + start
 
             def read(piece: list[int], shot: int = shot, same: np.ndarray = same) -> "Tensor":
                 part = [queries[row] for row in same[piece]]
-                hidden = shots.last_hidden(model, part, heads[shot], read_heads[shot], device, params["precision"])
-                return hidden @ output.T
+                passes = [[query] for query in part] if alone else [part]
+                states = [
+                    shots.last_hidden(model, one, heads[shot], read_heads[shot], device, params["precision"])
+                    for one in passes
+                ]
+                return torch.cat(states) @ output.T
 
             part_logits[same - start] = gather(read, lengths[same], budget, PADDED)
         return part_logits

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
-from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
+    import torch
+
     from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.saved_check import Sample
     from w2s_cli.training.tokens import TokenRows
 
-VERSION = 1
+VERSION = 2
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None, "micro_tokens": None}
 TRAITS = Traits(gives="model", trains=True, learns=True)
 RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of train.*
@@ -155,7 +158,7 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     return Work(flops, tokens)
 
 
-cautions = cut_texts
+cautions = unread_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -166,22 +169,45 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     linear head), stopping {metric, every, patience} (None: all steps, the last weights), and the fields of `training.loop.Recipe`.
     `inputs`: rows; labels (absent: ground truth); weights (factors of the rows' cross-entropy); features (mode probe); model
     (instead of params.model); for stopping validation_rows, validation_labels (absent: ground truth) and validation_features (probe).
+
+    Raises:
+        UserError: among others, the saved model is not the trained one (`training/saved_check.py`).
     """
+    from w2s_cli.training import saved_check
+    from w2s_cli.training.device import pick_device
+
+    device = pick_device(ctx.execution, params["precision"])
+    metrics, expected = _train(params, inputs, ctx, device)  # the trained model is freed here
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    model = ctx.result / "model"
+    difference = saved_check.check(
+        model, expected, device, params["precision"], params["truncation"], trust_remote_code=remote
+    )
+    ctx.measure(saved_difference=difference)
+    return metrics
+
+
+def _train(
+    params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context, device: "torch.device"
+) -> tuple[dict[str, Any], "Sample"]:
+    """The metrics, and the probabilities of some rows; the model is in `ctx.result/model`."""
     import torch
     from torch import nn
 
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
     from w2s_cli.training import inputs as training_inputs
-    from w2s_cli.training.attention import packed
+    from w2s_cli.training import saved_check
     from w2s_cli.training.batching import batches_of_rows, epoch_order
-    from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import classifier, lora, token_head
+    from w2s_cli.training.models.card import card
     from w2s_cli.training.models.compiled import compile_layers
-    from w2s_cli.training.models.forward_pass import why_padded
+    from w2s_cli.training.models.forward_pass import tell
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.objectives import classification, label_tokens
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.targets import training_targets
@@ -189,7 +215,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     fault("finetune.start")
     quiet()
-    device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
     folders = cast(dict[str, Path], inputs)
     if "weights" in folders and params["loss"]["name"] != "xent":
@@ -211,7 +236,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], label_head
     )
     next_token = bool(head and head.get("next_token"))
-    limit = context_limit(model.config, tokenizer, params["max_length"])
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     trained: nn.Module = model
     adapted = None
     if params["mode"] == "probe":
@@ -234,15 +259,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
-            tokens = token_rows(rows)
-            return training_inputs.from_tokens(model, tokens, tokenizer.pad_token_id, params["precision"])
+            return training_inputs.from_tokens(model, token_rows(rows), params["precision"])
         if features not in folders:
             raise UserError(f'train=probe needs features of {rows.path}: the stage has no input "{features}"')
         return training_inputs.from_features(trained, folders[features], rows, device)
 
     fed = feed(rows, "features")
     if trained is model:
-        packed.tell(why_padded(model, params["precision"]), ctx)
+        tell(model, fed.layout, params["precision"], ctx)
     early_stopping = training_inputs.stopping(params.get("stopping"), folders, rows, feed)
     rows_cut = fed.truncated["rows"] if fed.truncated else 0
     ctx.log(f"{len(rows.ids)} rows, {int(fed.tokens.sum())} tokens, {rows_cut} rows cut")
@@ -281,6 +305,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "steps": int(sums["steps"]),
         "rows": len(rows.ids),
         "truncated": fed.truncated,
+        "empty": fed.empty,
         "tokens": int(fed.tokens.sum()),
         "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
     }
@@ -297,43 +322,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if adapted is not None:
         model = lora.merge(adapted)
     tokenizer.model_max_length = limit
-    save_model(model, tokenizer, ctx.result / "model", _card(params, metrics, rows))
-    return metrics
-
-
-def _card(params: dict[str, Any], metrics: dict[str, Any], rows: "Rows") -> str:
-    """The model card's text."""
-    model, head = params.get("model") or {}, params.get("head")
-    head_lines = (
-        f"* every text must be followed by {head.get('suffix')!r}; the head started from the tokens {head['tokens']} and says "
-        "which of them comes next\n"
-        if head
-        else ""
-    )
-    base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
-    title = f"A text classifier ({', '.join(rows.classes)})"
-    if rows.second is not None:
-        title = (
-            "A reward model (one score r for a text; P(the second of two is preferred) = sigmoid(r(second) - r(first)))"
-        )
-    labels = f"{params['labels']} (T = {params['sharpening']})" if params.get("sharpening") else params["labels"]
-    stopping_line = (
-        f"* the weights after step {metrics['best_step']} of {metrics['steps']}" if "best_step" in metrics else ""
-    )
-    if stopping_line:
-        stopping_line += (
-            f", the best on validation rows by {params['stopping']['metric']} against {metrics['stopping_on']}\n"
-        )
-    return (
-        f"{title}, finetuned by `w2s` from {base}.\n\n"
-        f"* mode {params['mode']}, loss {params['loss']['name']}, {labels} labels, {metrics['rows']:,} rows, "
-        f"{params['epochs']} epochs of batch {params['batch_size']}\n"
-        f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
-        f"precision {params['precision']}, seed {params['seed']}\n"
-        f"* texts are cut to {params['max_length']} tokens on the {params['truncation']}\n{head_lines}{stopping_line}\n"
-        "```python\n"
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
-        "model = AutoModelForSequenceClassification.from_pretrained(folder)\n"
-        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-        "```\n"
-    )
+    model.eval()
+    expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
+    save_model(model, tokenizer, ctx.result / "model", card(params, metrics, rows))
+    return metrics, expected

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Model, Pool, Role, Spec, Traits, Work
-from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
@@ -69,7 +69,7 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     return Work(flops_per_token(params) * amounts.parameters * tokens, tokens)
 
 
-cautions = cut_texts
+cautions = unread_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -89,11 +89,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.memory import Budget
-    from w2s_cli.training.models.language_model import open_language_model, open_plain_tokenizer
+    from w2s_cli.training.models.language_model import open_language_model
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.objectives import next_token
-    from w2s_cli.training.tokens import context_limit
+    from w2s_cli.training.tokens import check_ids, context_limit, open_plain_tokenizer
 
     fault("generative.start")
     quiet()
@@ -104,7 +105,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     remote = bool(ctx.execution.get("trust_remote_code"))
     model = open_language_model(folder, device, ctx.execution, params["max_length"])
     tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    tokens = _documents(tokenizer, texts, context_limit(model.config, tokenizer, params["max_length"]))
+    tokens = _documents(tokenizer, texts, context_limit(usable_positions(model), tokenizer, params["max_length"]))
+    check_ids(tokens.ids, model.config, folder)
     rows = [ids for ids in tokens.ids if len(ids) > 1]  # a single token has no next token
     if not rows:
         raise UserError(f"no text of {inputs['rows']} has two tokens, so there is no next token to learn")
@@ -123,8 +125,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         chosen = [rows[row] for row in batches(0)[0]]
         first = next_token.mean_loss(model, chosen, params["precision"], budget)
         write_json(ctx.work / _FIRST, first)
-    packed.tell(packed.why_padded(model, params["precision"]), ctx)
     objective = next_token.objective(model, rows, params["precision"])
+    packed.tell(objective.layout, packed.why_padded(model, params["precision"]), ctx)
     sums = train(model, objective, batches, Recipe.of(params), ctx, "generative")
     metrics = {
         "first_loss": first,  # of the first batch, before training
@@ -133,6 +135,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "tokens": round(float(params["epochs"]) * int(lengths.sum())),
         "rows": len(texts),
         "truncated": tokens.summary(),
+        "empty": tokens.empty,
         "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
     }
     if ctx.execution.get("gradient_checkpointing"):
@@ -159,7 +162,7 @@ def _documents(tokenizer: Any, texts: list[str], limit: int) -> "TokenRows":
         ids if end is None or len(ids) >= limit or ids[-1] == end else np.append(ids, np.int32(end))
         for ids in encoded.ids
     ]
-    return joined(rows, encoded.truncated)
+    return joined(rows, encoded.truncated, empty=encoded.empty)
 
 
 def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Spec, Traits, Work
+from w2s_cli.stages._cautions import empty_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
@@ -18,7 +19,7 @@ from w2s_cli.store.files import read_json
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 1
+VERSION = 2
 TRAITS = Traits(gives="labels")
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
@@ -50,6 +51,9 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     return Work() if amounts.has("features") else Work(2 * amounts.parameters * amounts.tokens("rows"))
 
 
+cautions = empty_texts
+
+
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write labels.parquet (id, p [classes], logits [classes]; no text) in the pool's order.
 
@@ -60,15 +64,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
-    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import probe
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
-    from w2s_cli.training.models.forward_pass import logits, predict, softmax, why_padded
+    from w2s_cli.training.models.forward_pass import layout_for, logits, predict, softmax, tell
     from w2s_cli.training.models.opening import quiet
     from w2s_cli.training.models.reward import check_outputs
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.tokens import context_limit, open_tokenizer
@@ -80,7 +84,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if "features" in inputs:
         features = cast(Path, inputs["features"])
         class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
-        truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
+        read = (read_json(features / "manifest.json") or {}).get("metrics", {})
+        truncated, empty = read.get("truncated"), read.get("empty")
         fault("label.step")
         ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     else:
@@ -91,18 +96,19 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         if ctx.execution.get("compile"):
             compile_layers(model, params["precision"])
         check_outputs(model.config.num_labels, rows, folder)
-        limit = context_limit(model.config, tokenizer, params["max_length"])
+        limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
         tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
         with torch.no_grad():
-            packed.tell(why_padded(model, params["precision"]), ctx)
+            layout = layout_for(model, tokens, params["precision"])
+            tell(model, layout, params["precision"], ctx)
         budget = Budget(ctx, "eval_tokens")
 
         def compute(start: int, end: int) -> np.ndarray:
-            part = predict(model, tokens.part(start, end), params["precision"], budget, logits)
+            part = predict(model, tokens.part(start, end), layout, params["precision"], budget, logits)
             return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
         class_logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)
-        truncated = tokens.summary()
+        truncated, empty = tokens.summary(), tokens.empty
     if class_logits.shape[1] != len(rows.classes):
         raise UserError(
             f"{folder} has {class_logits.shape[1]} classes, but {rows.path} has {len(rows.classes)}: {rows.classes}"
@@ -118,4 +124,5 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "accuracy": float((class_logits.argmax(1) == rows.labels).mean()),
         "mean_p": [float(value) for value in p.mean(0, dtype=np.float64)],
         "truncated": truncated,
+        "empty": empty,
     }

@@ -84,8 +84,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             return batches_of_tokens(order, lengths, int(params["batch_tokens"]))
         return batches_of_rows(order, int(params["batch_entries"]))
 
-    packed.tell(packed.why_padded(model, params["precision"]), ctx)
     objective = next_token.objective(model, rows, params["precision"])
+    packed.tell(objective.layout, packed.why_padded(model, params["precision"]), ctx)
     sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain")
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch

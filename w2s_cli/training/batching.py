@@ -21,11 +21,12 @@ from w2s_cli.errors import UserError
 class Layout:
     """How rows lie in a micro-batch."""
 
-    packed: bool = False  # rows end to end; else side by side, padded to the longest
+    packed: bool = False  # rows end to end, without padding; else side by side, padded to the longest
     waste: int = 56  # most padding tokens in a micro-batch: their cost equals its fixed cost
     most: int | None = None  # most tokens in a micro-batch, whatever the budget
     unit: int = 1  # packed rows and `spare` tokens after them are filled up to a multiple of it
     spare: int = 0
+    alone: bool = False  # each row goes through the model by itself
 
     def room(self, lengths: np.ndarray) -> int:
         """Tokens of a micro-batch with rows of these lengths, padding included."""
@@ -38,6 +39,7 @@ PADDED = Layout()
 LAUNCHED = Layout(
     waste=1024
 )  # on a GPU: each micro-batch, small or large, costs the launch of its kernels (reasoned, not measured)
+ALONE = Layout(packed=True, alone=True)  # one row has no padding
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
@@ -99,3 +101,9 @@ def pad(sequences: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[T
         ids[row, : len(sequence)] = sequence
         mask[row, : len(sequence)] = 1
     return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def spread(lengths: Sequence[int]) -> list[int]:
+    """Up to four rows, from the shortest to the longest, by the lengths of all rows."""
+    ordered = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    return [ordered[round(at)] for at in np.linspace(0, len(ordered) - 1, min(4, len(ordered)))]

@@ -26,24 +26,29 @@ class Inputs(NamedTuple):
     layout: Layout
     tokens: np.ndarray  # [rows] real ones
     truncated: dict[str, Any] | None
+    empty: int | None  # rows with a text of no token
 
 
-def from_tokens(model: Any, tokens: TokenRows, pad_id: int, precision: str) -> Inputs:
+def from_tokens(model: Any, tokens: TokenRows, precision: str) -> Inputs:
     """The whole model on texts."""
+    layout = forward_pass.layout_for(model, tokens, precision)
 
     def forward(piece: list[int]) -> Tensor:
-        return reward.class_logits(forward_pass.on_rows(model, tokens, piece, pad_id, precision))
+        return reward.class_logits(forward_pass.on_rows(model, tokens, piece, layout, precision))
 
-    layout = forward_pass.layout_for(model, precision)
-    return Inputs(forward, tokens.taken(layout), layout, tokens.real, tokens.summary())
+    return Inputs(forward, tokens.taken(layout), layout, tokens.real, tokens.summary(), tokens.empty)
 
 
 def from_features(head: nn.Module, features: Path, rows: Rows, device: torch.device) -> Inputs:
     """A head on stored features; one token a row."""
     stored = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
     ones = np.ones(len(rows.ids), dtype=np.int64)
-    truncated = (read_json(features / "manifest.json") or {}).get("metrics", {}).get("truncated")
-    return Inputs(lambda piece: reward.class_logits(head(stored[piece])), ones, PADDED, ones, truncated)
+    read = (read_json(features / "manifest.json") or {}).get("metrics", {})
+
+    def forward(piece: list[int]) -> Tensor:
+        return reward.class_logits(head(stored[piece]))
+
+    return Inputs(forward, ones, PADDED, ones, read.get("truncated"), read.get("empty"))
 
 
 def probe_head(model: Any, device: torch.device) -> nn.Linear:

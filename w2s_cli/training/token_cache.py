@@ -23,10 +23,11 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.files import digest, read_json, unique, write_json
 from w2s_cli.store.places import owned
 from w2s_cli.store.shapes import fits
+from w2s_cli.training.models.folder import WEIGHTS, files
 from w2s_cli.training.tokens import TokenRows, joined
 
 FOLDER = "tokens"  # of the outputs folder's .cache
-SUFFIXES = (".json", ".txt", ".model", ".tiktoken", ".jinja", ".py")
+FORMAT = 2  # of an entry; raise it when an entry says more, or says it in another way
 NO_TOKENIZER = ("config.json", "generation_config.json", "README.md")
 LIBRARIES = ("tokenizers", "transformers")
 
@@ -45,9 +46,9 @@ def shared(ctx: Context, folder: Path, rows: Rows, options: Sequence[Any], make:
 
 
 def _name(folder: Path, rows: Rows, options: Sequence[Any]) -> str:
-    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name not in NO_TOKENIZER)
-    tokenizer = {path.name: digest(path) for path in files if not path.name.endswith(".index.json")}
-    versions = {name: version(name) for name in LIBRARIES}
+    read = [path for path in files(folder, code=True) if path.suffix not in WEIGHTS and path.name not in NO_TOKENIZER]
+    tokenizer = {os.path.relpath(p, folder): digest(p) for p in read if not p.name.endswith(".index.json")}
+    versions = {"format": FORMAT, **{name: version(name) for name in LIBRARIES}}
     hashed = hashlib.sha256(json.dumps([versions, tokenizer, list(options)], sort_keys=True).encode())
     for texts in (rows.texts, rows.second or []):
         hashed.update(f"{len(texts)} texts".encode())
@@ -59,10 +60,11 @@ def _name(folder: Path, rows: Rows, options: Sequence[Any]) -> str:
 
 
 class _Index(TypedDict):
-    """entry.json: the digest of each file, and the number of texts that were cut."""
+    """entry.json: the digest of each file, and the numbers of texts that were cut and that have no token."""
 
     files: Annotated[dict[str, str], lambda files: "ids.npy" in files]
     truncated: int
+    empty: int
 
 
 def _opened(entry: Path) -> TokenRows | None:
@@ -77,7 +79,8 @@ def _opened(entry: Path) -> TokenRows | None:
         os.utime(entry)  # the time of its last use, for `w2s gc`
     except OSError:
         return None
-    return joined(texts[0], index["truncated"], texts[1] if len(texts) > 1 else None)
+    second = texts[1] if len(texts) > 1 else None
+    return joined(texts[0], index["truncated"], second, empty=index["empty"])
 
 
 def _read(entry: Path, name: str) -> list[np.ndarray]:
@@ -96,8 +99,8 @@ def _store(entry: Path, rows: TokenRows) -> None:
         for name, texts in (("ids", rows.ids), ("second", rows.second)):
             if texts is not None:
                 _write(made, name, texts)
-        files = {path.name: digest(path) for path in made.iterdir()}
-        write_json(made / "entry.json", {"files": files, "truncated": rows.truncated})
+        digests = {path.name: digest(path) for path in made.iterdir()}
+        write_json(made / "entry.json", {"files": digests, "truncated": rows.truncated, "empty": rows.empty})
         shutil.rmtree(entry, ignore_errors=True)
         made.rename(entry)
     finally:

@@ -42,6 +42,7 @@ def fixed(tmp_path: Path) -> list[str]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text('{"model_type": "gpt2"}')
         (tmp_path / name / "model.safetensors").write_bytes(b"\0" * size)
+        (tmp_path / name / "tokenizer.json").write_text("{}")
     data = write_jsonl(tmp_path / "rows.jsonl", sentences(10))
     return [
         "weak=local",

@@ -41,10 +41,10 @@ def most_kept(model: Any, batch: int, loss: str) -> int:
     tokens = TokenRows(list(ids), np.full(batch, 30), 0)
 
     def forward(piece: list[int]) -> torch.Tensor:
-        return forward_pass.on_rows(model, tokens, piece, 0, "fp32")
+        return forward_pass.on_rows(model, tokens, piece, layout, "fp32")
 
     p = torch.rand(batch, generator=torch.Generator().manual_seed(0))
-    targets, layout = torch.stack([1 - p, p], 1), forward_pass.layout_for(model, "fp32")
+    targets, layout = torch.stack([1 - p, p], 1), forward_pass.layout_for(model, tokens, "fp32")
     objective = classification.objective(forward, tokens.taken(layout), targets, load_loss(loss), {}, layout=layout)
     Kept.now = Kept.most = 0
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):

@@ -139,7 +139,7 @@ def test_a_probe_gives_the_same_labels_from_features_and_as_a_full_model(tmp_pat
     rows = write_rows(tmp_path / "rows")
     stored = context(tmp_path / "features", model_path=str(base))
     found = features.run(params(), {"rows": rows}, stored)
-    assert found == {"rows": 10, "hidden": 32, "truncated": {"rows": 1, "share": 0.1}}
+    assert found == {"rows": 10, "hidden": 32, "truncated": {"rows": 1, "share": 0.1}, "empty": 2}  # "" and end tokens
     trained = context(tmp_path / "trained", model_path=str(base))
     edges: dict[str, Any] = {"rows": rows, "features": stored.result}
     finetune.run(params(mode="probe", epochs=20.0), edges, trained)

@@ -12,13 +12,14 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.tiny_models import ENCODERS, config_value, make_model
+from tests.tiny_models import ENCODERS, byte_tokenizer, config_value, make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
+from tests.unit.training.test_packed import opened
 from w2s_cli.data.artifacts.rows import read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.stages import evaluate, features, finetune, label
-from w2s_cli.training.batching import micro_batches, pad
+from w2s_cli.training.batching import ALONE, PADDED, micro_batches, pad
 from w2s_cli.training.models.forward_pass import on_rows
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.tokens import encode, open_tokenizer
@@ -139,16 +140,18 @@ def test_a_pair_takes_twice_its_longer_text_and_micro_batches_stay_within_the_bu
 
 
 def test_both_texts_of_a_pair_go_through_in_one_pass(tmp_path: Path) -> None:
-    tokenizer = open_tokenizer(make_model(tmp_path, "gpt2"), "left", trust_remote_code=False)
-    tokens = encode(tokenizer, ["a", "bbb"], 50, ["cc", "d"])
+    model = opened(tmp_path, "gpt2")
+    tokens = encode(byte_tokenizer(), ["a", "bbb"], 50, ["cc", "d"])
     seen = []
 
     def length(model: Any, ids: torch.Tensor, mask: torch.Tensor, precision: str) -> torch.Tensor:
         seen.append(len(ids))
         return mask.sum(1, keepdim=True).float()  # a "reward"
 
-    assert class_logits(on_rows(None, tokens, [1, 0], 0, "fp32", length)).tolist() == [[3, 1], [1, 2]]
+    assert class_logits(on_rows(model, tokens, [1, 0], PADDED, "fp32", length)).tolist() == [[3, 1], [1, 2]]
     assert seen == [4]
+    on_rows(model, tokens, [1, 0], ALONE, "fp32", length)
+    assert seen == [4, 1, 1, 1, 1]
 
 
 def test_a_probe_on_pairs_agrees_with_the_full_model(tmp_path: Path) -> None:

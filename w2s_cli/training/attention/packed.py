@@ -68,9 +68,11 @@ def why_padded(model: Any, precision: str) -> str | None:
     return tried[gradients]
 
 
-def tell(why: str | None, ctx: Context) -> None:
-    """Note in log.txt and record.json that the rows of a stage are packed, or why they are padded."""
-    rows = "packed" if why is None else f"padded: {why}"
+def tell(layout: Layout, why_padded: str | None, ctx: Context) -> None:
+    """Note in log.txt and record.json how the rows of a stage lie in a micro-batch: packed, padded and why, or one by one."""
+    rows = "packed" if layout.packed else f"padded: {why_padded}"
+    if layout.alone:
+        rows = "one by one: this model reads a row in another way beside other rows"
     ctx.log(f"rows {rows}")
     ctx.measure(rows=rows)
 

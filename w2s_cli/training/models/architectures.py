@@ -54,4 +54,5 @@ def has_next_token(config: Mapping[str, Any], tables: Tables) -> bool:
 
 
 def _own_code(config: Mapping[str, Any]) -> bool:
-    return "AutoModelForCausalLM" in (config.get("auto_map") or {})
+    classes = config.get("auto_map")
+    return isinstance(classes, dict) and "AutoModelForCausalLM" in classes

@@ -17,8 +17,8 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.models import token_head
-from w2s_cli.training.models.opening import open_part, open_weights
-from w2s_cli.training.models.trunk import attention_for, zero_dropout
+from w2s_cli.training.models.opening import open_config, open_weights
+from w2s_cli.training.models.trunk import attention_for, counts_positions_from_pad
 
 
 def is_causal(model: Any) -> bool:
@@ -40,34 +40,51 @@ def open_base(
 
     `head`: the head starts from the language model's rows of the label tokens (`token_head.py`).
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    config = open_config(folder, execution)
     _check_head(config, len(classes), folder)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
-    zero_dropout(config)
     torch.manual_seed(seed)  # heads of encoders are random
     attention = attention_for(device, max_length)
-    model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, attention, new_head=True)
+    model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, new_head=True)
     _new_head(model, fresh)
     token_head.install(model, head)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:  # the added pad token
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():
-            model.get_input_embeddings().weight[tokenizer.pad_token_id] = 0
-    model.config.pad_token_id = tokenizer.pad_token_id
+    _give_pad_token(model, tokenizer, folder)
     return model.to(device)
 
 
 def open_finished(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
     """A classifier that a finetune stage saved, in eval mode."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    config = open_config(folder, execution)
     attention = attention_for(device, max_length)
-    model, _ = open_weights(AutoModelForSequenceClassification, folder, config, attention, new_head=False)
+    model, _ = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, new_head=False)
     return model.to(device).eval()
+
+
+def _give_pad_token(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Give the model the tokenizer's pad token: a row of its embedding, and the id in its config, by which heads find the last token.
+
+    A model that counts its positions from its pad id (RoBERTa) keeps that id: another one would shift every position. No other token
+    may get a row in this way: it would be untrained.
+    """
+    pad_id = tokenizer.pad_token_id
+    rows = model.get_input_embeddings().num_embeddings
+    if pad_id >= rows:
+        beyond = [token for token in tokenizer.convert_ids_to_tokens(list(range(rows, pad_id))) if token is not None]
+        if beyond:
+            raise UserError(
+                f"the tokenizer in {folder} has {len(beyond)} tokens (first: {beyond[0]}) behind the end of the model's vocabulary of "
+                f"{rows}: it is the tokenizer of another model; save the model's own into that folder"
+            )
+        model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[rows:] = 0
+    if not counts_positions_from_pad(model):
+        model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad_id
 
 
 def _check_head(config: Any, outputs: int, folder: Path) -> None:

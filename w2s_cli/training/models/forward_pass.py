@@ -1,7 +1,8 @@
 """The forward pass: from token rows to a classifier's logits, or to a causal model's features.
 
 * The place of the last real token comes from the attention mask, never from a token's id.
-* Rows are packed where the model can (`attention/packed.py`), else padded.
+* Rows are packed where the model can (`attention/packed.py`), else padded. A model whose result for a row depends on the other rows
+  gets one row at a time, in training as in prediction: then a result depends neither on the micro-batch nor on the rows beside it.
 * A pair is two texts in one forward pass.
 """
 
@@ -12,13 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_cli.errors import UserError
+from w2s_cli.store.context import Context
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import LAUNCHED, PADDED, Layout, pad
+from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, pad, spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.memory import Budget, gather
 from w2s_cli.training.models.classifier import is_causal
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
+
+ROUNDING = {"fp32": 1e-4, "bf16": 1e-4, "tf32": 1e-2}  # largest error of a trial, which runs without autocast
+TELLING = 4  # tokens of the shortest row of a trial, if there are as long ones
 
 
 def last_token_features(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
@@ -43,7 +49,7 @@ def on_rows(
     model: Any,
     tokens: TokenRows,
     rows: Sequence[int],
-    pad_id: int,
+    layout: Layout,
     precision: str,
     read: Callable[..., Tensor] = logits,
 ) -> Tensor:
@@ -51,21 +57,62 @@ def on_rows(
     sequences = [tokens.ids[row] for row in rows]
     if tokens.second is not None:
         sequences += [tokens.second[row] for row in rows]
-    ids, mask = pad(sequences, pad_id)
-    outputs = read(model, ids, mask, precision)
+    passes = [[sequence] for sequence in sequences] if layout.alone else [sequences]
+    outputs = torch.cat([read(model, *pad(together, _pad_id(model)), precision) for together in passes])
     return outputs if tokens.second is None else outputs.reshape(2, len(rows), -1).transpose(0, 1)
 
 
-def why_padded(model: Any, precision: str) -> str | None:
+def _pad_id(model: Any) -> int:
+    """The id between rows of different lengths: the config's pad token, by which some heads (CTRL's) find the last token of a row."""
+    pad_id: int | None = model.config.get_text_config().pad_token_id
+    return 0 if pad_id is None else pad_id
+
+
+def layout_for(model: Any, tokens: TokenRows, precision: str) -> Layout:
+    """The layout of micro-batches of these rows in this classifier."""
+    together = PADDED if model.device.type == "cpu" else LAUNCHED
+    if _why_padded(model, precision) is None:
+        together = packed.layout(model)
+    read = last_token_features if is_causal(model) else logits  # a new head of a causal model gives zeros
+    return ALONE if depends_on_others(model, [*tokens.ids, *(tokens.second or [])], precision, read) else together
+
+
+def tell(model: Any, layout: Layout, precision: str, ctx: Context) -> None:
+    """Note in log.txt and record.json how the rows of a stage lie in a micro-batch of this classifier."""
+    packed.tell(layout, _why_padded(model, precision), ctx)
+
+
+def _why_padded(model: Any, precision: str) -> str | None:
     """Why the rows of this classifier are padded; None: they are packed."""
     return packed.why_padded(model, precision) if is_causal(model) else f"{model.config.model_type} is not causal"
 
 
-def layout_for(model: Any, precision: str) -> Layout:
-    """The layout of this classifier's micro-batches."""
-    if why_padded(model, precision) is None:
-        return packed.layout(model)
-    return PADDED if model.device.type == "cpu" else LAUNCHED
+@torch.no_grad()
+def depends_on_others(
+    model: Any, sequences: Sequence[np.ndarray], precision: str, read: Callable[..., Tensor] = last_token_features
+) -> bool:
+    """Whether the model reads short rows of `sequences` in another way beside the longest than alone; then rows go through one by one.
+
+    FNet mixes the padding into a row, and the rotations of Phi-3's longrope change for all rows when one of them is long. So the length
+    decides, and the trial needs the real rows; a row of one token attends to nothing else and shows nothing.
+
+    Raises:
+        UserError: the model has fewer positions than the longest row needs.
+    """
+    telling = [ids for ids in sequences if len(ids) >= TELLING] or list(sequences)
+    tried = [telling[row] for row in spread([len(ids) for ids in telling])]
+    if len({len(ids) for ids in tried}) < 2:
+        return False
+    try:
+        beside = read(model, *pad(tried, _pad_id(model)), "fp32")  # [rows, width]
+        alone = torch.cat([read(model, *pad([ids], _pad_id(model)), "fp32") for ids in tried])
+    except IndexError as error:
+        longest = max(len(ids) for ids in tried)
+        raise UserError(
+            f"this {model.config.model_type} cannot read a row of {longest} tokens, though its config has as many positions: "
+            "lower max_length"
+        ) from error
+    return bool(((beside - alone).norm(dim=1) > ROUNDING[precision] * alone.norm(dim=1).clamp(min=1)).any())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -75,10 +122,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def predict(model: Any, tokens: TokenRows, precision: str, budget: Budget, read: Callable[..., Tensor]) -> np.ndarray:
+def predict(
+    model: Any, tokens: TokenRows, layout: Layout, precision: str, budget: Budget, read: Callable[..., Tensor]
+) -> np.ndarray:
     """`read(model, ids, mask, precision)` for all rows, in their order: [rows, width], of pairs [rows, 2, width], float32.
 
     Without gradients, in micro-batches within the budget, sorted by length.
     """
-    layout = layout_for(model, precision)
-    return gather(lambda rows: on_rows(model, tokens, rows, 0, precision, read), tokens.taken(layout), budget, layout)
+    return gather(
+        lambda rows: on_rows(model, tokens, rows, layout, precision, read), tokens.taken(layout), budget, layout
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.training.models.architectures import Tables, has_next_token
-from w2s_cli.training.models.opening import open_part, open_weights
+from w2s_cli.training.models.opening import open_config, open_weights
 from w2s_cli.training.models.trunk import attention_for, fuse_activations, zero_dropout
 
 
@@ -64,13 +64,12 @@ def open_language_model(folder: Path, device: torch.device, execution: dict[str,
     Raises:
         UserError: the model is not causal, or its checkpoint is incomplete.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    config = open_config(folder, execution)
     _check_causal(config, folder)
-    zero_dropout(config)
     attention = attention_for(device, max_length)
-    model, _ = open_weights(AutoModelForCausalLM, folder, config, attention, new_head=False)
+    model, _ = open_weights(AutoModelForCausalLM, folder, config, execution, attention, new_head=False)
     return model.to(device)
 
 
@@ -86,17 +85,6 @@ def _check_causal(config: Any, folder: Path) -> None:
             f"the model in {folder} ({config.model_type}) is not a causal language model, so it has no next token; "
             "use one like gpt2, qwen or llama"
         )
-
-
-def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) -> Any:
-    """The model's tokenizer without an added pad token: every id is in the model's embedding."""
-    from transformers import AutoTokenizer
-
-    if truncation not in ("left", "right"):
-        raise UserError(f'truncation={truncation} is unknown; use "left" or "right"')
-    tokenizer = open_part(AutoTokenizer, folder, trust_remote_code=trust_remote_code)
-    tokenizer.padding_side, tokenizer.truncation_side = "right", truncation
-    return tokenizer
 
 
 def label_ids(tokenizer: Any, tokens: Sequence[str], classes: Sequence[str], before: str = "") -> list[int]:

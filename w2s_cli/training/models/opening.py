@@ -7,7 +7,6 @@
 """
 
 import io
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from safetensors import SafetensorError
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
-from w2s_cli.training.models.trunk import fuse_activations
+from w2s_cli.training.models.folder import incomplete, unusable
+from w2s_cli.training.models.trunk import fuse_activations, zero_dropout
 
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
@@ -105,32 +105,21 @@ def _bar_of(ctx: Context) -> type:
     return Bar
 
 
-def incomplete(folder: Path) -> str | None:
-    """The missing part of a model folder, as the end of a sentence; None if the config and all weight files are present."""
-    if not (folder / "config.json").is_file():
-        return "has no config.json"
-    for suffix in ("safetensors", "bin"):
-        for index in folder.glob(f"*.{suffix}.index.json"):
-            shards = set(json.loads(index.read_text())["weight_map"].values())
-            missing = sorted(name for name in shards if not (folder / name).is_file())
-            return f"lacks the weight file {missing[0]}" if missing else None
-        if any(folder.glob(f"*.{suffix}")):
-            return None
-    return "has no weights (*.safetensors, or pytorch_model.bin)"
-
-
 def weights_format(folder: Path) -> str:
     """ "safetensors", or "bin" if the folder has no safetensors: a pickle, read without running its code."""
     return "safetensors" if any(folder.glob("*.safetensors")) else "bin"
 
 
-def open_part(what: Any, folder: Path, **options: Any) -> Any:
+def open_part(what: Any, folder: Path, *, trust_remote_code: bool, **options: Any) -> Any:
     """`what.from_pretrained(folder, …)`; transformers' errors become UserErrors that name the folder."""
     problem = incomplete(folder)
     if problem:
         raise UserError(f"the model folder {folder} {problem}; it must be a folder as save_pretrained writes it")
+    problem = unusable(folder, code=trust_remote_code)
+    if problem:
+        raise UserError(f"the model folder {folder} {problem}")
     try:
-        return what.from_pretrained(folder, local_files_only=True, **options)
+        return what.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code, **options)
     except SafetensorError as error:
         raise UserError(
             f"the weights in {folder} are cut short or damaged ({error}): fetch the model again, or remove that folder"
@@ -146,8 +135,35 @@ def open_part(what: Any, folder: Path, **options: Any) -> Any:
         raise UserError(f"the model in {folder} cannot be loaded by {what.__name__}: {text[:500]}") from error
 
 
+def open_config(folder: Path, execution: dict[str, Any]) -> Any:
+    """The config of the model in `folder`, without dropout.
+
+    A pad id outside of the vocabulary (of Llamas: -1, or the first id behind the end) is dropped: torch has no row for it, or freezes
+    another token's. The tokenizer's pad token takes its place (`classifier.open_base`).
+    """
+    from transformers import AutoConfig, PreTrainedConfig
+
+    config = open_part(AutoConfig, folder, trust_remote_code=bool(execution.get("trust_remote_code")))
+    zero_dropout(config)
+    text = config.get_text_config()
+    if not isinstance(text, PreTrainedConfig) or not isinstance(config.architectures, list | None):
+        raise UserError(
+            f"the config.json in {folder} is damaged: text_config must be an object, and architectures a list"
+        )
+    words, pad_id = getattr(text, "vocab_size", None), getattr(text, "pad_token_id", None)
+    if isinstance(words, int) and isinstance(pad_id, int) and not 0 <= pad_id < words:
+        text.pad_token_id = None
+    return config
+
+
 def open_weights(
-    auto_class: Any, folder: Path, config: Any, attention: str | None, *, new_head: bool
+    auto_class: Any,
+    folder: Path,
+    config: Any,
+    execution: dict[str, Any],
+    attention: str | None,
+    *,
+    new_head: bool,
 ) -> tuple[Any, set[str]]:
     """The model in fp32 with all its weights, and the names of the freshly initialised weights (of the head only).
 
@@ -155,7 +171,13 @@ def open_weights(
         UserError: the checkpoint has another architecture or size, or (without `new_head`) no classifier head.
     """
     model, report = open_part(
-        auto_class, folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+        auto_class,
+        folder,
+        trust_remote_code=bool(execution.get("trust_remote_code")),
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        output_loading_info=True,
     )
     missing = set(report["missing_keys"])
     lost = sorted(name for name in missing if not new_head or _in_trunk(name, model))

@@ -28,6 +28,29 @@ def fuse_activations(model: Any) -> None:
                 setattr(module, name, GELUTanh())
 
 
+def usable_positions(model: Any) -> int | None:
+    """Tokens that a row of `model` may have by its position embedding; None without a limit in its config."""
+    positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return positions if positions is None else positions - _first_position(model)
+
+
+def counts_positions_from_pad(model: Any) -> bool:
+    """Whether the position of a row's first token is the pad id + 1, as in RoBERTa, XLM-R and MPNet."""
+    return _first_position(model) > 0
+
+
+def _first_position(model: Any) -> int:
+    """The position of a row's first token: those that count from the pad id have an embedding of positions with a row for padding."""
+    for name, module in model.named_modules():
+        if (
+            isinstance(module, nn.Embedding)
+            and "position" in name.rpartition(".")[2]
+            and module.padding_idx is not None
+        ):
+            return module.padding_idx + 1
+    return 0
+
+
 def layers(trunk: nn.Module) -> nn.ModuleList:
     """The layers of a trunk."""
     count = trunk.config.num_hidden_layers  # type: ignore[union-attr]

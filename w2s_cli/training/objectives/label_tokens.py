@@ -50,8 +50,12 @@ def objective(
         for piece in pieces:
             if draw is not None:
                 draw(progress, piece[0])
-            ids, mask = pad([rows.ids[row] for row in piece], pad_id)
-            logits = last_two_states(model, ids, mask, precision) @ layer.T  # [rows, 2, vocabulary]
+            passes = [[row] for row in piece] if layout.alone else [piece]
+            states = [
+                last_two_states(model, *pad([rows.ids[row] for row in together], pad_id), precision)
+                for together in passes
+            ]
+            logits = torch.cat(states) @ layer.T  # [rows, 2, vocabulary]
             wanted = torch.stack([labels[right_class[piece]], labels.new_full((len(piece),), end)], 1)  # [rows, 2]
             summed = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
             loss = summed / (2 * whole)

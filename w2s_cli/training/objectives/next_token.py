@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import PADDED, Layout, micro_batches, pad
+from w2s_cli.training.batching import ALONE, PADDED, Layout, micro_batches, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.memory import Budget
+from w2s_cli.training.models.forward_pass import depends_on_others
 
 _CHUNK = 512  # tokens
 
@@ -67,19 +68,26 @@ def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor
     return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _layout(model: Any, precision: str) -> Layout:
+def _summed_loss(model: Any, rows: Sequence[np.ndarray], layout: Layout, precision: str) -> Tensor:
+    """`summed_loss` of rows of token ids, together or one by one as the layout says."""
+    passes = [[row] for row in rows] if layout.alone else [rows]
+    return torch.stack([summed_loss(model, *pad(together, 0), precision) for together in passes]).sum()
+
+
+def _layout(model: Any, rows: Sequence[np.ndarray], precision: str) -> Layout:
+    if depends_on_others(model, rows, precision):
+        return ALONE
     return packed.layout(model) if packed.usable(model, precision) else PADDED
 
 
 def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> Objective:
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
-    lengths, layout = np.array([len(row) for row in rows]), _layout(model, precision)
+    lengths, layout = np.array([len(row) for row in rows]), _layout(model, rows, precision)
 
     def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
         targets = sum(int(lengths[piece].sum()) - len(piece) for piece in pieces)
         for piece in pieces:
-            ids, mask = pad([rows[row] for row in piece], 0)
-            loss = summed_loss(model, ids, mask, precision) / targets
+            loss = _summed_loss(model, [rows[row] for row in piece], layout, precision) / targets
             yield Contribution(
                 loss,
                 {"loss": loss.detach(), "tokens": int(lengths[piece].sum()), "padded": layout.room(lengths[piece])},
@@ -92,11 +100,11 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
 def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: Budget) -> float:
     """Mean loss per target over `rows`, in nats, without gradients."""
     lengths = np.array([len(row) for row in rows])
+    layout = _layout(model, rows, precision)
 
     def total(pieces: list[list[int]]) -> float:
-        return sum(float(summed_loss(model, *pad([rows[row] for row in piece], 0), precision)) for piece in pieces)
+        return sum(float(_summed_loss(model, [rows[row] for row in piece], layout, precision)) for piece in pieces)
 
-    layout = _layout(model, precision)
     summed = budget.fit(lambda tokens: micro_batches(range(len(rows)), lengths, tokens, layout), total)
     return summed / int(lengths.sum() - len(rows))
 

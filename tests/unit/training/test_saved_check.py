@@ -1,0 +1,110 @@
+"""The check at the end of every training: a model that is not the one that was saved fails its stage."""
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_models import make_model
+from tests.unit.training.test_models import TEXTS, context, params, write_rows
+from tests.unit.training.test_reward import planted
+from w2s_cli.errors import UserError
+from w2s_cli.stages import features, finetune
+from w2s_cli.training import saved_check
+from w2s_cli.training.models import classifier, forward_pass, saving
+
+
+def test_a_forward_pass_that_pads_with_another_id_fails_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forward_pass, "_pad_id", lambda model: 0)  # CTRL finds a row's end by its pad id
+    monkeypatch.setattr(forward_pass, "depends_on_others", lambda *args: False)  # the trial would find that, too
+    ctx = context(tmp_path / "out", model_path=str(make_model(tmp_path / "base", "ctrl")))
+    with pytest.raises(UserError, match=r"for row r\d+ w2s has the probabilities .* please report this one"):
+        finetune.run(params(lr=5e-2), {"rows": write_rows(tmp_path / "rows")}, ctx)
+
+
+@pytest.mark.parametrize("mode", ["full", "lora", "probe"])
+def test_weights_that_are_lost_on_the_way_to_the_folder_fail_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    saved = saving.save_model
+
+    def without_head(model: Any, *rest: Any) -> None:
+        with torch.no_grad():
+            model.score.weight.zero_()
+        saved(model, *rest)
+
+    monkeypatch.setattr(saving, "save_model", without_head)
+    rows = write_rows(tmp_path / "rows")
+    edges: Any = {"rows": rows}
+    base = make_model(tmp_path / "base", "llama")
+    if mode == "probe":
+        stored = context(tmp_path / "features", model_path=str(base))
+        features.run(params(), edges, stored)
+        edges["features"] = stored.result
+    with pytest.raises(UserError, match="is not the model that was saved"):
+        finetune.run(params(mode=mode, epochs=20.0), edges, context(tmp_path / "out", model_path=str(base)))
+
+
+@pytest.mark.parametrize("changed", [{}, {"mode": "lora"}, {"head": {"tokens": ["n", "y"], "suffix": "\nA:"}}])
+def test_every_way_of_training_passes_it(tmp_path: Path, changed: dict[str, Any]) -> None:
+    ctx = context(tmp_path / "out", model_path=str(make_model(tmp_path / "base", "llama")))
+    finetune.run(params(**changed), {"rows": write_rows(tmp_path / "rows")}, ctx)
+    assert ctx.measured["saved_difference"] < 1e-5
+
+
+def test_pairs_and_probes_pass_it(tmp_path: Path) -> None:
+    base, rows = make_model(tmp_path / "base", "gpt2"), planted(tmp_path / "rows", 12)
+    stored = context(tmp_path / "features", model_path=str(base))
+    features.run(params(), {"rows": rows}, stored)
+    for mode, edges in (("full", {}), ("probe", {"features": stored.result})):
+        ctx = context(tmp_path / mode, model_path=str(base))
+        finetune.run(params(mode=mode), {"rows": rows, **edges}, ctx)
+        assert ctx.measured["saved_difference"] < 1e-5
+
+
+def test_the_trained_model_is_freed_before_the_saved_one_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[Any]] = []
+    opened, check = classifier.open_base, saved_check.check
+
+    def watched(*args: Any) -> Any:
+        model = opened(*args)
+        alive.append(weakref.ref(model))
+        return model
+
+    def at_the_check(*args: Any, **named: Any) -> float:
+        assert [model() for model in alive] == [None]
+        return check(*args, **named)
+
+    monkeypatch.setattr(classifier, "open_base", watched)
+    monkeypatch.setattr(saved_check, "check", at_the_check)
+    for family in ("gpt2", "bert"):
+        alive.clear()
+        ctx = context(tmp_path / f"{family}-out", model_path=str(make_model(tmp_path / family, family)))
+        finetune.run(params(epochs=1.0), {"rows": write_rows(tmp_path / f"{family}-rows")}, ctx)
+
+
+def test_the_rows_are_the_shortest_the_longest_and_some_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[saved_check.Sample] = []
+    check = saved_check.check
+
+    def watched(folder: Path, expected: saved_check.Sample, *args: Any, **named: Any) -> float:
+        seen.append(expected)
+        return check(folder, expected, *args, **named)
+
+    monkeypatch.setattr(saved_check, "check", watched)
+    ctx = context(tmp_path / "out", model_path=str(make_model(tmp_path / "base", "llama")))
+    finetune.run(params(epochs=1.0), {"rows": write_rows(tmp_path / "rows")}, ctx)
+    [sample] = seen
+    assert len(sample.texts) == 4
+    assert sample.texts[0] == min(TEXTS, key=len)
+    assert sample.texts[-1] == max(TEXTS, key=len)
+    np.testing.assert_allclose(sample.p.sum(1), 1, atol=1e-6)
