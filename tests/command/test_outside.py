@@ -110,6 +110,8 @@ def test_no_stage_is_named_by_nothing(w2s_inside: Run, tmp_path: Path, finished:
     before = tree(tmp_path / "outputs")
     for words in (["rm"], ["rm", "--weights"], ["show"], ["why"], ["logs"]):
         assert w2s_inside(*words, "--", name, code=2).stderr.startswith("w2s: ")
+    if not name.strip():
+        assert "this is no name" in w2s_inside("report", name, code=2).stderr
     assert tree(tmp_path / "outputs") == before
 
 
@@ -268,3 +270,14 @@ def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_stor
         expected = (0o2777 if path.is_dir() else 0o666) & ~umask
         assert oct(stat.S_IMODE(status.st_mode)) == oct(expected), path
         assert status.st_gid == group, path
+
+
+@pytest.mark.parametrize("revision", ["../../../../secret", "/secret", "..", "", "a/../../../../../secret"])
+def test_a_revision_that_leads_elsewhere_is_refused(w2s_inside: Run, tmp_path: Path, revision: str) -> None:
+    (tmp_path / "hub" / "models--EleutherAI--pythia-70m" / "refs").mkdir(parents=True)
+    (tmp_path / "secret").write_text("0123456789abcdef0123456789abcdef01234567")
+    refused = w2s_inside(
+        "plan", "weak=pythia-70m", f"weak.revision='{revision}'", code=2, HF_HUB_CACHE=str(tmp_path / "hub")
+    )
+    assert f'the revision of model EleutherAI/pythia-70m "{revision}": this is no name' in refused.stderr
+    assert not (tmp_path / "outputs" / ".cache" / "revisions.json").exists()
