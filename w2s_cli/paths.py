@@ -1,5 +1,6 @@
 """Paths of the files in the package. w2s_cli/configs is a link to configs/ in a checkout, and a folder in the wheel."""
 
+import os
 from pathlib import Path
 
 from w2s_cli.errors import UserError, did_you_mean
@@ -16,7 +17,7 @@ def configs_folder() -> Path:
 def locate(path: str) -> Path:
     """The absolute path for a user's `path`: "bundled:NAME" ships with w2s, other paths are relative to the launch directory."""
     if not path.startswith(BUNDLED):
-        return Path(path).expanduser().absolute()
+        return Path(os.path.expanduser(path)).absolute()  # unlike Path.expanduser, without an error for an unknown user
     root = PACKAGE / "bundled"
     name = path[len(BUNDLED) :]
     resolved = (root / name).resolve()

@@ -97,9 +97,10 @@ def test_a_store_on_another_disk_works_as_a_whole(w2s: Run, w2s_inside: Run, ran
     w2s("evaluate", *ran, "--force", "pgr")
     w2s_inside("rm", "--weights", one(tmp_path / "outputs", "stages/finetune/weak-*").name)
     assert not list((tmp_path / "disk").glob("outputs/stages/finetune/weak-*/result/model/*.safetensors"))
-    shutil.rmtree(one(tmp_path / "outputs", "runs/*/*"))
+    for run in (tmp_path / "outputs").glob("runs/*/*"):
+        shutil.rmtree(run)
     w2s_inside("gc", "--yes")
-    assert not list((tmp_path / "disk").glob("outputs/stages/*/*"))
+    assert not list((tmp_path / "disk").glob("outputs/stages/*/*-*"))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "./", "../", "//", "~", "*", "-", " "])
@@ -109,6 +110,8 @@ def test_no_stage_is_named_by_nothing(w2s_inside: Run, tmp_path: Path, finished:
     before = tree(tmp_path / "outputs")
     for words in (["rm"], ["rm", "--weights"], ["show"], ["why"], ["logs"]):
         assert w2s_inside(*words, "--", name, code=2).stderr.startswith("w2s: ")
+    if not name.strip():
+        assert "this is no name" in w2s_inside("report", name, code=2).stderr
     assert tree(tmp_path / "outputs") == before
 
 
@@ -232,7 +235,7 @@ def test_a_running_command_holds_its_plan_until_it_ends(w2s_inside: Run, ran: li
     with ExitStack() as stopping, (tmp_path / "printed").open("w") as printed:
         train = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=printed, stderr=printed)
         stopping.callback(train.kill)
-        while not holds(outputs) and train.poll() is None:
+        while train.poll() is None and not any((hold.run / "plan.json").exists() for hold in holds(outputs)):
             time.sleep(0.05)
         refused = w2s_inside("rm", "--weights", model.name, code=2)
         assert f"planned by a running command, pid {train.pid} on " in refused.stderr
@@ -267,3 +270,14 @@ def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_stor
         expected = (0o2777 if path.is_dir() else 0o666) & ~umask
         assert oct(stat.S_IMODE(status.st_mode)) == oct(expected), path
         assert status.st_gid == group, path
+
+
+@pytest.mark.parametrize("revision", ["../../../../secret", "/secret", "..", "", "a/../../../../../secret"])
+def test_a_revision_that_leads_elsewhere_is_refused(w2s_inside: Run, tmp_path: Path, revision: str) -> None:
+    (tmp_path / "hub" / "models--EleutherAI--pythia-70m" / "refs").mkdir(parents=True)
+    (tmp_path / "secret").write_text("0123456789abcdef0123456789abcdef01234567")
+    refused = w2s_inside(
+        "plan", "weak=pythia-70m", f"weak.revision='{revision}'", code=2, HF_HUB_CACHE=str(tmp_path / "hub")
+    )
+    assert f'the revision of model EleutherAI/pythia-70m "{revision}": this is no name' in refused.stderr
+    assert not (tmp_path / "outputs" / ".cache" / "revisions.json").exists()

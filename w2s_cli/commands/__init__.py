@@ -20,7 +20,7 @@ COMMANDS = {
     "report": ("report:run", "a run or sweep as one HTML page: result, figures, plan, logs, configuration, provenance"),
     "data": ("data_check:run", "`w2s data check`: sizes, base rates, duplicates, truncation, shortcuts"),
     "reproduce": ("reproduce:run", "a published experiment: plan, cost, run, and a table beside the reported figures"),
-    "rm": ("rm:run", "remove stages"),
+    "rm": ("rm:run", "remove stages or runs"),
     "gc": ("gc:run", "list and remove folders that no run needs; removes only with --yes"),
     "doctor": ("doctor:run", "versions, devices, disk, locks, hub, cached models; --verify hashes every artifact"),
     "completion": ("completion:run", 'print the shell completion script: eval "$(w2s completion bash)"'),

@@ -54,7 +54,7 @@ def stage_of(store: Store, named: str) -> Path:
         UserError: no such stage, or several.
     """
     if os.sep in named and Path(named).name:
-        places = {os.path.realpath(base / Path(named).expanduser()) for base in (Path.cwd(), store.root)}
+        places = {os.path.realpath(base / os.path.expanduser(named)) for base in (Path.cwd(), store.root)}
         folders = [folder for folder in store.folders().values() if os.path.realpath(folder) in places]
         if not folders:
             raise UserError(

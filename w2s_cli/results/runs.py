@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from w2s_cli.errors import UserError
-from w2s_cli.store.places import RUNS
+from w2s_cli.store.places import RUNS, check_name
 
 CONFIG, PLAN, RESULTS = "config.yaml", "plan.json", "results.json"
 FILES = (CONFIG, PLAN, RESULTS)  # files that a command writes; a folder with one of them is a run
@@ -40,12 +40,15 @@ def find_runs(root: Path, name: str) -> list[Path]:
     """The runs that fit a name, oldest first.
 
     Raises:
+        StoreError: neither a name nor a path.
         UserError: no run fits.
     """
     all_runs = run_folders(root)
     if name == LATEST and all_runs:
         return all_runs[-1:]
-    path, part = Path(name).expanduser().absolute(), name.strip("/")
+    if os.sep not in name and name not in (os.curdir, os.pardir):
+        check_name(name, "a run is named by")
+    path, part = Path(os.path.expanduser(name)).absolute(), name.strip("/")
     if _written(path):
         return [path]
     chosen = [folder for folder in all_runs if path in folder.parents]
@@ -76,7 +79,7 @@ def find_run(root: Path, name: str) -> Path:
 
 def whole_run(root: Path, name: str) -> Path | None:
     """The run in the outputs folder with the path `name`, or with this whole name; None without one."""
-    path = os.path.realpath(Path(name).expanduser())
+    path = os.path.realpath(os.path.expanduser(name))
     same = [folder for folder in run_folders(root) if name in _names(folder)[:-1] or os.path.realpath(folder) == path]
     return same[0] if len(same) == 1 else None
 

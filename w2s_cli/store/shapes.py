@@ -8,6 +8,7 @@
 import sys
 import types
 import typing
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NotRequired, TypedDict, get_args, get_origin, is_typeddict
@@ -20,36 +21,50 @@ LARGEST = 2**63
 
 def fits(value: Any, shape: Any) -> bool:
     """Whether a value of JSON has the shape."""
+    return _check(shape)(value)
+
+
+@cache  # a sweep has thousands of results
+def _check(shape: Any) -> Callable[[Any], bool]:
+    """The function that tells whether a value has the shape."""
     outer, inner = get_origin(shape) or shape, get_args(shape)
     if is_typeddict(shape):
-        required, fields = _fields(shape)
-        return (
-            isinstance(value, dict)
-            and required <= value.keys()
-            and all(fits(value[name], kind) for name, kind in fields.items() if name in value)
-        )
+        return _check_fields(shape)
     if outer is Annotated:
-        return fits(value, inner[0]) and all(rule(value) for rule in inner[1:])
+        inside, rules = _check(inner[0]), inner[1:]
+        return lambda value: inside(value) and all(rule(value) for rule in rules)
     if outer in (types.UnionType, typing.Union):
-        return any(fits(value, kind) for kind in inner)
+        checks = [_check(kind) for kind in inner]
+        return lambda value: any(check(value) for check in checks)
     if outer is dict:
-        return isinstance(value, dict) and (not inner or all(fits(item, inner[1]) for item in value.values()))
+        item = _check(inner[1] if inner else Any)
+        return lambda value: isinstance(value, dict) and all(map(item, value.values()))
     if outer is list:
-        return isinstance(value, list) and (not inner or all(fits(item, inner[0]) for item in value))
+        item = _check(inner[0] if inner else Any)
+        return lambda value: isinstance(value, list) and all(map(item, value))
     if outer is tuple:
-        return isinstance(value, list) and len(value) == len(inner) and all(map(fits, value, inner))
+        checks = [_check(kind) for kind in inner]
+        return lambda value: (
+            isinstance(value, list)
+            and len(value) == len(checks)
+            and all(check(item) for check, item in zip(checks, value, strict=True))
+        )
     if shape is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # false for NaN
+        return lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max  # false for NaN
     if shape is int:
-        return type(value) is int and abs(value) < LARGEST
-    return shape is Any or type(value) is shape
+        return lambda value: type(value) is int and abs(value) < LARGEST
+    return lambda value: shape is Any or type(value) is shape
 
 
-@cache
-def _fields(shape: Any) -> tuple[frozenset[str], dict[str, Any]]:
-    """Required fields, and the shape of every field, of a TypedDict."""
-    hints = typing.get_type_hints(shape, include_extras=True)
-    return shape.__required_keys__, {n: get_args(t)[0] if get_origin(t) is NotRequired else t for n, t in hints.items()}
+def _check_fields(shape: Any) -> Callable[[Any], bool]:
+    """As `_check`, for a TypedDict."""
+    required, hints = shape.__required_keys__, typing.get_type_hints(shape, include_extras=True)
+    fields = {n: _check(get_args(hint)[0] if get_origin(hint) is NotRequired else hint) for n, hint in hints.items()}
+    return lambda value: (
+        isinstance(value, dict)
+        and required <= value.keys()
+        and all(check(value[name]) for name, check in fields.items() if name in value)
+    )
 
 
 def _are_inside(names: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from w2s_cli.hub import cached_commit
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim
-from w2s_cli.store.files import digest, read_json, write_json
+from w2s_cli.store.files import digest, read_json, safe_name, write_json
 from w2s_cli.store.places import StoreError, check_name, lies_in, owned
 from w2s_cli.store.store import Store
 
@@ -134,6 +134,16 @@ def test_a_text_that_leads_elsewhere_is_no_name(name: str) -> None:
 )
 def test_names_of_branches_and_runs_are_names(name: str) -> None:
     assert check_name(name, "the revision") == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "../../x", "/etc/passwd", "a/../b", "..", "a\0b", "\\..\\x", "x" * 500, "-rf"]
+)
+def test_a_name_that_users_choose_becomes_one_part_of_a_path(name: str) -> None:
+    part = safe_name(name)
+    assert check_name(part, "the slug") == part
+    assert len(Path(part).parts) == 1
+    assert len(part.encode()) <= 255
 
 
 def test_a_revision_cannot_read_a_file_outside_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
