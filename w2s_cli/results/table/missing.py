@@ -187,6 +187,6 @@ def written(value: Any) -> str:
     )
     if PLAIN.fullmatch(value) and not keyword:
         return value
-    if value.isprintable() and not set(value) & {"'", "\\"}:
-        return f"'{value}'"
+    if value.isprintable() and "\\" not in value:
+        return "'" + value.replace("'", "\\'") + "'"
     return json.dumps(value, ensure_ascii=False)  # double quotes have the escapes of YAML and JSON (config/quotes.py)
