@@ -67,14 +67,14 @@ def test_pairs_are_left_out_by_size() -> None:
         for role in ("weak", "strong"):
             config[role]["parameters"] = {"wordnet-xs": 0.4, "wordnet-l": 9.0}[config[role]["name"]]
     kept, dropped = pairs.keep([Composed(config, [], {}) for config in sized])
-    assert [(c["weak"]["name"], c["strong"]["name"]) for c, _ in kept] == [
+    assert [(c["weak"]["name"], c["strong"]["name"]) for c, *_ in kept] == [
         ("wordnet-xs", "wordnet-xs"),
         ("wordnet-xs", "wordnet-l"),
         ("wordnet-l", "wordnet-l"),
     ]
     assert dropped == 1
     strict, _ = pairs.keep([Composed({**config, "pairs": "strict"}, [], {}) for config in sized])
-    assert [(c["weak"]["name"], c["strong"]["name"]) for c, _ in strict] == [("wordnet-xs", "wordnet-l")]
+    assert [(c["weak"]["name"], c["strong"]["name"]) for c, *_ in strict] == [("wordnet-xs", "wordnet-l")]
 
 
 def test_a_rule_for_pairs_needs_sizes_and_leaves_some_pair() -> None:

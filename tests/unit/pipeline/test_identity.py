@@ -23,7 +23,8 @@ def graph_of(folder: Path, *overrides: str) -> Graph:
     found: list[Graph] = []
 
     def plan(jobs: list[Composed], folders: list[Path]) -> int:
-        found.append(build([job.values for job in jobs], Resolver(Store(folder / "outputs"), folders)))
+        configs, words, settings = zip(*jobs, strict=True)
+        found.append(build(configs, Resolver(Store(folder / "outputs"), folders), words, settings))
         return 0
 
     compose.run([*overrides, f"outputs={folder / 'outputs'}"], plan)

@@ -30,7 +30,7 @@ def gradients(
     head = token_head.read(base, tokenizer, HEAD, ["no", "yes"], {})
     model = classifier.open_base(base, tokenizer, ["no", "yes"], 0, CPU, {}, 48, head).train()
     tokens = encode_with_suffix(tokenizer, texts, HEAD["suffix"], 47)
-    layout = forward_pass.layout_for(model, "fp32")
+    layout = forward_pass.layout_for(model, tokens, "fp32")
     ends = tokenizer.eos_token_id, tokenizer.pad_token_id
     objective = label_tokens.objective(model, tokens, np.array(labels), head, *ends, "fp32", layout)
     loss = 0.0
