@@ -236,7 +236,8 @@ def _train(
         folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], label_head
     )
     next_token = bool(head and head.get("next_token"))
-    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
+    # a label token after the text needs a place; predictions cut texts at the same token
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"]) - next_token
     trained: nn.Module = model
     adapted = None
     if params["mode"] == "probe":
@@ -253,9 +254,7 @@ def _train(
         compile_layers(model, params["precision"])
 
     def token_rows(rows: "Rows") -> "TokenRows":
-        return encode_for(
-            model.config, tokenizer, rows, limit - next_token, folder, ctx
-        )  # the label token needs a place
+        return encode_for(model.config, tokenizer, rows, limit, folder, ctx)
 
     def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
