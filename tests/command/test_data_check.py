@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,20 @@ def test_words_alone_are_held_against_the_most_frequent_class_of_the_test_rows()
     }
     silent = check(without_words, ["no", "yes"])["baseline"]
     assert (silent["chance"], silent["accuracy"]) == (0.7, 0.3)
+
+
+def test_the_command_says_how_far_each_model_can_read_and_which_rows_no_pool_has(
+    tmp_path: Path, tiny: list[str], w2s_inside: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    models = [word for word in tiny if word.startswith(("weak", "strong")) and ".lr=" not in word]
+    rows = numbered(240, text=lambda i: "a very big old dog " * (4 + 12 * (i % 2)))
+    words = [f"data.path={write_rows(tmp_path / 'a.jsonl', rows)}", "data.text=text", "data.label=label"]
+    shares = ["data.pools.weak_train=0.2", "weak.max_length=16", "strong.max_length=2048"]
+    out = w2s_inside("data", "check", "data=local", *models, *words, *shares, code=2).stdout
+    assert "are cut at 16 tokens for local (weak): results may not be meaningful; raise MODEL.max_length" in out
+    assert "(weak.max_length, strong.max_length), up to the model's 64" in out
+    assert "local (strong): 0.00% of the texts are longer than 2,048 tokens" in out
+    assert "of the 240 training rows are in no pool (data.pools)" in out
 
 
 def test_the_data_are_read_before_the_tokenizers(tmp_path: Path) -> None:

@@ -162,7 +162,10 @@ def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, R
     quiet()
     readers: dict[str, Reader] = {}
     notes = []
-    for model in (config["weak"], config["strong"]):
+    alike = config["weak"]["name"] == config["strong"]["name"]
+    for role in ("weak", "strong"):
+        model = config[role]
+        name = f"{model['name']} ({role})" if alike else model["name"]
         try:
             identity, path = resolver.model(model)
             here, remote = Path(), model["trust_remote_code"]
@@ -172,11 +175,11 @@ def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, R
             tokenizer = open_tokenizer(folder, config["data"]["truncation"], trust_remote_code=remote)
             settings = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
         except UserError as error:
-            notes.append(f"no token counts for {model['name']}: {error}")
+            notes.append(f"no token counts for {name}: {error}")
             continue
         positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
         limit = partial(context_limit, positions, tokenizer)
-        readers[model["name"]] = Reader(_counter(tokenizer), limit(model["max_length"]), limit(UNLIMITED))
+        readers[name] = Reader(_counter(tokenizer), limit(model["max_length"]), limit(UNLIMITED))
     return readers, notes
 
 
