@@ -110,8 +110,8 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "outputs as an option": (["plan", "--outputs", "x"], ["outputs=DIR"]),
     "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
     "learning rate that another one hides": (
-        ["plan", "train=probe", "strong.lr=1e-3"],
-        ["strong.lr has no effect", "train.lr"],
+        ["plan", "train=probe", "weak.lr=1e-3", "strong.lr=1e-3", "train.lr=1e-2"],
+        ["train.lr=1e-2 has no effect"],
     ),
     "no path for local data": (["plan", "data=local"], ["data.path=FILE"]),
     "no path for a local model": (["plan", "weak=local"], ["weak.path=DIR"]),
