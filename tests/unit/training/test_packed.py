@@ -164,14 +164,14 @@ def test_wrong_gradients_are_noticed_and_a_lack_of_memory_is_no_reason(
 ) -> None:
     model, within = opened(tmp_path, "llama"), packed._within
 
-    def without_keys(*args: Any, **named: Any) -> packed.Attend:
+    def without_values(*args: Any, **named: Any) -> packed.Attend:
         attend = within(*args, **named)
-        return lambda query, key, value, scale: attend(query, key.detach(), value, scale)
+        return lambda query, key, value, scale: attend(query, key, value.detach(), scale)
 
     def starved(*_: Any, **__: Any) -> packed.Attend:
         raise RuntimeError("could not create a primitive")
 
-    monkeypatch.setattr(packed, "_within", without_keys)
+    monkeypatch.setattr(packed, "_within", without_values)
     with torch.no_grad():
         assert packed.why_padded(model, "fp32") is None
     assert "packed gradients differ" in (packed.why_padded(model, "fp32") or "")

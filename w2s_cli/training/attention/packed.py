@@ -31,9 +31,9 @@ from w2s_cli.training.models.trunk import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
 _TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) → why it cannot be packed, or None
-# Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients: between rounding (see docs/speed.md) and a wrong mask or
-# another row's tokens, which make 0.3 and more.
-BOUND = {"fp32": 1e-3, "bf16": 0.1}
+# Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients. SmolLM2-135M, before and after generative finetuning:
+# at most 5e-6 (states) and 7e-4 (gradients) in fp32, 0.007 and 0.018 in bf16. Keys without gradients make 0.4.
+BOUND = {"fp32": 1e-2, "bf16": 0.1}
 _OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -183,8 +183,10 @@ def _difference(model: Any, precision: str) -> str | None:
     """What keeps two short rows from having the same states, and with gradients on the same gradients, packed and padded; None: nothing."""
     if not getattr(model, "_supports_attention_backend", False):
         return "its attention is not transformers' interface"
-    words = min(7, model.get_input_embeddings().num_embeddings)
-    ids = torch.arange(14).remainder(words).reshape(2, 7)
+    words = model.get_input_embeddings().num_embeddings
+    ids = (torch.arange(14) * words // 14).reshape(
+        2, 7
+    )  # the first ids are special tokens, whose gradients are mostly rounding
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
     weights = [weight for weight in model.parameters() if weight.requires_grad and torch.is_grad_enabled()]
