@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 1
+VERSION = 2
 NEUTRAL = {"chat_template": None}
 TRAITS = Traits(gives="labels", learns=True)
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows

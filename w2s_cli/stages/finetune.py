@@ -203,7 +203,7 @@ def _train(
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import classifier, lora, token_head
     from w2s_cli.training.models.card import card
-    from w2s_cli.training.models.compiled import compile_layers
+    from w2s_cli.training.models.compiled import compile_layers, uncompiled
     from w2s_cli.training.models.forward_pass import tell
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
@@ -322,6 +322,7 @@ def _train(
         model = lora.merge(adapted)
     tokenizer.model_max_length = limit
     model.eval()
-    expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
+    with uncompiled(model):
+        expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
     save_model(model, tokenizer, ctx.result / "model", card(params, metrics, rows))
     return metrics, expected

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
     from w2s_cli.training.tokens import TokenRows
 
-VERSION = 1
+VERSION = 2
 TRAITS = Traits(gives="model", trains=True)
 RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of generative.*
 _FIRST = "first_loss.json"  # in ctx.work, for a resumed run, which no longer has the untrained model

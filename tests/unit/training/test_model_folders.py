@@ -18,7 +18,7 @@ from tests.unit.training.test_models import context, params, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.stages import finetune
+from w2s_cli.stages import finetune, label
 from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.store import Store
 from w2s_cli.training.models.folder import files, incomplete, unusable
@@ -220,6 +220,25 @@ def test_an_index_of_weights_that_is_none_is_refused(tmp_path: Path, content: st
     base = make_model(tmp_path / "base", "llama")
     (base / "model.safetensors.index.json").write_text(content)
     assert "damaged model.safetensors.index.json" in (incomplete(base) or "")
+
+
+def rename(folder: Path, before: str, after: str) -> None:
+    """Give weights other names."""
+    tensors = load_file(folder / "model.safetensors")
+    assert any(before in name for name in tensors)
+    save_file({n.replace(before, after): t for n, t in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_weights_of_other_names_are_not_replaced_by_new_ones(tmp_path: Path) -> None:
+    rows, base = write_rows(tmp_path / "rows"), make_model(tmp_path / "base", "bert")
+    trained = context(tmp_path / "trained", model_path=str(base))
+    finetune.run(params(epochs=1.0), {"rows": rows}, trained)
+    rename(trained.result / "model", "classifier.", "head.")  # a new head would be random
+    with pytest.raises(UserError, match=r"lacks classifier.bias and 1 more"):
+        label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels"))
+    rename(base, "intermediate.dense", "intermediate.linear")
+    with pytest.raises(UserError, match=r"lacks .*intermediate.dense"):
+        finetune.run(params(), {"rows": rows}, context(tmp_path / "again", model_path=str(base)))
 
 
 def test_texts_without_a_token_are_counted_and_said(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.tiny_models import AFTER_PAD, make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
 from w2s_cli.errors import UserError
-from w2s_cli.stages import features, few_shot, finetune, label
+from w2s_cli.stages import features, few_shot, finetune, generative, label
 from w2s_cli.training.batching import ALONE
 from w2s_cli.training.models import forward_pass
 from w2s_cli.training.models.classifier import open_base
@@ -83,6 +83,16 @@ def test_the_features_and_the_prompts_of_such_a_model_do_not_depend_on_the_budge
         found["few_shot"].append(labelled(tmp_path / f"shots{budget}"))
     for one, other in found.values():
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_next_token_training_of_such_a_model_does_not_depend_on_the_budget(tmp_path: Path) -> None:
+    base, rows = make_model(tmp_path / "base", "phi3"), write_rows(tmp_path / "rows", TEXTS, LABELS)
+    said = []
+    for budget in (16, 32768):
+        ctx = context(tmp_path / f"{budget}", model_path=str(base), micro_tokens=budget, eval_tokens=budget)
+        said.append(generative.run(params(batch_size=12, epochs=1.0), {"rows": rows}, ctx))
+    assert said[0]["first_loss"] == pytest.approx(said[1]["first_loss"], abs=1e-6)
+    assert said[0]["final_loss"] == pytest.approx(said[1]["final_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["ctrl", "modernbert-decoder"])

@@ -6,6 +6,7 @@
 * Results are equal up to rounding, so `compile` is no part of a stage's key.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -41,3 +42,8 @@ def compile_layers(model: Any, precision: str) -> None:
 def is_compiled(model: Any) -> bool:
     """Whether the layers of `model` are compiled."""
     return any(part._compiled_call_impl is not None for part in model.modules())
+
+
+def uncompiled(model: Any) -> AbstractContextManager[Any]:
+    """The context for single passes without gradients, which would wait for a compilation of their own: layers run as they are."""
+    return torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()

@@ -20,6 +20,7 @@ from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, pad, spre
 from w2s_cli.training.device import autocast
 from w2s_cli.training.memory import Budget, gather
 from w2s_cli.training.models.classifier import is_causal
+from w2s_cli.training.models.compiled import uncompiled
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
 
@@ -104,8 +105,9 @@ def depends_on_others(
     if len({len(ids) for ids in tried}) < 2:
         return False
     try:
-        beside = read(model, *pad(tried, _pad_id(model)), "fp32")  # [rows, width]
-        alone = torch.cat([read(model, *pad([ids], _pad_id(model)), "fp32") for ids in tried])
+        with uncompiled(model):
+            beside = read(model, *pad(tried, _pad_id(model)), "fp32")  # [rows, width]
+            alone = torch.cat([read(model, *pad([ids], _pad_id(model)), "fp32") for ids in tried])
     except IndexError as error:
         longest = max(len(ids) for ids in tried)
         raise UserError(

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
-from w2s_cli.training.models.folder import incomplete, unusable
+from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, unusable
 from w2s_cli.training.models.trunk import fuse_activations, zero_dropout
 
-_TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+_TEXT_FILES = [f"*{suffix}" for suffix in READ if suffix not in WEIGHTS]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
 
 
