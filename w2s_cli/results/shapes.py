@@ -6,7 +6,7 @@ The metrics are those of `statistics/report.py`. Figures that do not exist are n
 from typing import Annotated, Any, NotRequired, TypedDict
 
 Share = Annotated[float, lambda value: -1e-6 <= value <= 1 + 1e-6]
-Interval = Annotated[tuple[float, float], lambda bounds: bounds[0] <= bounds[1]]
+Interval = tuple[float, float]
 Count = Annotated[int, lambda value: value > 0]
 
 

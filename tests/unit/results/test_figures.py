@@ -34,7 +34,9 @@ ALL = ["accuracy", "agreement", "calibration", "curves", "datasets", "scaling", 
 
 
 def block(level):
-    return {"accuracy": level, "ece": 0.05, "interval": [level - 0.02, level + 0.02], "per_seed": {"accuracy": [level]}}
+    figures = {"accuracy": level, "auroc": level, "ece": 0.05}
+    per_seed = {name: [value] for name, value in figures.items()}
+    return figures | {"interval": [level - 0.02, level + 0.02], "per_seed": per_seed}
 
 
 def entry(weak, strong, data="sciq", loss="xent", shift=0.0):
@@ -58,7 +60,10 @@ def entry(weak, strong, data="sciq", loss="xent", shift=0.0):
         "metrics": {
             **{"seeds": 1, "rows": 1000, "majority": 0.5, "confidence": 0.95},
             **{"weak": block(low), "student": block(student), "ceiling": block(high)},
-            "pgr": {"value": value, "interval": [value - 0.1, value + 0.1] if bounded else None, "per_seed": [value]},
+            "pgr": {
+                **{"value": value, "interval": [value - 0.1, value + 0.1] if bounded else None, "per_seed": [value]},
+                **{"mean_of_ratios": value, "flags": [], "note": None},
+            },
             "agreement": {n: {"value": v, "interval": [v - 0.04, v + 0.04]} for n, v in shares.items()},
             "misfit": {"squared": 0.02 + shift, "gain": 0.05 - shift, "cross_entropy": 0.6},
         },
