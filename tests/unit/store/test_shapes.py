@@ -52,12 +52,12 @@ UNFIT: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "shape"), FITTING, ids=repr)
+@pytest.mark.parametrize(("value", "shape"), FITTING, ids=map(str, range(len(FITTING))))
 def test_a_value_of_the_shape_fits(value: Any, shape: Any) -> None:
     assert fits(value, shape)
 
 
-@pytest.mark.parametrize(("value", "shape"), UNFIT, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("value", "shape"), UNFIT, ids=map(str, range(len(UNFIT))))
 def test_any_other_value_does_not(value: Any, shape: Any) -> None:
     assert not fits(value, shape)
 
