@@ -65,8 +65,8 @@ def unknown_word(name: str, folder: Path | None) -> str:
     if cls is None:
         return f'"{above}" has no "{last}": +{name}=VALUE adds it if "{above}" can have fields of any name.'
     unknown = f"{above}.{last}" if above else last
-    rest = name.removeprefix(unknown)
-    if rest and (alike := [field for field in declared if field.endswith(rest)]):
+    rest, within = name.removeprefix(unknown), f"{above}." if above else ""
+    if rest and (alike := [field for field in declared if field.startswith(within) and field.endswith(rest)]):
         return f'unknown field "{name}".{did_you_mean(name, alike, at_most=40)}'
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
     return f'unknown field "{unknown}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'

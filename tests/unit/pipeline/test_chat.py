@@ -35,16 +35,16 @@ def test_without_a_template_the_key_is_that_of_a_w2s_without_chats(fixed: list[s
 
 def test_the_bytes_of_the_template_are_in_the_key_of_what_is_prompted(fixed: list[str], tmp_path: Path) -> None:
     words, template = [*fixed, "method=few_shot"], tmp_path / "strong" / "chat_template.jinja"
-    plain = keys_of(tmp_path, *words)
     template.write_text("{{ messages }}")
-    chat = keys_of(tmp_path, *words)
+    chat, plain = keys_of(tmp_path, *words), keys_of(tmp_path, *words, "few_shot.chat=false")
     assert {name for name in plain if plain[name] != chat[name]} == {*PROMPTED, "pgr", "pgr_prompted"}
     assert "separator" not in params_of(tmp_path, *fixed)  # a chat has none
     assert keys_of(tmp_path, *words, "few_shot.chat=true") == chat
-    assert keys_of(tmp_path, *words, "few_shot.chat=false") == plain
+    before = params_of(tmp_path, *fixed)["chat_template"]
     template.write_text("{{ messages }} ")
-    edited = keys_of(tmp_path, *words)
-    assert {name for name in chat if chat[name] != edited[name]} == {*PROMPTED, "pgr", "pgr_prompted"}
+    assert params_of(tmp_path, *fixed)["chat_template"] != before
+    edited = keys_of(tmp_path, *words)  # the template is a file of the model too
+    assert {name for name in chat if chat[name] != edited[name]} > {*PROMPTED, "pgr", "pgr_prompted"}
 
 
 def test_a_chat_without_a_template_is_refused_by_the_plan(fixed: list[str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def fixed(tmp_path: Path) -> list[str]:
     for name in ("weak", "strong"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text('{"model_type": "gpt2"}')
+        (tmp_path / name / "tokenizer.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
     data = write_jsonl(tmp_path / "rows.jsonl", sentences(10))
     models = [word for role in ("weak", "strong") for word in (f"{role}=local", f"{role}.path={tmp_path / role}")]

@@ -18,7 +18,7 @@ from w2s_cli.stages import evaluate, summary
 from w2s_cli.statistics.report import ROLES
 
 ROWS = 60
-PARAMS = {"bootstrap": 200, "confidence": 0.95}
+PARAMS = {"bootstrap": 200, "confidence": 0.95, "redrawn": True}
 
 
 def write_rows(folder, rows=ROWS, classes=2):
