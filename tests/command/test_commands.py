@@ -121,9 +121,11 @@ def test_the_plan_says_what_a_model_learns_from_and_counts_shared_stages_only_wh
     assert "xent on truth" in one
     assert "labels=" not in one
     assert "\n11 stages, 11 to run, 0 cached\n" in one
-    assert "95 % confidence, noise of test rows)" in one
+    assert "95 % confidence, noise of test rows only)" in one
     two = w2s("plan", *tiny, "seeds=2").stdout
-    assert "\n20 stages (23 asked for, 20 distinct), 20 to run, 0 cached\n" in two
+    assert "\n22 stages (23 asked for, 22 distinct), 22 to run, 0 cached\n" in two  # the test rows are shared
+    pinned = w2s("plan", *tiny, "seeds=2", "data.seed=0").stdout
+    assert "\n20 stages (23 asked for, 20 distinct), 20 to run, 0 cached\n" in pinned
     rule = w2s("plan", *tiny, "method=selection", "select=confidence").stdout
     assert "confidence of labels" in rule
 
@@ -243,11 +245,14 @@ def test_figures_need_no_backend_of_a_notebook(w2s: Run, ran: list[str], words: 
 def test_seeds_end_in_one_table_over_seeds(w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     out = w2s("train", *ran, "seeds=2").stdout
     assert "seeds 0, 1" in out
-    assert "the intervals hold the noise of both" in out
+    assert "the intervals hold the noise of training rows, training seeds and test rows." in out
     assert out.count("PGR  ") == 1
     again = w2s_inside("train", "-m", *ran, "seed=0,1").stdout
-    assert "the intervals hold the noise of both" in again
+    assert "the intervals hold the noise of training rows, training seeds and test rows." in again
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
+    pinned = w2s("train", *ran, "seeds=2", "data.seed=0").stdout
+    assert "the intervals hold the noise of training seeds and test rows." in pinned
+    assert "All seeds have the same training rows (data.seed)" in pinned
 
 
 def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_test_rows(

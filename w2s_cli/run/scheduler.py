@@ -110,6 +110,8 @@ class Scheduler:
             if not self._ready(key):
                 continue
             worker = worker or self._start()
+            if self.stopping:  # a signal while the worker started, which no worker was told of
+                return
             self.pending.remove(key)
             plan = self.plans[key]
             worker.give(key, self.folders[key], plan.state.record.get("run") if plan.state.digest else None)

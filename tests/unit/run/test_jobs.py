@@ -1,12 +1,17 @@
 """launcher.jobs=2: two workers, and both of them are ended and waited for."""
 
 import json
+import os
 import resource
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import command, environment
+from w2s_cli.run.launchers import local
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -24,3 +29,16 @@ def test_the_cpu_time_of_a_command_with_two_jobs_is_that_of_both_workers(tiny: l
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("stages/*/*/record.json")]
     assert len({record["run"].rpartition("-")[2] for record in records}) == 2  # processes
     assert used > sum(record["cpu_s"] for record in records)
+
+
+def test_a_signal_while_a_worker_starts_stops_the_command(
+    w2s_inside: Run, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = local.start
+
+    def interrupted(threads: int) -> local.LocalWorker:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return start(threads)
+
+    monkeypatch.setattr(local, "start", interrupted)
+    assert "Continue with: w2s train" in w2s_inside("train", *tiny, "strong.epochs=2000", code=75).stderr
