@@ -384,7 +384,7 @@ def test_four_commands_at_once_run_every_stage_once(tiny: list[str], tmp_path: P
         assert "PGR" in out
     folders = list((tmp_path / "out").glob("stages/*/*/record.json"))
     runs = [json.loads(path.read_text())["run"] for path in folders]
-    assert len(runs) == 3 + 2 * 8 + 1  # rows; two seeds of the method's stages; the summary
+    assert len(runs) == 1 + 2 * 2 + 2 * 8 + 1  # test rows, training rows of two seeds, the method's stages, the summary
     assert not list((tmp_path / "out").glob("stages/*/*/old"))
     began = [path for path in (tmp_path / "out").glob("stages/finetune/*/log.txt") if path.read_text().count("resumed")]
     assert not began

@@ -32,7 +32,7 @@ def test_the_cpu_time_of_a_command_with_two_jobs_is_that_of_both_workers(tiny: l
 
 
 def test_a_signal_while_a_worker_starts_stops_the_command(
-    w2s_inside: Run, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    w2s_inside: Run, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = local.start
 
@@ -41,4 +41,4 @@ def test_a_signal_while_a_worker_starts_stops_the_command(
         return start(threads)
 
     monkeypatch.setattr(local, "start", interrupted)
-    assert "Continue with: w2s train" in w2s_inside("train", *tiny, "strong.epochs=2000", code=75).stderr
+    assert "Continue with: w2s train" in w2s_inside("train", *ran, "student.epochs=9000", code=75).stderr
