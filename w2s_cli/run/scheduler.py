@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.memory import means_no_memory
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.store.files import write_json
+from w2s_cli.store.memory import means_no_memory
 from w2s_cli.store.shapes import read_record
 from w2s_cli.store.store import Store
 

@@ -25,12 +25,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from w2s_cli import memory
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import fingerprints, provenance
 from w2s_cli.run import signals
-from w2s_cli.store import keys
+from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
 from w2s_cli.store.context import Context, Stopped

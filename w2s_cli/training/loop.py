@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
-from w2s_cli.memory import means_no_memory
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
+from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training import checkpoint
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.memory import Budget, does_not_fit

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
-from w2s_cli.memory import give_back, means_no_memory, most_bytes
 from w2s_cli.store.context import Context
+from w2s_cli.store.memory import give_back, means_no_memory, most_bytes
 from w2s_cli.training.batching import Layout, micro_batches
 
 T = TypeVar("T")

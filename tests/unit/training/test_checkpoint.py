@@ -51,7 +51,7 @@ WRITTEN = """
 import json, sys
 from pathlib import Path
 import torch
-from w2s_cli import memory
+from w2s_cli.store import memory
 from w2s_cli.store.context import Context
 from w2s_cli.training import checkpoint
 model = torch.nn.Linear(4096, 4096)  # 64 MiB

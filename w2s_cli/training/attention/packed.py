@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from w2s_cli.memory import means_no_memory
 from w2s_cli.store.context import Context
+from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.attention import cpu, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.device import autocast

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.losses import Loss
-from w2s_cli.memory import means_no_memory
 from w2s_cli.plugins import call_code
+from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.batching import PADDED, Layout
 from w2s_cli.training.loop import Contribution, Objective
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from w2s_cli import memory
 from w2s_cli.errors import UserError
+from w2s_cli.store import memory
 
 NONE_LEFT = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),

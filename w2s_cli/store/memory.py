@@ -2,6 +2,7 @@
 
 * The figures are Linux's, from /proc. Elsewhere the limit is unknown, and so is the peak of a part of the process's life that stays
   below the peak before.
+* Workers and trainings both need it, so it lies beside `context.py`.
 * Libraries have no common error: CUDA's has a type; those of the CPU's allocator, of oneDNN, of C++ and of the kernel have texts.
 """
 
