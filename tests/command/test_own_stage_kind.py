@@ -162,7 +162,7 @@ def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list
     priced: list[cost.Cost] = []
 
     def task(jobs: list[Composed], folders: list[Path]) -> int:
-        graph = build([job.values for job in jobs], Resolver(store, folders))
+        graph = build(jobs, Resolver(store, folders))
         facts = cost.facts(graph, store, None)
         key = next(key for key, stage in graph.stages.items() if stage.kind == "average")
         priced.append(cost.estimate(facts, [key]))

@@ -32,11 +32,17 @@ def planned(name: str, scale: str = "paper", **given: str) -> Graph:
     """The graph of an experiment, planned without a hub."""
     jobs, _ = configurations(runs_at(load(name), scale, given))
     with tempfile.TemporaryDirectory() as folder:
-        return build([job.values for job in jobs], Resolver(Store(Path(folder)), hub="never"))
+        return build(jobs, Resolver(Store(Path(folder)), hub="never"))
 
 
 def test_every_experiment_has_a_table_taken_from_its_card() -> None:
     assert set(PAPER) == set(files())
+
+
+def test_the_seeds_of_an_experiment_have_a_summary(w2s_inside: Run) -> None:
+    plan = w2s_inside("reproduce", "gpt2_replication", "--scale", "demo", "--plan").stdout
+    (line,) = (line.split() for line in plan.splitlines() if line.startswith("summary"))
+    assert line[1:] == ["summary", "6", "6"]  # three pairs of models and two losses, two seeds each
 
 
 def assert_planned_as_published(graph: Graph, paper: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def _reproduce(
     store = Store(locate(options.outputs))
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
-    graph = build([job.values for job in jobs], resolver, [job.words for job in jobs])
+    graph = build(jobs, resolver)
     train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
     targets = train.targets_of("train", graph)
     _introduce(experiment, scale, jobs, left_out)

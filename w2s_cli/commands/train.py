@@ -97,8 +97,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     launchers.check(config["launcher"]["name"])
     store = Store(locate(config["outputs"]))
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
-    configs, words, settings = zip(*jobs, strict=True)
-    graph = build(configs, resolver, words, settings)
+    graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets, forced = targets_of(command, graph), _forced(force, graph)
     if command == "plan":

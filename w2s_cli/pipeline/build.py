@@ -6,7 +6,7 @@
 * Several configurations (seeds, a sweep) make one union graph: a stage of two configurations has one key and exists once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from w2s_cli.pipeline import kinds
@@ -17,25 +17,19 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.store.keys import canonical_json
 
 
-def build(
-    configs: Sequence[dict[str, Any]],
-    resolver: Resolver,
-    words: Sequence[Sequence[str]] = (),
-    settings: Sequence[Mapping[str, Any]] = (),
-) -> Graph:
-    """The graph of all `configs`, with a summary for every comparison of a setting that has several seeds.
+def build(jobs: Iterable[tuple[dict[str, Any], Sequence[str], Mapping[str, Any]]], resolver: Resolver) -> Graph:
+    """The graph of all jobs, with a summary for every comparison of a setting that has several seeds.
 
     Args:
-        words: for each configuration its words on the command line, for the record of the results.
-        settings: for each configuration its setting as written, equal for configurations that differ in their seed only.
+        jobs: each its configuration, its words on the command line (for the record of the results), and its setting as written, equal for
+            jobs that differ in their seed only (config.sweeps.Composed).
     """
     graph = Graph()
     by_setting: dict[str, dict[int, Builder]] = {}
-    about = zip(configs, words or [()] * len(configs), settings or configs, strict=True)
-    for config, config_words, setting in about:
+    for config, words, setting in jobs:
         builder = Builder(config, resolver, graph)
         graph.jobs.append(builder.build())
-        builder.job.words, builder.job.setting = config_words, setting
+        builder.job.words, builder.job.setting = words, setting
         by_setting.setdefault(canonical_json(setting), {})[config["seed"]] = builder
     for by_seed in by_setting.values():
         builders = [by_seed[seed] for seed in sorted(by_seed)]  # seed=2,0,1 and seeds=3 have the same summary

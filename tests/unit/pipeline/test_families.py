@@ -20,8 +20,7 @@ def planned(folder: Path, *arguments: str) -> Graph:
     graphs: list[Graph] = []
 
     def plan(jobs: list[Composed], folders: list[Path]) -> int:
-        configs, words, settings = zip(*jobs, strict=True)
-        graphs.append(build(configs, Resolver(Store(folder), folders), words, settings))
+        graphs.append(build(jobs, Resolver(Store(folder), folders)))
         return 0
 
     compose.run([*arguments], plan)

@@ -23,8 +23,7 @@ def graph_of(folder: Path, *overrides: str) -> Graph:
     found: list[Graph] = []
 
     def plan(jobs: list[Composed], folders: list[Path]) -> int:
-        configs, words, settings = zip(*jobs, strict=True)
-        found.append(build(configs, Resolver(Store(folder / "outputs"), folders), words, settings))
+        found.append(build(jobs, Resolver(Store(folder / "outputs"), folders)))
         return 0
 
     compose.run([*overrides, f"outputs={folder / 'outputs'}"], plan)
