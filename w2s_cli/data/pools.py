@@ -18,13 +18,8 @@ from w2s_cli.errors import UserError
 from w2s_cli.statistics.draw import drawer, fingerprint
 
 POOLS = ("test", "weak_train", "weak_val", "strong_val", "strong_train")  # in the order of their shares of [0, 1)
-KEEPS_TEXT = (
-    "test",
-    "strong_val",
-    "weak_val",
-    "strong_train",
-    "weak_train",
-)  # data.drop_overlap: the first pool with a text keeps it
+# data.drop_overlap: the first pool with a text keeps it
+KEEPS_TEXT = ("test", "strong_val", "weak_val", "strong_train", "weak_train")
 
 
 def shares(fractions: Mapping[str, float], *, own_test: bool) -> dict[str, tuple[float, float]]:

@@ -47,9 +47,8 @@ class Job:
     reads: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
     words: Sequence[str] = ()  # this job's words of the command line, for the record only
-    setting: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # the configuration as written, without seeds and resolved references
+    # the configuration as written, without seeds and resolved references
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,6 +5,8 @@ The metrics are those of `statistics/report.py`. Figures that do not exist are n
 
 from typing import Annotated, Any, NotRequired, TypedDict
 
+from w2s_cli.statistics import ROLES
+
 Share = Annotated[float, lambda value: -1e-6 <= value <= 1 + 1e-6]
 Interval = tuple[float, float]
 Count = Annotated[int, lambda value: value > 0]
@@ -139,6 +141,6 @@ class Planned(TypedDict):
 
 def _has_seeds(metrics: dict[str, Any]) -> bool:
     """Whether every list over seeds has one figure a seed."""
-    roles = [metrics[role]["per_seed"].values() for role in ("weak", "student", "ceiling") if role in metrics]
+    roles = [metrics[role]["per_seed"].values() for role in ROLES if role in metrics]
     lists = [values for role in roles for values in role] + ([metrics["pgr"]["per_seed"]] if "pgr" in metrics else [])
     return all(len(values) == metrics["seeds"] for values in lists)

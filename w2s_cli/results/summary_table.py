@@ -9,8 +9,8 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.fields import setting
 from w2s_cli.results.reader import Entry
+from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
-from w2s_cli.store.shapes import read_manifest
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
@@ -43,7 +43,7 @@ def show_results(
     if not results:
         rows = [["stage", "figures"]]
         for key, stage in graph.stages.items():
-            metrics = stage_metrics(store, key) if key in plans else {}
+            metrics = read_stage(store, key).metrics if key in plans else {}
             if metrics:
                 rows.append([stage.name, brief(metrics)])
         if len(rows) > 1:
@@ -98,7 +98,7 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
         if of_kind is not None and stage.of.traits.gives != "comparison":
-            lines += of_kind(stage_metrics(store, key), stage.identity["params"], stage.about)
+            lines += of_kind(read_stage(store, key).metrics, stage.identity["params"], stage.about)
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":
             lines.append(
@@ -109,14 +109,6 @@ def cautions(graph: Graph, store: Store) -> list[str]:
                 "No PGR: the label file has no labels of the test rows; labels.test_path=FILE adds the labeller's accuracy."
             )
     return list(dict.fromkeys(lines))
-
-
-def stage_metrics(store: Store, key: str) -> dict[str, Any]:
-    """The metrics of a finished stage."""
-    folder = store.folder(key)
-    manifest = read_manifest(folder) if folder is not None else None
-    metrics: dict[str, Any] = (manifest or {}).get("metrics", {})
-    return metrics
 
 
 def time_spent(wall: dict[str, list[float]]) -> str:

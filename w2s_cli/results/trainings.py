@@ -9,9 +9,8 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.results.stages import read_stage
+from w2s_cli.statistics import ROLES
 from w2s_cli.store.store import Store
-
-ROLES = ("weak", "student", "ceiling")
 
 
 def with_trainings(

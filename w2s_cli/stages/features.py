@@ -47,15 +47,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     `params`: model, max_length, truncation, precision; `inputs`: rows; model (instead of params.model).
     """
-    import numpy as np
-    import torch
-
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models.classifier import is_causal, open_base
-    from w2s_cli.training.models.forward_pass import last_token_features, layout_for, predict, tell
+    from w2s_cli.training.models.forward_pass import last_token_features, reader
     from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.prompting import encode_for
@@ -76,14 +72,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         )
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-    with torch.no_grad():
-        layout = layout_for(model, tokens, params["precision"])
-        tell(model, layout, params["precision"], ctx)
-    budget = Budget(ctx, "eval_tokens")
-
-    def compute(start: int, end: int) -> np.ndarray:
-        return predict(model, tokens.part(start, end), layout, params["precision"], budget, last_token_features)
-
+    compute = reader(model, tokens, params["precision"], ctx, last_token_features)
     features = in_shards(len(rows.ids), SHARD_ROWS, ctx, "features", compute, tokens.real)
     write_features(ctx.result, rows.ids, features)
     return {

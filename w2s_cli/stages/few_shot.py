@@ -150,9 +150,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         part_logits = np.empty((end - start, len(label_tokens)), dtype=np.float32)
         for shot in sorted({int(shot) for shot in counts[start:end]}):
             if shot not in read_heads:
-                start_of = (
-                    [] if alone else heads[shot]
-                )  # such a model reads the examples in another way without the query
+                # a model whose rows go alone reads the examples in another way without the query
+                start_of = [] if alone else heads[shot]
                 read_heads[shot] = shots.read_head(model, start_of, device, params["precision"])
             same = np.flatnonzero(counts[start:end] == shot) + start
 

@@ -115,9 +115,7 @@ def _head(job: "Planning", role: str, settings: Mapping[str, Any], fields: Mappi
             f'stage "{job.stage}": a probe has a linear head on stored features, so it cannot start from label tokens; '
             "use train.mode=full or lora, or no train.head.tokens."
         )
-    options = {
-        name: True for name in ("frozen", "next_token") if fields["head"][name]
-    }  # off: keys as before there were any
+    options = {name: True for name in ("frozen", "next_token") if fields["head"][name]}  # off: keys as before
     return {"tokens": tokens, "suffix": fields["head"]["suffix"], **options}
 
 

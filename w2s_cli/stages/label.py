@@ -14,7 +14,6 @@ from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Spec, Traits, Work
 from w2s_cli.stages._cautions import empty_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json
 
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
@@ -60,16 +59,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     `params`: max_length, truncation, precision, shard_rows; `inputs`: model, rows, and features for a probe.
     """
     import numpy as np
-    import torch
 
+    from w2s_cli.data.artifacts.features import unread_texts
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import probe
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
-    from w2s_cli.training.models.forward_pass import layout_for, logits, predict, softmax, tell
+    from w2s_cli.training.models.forward_pass import logits, reader, softmax
     from w2s_cli.training.models.opening import quiet
     from w2s_cli.training.models.reward import check_outputs
     from w2s_cli.training.models.trunk import usable_positions
@@ -84,8 +82,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if "features" in inputs:
         features = cast(Path, inputs["features"])
         class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
-        read = (read_json(features / "manifest.json") or {}).get("metrics", {})
-        truncated, empty = read.get("truncated"), read.get("empty")
+        truncated, empty = unread_texts(features)
         fault("label.step")
         ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     else:
@@ -98,13 +95,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         check_outputs(model.config.num_labels, rows, folder)
         limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
         tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
-        with torch.no_grad():
-            layout = layout_for(model, tokens, params["precision"])
-            tell(model, layout, params["precision"], ctx)
-        budget = Budget(ctx, "eval_tokens")
+        outputs = reader(model, tokens, params["precision"], ctx, logits)
 
         def compute(start: int, end: int) -> np.ndarray:
-            part = predict(model, tokens.part(start, end), layout, params["precision"], budget, logits)
+            part = outputs(start, end)
             return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
         class_logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)

@@ -4,3 +4,5 @@ Four ideas, four files: `figures` (accuracy to PGR), `intervals` (the bootstrap)
 run or of several seeds), `planning` (the smallest effect that shows; imports nothing, so `w2s plan` stays
 fast).
 """
+
+ROLES = ("weak", "student", "ceiling")  # of a comparison

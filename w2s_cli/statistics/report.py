@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from w2s_cli.statistics import ROLES as ROLES
 from w2s_cli.statistics.figures import (
     Booleans,
     Floats,
@@ -34,7 +35,6 @@ from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.pseudolabels import pseudolabels
 from w2s_cli.statistics.threshold import untrained_threshold
 
-ROLES = ("weak", "student", "ceiling")
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
 GAP_IS_NOISE = "the ceiling does not beat the weak supervisor by more than its own noise: PGR is unbounded"
 CEILING_BELOW = "the ceiling is below the weak supervisor: PGR has no meaning"

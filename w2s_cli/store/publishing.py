@@ -36,9 +36,8 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
         sync(inner)
     fault("publish.synced")
     write_json(staged / "manifest.json", {"files": files, "metrics": metrics})
-    mode = stat.S_IMODE(
-        (staged / "manifest.json").stat().st_mode
-    )  # by the umask; safetensors writes files that nobody else may read
+    # the mode by the umask; safetensors writes files that nobody else may read
+    mode = stat.S_IMODE((staged / "manifest.json").stat().st_mode)
     for name in files:
         (staged / name).chmod(mode)
     fault("publish.manifest-written")

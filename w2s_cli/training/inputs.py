@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from w2s_cli.data.artifacts.features import unread_texts
 from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json
 from w2s_cli.training.batching import PADDED, Layout
 from w2s_cli.training.models import classifier, forward_pass, probe, reward
 from w2s_cli.training.stopping import EarlyStopping, early_stopping
@@ -43,12 +43,11 @@ def from_features(head: nn.Module, features: Path, rows: Rows, device: torch.dev
     """A head on stored features; one token a row."""
     stored = torch.from_numpy(probe.row_features(features, rows)).to(device)  # [rows, width], pairs [rows, 2, width]
     ones = np.ones(len(rows.ids), dtype=np.int64)
-    read = (read_json(features / "manifest.json") or {}).get("metrics", {})
 
     def forward(piece: list[int]) -> Tensor:
         return reward.class_logits(head(stored[piece]))
 
-    return Inputs(forward, ones, PADDED, ones, read.get("truncated"), read.get("empty"))
+    return Inputs(forward, ones, PADDED, ones, *unread_texts(features))
 
 
 def probe_head(model: Any, device: torch.device) -> nn.Linear:

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from w2s_cli.data.artifacts import FEATURES
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import write_json
+from w2s_cli.store.files import read_json, write_json
 
 IDS = "ids.json"
 
@@ -33,3 +33,9 @@ def read_features(folder: Path, ids: Sequence[str]) -> NDArray[np.float32]:
         raise UserError(f"{folder} has no features of row {missing[0]} ({len(missing)} such rows)")
     features: NDArray[np.float32] = load_file(folder / FEATURES)["features"]
     return features[[at[name] for name in ids]]
+
+
+def unread_texts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
+    """The cut texts behind the features, and the number of texts without a token, by the metrics of their stage."""
+    metrics = (read_json(folder / "manifest.json") or {}).get("metrics", {})
+    return metrics.get("truncated"), metrics.get("empty")

@@ -15,7 +15,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.table.settings import Setting
-from w2s_cli.results.trainings import ROLES
+from w2s_cli.statistics import ROLES
 
 SHORT = {
     "accuracy": "student",

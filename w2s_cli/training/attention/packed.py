@@ -184,9 +184,8 @@ def _difference(model: Any, precision: str) -> str | None:
     if not getattr(model, "_supports_attention_backend", False):
         return "its attention is not transformers' interface"
     words = model.get_input_embeddings().num_embeddings
-    ids = (torch.arange(14) * words // 14).reshape(
-        2, 7
-    )  # the first ids are special tokens, whose gradients are mostly rounding
+    # over the whole vocabulary: the first ids are special tokens, whose gradients are mostly rounding
+    ids = (torch.arange(14) * words // 14).reshape(2, 7)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
     weights = [weight for weight in model.parameters() if weight.requires_grad and torch.is_grad_enabled()]
@@ -221,11 +220,9 @@ def _passes(
     """The states [tokens, width] of a forward pass, and the gradients of `weights`."""
     with autocast(model.device, precision) if precision == "bf16" else torch.autocast(model.device.type, enabled=False):
         states = forward().float()
-    slope = (
-        torch.arange(states.numel(), device=states.device).sin().view_as(states)
-    )  # a sum alone has no slope before a norm
     if not states.requires_grad:
         return states, []
+    slope = torch.arange(states.numel(), device=states.device).sin().view_as(states)  # a sum has no slope before a norm
     with torch.autocast(model.device.type, enabled=False):  # as backward passes are
         slopes = torch.autograd.grad((states * slope).sum(), weights, allow_unused=True, materialize_grads=True)
     return states.detach(), list(slopes)

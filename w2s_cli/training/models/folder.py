@@ -83,7 +83,10 @@ def unusable(folder: Path, *, code: bool) -> str | None:
 
 
 def read(path: Path) -> Any:
-    """The value of a JSON file; None of a missing or damaged one, which transformers refuses itself."""
+    """The value of a JSON file; None of a missing or damaged one, which transformers refuses itself.
+
+    Unlike `store.files.read_json` it takes Infinity, which some architectures have in their config.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -115,9 +118,7 @@ def _strings(value: Any) -> Iterator[str]:
 def _inside(path: Path, folder: Path) -> bool:
     """Whether the content of `path` lies in the folder, or in the blobs of the hub cache that the folder is a snapshot of."""
     content, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    caches = (
-        root.parents[1:3] if root.parent.name == "snapshots" else ()
-    )  # the repository, and the cache that shares blobs
+    caches = root.parents[1:3] if root.parent.name == "snapshots" else ()  # the repository, and the cache around it
     return any(content.is_relative_to(inside) for inside in (root, *(cache / "blobs" for cache in caches)))
 
 

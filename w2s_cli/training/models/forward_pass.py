@@ -134,3 +134,14 @@ def predict(
     return gather(
         lambda rows: on_rows(model, tokens, rows, layout, precision, read), tokens.taken(layout), budget, layout
     )
+
+
+def reader(
+    model: Any, tokens: TokenRows, precision: str, ctx: Context, read: Callable[..., Tensor]
+) -> Callable[[int, int], np.ndarray]:
+    """A function (start, end) → `predict` of these rows, within the stage's memory; log and record say how the rows lie."""
+    with torch.no_grad():  # the trial of packed rows then needs no gradients
+        layout = layout_for(model, tokens, precision)
+        tell(model, layout, precision, ctx)
+    budget = Budget(ctx, "eval_tokens")
+    return lambda start, end: predict(model, tokens.part(start, end), layout, precision, budget, read)
