@@ -322,6 +322,17 @@ def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[s
     assert any("resumed at step" in path.read_text() for path in (tmp_path / "out").glob("stages/finetune/*/log.txt"))
 
 
+def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_path: Path) -> None:
+    process = start([*tiny, "launcher.jobs=2"], tmp_path)
+    worker = worker_of(tmp_path / "out", "finetune")
+    os.kill(worker, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "Continue with: " in errors
+    assert not list((tmp_path / "out").glob("stages/*/*/failed.json"))
+    assert list((tmp_path / "out").glob("stages/finetune/*/work/checkpoint-*"))
+
+
 def test_a_terminal_that_is_closed_loses_nothing(tiny: list[str], tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     process = start(tiny, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)

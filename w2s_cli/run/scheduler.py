@@ -5,7 +5,8 @@
   (`launchers/`).
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
-* A signal of `signals.py`: running stages save and stop. At the second Ctrl-C or SIGTERM the workers are killed.
+* A signal of `signals.py`, to the command or to one of its workers: running stages save and stop. At the second Ctrl-C or SIGTERM of the
+  command the workers are killed.
 """
 
 import os
@@ -157,8 +158,9 @@ class Scheduler:
             self.pending.append(key)
         elif kind == "failed":
             self._failed(key, event["message"], user=event["user"])
-        elif kind == "stopped":
+        elif kind == "stopped":  # without a signal of our own: a batch system stops the workers
             self.outcome.stopped = True
+            self._stop(now=False)
         else:
             (self.outcome.ran if kind == "done" else self.outcome.cached).append(key)
             self._outdate_readers(key)
@@ -216,6 +218,12 @@ class Scheduler:
                     self.pending.remove(other.key)
                     self.outcome.blocked.append(other.key)
 
+    def _stop(self, *, now: bool) -> None:
+        """Start no further stage, and ask the workers to save and stop; with `now`, kill them."""
+        self.stopping = True
+        for worker in self.workers:
+            worker.stop(now=now)
+
     def _end(self, worker: Worker) -> None:
         """End a worker without a stage."""
         self._forget(worker)
@@ -233,10 +241,8 @@ class Scheduler:
 
         def stop(number: int, _: object) -> None:
             nonlocal insisting
-            self.stopping = True
             insisting += number in signals.INSISTING
-            for worker in self.workers:
-                worker.stop(now=insisting > 1)
+            self._stop(now=insisting > 1)
 
         old_handlers = signals.handle(stop)
         try:

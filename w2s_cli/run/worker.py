@@ -6,7 +6,7 @@
 * Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
 * With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
   standard output as JSON lines; the output of libraries goes to the stage's log.
-* A signal of `signals.py`: the running stage saves its state and stops. The parent handles Ctrl-C.
+* A signal of `signals.py`: the running stage saves its state and stops, and so does every later one. The parent handles Ctrl-C.
 """
 
 import ctypes
@@ -274,8 +274,6 @@ def main(argv: list[str]) -> int:
         for line in sys.stdin:
             job = json.loads(line)
             worker.run(Path(job["folder"]), redo=job["redo"])
-            if worker.stopping:
-                break
         return 0
     outcomes = []
     for word in argv:
