@@ -11,6 +11,8 @@ DEEP: Any = []
 for _ in range(200):
     DEEP = [DEEP]
 OUTSIDE = ("../../../../../outside/keep", "../../outside/keep", "/dev/null", "model/../../../../../outside/keep")
+# a file of weights outside, as a manifest's file
+HOSTILE_WEIGHTS = {"model/../../../../../../outside/keep.safetensors": {"size": 4, "sha256": "0" * 64}}
 SCALARS = (
     None,
     True,
@@ -59,6 +61,8 @@ def changed(text: str, drawn: random.Random) -> str:
     if kind < 0.25:
         return json.dumps(shape(drawn))
     value = json.loads(text)
+    if kind < 0.35 and isinstance(value, dict) and isinstance(value.get("files"), dict):
+        return json.dumps({**value, "files": {**value["files"], **HOSTILE_WEIGHTS}})
     for _ in range(drawn.choice((1, 1, 2, 4))):
         within = list(places(value))
         if not within:

@@ -53,8 +53,8 @@ def _outcome(argv: list[str], *, debug: bool) -> int:
         if isinstance(error, UserError | StoreError):
             print(f"w2s: {error}", file=sys.stderr)
             return 2
-        if isinstance(error, OSError):  # a file that cannot be read or written
-            print(f"w2s: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename:  # a file that cannot be read or written
+            print(f"w2s: {error.filename}: {error.strerror or error}", file=sys.stderr)
             return 2
         print(
             f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or an error "

@@ -15,6 +15,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.places import check_name
 
 ANSWER_SECONDS = 10  # how long the hub may take to answer
+CHAT_TEMPLATE = "chat_template.jinja"
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -86,20 +87,31 @@ def hub_config(repo: str, commit: str) -> str:
 
 
 def cached_tokenizer(repo: str, commit: str) -> str | None:
-    """A model's folder in the hub cache, with the chat template if it has one; None before its tokenizer is fetched."""
+    """A model's folder in the hub cache, with the chat template if it has one; None before the hub was asked for the template.
+
+    Another program may have fetched the tokenizer without the template. The hub client notes an absent file in `.no_exist`.
+    """
     folder = _snapshot(repo, commit)
-    return str(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+    absent = _cached("model", repo) / ".no_exist" / commit / CHAT_TEMPLATE
+    return str(folder) if (folder / CHAT_TEMPLATE).is_file() or absent.is_file() else None
 
 
 def hub_tokenizer(repo: str, commit: str) -> str:
     """Fetch the files of a model that may hold its chat template into the hub cache; returns their folder.
 
+    Without the hub a cached tokenizer is taken as complete.
+
     Raises:
-        UserError: the hub refuses access, or is out of reach (UnreachableError).
+        UserError: the hub refuses access, or is out of reach (UnreachableError) and no tokenizer is cached.
     """
-    for name in ("chat_template.jinja", "tokenizer_config.json"):  # the second says that the first was asked for
-        _fetched(repo, commit, name)
-    return str(_snapshot(repo, commit))
+    folder = _snapshot(repo, commit)
+    try:
+        for name in ("tokenizer_config.json", CHAT_TEMPLATE):  # the last is the sign that both were asked for
+            _fetched(repo, commit, name)
+    except UnreachableError:
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise
+    return str(folder)
 
 
 def _fetched(repo: str, commit: str, name: str) -> str | None:

@@ -1,5 +1,7 @@
 """`w2s data check`: it finds the leaks that peers shipped, and does not cry wolf on our recipes."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from transformers import RobertaConfig
 
 from tests.data_sets import local, make, numbered, real, recipe, write_rows
 from tests.unit.data.test_leaks import COSMOS_QA, OPENBOOKQA, leaky
@@ -16,6 +19,7 @@ from w2s_cli.commands.data_check import show
 from w2s_cli.data import bag_of_words
 from w2s_cli.data.check import UNLIMITED, Reader, check
 from w2s_cli.data.recipes import rows_params
+from w2s_cli.paths import locate
 
 HALVES = ("weak_train", "strong_train", "test")
 ONE_SPLIT = {
@@ -223,6 +227,25 @@ def test_the_command_says_how_far_each_model_can_read_and_which_rows_no_pool_has
     assert "(weak.max_length, strong.max_length), up to the model's 64" in out
     assert "local (strong): 0.00% of the texts are longer than 2,048 tokens" in out
     assert "of the 240 training rows are in no pool (data.pools)" in out
+
+
+def test_positions_that_count_from_the_pad_id_are_as_many_as_in_training(
+    tmp_path: Path, w2s_inside: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = RobertaConfig(vocab_size=5000, max_position_embeddings=66, pad_token_id=1, **sizes)
+    for name, kind in (("roberta", "roberta"), ("other", "nope")):
+        copy = shutil.copytree(locate("bundled:models/wordnet-xs"), tmp_path / name)
+        (copy / "config.json").write_text(json.dumps({**config.to_dict(), "model_type": kind}))
+        settings = json.loads((copy / "tokenizer_config.json").read_text())
+        settings.pop("model_max_length", None)
+        (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    path = write_rows(tmp_path / "a.jsonl", numbered(240, text=lambda i: "a very big old dog " * 20))
+    words = ["data=local", f"data.path={path}", "data.text=text", "data.label=label"]
+    models = ["weak=local", f"weak.path={tmp_path}/roberta", "strong=local", f"strong.path={tmp_path}/other"]
+    out = w2s_inside("data", "check", *models, *words, code=2).stdout
+    assert "longer than 64 tokens" in out
+    assert "no token counts for local (strong)" in out
 
 
 def test_the_data_are_read_before_the_tokenizers(tmp_path: Path) -> None:

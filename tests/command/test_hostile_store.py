@@ -27,7 +27,8 @@ def store(ran: list[str], tmp_path: Path) -> Path:
     """A finished run with the further files that a store can have, beside a folder that nobody may touch."""
     outputs = tmp_path / "outputs"
     (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "keep").write_text("keep")
+    for name in ("keep", "keep.safetensors"):
+        (tmp_path / "outside" / name).write_text("keep")
     stage = next(outputs.glob("stages/label/weak-*-test-*"))
     keys = {path.name[-12:]: 1.5 for path in outputs.glob("stages/*/*-*")}
     (stage / "owner.json").write_text(json.dumps({"host": "h", "pid": 1, "since": 1.0}))
@@ -35,7 +36,7 @@ def store(ran: list[str], tmp_path: Path) -> Path:
     (stage / "work" / "checkpoint-000000004").mkdir(parents=True)
     (stage / "work" / "checkpoint-000000004" / "state.json").write_text(json.dumps({"step": 4, "total": 8}))
     run = next(outputs.glob("runs/*/*"))
-    (run / "hold-0.json").write_text(json.dumps({"host": "h", "pid": 1, "since": 1.0, "keys": list(keys)}))
+    (run / "hold-0.json").write_text(json.dumps({"host": "h", "pid": 1, "since": 1.0, "process": "x", "keys": [*keys]}))
     (outputs / ".cache" / "revisions.json").write_text(json.dumps({"model:org/m@main": "a" * 40}))
     (outputs / "reproductions").mkdir()
     counts = {"asked": 9, "distinct": 9, "ran": 9, "cached": 0, "seconds": 3.0, "stages": keys, "run": "runs/x"}
@@ -77,12 +78,12 @@ def test_no_shape_of_json_leads_outside_or_to_a_traceback(
 
 
 def removing(w2s_inside: Run, path: Path, stage: str, tmp_path: Path) -> None:
-    """What removes: of a copy of the store."""
-    shutil.copytree(tmp_path / "outputs", tmp_path / "place" / "in" / "outputs", symlinks=True)
+    """What removes: of a copy of the store, beside it, so that the same paths lead outside."""
+    copy = shutil.copytree(tmp_path / "outputs", tmp_path / "copy", symlinks=True)
     for words in (["rm", "--weights", stage], ["rm", stage], ["gc", "--yes", "--days", "0"]):
-        done = w2s_inside(*words, "--outputs", str(tmp_path / "place" / "in" / "outputs"), code=None)
+        done = w2s_inside(*words, "--outputs", str(copy), code=None)
         assert done.returncode in (0, 2), f"{words}\n{path}:\n{path.read_text()}\n{done.stderr}"
-    shutil.rmtree(tmp_path / "place")
+    shutil.rmtree(copy)
 
 
 @pytest.mark.parametrize("name", ["stage.json", "record.json", "result/manifest.json"])

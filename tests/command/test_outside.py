@@ -167,7 +167,11 @@ def test_a_run_is_removed_by_its_path_or_whole_name_and_its_stages_stay(
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "{", "[1]", '{"format": 2, "stages": [{"name": "weak"}]}', '{"stages": null}', "null"]
+    "content",
+    [
+        *(None, "", "{", "[1]", "[]", "null", '{"stages": null}', '{"format": 2, "stages": []}'),
+        '{"format": 2, "stages": [{"name": "weak"}]}',
+    ],
 )
 def test_an_unreadable_plan_keeps_every_stage_until_the_run_is_resolved(
     w2s_inside: Run, ran: list[str], tmp_path: Path, content: str | None
@@ -178,6 +182,7 @@ def test_an_unreadable_plan_keeps_every_stage_until_the_run_is_resolved(
     plan.unlink()
     if content is not None:
         plan.write_text(content)
+    plan.with_name("results.json").unlink()  # as of a run that was killed
     name = plan.parent.relative_to(outputs)
     kept = w2s_inside("gc", "--yes", "--days", "0")
     assert f"{name}: its plan cannot be read, so every stage stays" in kept.stderr
@@ -191,6 +196,45 @@ def test_an_unreadable_plan_keeps_every_stage_until_the_run_is_resolved(
     plan.write_text("{")
     w2s_inside("rm", str(name))
     assert "in the plan of no run" in w2s_inside("gc").stdout
+
+
+def test_a_run_that_this_user_may_not_look_into_keeps_every_stage(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = tmp_path / "outputs"
+    day = one(outputs, "runs/*")
+    closed = day.with_name("2026-01-01")
+    closed.mkdir()
+    stage = one(outputs, "stages/finetune/weak-*").name
+    shutil.rmtree(day)
+    assert "in the plan of no run" in w2s_inside("gc").stdout
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != closed)  # root may look into every folder
+    kept = w2s_inside("gc", "--yes", "--days", "0")
+    assert "runs/2026-01-01: its plan cannot be read, so every stage stays" in kept.stderr
+    assert "a process of another user" in w2s_inside("rm", stage, code=2).stderr
+    assert (outputs / "stages" / "finetune" / stage / "record.json").exists()
+
+
+def test_gc_removes_the_rest_where_one_stage_cannot_be_removed(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.rmtree(one(outputs, "runs/*"))
+    kept = one(outputs, "stages/finetune/ceiling-*")
+    (kept / ".lock").unlink()
+    (kept / ".lock").mkdir()  # cannot be opened, as a file of another user
+    done = w2s_inside("gc", "--yes", "--days", "0")
+    assert f"{kept.relative_to(outputs)} stays: " in done.stderr
+    assert [path.name for path in outputs.glob("stages/*/*-*")] == [kept.name]
+
+
+def test_a_run_is_named_by_its_path_however_the_path_is_spelled(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
+    run = one(tmp_path / "outputs", "runs/*/*")
+    (tmp_path / "link").symlink_to(tmp_path / "outputs")
+    w2s_inside("report", str(run), "--outputs", str(tmp_path / "link"))
+    assert (run / "report.html").exists()
+    w2s_inside("plot", str(tmp_path / "link" / run.relative_to(tmp_path / "outputs")), "--out", str(tmp_path / "f.png"))
+    assert (tmp_path / "f.png").exists()
 
 
 @pytest.mark.parametrize("days", ["-1", "nan", "inf", "-inf", "-0.5"])
@@ -235,7 +279,7 @@ def test_a_running_command_holds_its_plan_until_it_ends(w2s_inside: Run, ran: li
     with ExitStack() as stopping, (tmp_path / "printed").open("w") as printed:
         train = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=printed, stderr=printed)
         stopping.callback(train.kill)
-        while train.poll() is None and not any((hold.run / "plan.json").exists() for hold in holds(outputs)):
+        while train.poll() is None and not list(outputs.glob("stages/finetune/*/owner.json")):
             time.sleep(0.05)
         refused = w2s_inside("rm", "--weights", model.name, code=2)
         assert f"planned by a running command, pid {train.pid} on " in refused.stderr

@@ -153,10 +153,12 @@ def _pools(data: Mapping[str, Any], resolver: Resolver, seed: int) -> "Pools":
 
 def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, Reader], list[str]]:
     """How weak and strong read texts, and a note for each model that cannot be loaded."""
-    from transformers import AutoConfig
+    import torch
+    from transformers import AutoModel
 
     from w2s_cli.store.context import Context
-    from w2s_cli.training.models.opening import base_folder, quiet
+    from w2s_cli.training.models.opening import base_folder, open_config, quiet
+    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.tokens import context_limit, open_tokenizer
 
     quiet()
@@ -173,11 +175,12 @@ def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, R
                 identity, None, Context(here, here, here, {"model_path": path, "trust_remote_code": remote})
             )
             tokenizer = open_tokenizer(folder, config["data"]["truncation"], trust_remote_code=remote)
-            settings = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
+            settings = open_config(folder, {"trust_remote_code": remote})
+            with torch.device("meta"):  # without weights
+                positions = usable_positions(AutoModel.from_config(settings, trust_remote_code=remote))
         except UserError as error:
             notes.append(f"no token counts for {name}: {error}")
             continue
-        positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
         limit = partial(context_limit, positions, tokenizer)
         readers[name] = Reader(_counter(tokenizer), limit(model["max_length"]), limit(UNLIMITED))
     return readers, notes

@@ -25,7 +25,8 @@ from w2s_cli.results.text_table import print_table
 from w2s_cli.store.claims import claim
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import Hold, holds, removing
-from w2s_cli.store.places import StoreError, lies_in
+from w2s_cli.store.places import StoreError, closed_folders, lies_in
+from w2s_cli.store.publishing import remove_stage
 from w2s_cli.store.store import Store, is_older
 
 Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
@@ -51,7 +52,8 @@ def run(argv: list[str]) -> int:
 
 
 def _collect(store: Store, days: float, *, yes: bool) -> int:
-    plans = {folder: planned_keys(folder) for folder in run_folders(store.root)}
+    plans: Plans = {folder: planned_keys(folder) for folder in run_folders(store.root)}
+    plans |= dict.fromkeys(closed_folders(store.root))
     held = holds(store.root)
     _explain_kept(store, plans, held)
     listed = [one for one in candidates(store, plans, held, days) if lies_in(one[0], store.root)]
@@ -123,18 +125,18 @@ def tokens_folder(store: Store) -> Path:
 
 
 def remove(path: Path, store: Store) -> bool:
-    """Remove one candidate; False if its stage is claimed, or has a link in it."""
-    if not path.is_relative_to(store.stages):
-        shutil.rmtree(store.own(path))
-        return True
-    folder = path if path.parent.parent == store.stages else path.parent
+    """Remove one candidate; False if its stage is claimed, has a link in it, or belongs to another user."""
     try:
+        if not path.is_relative_to(store.stages):
+            shutil.rmtree(store.own(path))
+            return True
+        folder = path if path.parent.parent == store.stages else path.parent
         with claim(folder) as claimed:
             if claimed and path == folder:
-                (folder / "record.json").unlink(missing_ok=True)
-            if claimed:
+                remove_stage(folder)
+            elif claimed:
                 shutil.rmtree(path)
             return claimed
-    except StoreError as error:
-        print(error, file=sys.stderr)
+    except (StoreError, OSError) as error:  # an OSError: a file of another user; the others are removed
+        print(f"{path.relative_to(store.root)} stays: {error}", file=sys.stderr)
         return False

@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"{folder} has no results yet: w2s status shows the remaining stages, and the same w2s train command continues it."
         )
-    base = target(out, store.own(folder))
+    base = target(out, folder)
     drawn, missing = [], []
     for each_kind in [kind] if kind else kinds():
         axis = {"axis": options.x} if each_kind == "scaling" else {}

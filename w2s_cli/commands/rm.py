@@ -18,7 +18,7 @@ from w2s_cli.store.claims import claim, owner
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import holder, holds, removing
 from w2s_cli.store.keys import KEY_DIGITS
-from w2s_cli.store.publishing import prune_weights
+from w2s_cli.store.publishing import prune_weights, remove_stage
 from w2s_cli.store.store import Store
 
 
@@ -72,9 +72,7 @@ def _remove_stage(folder: Path, store: Store, plans: list[set[str]], *, weights:
             freed = prune_weights(folder)
         else:
             freed = files_size(folder)
-            # the record goes first: a kill half-way leaves no stage that looks complete
-            (folder / "record.json").unlink(missing_ok=True)
-            shutil.rmtree(folder)
+            remove_stage(folder)
     users = sum(key in keys for keys in plans)
     note = f"; {users} run{'s' if users > 1 else ''} had it" if users and not weights else ""
     print(f"removed {'the weights of ' if weights else ''}{folder.name} ({file_size(freed)}){note}")

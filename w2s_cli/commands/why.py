@@ -8,6 +8,7 @@ from w2s_cli.data.artifacts import LABELS, PREDICTIONS, ROWS
 from w2s_cli.results.reader import runs_of
 from w2s_cli.results.runs import CONFIG, run_folders
 from w2s_cli.results.stages import Stage, read_stage
+from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store, folder_state
 
 
@@ -20,7 +21,7 @@ def run(argv: list[str]) -> int:
     options = parse(arg_parser, argv)
     store = store_of(options)
     folder = stage_of(store, options.key)
-    key = folder.name[-12:]
+    key = folder.name[-KEY_DIGITS:]
     for path in runs_of(run_folders(store.root), key):
         print(f"configured in {os.path.relpath(path / CONFIG)}")
     explain(store, key, "", set())

@@ -177,8 +177,7 @@ class Run:
     @property
     def older(self) -> bool:
         """Whether an older w2s wrote the run: its files are bare lists then."""
-        results = self._file(RESULTS)
-        return _is_older(self._file(PLAN) if results is None else results)
+        return _is_older(self._file(RESULTS) or self._file(PLAN))
 
     @cached_property
     def _contents(self) -> dict[str, Any]:
@@ -186,7 +185,10 @@ class Run:
 
     def _file(self, name: str) -> Any:
         if name not in self._contents:
-            self._contents[name] = read_json(self.folder / name)
+            try:
+                self._contents[name] = read_json(self.folder / name)
+            except OSError:  # of another user
+                self._contents[name] = None
         return self._contents[name]
 
     def _content(self, name: str) -> list[dict[str, Any]] | None:
@@ -203,7 +205,7 @@ class Run:
 
 
 def _is_older(file: Any) -> bool:
-    return isinstance(file, list) and all(isinstance(item, dict) and "key" in item for item in file)
+    return isinstance(file, list) and bool(file) and all(isinstance(item, dict) and "key" in item for item in file)
 
 
 def read_run(folder: Path, store: Store) -> Run:
@@ -248,13 +250,13 @@ def read_entries(runs: Iterable[Run]) -> list[Entry]:
 
 
 def planned_keys(folder: Path) -> set[str] | None:
-    """The stage keys in the plan of a run, also of a run by an older w2s; None if the plan cannot be read."""
+    """The stage keys in the plan of a run, also of a run by an older w2s; None if the plan cannot be read, or has no stage."""
     try:
         plan = read_json(folder / PLAN)
     except OSError:  # of another user
         return None
     lines = plan.get("stages") if isinstance(plan, dict) else plan
-    return {line["key"] for line in lines} if lines is not None and fits(lines, list[_Line]) else None
+    return {line["key"] for line in lines} if lines and fits(lines, list[_Line]) else None
 
 
 def runs_of(folders: Iterable[Path], key: str) -> list[Path]:
@@ -265,5 +267,5 @@ def runs_of(folders: Iterable[Path], key: str) -> list[Path]:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, ValueError):  # of another user, or no text
         return ""

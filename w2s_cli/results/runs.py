@@ -49,6 +49,8 @@ def find_runs(root: Path, name: str) -> list[Path]:
     if os.sep not in name and name not in (os.curdir, os.pardir):
         check_name(name, "a run is named by")
     path, part = Path(os.path.expanduser(name)).absolute(), name.strip("/")
+    if same := [folder for folder in all_runs if os.path.realpath(folder) == os.path.realpath(path)]:
+        return same  # spelled as a folder of the store, for which the store decides
     if _written(path):
         return [path]
     chosen = [folder for folder in all_runs if path in folder.parents]
@@ -79,6 +81,8 @@ def find_run(root: Path, name: str) -> Path:
 
 def whole_run(root: Path, name: str) -> Path | None:
     """The run in the outputs folder with the path `name`, or with this whole name; None without one."""
+    if not Path(name).name:  # "", "." and "/": the current folder and the root are not named by nothing
+        return None
     path = os.path.realpath(os.path.expanduser(name))
     same = [folder for folder in run_folders(root) if name in _names(folder)[:-1] or os.path.realpath(folder) == path]
     return same[0] if len(same) == 1 else None

@@ -32,7 +32,7 @@ def claim(folder: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        write_json(folder / "owner.json", {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
+        write_json(folder / "owner.json", this_process())
         try:
             yield True
         finally:
@@ -78,6 +78,11 @@ def is_locked(path: Path) -> bool:
 def owner(folder: Path) -> str:
     """'pid 123 on host' of the process with the claim, for messages."""
     return process_of(read_json(folder / "owner.json"))
+
+
+def this_process() -> dict[str, Any]:
+    """This process as a claim or a hold names it to people."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
 
 
 def process_of(written: Any) -> str:

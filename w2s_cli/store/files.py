@@ -1,7 +1,7 @@
 """Files that are always complete (temporary name, fsync, rename), and their sha256 digests.
 
 * `write_json` survives a kill at any byte: readers see the old file or the new file.
-* A file has the mode of the umask and the group of its folder, so that the other users of a shared store can read it.
+* A file has the mode of the umask and, in a folder with the setgid bit, the folder's group: so others can read a shared store.
 * `sha256_file` caches digests by (path, size, mtime_ns, ctime_ns, inode), because every plan needs the digests of weights of gigabytes.
   An editor or a copy can set the old mtime again; nobody can set ctime. A reader that hashes the bytes itself corrects the entry.
 """
@@ -9,12 +9,13 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 DIGESTS = "digests.json"  # the cache's name in outputs/.cache
 
@@ -50,7 +51,7 @@ def read_json(path: Path) -> Any:
     """The file's value, or None if the file is missing or no JSON: cut short, nested too deeply, or with half a character."""
     try:
         text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be neither printed nor written
         return value
@@ -58,15 +59,20 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def _refuse(constant: str) -> None:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
 def read_yaml(text: str) -> dict[str, Any]:
-    """A YAML mapping, by the parser in C where there is one."""
+    """A YAML mapping."""
     import yaml
 
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return yaml.load(text, Loader=_loader()) or {}
 
 
 def read_configs(text: str) -> list[dict[str, Any]]:
@@ -74,11 +80,18 @@ def read_configs(text: str) -> list[dict[str, Any]]:
     import yaml
 
     try:
-        documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        documents = list(yaml.load_all(text, Loader=_loader()))
         json.dumps(documents, ensure_ascii=False).encode()  # neither a date nor a list in itself
     except (ValueError, TypeError, RecursionError, yaml.YAMLError):
         return []
     return [document for document in documents if isinstance(document, dict)]
+
+
+def _loader() -> Any:
+    """The safe loader, by the parser in C where there is one."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def walk(folder: Path) -> Iterator[Path]:

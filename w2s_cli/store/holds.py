@@ -4,34 +4,31 @@
   on it, as on a claim (`claims.py`): the hold of a dead process counts for nothing.
 * A lock of the whole store orders holds and removals. A command takes its hold under it before it looks at any stage, and a removal asks
   for holds under it. So a stage is either removed before a command looks, or held.
-* A hold that is locked and cannot be read holds every stage.
+* A hold that is locked and cannot be read holds every stage, and so does a folder of runs that this user may not look into.
 """
 
 import fcntl
 import json
-import os
-import socket
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from w2s_cli.store.claims import is_locked, process_of
+from w2s_cli.store.claims import is_locked, process_of, this_process
 from w2s_cli.store.files import read_json, unique
-from w2s_cli.store.places import RUNS, StoreError, owned
+from w2s_cli.store.places import RUNS, StoreError, closed_folders, owned
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import unwritable
 
 PREFIX = "hold-"
+OWN = unique()  # this process: two containers may have one host name and the same process ids
 
 
 class _Written(TypedDict):
     """A hold's file."""
 
-    host: str
-    pid: int
+    process: str  # OWN of the process
     keys: list[str]
 
 
@@ -75,21 +72,24 @@ def hold(run: Path, root: Path, keys: Iterable[str]) -> Iterator[None]:
                 file = ending.enter_context(path.open("x", encoding="utf-8"))
                 ending.callback(path.unlink, missing_ok=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-                json.dump({**_process(), "since": time.time(), "keys": sorted(keys)}, file)
+                json.dump({**this_process(), "process": OWN, "keys": sorted(keys)}, file)
                 file.flush()
         except OSError as error:
-            raise StoreError(unwritable(run, error)) from error
+            raise StoreError(unwritable(Path(error.filename or run), error)) from error
         yield
 
 
 def holds(root: Path) -> list[Hold]:
     """The holds of all other processes that run in the store at `root`."""
-    listed = []
+    listed = [Hold(folder, "a process of another user", None) for folder in closed_folders(root)]
     for path in [path for kind in RUNS for path in root.glob(f"{kind}/*/*/{PREFIX}*") if _is_held(path)]:
-        written = read_json(path)
+        try:
+            written = read_json(path)
+        except OSError:  # of another user
+            written = None
         if not fits(written, _Written):
             listed.append(Hold(path.parent, process_of(written), None))
-        elif {"host": written["host"], "pid": written["pid"]} != _process():
+        elif written["process"] != OWN:
             listed.append(Hold(path.parent, process_of(written), frozenset(written["keys"])))
     return listed
 
@@ -102,10 +102,5 @@ def holder(root: Path, key: str) -> Hold | None:
 def _is_held(path: Path) -> bool:
     try:
         return is_locked(path)
-    except PermissionError:  # of another user: it may be held
+    except OSError:  # of another user, or no file: it may be held
         return True
-
-
-def _process() -> dict[str, Any]:
-    """This process, as its hold names it."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}

@@ -53,6 +53,12 @@ def owned_stage(folder: Path) -> Path:
     return folder
 
 
+def closed_folders(root: Path) -> list[Path]:
+    """The folders of runs that this user may not look into: a plan or a hold of another user may lie in them."""
+    folders = [folder for kind in RUNS for inside in (kind, f"{kind}/*", f"{kind}/*/*") for folder in root.glob(inside)]
+    return [folder for folder in folders if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)]
+
+
 def check_name(name: str, what: str) -> str:
     """`name`, which becomes a part of a path; `what` is its bearer, for the message.
 

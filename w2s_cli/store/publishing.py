@@ -125,6 +125,12 @@ def adopt(folder: Path, record: dict[str, Any]) -> bool:
     return True
 
 
+def remove_stage(folder: Path) -> None:
+    """Remove a claimed stage; its record goes first, so a kill half-way leaves no stage that looks complete."""
+    (folder / "record.json").unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
 def prune_weights(folder: Path) -> int:
     """Remove the weights of a finished stage and note this in the record; returns the number of freed bytes.
 

@@ -12,7 +12,7 @@ import w2s_cli
 from tests.stored_results import store_run
 from w2s_cli.cli import dispatch
 from w2s_cli.errors import UserError
-from w2s_cli.results.runs import find_run, find_runs, run_folders
+from w2s_cli.results.runs import find_run, find_runs, run_folders, whole_run
 
 NAMES = {
     "runs/2026-01-01/100000-gpt2-qwen-sciq-aaaa1111": 30,  # seconds after the oldest
@@ -191,3 +191,9 @@ def test_a_path_that_does_not_exist_beside_an_outputs_folder_is_said_to_be_missi
     (root.parent / "outputs2").mkdir()  # a folder, and no run
     with pytest.raises(UserError, match='no run is called "outputs2"\\.'):
         w2s_cli.load("outputs2")
+
+
+def test_nothing_names_no_run_also_inside_of_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / FIRST)
+    assert [whole_run(root, name) for name in ("", ".", "/", "./")] == [None] * 4
+    assert whole_run(root, str(root / FIRST)) == root / FIRST

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, environment
+from w2s_cli.store.claims import this_process
 from w2s_cli.store.holds import PREFIX, hold, holder, holds
 from w2s_cli.store.places import StoreError
 
@@ -52,6 +53,18 @@ def test_a_stage_is_held_until_the_process_ends(tmp_path: Path, run: Path) -> No
         assert holder(tmp_path, OTHER) is None
     assert holds(tmp_path) == []
     assert not list(run.iterdir())
+
+
+def test_a_process_of_another_container_with_the_same_name_and_id_is_another_process(tmp_path: Path, run: Path) -> None:
+    with held_by_another(tmp_path, run, KEY):
+        (path,) = run.glob(f"{PREFIX}*")
+        path.write_text(json.dumps({**json.loads(path.read_text()), **this_process()}))
+        assert holder(tmp_path, KEY) is not None
+
+
+def test_a_hold_that_cannot_be_read_holds_every_stage(tmp_path: Path, run: Path) -> None:
+    (run / f"{PREFIX}x.json").mkdir()
+    assert [hold.keys for hold in holds(tmp_path)] == [None]
 
 
 def test_the_hold_of_a_killed_process_counts_for_nothing_and_is_removed_by_the_next(tmp_path: Path, run: Path) -> None:

@@ -81,3 +81,9 @@ def test_a_stage_file_with_another_identity_than_its_folder_is_not_read(tmp_path
     for edited in ({"params": {"a": 2}}, {"version": 2}, {"inputs": {}}, {"kind": "rows"}, {"format": 1}):
         (folder / "stage.json").write_text(json.dumps(job | edited))
         assert read_own_job(folder) is None
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "Infinity", "NaN"])
+def test_a_number_beyond_all_numbers_is_no_json(tmp_path: Path, number: str) -> None:
+    (tmp_path / "stage.json").write_text(f'{{"params": {{"a": {number}}}}}')
+    assert read_json(tmp_path / "stage.json") is None
