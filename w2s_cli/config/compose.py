@@ -102,17 +102,21 @@ def of_seeds(job: Composed, words: Words) -> list[Composed]:
 
     References are resolved for each seed: `labels.path=weak-${seed}.jsonl`.
     """
-    first = finished(job.values, words)
+    first = finished(job.values, job.words, words)
     if first["seeds"] is None:
         return [job._replace(values=first)]
     seeds = ({**job.values, "seed": seed} for seed in range(first["seeds"]))
-    return [job._replace(values=finished(values, words)) for values in seeds]
+    return [job._replace(values=finished(values, job.words, words)) for values in seeds]
 
 
-def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:
+def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, Any]:
     """A composed configuration with its references resolved, checked and converted to the types of its fields.
 
     The stages of a method have references to whole groups (`${strong}`). They are resolved last, so that they copy converted values.
+
+    Args:
+        own: the words of this job; a sweeper of Hydra may add some to those of the command line.
+        words: of the command line.
     """
     method = values["method"]
     written = {
@@ -120,8 +124,9 @@ def finished(values: dict[str, Any], words: Words) -> dict[str, Any]:
         "pretrain": values["pretrain"] if _chosen(values["pretrain"]) else None,
         "method": {**method, "stages": stages_of(method, [*folders(words), configs_folder()])},
     }
+    given = {key(word) for word in own}
     for role in ROLES_FROM_MODELS:
-        if f"{role}.lr" in {key(word) for word in words.overrides}:
+        if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]

@@ -8,12 +8,14 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 
 from w2s_cli.errors import UserError
 
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"((?:\\.|[^"\\])*)["]""", re.DOTALL)
 ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+SURROGATES = range(0xD800, 0xE000)  # halves of a character in UTF-16: no text that can be written has one
 SINGLE = {  # YAML 1.2, section 5.7, without the escapes of separators
     **{"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b"},
     **{" ": " ", '"': '"', "/": "/", "\\": "\\", "\t": "\t"},
@@ -24,7 +26,7 @@ def unescaped(word: str) -> str:
     """A word as the user types it → the word for Hydra.
 
     Raises:
-        UserError: an escape that YAML does not have.
+        UserError: an escape that YAML does not have, or that is no character.
     """
     return _with_texts(word, lambda inside: _quoted(ESCAPE.sub(lambda escape: _character(escape[1], word), inside)))
 
@@ -33,7 +35,7 @@ def escaped(word: str) -> str:
     """A word for Hydra → the word as the user types it, on one line."""
 
     def typed(inside: str) -> str:
-        text = re.sub(r'(\\+)("|$)', lambda match: match[1][: len(match[1]) // 2] + match[2], inside)
+        text = re.sub(r'(\\+)("|\Z)', lambda match: match[1][: len(match[1]) // 2] + match[2], inside)
         return json.dumps(text, ensure_ascii=False)
 
     return _with_texts(word, typed)
@@ -52,7 +54,10 @@ def _with_texts(word: str, change: Callable[[str], str]) -> str:
 
 def _character(escape: str, word: str) -> str:
     if len(escape) > 1:
-        return chr(int(escape[1:], 16))
+        code = int(escape[1:], 16)
+        if code > sys.maxunicode or code in SURROGATES:
+            raise UserError(f"{word}: \\{escape} is no character of Unicode.")
+        return chr(code)
     if escape not in SINGLE:
         raise UserError(
             f"{word}: \\{escape} is no escape in double quotes; in single quotes, '\"…\"' → \"'…'\", a backslash is itself."
@@ -62,5 +67,5 @@ def _character(escape: str, word: str) -> str:
 
 def _quoted(text: str) -> str:
     """`text` in double quotes of Hydra's grammar: backslashes before a quote are doubled, and the quote gets one of its own."""
-    doubled = re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), text)
+    doubled = re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), text)
     return f'"{doubled}"'

@@ -2,13 +2,16 @@
 
 * With `classes`, labels are these names or their numbers. Without, the sorted distinct values of all splits are the classes, so that
   class numbers do not depend on the classes in one pool.
-* `spelled` is the one spelling of a label, in data, in files of labels and in `classes`: spaces around it do not count.
+* `spelled` is the one spelling of a label, in data, in files of labels and in `classes`: spaces around it do not count, and a whole
+  number is one label in all its spellings (0.0 is 0: pandas writes a column that once had a NaN so; +1 is 1: libsvm). Text with leading
+  zeros is a name, such as a postal code.
 * Case: a label is read as the class of its spelling, else as the only class that differs from it in case alone. Without `classes`,
   values that differ in case alone are refused, because nobody has said whether they are one class.
-* −1 marks a row without a label, in the hub's data sets and elsewhere. It is a class only beside 1 alone, or if `classes` names it.
+* −1 marks a row without a label, in the hub's data sets and elsewhere. It is a class only if `classes` names it.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,15 +21,20 @@ from w2s_cli.errors import UserError
 FEWEST, MOST = 2, 20
 TRUE_FALSE = {"false": 0, "true": 1}
 UNLABELLED = "-1"
+WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")  # a whole number as text
 
 
 def spelled(value: Any) -> str:
-    """A label or class name as it is compared and shown: 1 for 1.0, true for True, without spaces around it."""
+    """A label or class name as it is compared and shown: 1 for 1.0 and for "1.0", true for True, without spaces around it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else f"{value:g}"
-    return str(value).strip()
+    text = str(value).strip()
+    number = WHOLE.fullmatch(text)
+    if number is None:
+        return text
+    return ("-" if number[1] == "-" and number[2] != "0" else "") + number[2]
 
 
 def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]:
@@ -65,10 +73,10 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
 
 def _refuse_unlabelled(places: Mapping[Any, str]) -> None:
     names = {spelled(value): place for value, place in places.items()}
-    if UNLABELLED in names and set(names) != {UNLABELLED, "1"}:
+    if UNLABELLED in names:
         raise UserError(
             f"{names[UNLABELLED]}: the label -1 marks a row without a label. Leave such rows out, or choose splits with labels "
-            "(data.splits); if -1 is a class, name all classes with data.classes=[…,…]."
+            f"(data.splits); if -1 is a class, name all classes: data.classes=[{','.join(sorted(names))}]."
         )
 
 

@@ -18,6 +18,7 @@ from w2s_cli.results.table.missing import written
 
 TEXTS = [
     *(r'"\nLabel:"', r'"a\\"', r'"a\\nb"', r'"say \"hi\"\n"', r'"\\\"x"', r'"\u00e9\t\x41"', '"plain"', r"'a\nb'"),
+    *(r'"a\\\n"', r'"a\n"', r'"\\\n\n"', r'"\U0010FFFF"'),
     *(r'["\n a"," b"]', r'"C:\\dir\\"', r'{a: "\n", b: 1}', r'"\\\\"', r'"\U0001F600"', "3", "word", r'"\"\n\""'),
 ]
 
@@ -46,6 +47,12 @@ def test_an_escape_that_yaml_does_not_have_is_refused_with_the_way_out() -> None
     ):
         unescaped(r'data.path="C:\data"')
     assert in_hydra(unescaped(r"data.path='C:\data'")) == r"C:\data"
+
+
+@pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF", r"\ud83d", r"\ud83d\ude00", r"\uDFFF"])
+def test_an_escape_of_no_character_is_refused(escape: str) -> None:
+    with pytest.raises(UserError, match=r"\\[uU][0-9a-fA-F]+ is no character of Unicode"):
+        unescaped(f'field="a{escape}"')
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from tests.inside import clear_hydra
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.sweeps import Composed
+from w2s_cli.config.words import parse
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.method import stages_of
 from w2s_cli.pipeline.reads import Recorded
@@ -165,3 +166,13 @@ def test_a_sweep_of_a_launcher_of_hydra_ends_with_the_code_of_its_jobs(
             clear_hydra()
     finally:
         clear_hydra()
+
+
+@pytest.mark.parametrize("of_command", [["-m", "weak.lr=0.02,0.03"], ["-m", "hydra/launcher=basic"]])
+def test_a_learning_rate_is_given_whether_the_command_or_only_its_job_has_the_word(of_command: list[str]) -> None:
+    """A sweeper of Hydra adds words to a job that the command line does not have."""
+    compose.run(["seed=0"], lambda jobs, folders: 0)  # gives Hydra the defaults
+    (job,) = compose.composed(parse(["weak.lr=0.02"]))
+    (composed,) = compose.of_seeds(job, parse(of_command))
+    assert composed.values["weak"]["lr_source"] == "given"
+    assert composed.values["strong"]["lr_source"] != "given"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.data_sets import local, make, numbered, write_rows
 from w2s_cli.data.label_files import probabilities
-from w2s_cli.data.labels import class_reader, distinct_classes
+from w2s_cli.data.labels import class_reader, distinct_classes, spelled
 from w2s_cli.data.read import read
 from w2s_cli.data.recipes import check_recipe
 from w2s_cli.data.sources import SplitFiles, local_files
@@ -35,7 +35,11 @@ def labelled(folder: Path, values: list[Any], **changes: Any) -> tuple[list[str]
         (["True", "false ", "TRUE"], ["True", "False"], ["True", "False"], [0, 1, 0]),
         ([" 1", "0 "], ["bad", "good"], ["bad", "good"], [1, 0]),
         ([1_000_000.0, 3.0], None, ["3", "1000000"], [1, 0]),
-        ([-1, 1], None, ["-1", "1"], [0, 1]),
+        ([-1, 1], [-1, 1], ["-1", "1"], [0, 1]),
+        (["+1", "-1"], ["-1", "1"], ["-1", "1"], [1, 0]),
+        (["1.0", "0", "1", "0.0"], None, ["0", "1"], [1, 0, 1, 0]),
+        (["1.0", "0."], ["bad", "good"], ["bad", "good"], [1, 0]),
+        (["007", "7.0", "7.5"], None, ["007", "7", "7.5"], [0, 1, 2]),
         ([-1, 0, 1], ["-1", "0", "1"], ["-1", "0", "1"], [0, 1, 2]),
     ],
 )
@@ -43,6 +47,23 @@ def test_spaces_around_labels_do_not_count_and_a_named_class_is_read_in_any_case
     tmp_path: Path, values: list[Any], classes: list[str] | None, names: list[str], numbers: list[int]
 ) -> None:
     assert labelled(tmp_path, values, classes=classes) == (names, numbers)
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [
+        *((" 1 ", "1"), ("1.", "1"), ("-1.00", "-1"), ("+3", "3"), ("-0.0", "0"), ("100", "100"), ("9" * 5000, "9" * 5000)),
+        *((name, name) for name in ("007", "1.5", "1e3", "1.0.0", ".0", "+", "- 1", "1 0", "٣", "１.0", "1.0\n2")),
+    ],
+)
+def test_a_whole_number_as_text_has_one_spelling_and_any_other_text_is_a_name(value: str, spelling: str) -> None:
+    assert spelled(value) == spelling
+
+
+@pytest.mark.parametrize("labels", [[-1, 1], ["+1", "-1"], [-1.0, 1.0]])
+def test_a_coding_of_two_classes_by_minus_one_and_one_needs_named_classes(labels: list[Any]) -> None:
+    with pytest.raises(UserError, match=r"if -1 is a class, name all classes: data\.classes=\[-1,1\]\."):
+        distinct_classes([("a.csv", "y", labels)])
 
 
 def test_an_exact_name_comes_before_one_in_another_case() -> None:
