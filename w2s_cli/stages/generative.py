@@ -33,8 +33,9 @@ _FIRST = "first_loss.json"  # in ctx.work, for a resumed run, which no longer ha
 
 def plan(job: "Planning", *, role: Role = "student", model: Model, rows: Pool) -> Spec:
     """A pretrained language model trained on a pool's texts, without labels."""
-    fields, data = job.config["generative"], job.config["data"]
-    settings = model.settings(role)
+    fields, data, train = job.config["generative"], job.config["data"], job.config["train"]
+    # all weights are trained here, and the rates of adapters and of probes are far too large for that
+    settings = model.settings(role, None if train["mode"] == "full" else {"lr": None})
     job.need_causal(settings, role, "trains a language model on texts", "use a method without this stage")
     params = {
         "model": settings["base"],

@@ -71,6 +71,24 @@ def test_a_swept_rate_of_a_model_acts_in_every_mode_too(fixed: list[str], tmp_pa
     assert found == [1e-3, 2e-3]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        ([], 1e-5),
+        (["strong.lr=3e-5"], 3e-5),
+        (["generative.lr=2e-5"], 2e-5),
+        (["generative.lr=2e-5", "strong.lr=1e-4"], 2e-5),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else None,
+)
+def test_generative_finetuning_takes_a_rate_for_all_weights_in_every_mode(
+    fixed: list[str], tmp_path: Path, mode: str, words: list[str], rate: float
+) -> None:
+    graph = graph_of(tmp_path, *fixed, "method=generative_finetuning", f"train={mode}", *words)
+    assert [stage.identity["params"]["lr"] for stage in graph.stages.values() if stage.kind == "generative"] == [rate]
+
+
 def test_the_rate_of_a_models_yaml_is_one_of_full_finetuning(fixed: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine" / "model").mkdir(parents=True)
     text = tmp_path / "mine" / "model" / "own.yaml"

@@ -113,6 +113,7 @@ def test_dropout_acts_in_training_only_and_its_draws_are_those_of_the_seed(tmp_p
         torch.manual_seed(len(name))  # the state of another process
         given = {"labels": "hard", "loss": {"name": loss, "args": {}}, "mode": "lora", **changed}
         metrics = finetune.run(params(**given), {"rows": rows}, ctx)
+        assert ctx.measured["rows"] == "packed"
         return metrics, (ctx.result / "model" / "model.safetensors").read_bytes()
 
     drops = settings(dropout=0.5)

@@ -75,6 +75,16 @@ def outside_versions(folder: Path) -> None:
     outside_tokenizer(folder, "tokenizer_config.json", fast_tokenizer_files=["../outside/tokenizer.4.0.0.json"])
 
 
+def outside_index(folder: Path) -> None:
+    """An index in a subfolder, named by the config of a part."""
+    sharded(folder, "../outside/model.safetensors")
+    (folder / "parts").mkdir()
+    index = "parts/model.safetensors.index.json"
+    shutil.move(folder / "model.safetensors.index.json", folder / index)
+    (folder / "model.safetensors").write_bytes(b"")
+    edit(folder / "config.json", text_config={"transformers_weights": index})
+
+
 def adapter(folder: Path) -> None:
     edit(folder / "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(folder), r=2)
 
@@ -96,6 +106,7 @@ def no_tokenizer(folder: Path) -> None:
         (outside_link, r"outside of itself \(model.safetensors is a link to .*weights\)"),
         (outside_map, r"the field tokenizer_file in special_tokens_map.json"),
         (outside_versions, r"outside of itself \(tokenizer_config.json names ../outside"),
+        (outside_index, r"the field transformers_weights in config.json"),
         (adapter, "adapter_config.json.* merge it"),
         (quantised, r"quantised weights \(fp8\).* without quantisation"),
         (no_tokenizer, r"has no tokenizer .*save_pretrained"),

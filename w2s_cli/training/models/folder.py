@@ -64,7 +64,14 @@ def unusable(folder: Path, *, code: bool) -> str | None:
             "has an adapter_config.json, so transformers would apply an adapter on top of these weights: merge it "
             "(peft's merge_and_unload), or remove the file if the weights are merged already"
         )
-    quantised = _object(read(folder / "config.json")).get("quantization_config")
+    config = _object(read(folder / "config.json"))
+    # the path of another file of weights; or of an index in a subfolder, where the files that it names are not looked for
+    if any(_object(part).get("transformers_weights") is not None for part in _values(config)):
+        return (
+            "has the field transformers_weights in config.json, a path in the place of its own weights: remove that field, and name "
+            "the file there model.safetensors or model.safetensors.index.json"
+        )
+    quantised = config.get("quantization_config")
     if quantised:
         method = _object(quantised).get("quant_method", "unknown method")
         return f"holds quantised weights ({method}), which cannot be finetuned: use the checkpoint without quantisation"
@@ -104,15 +111,20 @@ def _named(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _strings(value: Any) -> Iterator[str]:
     """All strings in a JSON value, without the names of fields."""
+    return (part for part in _values(value) if isinstance(part, str))
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """A JSON value, and all values in it."""
     waiting = [value]
     while waiting:
-        match waiting.pop():
-            case str() as text:
-                yield text
-            case list() as values:
-                waiting += values
-            case dict() as fields:
-                waiting += fields.values()
+        part = waiting.pop()
+        yield part
+        match part:
+            case list():
+                waiting += part
+            case dict():
+                waiting += part.values()
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -44,6 +44,7 @@ def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
     for name, parameter in model.named_parameters():
         if _in_head(name):
             parameter.requires_grad_(True)
+    model.eval()  # peft's dropout is new, so in train mode: the trial of packed rows would see its masks; the loop switches it on
     return tuner
 
 
