@@ -11,14 +11,15 @@ from safetensors.numpy import load_file, save_file
 
 from w2s_cli.data.artifacts import FEATURES
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import disk_errors, read_json, write_json
 
 IDS = "ids.json"
 
 
 def write_features(folder: Path, ids: list[str], features: NDArray[Any]) -> None:
     """Write the artifact; `features` is [rows, width] or, of pairs, [rows, 2, width] fp32."""
-    save_file({"features": features}, folder / FEATURES)
+    with disk_errors():
+        save_file({"features": features}, folder / FEATURES)
     write_json(folder / IDS, ids)
 
 
