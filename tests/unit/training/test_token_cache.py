@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoConfig
 
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.paths import locate
 from w2s_cli.store.context import Context
 from w2s_cli.store.files import digest
+from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.token_cache import shared
 from w2s_cli.training.tokens import TokenRows, encode, open_tokenizer
 
@@ -84,6 +86,18 @@ def test_another_text_limit_tokenizer_or_second_text_is_another_entry(tmp_path: 
     tokenizer.write_text(tokenizer.read_text() + "\n")
     assert asked_for(tmp_path, folder, some_rows())[1]
     assert len(entries(tmp_path)) == 6
+
+
+def test_another_class_of_tokenizer_is_another_entry(tmp_path: Path, folder: Path) -> None:
+    """config.json names the class, and is not hashed."""
+    ctx = Context(tmp_path, tmp_path, tmp_path, cache=tmp_path / "cache")
+    tokenizer, config = open_tokenizer(folder, "right", trust_remote_code=False), AutoConfig.from_pretrained(folder)
+    for count in (1, 1):
+        encode_for(config, tokenizer, some_rows(), 12, folder, ctx)
+        assert len(entries(tmp_path)) == count
+    tokenizer.__class__ = type("Other", (type(tokenizer),), {})
+    encode_for(config, tokenizer, some_rows(), 12, folder, ctx)
+    assert len(entries(tmp_path)) == 2
 
 
 def test_ids_and_labels_of_the_rows_and_weights_of_the_model_have_no_part_in_it(tmp_path: Path, folder: Path) -> None:
