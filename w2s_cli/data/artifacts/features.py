@@ -36,7 +36,7 @@ def read_features(folder: Path, ids: Sequence[str]) -> NDArray[np.float32]:
     return features[[at[name] for name in ids]]
 
 
-def unread_texts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
+def unread_counts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
     """The cut texts behind the features, and the number of texts without a token, by the metrics of their stage."""
     metrics = (read_json(folder / "manifest.json") or {}).get("metrics", {})
     return metrics.get("truncated"), metrics.get("empty")
