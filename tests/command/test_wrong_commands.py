@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -197,13 +198,18 @@ def test_foreign_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
 def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(
     w2s: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    rows = [{**row, "text": "the big old " * 100 + str(row["text"])} for row in sentences(240)]
-    w2s("train", *with_rows(tiny, tmp_path, rows), "strong.max_length=64", "outputs=out")
-    metrics = [
-        json.loads(path.read_text())["metrics"]
-        for path in (tmp_path / "out").glob("stages/finetune/*/result/manifest.json")
-    ]
-    assert [m["truncated"]["share"] for m in metrics] == [1.0] * 3
+    def text(number: int, row: dict[str, object]) -> str:
+        """Of four texts, two are too long, and one has no token but a special one."""
+        return "<|endoftext|>" if number % 4 == 0 else "the big old " * (100 * (number % 2)) + str(row["text"])
+
+    rows = [{**row, "text": text(number, row)} for number, row in enumerate(sentences(240))]
+    prompted = ["method=few_shot", "few_shot.tokens=[a,b]", "few_shot.shots=1"]
+    said = w2s(
+        "train", *with_rows(tiny, tmp_path, rows), *prompted, "weak.max_length=1024", "strong.max_length=48"
+    ).stdout
+    for role, limit in (("weak", 64), ("ceiling", 48), ("student", 48)):  # the weak model has 64 positions
+        assert re.search(rf"Caution: \d\d% of the texts were cut to {limit} tokens, .* \({role}\)", said)
+        assert re.search(rf"Caution: \d+ of \d+ texts \(\w+\) have no token that local knows \({role}\)", said)
 
 
 def labels_file(tmp_path: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> list[str]:

@@ -4,17 +4,20 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from w2s_cli.statistics import ROLES
+
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
-ROLES = {"weak": "weak supervisor", "student": "student", "ceiling": "ceiling"}
+ROLE_NAMES = dict(zip(ROLES, ("weak supervisor", "student", "ceiling"), strict=True))
 
 
 def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """One line if the stage cut more than CUT_SHARE of its texts to the length that its model reads; else none."""
-    cut = (metrics.get("truncated") or {}).get("share", 0.0)
-    if cut <= CUT_SHARE:
+    cut = metrics.get("truncated") or {}
+    if cut.get("share", 0.0) <= CUT_SHARE:
         return []
+    limit = cut.get("limit", params["max_length"])  # a result of an older w2s has no limit
     return [
-        f"Caution: {cut:.0%} of the texts were cut to {params['max_length']} tokens, the most that {about['model']} reads "
+        f"Caution: {cut['share']:.0%} of the texts were cut to {limit} tokens, the most that {about['model']} reads "
         f"({about['role']}); w2s data check shows the lengths."
     ]
 
@@ -53,9 +56,10 @@ def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds
         else ""
     )
     learned = ", or learned from labels of one class" if role == "student" else ""
-    cause = f"untrained{after}{learned}; more epochs (train.epochs) or a higher learning rate (train.lr) would help"
+    cause = f"untrained{after}{learned}. What can help: more epochs (train.epochs) or a higher learning rate (train.lr)"
+    who = f"{ROLE_NAMES[role]}{of_seeds if len(seeds) > 1 else ''}"
     return (
-        f"Caution: the {ROLES[role]}{of_seeds if len(seeds) > 1 else ''} predicts one class on nearly all test rows: accuracy {right:.3f}, "
+        f"Caution: the {who} predicts one class on nearly all test rows: accuracy {right:.3f}, "
         f"as of a constant answer, but AUROC {area:.3f}. Its threshold is {'not trained here' if updates == {0} else cause}. Compare "
         f"AUROC meanwhile (w2s table metric={role}.auroc)."
     )

@@ -1,5 +1,6 @@
-"""features: the last-token features of a frozen causal model for one pool, computed once for all probes, seeds and losses.
+"""features: the last-token features of a frozen causal model for one pool, computed once for all probes and losses.
 
+Seeds share them where data.seed is set: otherwise each seed has rows of its own.
 The model is a pretrained one, or the result of a finetune or generative stage. Only its trunk is used, no head.
 """
 
@@ -7,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Pool, Spec, Traits, Work
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -50,7 +50,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models.classifier import is_causal, open_base
+    from w2s_cli.training.models.classifier import check_probed, open_base
     from w2s_cli.training.models.forward_pass import last_token_features, reader
     from w2s_cli.training.models.opening import base_folder, quiet
     from w2s_cli.training.models.trunk import usable_positions
@@ -66,10 +66,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
     model = open_base(folder, tokenizer, rows.outputs, 0, device, ctx.execution, params["max_length"]).eval()
-    if not is_causal(model):
-        raise UserError(
-            f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
-        )
+    check_probed(model)
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)
     compute = reader(model, tokens, params["precision"], ctx, last_token_features)
@@ -78,6 +75,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     return {
         "rows": len(rows.ids),
         "hidden": int(features.shape[-1]),
-        "truncated": tokens.summary(),
+        "truncated": tokens.summary(limit),
         "empty": tokens.empty,
     }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Labels, Model, Pool, Role, Spec, Traits, Work
-from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -75,7 +75,7 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     return Work(2 * amounts.parameters * amounts.tokens("rows") * (params["shots"] + 1))
 
 
-cautions = cut_texts
+cautions = unread_texts
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training import chat, shots
-    from w2s_cli.training.batching import PADDED
+    from w2s_cli.training.batching import ALONE, PADDED
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget, gather
     from w2s_cli.training.models.forward_pass import depends_on_others, softmax
@@ -103,7 +103,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.tokens import check_ids, context_limit, open_plain_tokenizer
+    from w2s_cli.training.tokens import check_ids, context_limit, cut_summary, open_plain_tokenizer
 
     fault("few_shot.start")
     quiet()
@@ -129,10 +129,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     shown = [(examples.texts[row], labels[classes[row]]) for row in chosen]
     if template:
-        heads, queries, counts, cut = shots.chats(tokenizer, shown, rows.texts, suffix, limit)
+        heads, (queries, counts, cut, empty) = shots.chats(tokenizer, shown, rows.texts, suffix, limit)
     else:
         heads = shots.prompts(tokenizer, [f"{text}{suffix}{label}{params['separator']}" for text, label in shown])
-        queries, counts, cut = shots.queries(tokenizer, rows.texts, suffix, heads, limit)
+        queries, counts, cut, empty = shots.queries(tokenizer, rows.texts, suffix, heads, limit)
     if chosen and not counts.any():
         raise UserError(
             f"no example fits: the shortest prompt with one example takes {len(heads[1])} tokens beside the query, and the "
@@ -141,7 +141,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     check_ids([*queries, *(np.array(ids) for ids in heads.values() if ids)], model.config, folder)
     lengths = np.array([len(heads[shot]) + len(query) for shot, query in zip(counts, queries, strict=True)])
     extremes = [np.array([*heads[int(counts[row])], *queries[row]]) for row in (lengths.argmin(), lengths.argmax())]
-    alone = depends_on_others(model, extremes, params["precision"])
+    layout = ALONE if depends_on_others(model, extremes, params["precision"]) else PADDED
     ctx.log(f"{len(rows.ids)} rows, {len(chosen)} examples, {int(lengths.sum())} tokens, {cut} rows cut")
     budget = Budget(ctx, "eval_tokens")
     read_heads: dict[int, Any] = {}
@@ -151,20 +151,18 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         for shot in sorted({int(shot) for shot in counts[start:end]}):
             if shot not in read_heads:
                 # a model whose rows go alone reads the examples in another way without the query
-                start_of = [] if alone else heads[shot]
+                start_of = [] if layout.alone else heads[shot]
                 read_heads[shot] = shots.read_head(model, start_of, device, params["precision"])
             same = np.flatnonzero(counts[start:end] == shot) + start
 
             def read(piece: list[int], shot: int = shot, same: np.ndarray = same) -> "Tensor":
-                part = [queries[row] for row in same[piece]]
-                passes = [[query] for query in part] if alone else [part]
                 states = [
-                    shots.last_hidden(model, one, heads[shot], read_heads[shot], device, params["precision"])
-                    for one in passes
+                    shots.last_hidden(model, together, heads[shot], read_heads[shot], device, params["precision"])
+                    for together in layout.passes([queries[row] for row in same[piece]])
                 ]
                 return torch.cat(states) @ output.T
 
-            part_logits[same - start] = gather(read, lengths[same], budget, PADDED)
+            part_logits[same - start] = gather(read, lengths[same], budget, layout)
         return part_logits
 
     logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "few_shot", compute, lengths)
@@ -184,5 +182,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         if chosen
         else None,
         "rows_in_prompt": sum(name in prompted for name in rows.ids),  # their own label was in the prompt
-        "truncated": {"rows": cut, "share": round(cut / len(rows.ids), 4)},
+        "truncated": cut_summary(cut, len(rows.ids), limit),
+        "empty": empty,
     }

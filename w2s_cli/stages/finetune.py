@@ -14,6 +14,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import unread_texts
+from w2s_cli.stages._optimization import OPTIMIZATION
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 VERSION = 2
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None, "micro_tokens": None}
 TRAITS = Traits(gives="model", trains=True, learns=True)
-RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of train.*
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe's cost is that of its features stage
 
 
@@ -76,7 +76,7 @@ def plan(
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"],
         "batch_size": settings["batch_size"],
-        **{field: fields[field] for field in RECIPE},
+        **{field: fields[field] for field in OPTIMIZATION},
         "max_length": settings["max_length"],
         "truncation": job.config["data"]["truncation"],
         "precision": settings["precision"],
@@ -256,7 +256,7 @@ def _train(
 
     def feed(rows: "Rows", features: str) -> training_inputs.Inputs:
         if trained is model:
-            return training_inputs.from_tokens(model, token_rows(rows), params["precision"])
+            return training_inputs.from_tokens(model, token_rows(rows), params["precision"], limit)
         if features not in folders:
             raise UserError(f'train=probe needs features of {rows.path}: the stage has no input "{features}"')
         return training_inputs.from_features(trained, folders[features], rows, device)
@@ -292,6 +292,7 @@ def _train(
             args,
             weights=weights,
             tokens=fed.tokens,
+            longest=fed.longest,
             layout=fed.layout,
             draw=draw,
         )

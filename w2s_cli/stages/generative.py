@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import unread_texts
+from w2s_cli.stages._optimization import OPTIMIZATION
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.shapes import fits
 
 if TYPE_CHECKING:
     from w2s_cli.data.artifacts.rows import Rows
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 TRAITS = Traits(gives="model", trains=True)
-RECIPE = ("schedule", "warmup", "optimizer", "betas", "weight_decay", "max_grad_norm")  # fields of generative.*
-_FIRST = "first_loss.json"  # in ctx.work, for a resumed run, which no longer has the untrained model
+_FIRST = "first_loss.json"  # in ctx.work: a resumed run need not read the first batch again
 
 
 def plan(job: "Planning", *, role: Role = "student", model: Model, rows: Pool) -> Spec:
@@ -42,7 +43,7 @@ def plan(job: "Planning", *, role: Role = "student", model: Model, rows: Pool) -
         "epochs": fields["epochs"],
         "lr": fields["lr"] if fields["lr"] is not None else settings["lr"],
         "batch_size": fields["batch_size"],
-        **{field: fields[field] for field in RECIPE},
+        **{field: fields[field] for field in OPTIMIZATION},
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
         "precision": settings["precision"],
@@ -106,7 +107,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     remote = bool(ctx.execution.get("trust_remote_code"))
     model = open_language_model(folder, device, ctx.execution, params["max_length"])
     tokenizer = open_plain_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    tokens = _documents(tokenizer, texts, context_limit(usable_positions(model), tokenizer, params["max_length"]))
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
+    tokens = _documents(tokenizer, texts, limit)
     check_ids(tokens.ids, model.config, folder)
     rows = [ids for ids in tokens.ids if len(ids) > 1]  # a single token has no next token
     if not rows:
@@ -121,7 +123,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return batches_of_rows(epoch_order(len(rows), params["seed"], epoch), params["batch_size"])
 
     first = read_json(ctx.work / _FIRST)
-    if first is None:
+    if not fits(first, float):
         budget = Budget(ctx, "eval_tokens")
         chosen = [rows[row] for row in batches(0)[0]]
         first = next_token.mean_loss(model, chosen, params["precision"], budget)
@@ -135,7 +137,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "steps": int(sums["steps"]),
         "tokens": round(float(params["epochs"]) * int(lengths.sum())),
         "rows": len(texts),
-        "truncated": tokens.summary(),
+        "truncated": tokens.summary(limit),
         "empty": tokens.empty,
         "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
     }
@@ -172,7 +174,7 @@ def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
     base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
     return (
         f"A causal language model: {base}, trained further by `w2s` on the texts of a task, without its labels.\n\n"
-        f"* {metrics['rows']:,} texts of at most {params['max_length']} tokens, {params['epochs']} epochs of batch "
+        f"* {metrics['rows']:,} texts of at most {metrics['truncated']['limit']} tokens, {params['epochs']} epochs of batch "
         f"{params['batch_size']}, {metrics['steps']:,} updates\n"
         f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
         f"precision {params['precision']}, seed {params['seed']}\n"

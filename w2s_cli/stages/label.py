@@ -60,7 +60,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     import numpy as np
 
-    from w2s_cli.data.artifacts.features import unread_texts
+    from w2s_cli.data.artifacts.features import unread_counts
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
@@ -82,7 +82,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     if "features" in inputs:
         features = cast(Path, inputs["features"])
         class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
-        truncated, empty = unread_texts(features)
+        truncated, empty = unread_counts(features)
         fault("label.step")
         ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     else:
@@ -102,7 +102,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             return part if rows.second is None else part.squeeze(-1)  # [rows, 2, 1]: one reward for each text
 
         class_logits = in_shards(len(rows.ids), int(params["shard_rows"]), ctx, "label", compute, tokens.real)
-        truncated, empty = tokens.summary(), tokens.empty
+        truncated, empty = tokens.summary(limit), tokens.empty
     if class_logits.shape[1] != len(rows.classes):
         raise UserError(
             f"{folder} has {class_logits.shape[1]} classes, but {rows.path} has {len(rows.classes)}: {rows.classes}"

@@ -6,14 +6,30 @@
 """
 
 import json
-import os
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from w2s_cli.store.files import DIGESTS
+from w2s_cli.store.files import DIGESTS, write_bytes
+from w2s_cli.store.shapes import fits
+
+
+class _Metric(TypedDict):
+    """A line of metrics.jsonl."""
+
+    step: int
+
+
+def _step(line: bytes) -> float:
+    """The step of a line of metrics.jsonl; of no metric, such as a line cut short by a crash, one after all steps."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return math.inf
+    return value["step"] if fits(value, _Metric) else math.inf
 
 
 class Stopped(Exception):  # noqa: N818 - no error: a stop on request
@@ -67,16 +83,8 @@ class Context:
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except ValueError:  # a line cut short by a crash
-                continue
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        kept = [line + b"\n" for line in path.read_bytes().splitlines() if _step(line) <= step]
+        write_bytes(path, b"".join(kept))
 
     def checkpoint_due(self) -> bool:
         """Whether `execution.checkpoint_seconds` have passed, and so many that writing takes a twentieth of the time; with 0: always."""

@@ -35,6 +35,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Errors of libraries in Rust (safetensors, tokenizers) as the OSErrors that they are: they have the number in their text only."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None or isinstance(error, OSError):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
 def unique() -> str:
     """A part of a temporary name that no other process or thread uses."""
     return secrets.token_hex(8)

@@ -9,12 +9,15 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from w2s_cli.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Layout:
         if self.packed:
             return -(-(int(lengths.sum()) + self.spare) // self.unit) * self.unit
         return int(lengths.max()) * len(lengths)
+
+    def passes(self, rows: Sequence[T]) -> list[Sequence[T]]:
+        """The rows of a micro-batch as they go through the model: together, or each by itself."""
+        return [[row] for row in rows] if self.alone else [rows]
 
 
 PADDED = Layout()

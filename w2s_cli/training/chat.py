@@ -20,10 +20,17 @@ DATE = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}\n"
 
 
 def template_of(folder: Path) -> str | None:
-    """The chat template of the tokenizer in a model folder, as transformers chooses it; None without one."""
+    """The chat template of the tokenizer in a model folder, as transformers chooses it; None without one.
+
+    Raises:
+        UserError: it is no text.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{file} is no text in UTF-8 ({error}): save the model's own template there") from error
     settings = read_json(folder / "tokenizer_config.json")
     written = settings.get("chat_template") if isinstance(settings, dict) else None
     if isinstance(written, list):  # several, by name

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -24,9 +24,25 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import read_json, sync, write_json
+from w2s_cli.store.files import disk_errors, read_json, sync, write_json
+from w2s_cli.store.shapes import fits
 
 _PATTERN = "checkpoint-*"
+
+
+class _State(TypedDict):
+    """state.json."""
+
+    step: int
+    threads: int
+    micro_tokens: int
+    sums: dict[str, float]
+
+
+class _Evaluated(_State):
+    """state.json of a training with early stopping."""
+
+    evaluations: list[tuple[int, float]]
 
 
 def save(
@@ -46,7 +62,8 @@ def save(
     temporary = ctx.work / "checkpoint.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(_tensors(model, optimizer, best_weights), temporary / "tensors.safetensors")
+    with disk_errors():
+        save_file(_tensors(model, optimizer, best_weights), temporary / "tensors.safetensors")
     fault("checkpoint.tensors-written")
     write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
     sync(temporary / "tensors.safetensors")
@@ -84,10 +101,12 @@ def load_best_weights(work: Path) -> dict[str, Tensor]:
         return {n.removeprefix("kept/"): file.get_tensor(n) for n in file.keys() if n.startswith("kept/")}  # noqa: SIM118
 
 
-def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load(
+    work: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, evaluated: bool = False
+) -> dict[str, Any] | None:
     """Put the newest checkpoint into model, optimizer and random state; returns its `state`, or None without a checkpoint.
 
-    The thread count is restored too: it changes the last bits of sums.
+    The thread count is restored too: it changes the last bits of sums. `evaluated`: the training has early stopping.
 
     Raises:
         UserError: the checkpoint is damaged or belongs to another model.
@@ -98,6 +117,8 @@ def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
     folder = checkpoints[-1]
     state = read_json(folder / "state.json")
     try:
+        if not fits(state, _Evaluated if evaluated else _State):
+            raise ValueError("state.json is missing, damaged, or lacks a field")
         tensors = load_file(folder / "tensors.safetensors")
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
@@ -112,7 +133,7 @@ def load(work: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
         torch.set_rng_state(tensors["random/cpu"])
         if "random/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random/cuda"])
-        torch.set_num_threads(int(state["threads"]))
+        torch.set_num_threads(state["threads"])
     except Exception as error:  # safetensors, torch and JSON each have their own error for a damaged file
         raise UserError(f"{folder} cannot be read ({error}); remove that folder to start this stage again") from error
     return dict(state)

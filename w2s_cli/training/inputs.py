@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.data.artifacts.features import unread_texts
+from w2s_cli.data.artifacts.features import unread_counts
 from w2s_cli.data.artifacts.rows import Rows, read_rows
 from w2s_cli.errors import UserError
 from w2s_cli.training.batching import PADDED, Layout
@@ -25,18 +25,20 @@ class Inputs(NamedTuple):
     lengths: np.ndarray  # [rows] what a row takes of a micro-batch, in tokens
     layout: Layout
     tokens: np.ndarray  # [rows] real ones
+    longest: np.ndarray  # [rows] tokens of the row's longest text
     truncated: dict[str, Any] | None
     empty: int | None  # rows with a text of no token
 
 
-def from_tokens(model: Any, tokens: TokenRows, precision: str) -> Inputs:
-    """The whole model on texts."""
+def from_tokens(model: Any, tokens: TokenRows, precision: str, limit: int) -> Inputs:
+    """The whole model on texts of at most `limit` tokens."""
     layout = forward_pass.layout_for(model, tokens, precision)
 
     def forward(piece: list[int]) -> Tensor:
         return reward.class_logits(forward_pass.on_rows(model, tokens, piece, layout, precision))
 
-    return Inputs(forward, tokens.taken(layout), layout, tokens.real, tokens.summary(), tokens.empty)
+    lengths = tokens.taken(layout)
+    return Inputs(forward, lengths, layout, tokens.real, tokens.longest, tokens.summary(limit), tokens.empty)
 
 
 def from_features(head: nn.Module, features: Path, rows: Rows, device: torch.device) -> Inputs:
@@ -47,15 +49,12 @@ def from_features(head: nn.Module, features: Path, rows: Rows, device: torch.dev
     def forward(piece: list[int]) -> Tensor:
         return reward.class_logits(head(stored[piece]))
 
-    return Inputs(forward, ones, PADDED, ones, *unread_texts(features))
+    return Inputs(forward, ones, PADDED, ones, ones, *unread_counts(features))
 
 
 def probe_head(model: Any, device: torch.device) -> nn.Linear:
     """The head that a probe trains in the place of the model; UserError unless the model is causal."""
-    if not classifier.is_causal(model):
-        raise UserError(
-            f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
-        )
+    classifier.check_probed(model)
     return probe.new_head(model.score.in_features, model.config.num_labels).to(device)
 
 

@@ -67,6 +67,8 @@ class Objective:
     lengths: np.ndarray  # [rows] what a row takes of a micro-batch, in tokens
     layout: Layout
     parts: Callable[[list[list[int]], float], Iterator[Contribution]]  # micro-batches of an update, progress in [0, 1)
+    longest: np.ndarray | None = None  # [rows] tokens of a row's longest text, where that is not `lengths`
+    draws: bool = False  # random numbers for each micro-batch, so another size is another result
 
     def cut(self, rows: Sequence[int], tokens: int) -> list[list[int]]:
         """The micro-batches of `rows`, of at most so many `tokens`."""
@@ -127,18 +129,18 @@ def train(
 
     Raises:
         Stopped: the stage was asked to stop; a checkpoint is written.
-        UserError: the loss is not finite, or an update with one row in a micro-batch does not fit the memory.
+        UserError: the loss is not finite, or memory fails with one row in a micro-batch, or in the step of the optimizer.
     """
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
     optimizer = make_optimizer(model, recipe)
-    budget = Budget(ctx, "micro_tokens")
+    budget = Budget(ctx, "micro_tokens", fixed=objective.draws)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
-    saved = checkpoint.load(ctx.work, model, optimizer)
+    saved = checkpoint.load(ctx.work, model, optimizer, evaluated=early_stopping is not None)
     if saved is not None:
-        first, sums = int(saved["step"]), dict(saved["sums"])
-        budget.tokens = min(budget.tokens, int(saved["micro_tokens"]))
+        first, sums = saved["step"], dict(saved["sums"])
+        budget.lower(saved["micro_tokens"])
         if early_stopping is not None:
             early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work))
         ctx.log(f"resumed at step {first}/{total}")
@@ -158,15 +160,17 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         rows = plan[step % per_epoch]
+        longest: int | None = int((objective.lengths if objective.longest is None else objective.longest)[rows].max())
         try:
             update = _gradients(model, objective, rows, step / total, budget)
+            longest = None  # from here on all rows are read
             if recipe.max_grad_norm is not None:
                 torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
             optimizer.step()
         except Exception as error:  # each library has its own error
             if not means_no_memory(error):
                 raise
-            raise does_not_fit(model, int(objective.lengths[rows].max()), ctx) from error
+            raise does_not_fit(model, longest, ctx) from error
         optimizer.zero_grad(set_to_none=True)
         pending.append(update)
         examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1

@@ -1,7 +1,8 @@
 """Micro-batches that fit the memory: halved when memory fails, and an explanation when a single row does not fit.
 
 * A micro-batch changes a result by rounding only: it is no part of a stage's key, and record.json names the one that fitted
-  (`measured`), where that is not the launcher's.
+  (`measured`), where that is not the launcher's. An exception is a training with random numbers (the dropout of adapters), which are
+  drawn for each micro-batch: there the micro-batch is in the key, and nothing is halved.
 * An estimate of the smallest need decides which ways out a message names.
 """
 
@@ -23,17 +24,21 @@ ADAM_BYTES = 16  # of a parameter in fp32: weight, gradient, two moments
 
 
 class Budget:
-    """Tokens of a micro-batch, as `launcher.<name>` gives them; once memory has failed, so many as fitted."""
+    """Tokens of a micro-batch, as `launcher.<name>` gives them; once memory has failed, so many as fitted.
 
-    def __init__(self, ctx: Context, name: str) -> None:
+    `fixed`: the micro-batches are part of the result, so they are never made smaller.
+    """
+
+    def __init__(self, ctx: Context, name: str, *, fixed: bool = False) -> None:
         self.tokens = int(ctx.execution.get(name, TOKENS[name]))
-        self._ctx, self._name = ctx, name
+        self._ctx, self._name, self._fixed = ctx, name, fixed
         self._advised = False
 
     def fit(self, cut: Callable[[int], list[list[int]]], work: Callable[[list[list[int]]], T]) -> T:
         """`work(cut(tokens))`, begun again with smaller micro-batches whenever memory fails.
 
         Raises:
+            UserError: memory fails, and the micro-batches are fixed.
             Exception: `work`'s own, also for want of memory with a single row in each micro-batch.
         """
         while True:
@@ -46,11 +51,21 @@ class Budget:
                 smaller = self._smaller(cut) if means_no_memory(error) else None
                 if smaller is None:
                     raise
-            give_back()  # outside the handler: the traceback keeps the failed graph in memory
-            torch.cuda.empty_cache()
-            self.tokens, self._advised = smaller, False
+                if self._fixed:
+                    raise UserError(
+                        f"not enough memory for micro-batches of {self.tokens} tokens. The dropout of adapters (train.lora.dropout) is "
+                        "drawn for each micro-batch, so smaller ones are another training, with a key of its own: set "
+                        f"launcher.{self._name}={smaller}"
+                    ) from error
+            empty_memory()  # outside the handler: the traceback keeps the failed graph in memory
             self._ctx.log(f"out of memory: continuing with {self._name}={smaller}")
-            self._ctx.measure(**{self._name: smaller})
+            self.lower(smaller)
+
+    def lower(self, tokens: int) -> None:
+        """Continue with at most so many tokens, and note them in record.json if they are fewer."""
+        if tokens < self.tokens:
+            self.tokens, self._advised = tokens, False
+            self._ctx.measure(**{self._name: tokens})
 
     def _smaller(self, cut: Callable[[int], list[list[int]]]) -> int | None:
         """The first budget of half, a quarter, … that makes smaller micro-batches; None if each is a single row."""
@@ -66,6 +81,12 @@ class Budget:
         setting = f"launcher.{self._name}={smaller}" if smaller else "a smaller max_length or a smaller model"
         self._ctx.emit({"event": "advice", "text": setting})
         self._advised = True
+
+
+def empty_memory() -> None:
+    """Free what a failed attempt held, on the host and on the device."""
+    give_back()
+    torch.cuda.empty_cache()
 
 
 def gather(forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: Budget, layout: Layout) -> np.ndarray:
@@ -84,13 +105,16 @@ def gather(forward: Callable[[list[int]], Tensor], lengths: np.ndarray, budget: 
     return budget.fit(lambda tokens: micro_batches(range(len(lengths)), lengths, tokens, layout), joined)
 
 
-def does_not_fit(model: nn.Module, longest: int, ctx: Context) -> UserError:
-    """The message of a training whose micro-batch of one row does not fit; `longest` is its length in tokens."""
+def does_not_fit(model: nn.Module, longest: int | None, ctx: Context) -> UserError:
+    """The message of a training whose memory fails with one row in a micro-batch, whose longest text has `longest` tokens.
+
+    None: in the step of the optimizer, after the gradients of all rows.
+    """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     needed, most = weights + 3 * trained, _most_bytes(model)
     ways = []
-    if most is None or needed < most:
+    if longest is not None and (most is None or needed < most):
         if ctx.execution.get("gradient_checkpointing") is False:
             ways.append("gradient_checkpointing=true for this model")
         if longest > 1:
@@ -98,13 +122,14 @@ def does_not_fit(model: nn.Module, longest: int, ctx: Context) -> UserError:
     classifier = hasattr(model, "num_labels")
     if classifier and trained == weights and (most is None or weights < most):
         ways.append(f"train=lora (its weights take {_gib(weights)})")
-    ways.append(
-        "a smaller model" if most is None else f"a model of {0.5 * most / ADAM_BYTES / 1e6:,.0f} million parameters"
-    )
+    millions = None if most is None else f"{0.5 * most / ADAM_BYTES / 1e6:,.0f}"
+    ways.append("a smaller model" if millions is None else f"a model of at most {millions} million parameters")
     have = "" if most is None else f" of the {_gib(most)} that this process may have"
+    what = "the step of the optimizer" if longest is None else f"an update with one row, a text of {longest} tokens"
+    more = "" if longest is None else ", and the activations come on top"
     return UserError(
-        f"not enough memory for an update with one row of {longest} tokens: weights, gradients and moments take {_gib(needed)}{have}, "
-        f"and the activations come on top. What can fit: {', '.join(ways)}; or give it more memory"
+        f"not enough memory for {what}: weights, gradients and moments take {_gib(needed)}{have}{more}. "
+        f"What can fit: {' or '.join([*ways, 'more memory'])}"
     )
 
 

@@ -15,7 +15,7 @@ from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.training.token_cache import shared
-from w2s_cli.training.tokens import TokenRows, check_ids, encode, joined
+from w2s_cli.training.tokens import TokenRows, check_ids, encode, joined, special_ids
 
 SUFFIX = "w2s_suffix"  # field of the classifier's config
 TOKENS = "w2s_tokens"
@@ -33,7 +33,7 @@ def encode_for(config: Any, tokenizer: Any, rows: Rows, limit: int, folder: Path
             return encode(tokenizer, rows.texts, limit, rows.second)
         return encode_with_suffix(tokenizer, rows.texts, suffix, limit)
 
-    tokens = shared(ctx, folder, rows, [tokenizer.truncation_side, limit, suffix], encoded)
+    tokens = shared(ctx, folder, rows, [type(tokenizer).__name__, tokenizer.truncation_side, limit, suffix], encoded)
     check_ids([*tokens.ids, *(tokens.second or [])], config, folder)
     return tokens
 
@@ -48,7 +48,7 @@ def encode_with_suffix(
     """
     if not tokenizer.is_fast:
         raise UserError("label tokens need a fast tokenizer (tokenizer.json), and this model has none")
-    rows, cut, empty = [], 0, 0
+    rows, cut, empty, nothing = [], 0, 0, special_ids(tokenizer)
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
         encoded = tokenizer(
@@ -73,7 +73,7 @@ def encode_with_suffix(
                     "raise max_length or shorten the suffix"
                 )
             body = ids[lead : end - tail]
-            empty += not body
+            empty += nothing.issuperset(body)
             if len(body) > room:
                 cut += 1
                 body = body[len(body) - room :] if tokenizer.truncation_side == "left" else body[:room]

@@ -5,9 +5,9 @@ which goes through the model once. Of chats each whole prompt is tokenised, as t
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.targets import probabilities
 
 Heads = dict[int, list[int]]  # shots → token ids of that many examples
+
+
+class Queries(NamedTuple):
+    """The texts in question, each with the end of its prompt."""
+
+    ids: list[np.ndarray]  # each [tokens], int32
+    shots: np.ndarray  # [rows] examples that fit before the query
+    truncated: int  # number of cut rows
+    empty: int  # number of rows whose text has only special and unknown tokens, or none
 
 
 def examples(folder: Path, labels: Path | None, rows: Rows) -> tuple[Rows, np.ndarray]:
@@ -91,18 +100,20 @@ def _shortest(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 def chats(
     tokenizer: Any, shown: list[tuple[str, str]], texts: list[str], suffix: str, limit: int
-) -> tuple[Heads, list[np.ndarray], np.ndarray, int]:
+) -> tuple[Heads, Queries]:
     """As `prompts` and `queries`, for examples (text, label) as turns of a chat."""
     shown, texts = [(text.strip(), label) for text, label in shown], [text.strip() for text in texts]
     heads: Heads = {}
     queries, shots = [np.empty(0, dtype=np.int32)] * len(texts), np.zeros(len(texts), dtype=np.int64)
-    waiting, cut = np.arange(len(texts)), 0
+    waiting, cut, empty = np.arange(len(texts)), 0, 0
     for count, places in reversed(list(enumerate(_shortest(tokenizer, [text for text, _ in shown])))):
         before, after = around(tokenizer, [shown[place] for place in places], suffix)
         most = limit if count == 0 else 1 << 30
         encoded = encode_with_suffix(
             tokenizer, [texts[row] for row in waiting], after, most, special=False, before=before
         )
+        if len(waiting) == len(texts):  # every text is in the first round
+            empty = encoded.empty
         fits = encoded.lengths <= limit
         rows = {row: ids for row, ids, fit in zip(waiting, encoded.ids, fits, strict=True) if fit}
         head = tokenizer(before, add_special_tokens=False)["input_ids"]
@@ -110,7 +121,7 @@ def chats(
         for row, ids in rows.items():
             queries[row], shots[row] = ids[len(head) :], count
         waiting, cut = waiting[~fits], encoded.truncated
-    return heads, queries, shots, cut
+    return heads, Queries(queries, shots, cut, empty)
 
 
 def _common(head: np.ndarray, rows: Iterable[np.ndarray]) -> int:
@@ -123,10 +134,8 @@ def _common(head: np.ndarray, rows: Iterable[np.ndarray]) -> int:
     return length
 
 
-def queries(
-    tokenizer: Any, texts: list[str], suffix: str, heads: Heads, limit: int
-) -> tuple[list[np.ndarray], np.ndarray, int]:
-    """Token rows of the queries, how many shots fit before each, [rows], and how many rows were cut."""
+def queries(tokenizer: Any, texts: list[str], suffix: str, heads: Heads, limit: int) -> Queries:
+    """The queries after as many of the examples in `heads` as fit."""
     alone = encode_with_suffix(tokenizer, texts, suffix, limit)
     after = encode_with_suffix(tokenizer, texts, suffix, limit, special=False).ids
     whole = encode_with_suffix(tokenizer, texts, suffix, 1 << 30, special=False).lengths
@@ -135,7 +144,7 @@ def queries(
         fitting = (count for count in sorted(heads, reverse=True) if count and len(heads[count]) + whole[row] <= limit)
         shots[row] = next(fitting, 0)
         queries.append(after[row] if shots[row] else alone.ids[row])
-    return queries, shots, alone.truncated
+    return Queries(queries, shots, alone.truncated, alone.empty)
 
 
 def read_head(model: Any, ids: list[int], device: torch.device, precision: str) -> Any:
@@ -149,11 +158,11 @@ def read_head(model: Any, ids: list[int], device: torch.device, precision: str) 
 
 @torch.inference_mode()
 def last_hidden(
-    model: Any, queries: list[np.ndarray], head: list[int], cached: Any, device: torch.device, precision: str
+    model: Any, queries: Sequence[np.ndarray], head: list[int], cached: Any, device: torch.device, precision: str
 ) -> Tensor:
     """Hidden state of each query's last token after the examples, [rows, width] fp32."""
     before = np.array(head, dtype=np.int32)
-    rows = queries if cached is not None else [np.concatenate([before, query]) for query in queries]
+    rows = list(queries) if cached is not None else [np.concatenate([before, query]) for query in queries]
     ids, mask = (part.to(device) for part in pad(rows, 0))
     last = mask.sum(1) - 1
     options: dict[str, Any] = {"use_cache": False}

@@ -1,9 +1,10 @@
 """A cache of token rows: each (tokenizer, texts, limit) is tokenised once in an outputs folder, for all stages and commands.
 
-* An entry's name is the hash of everything that decides its content: the tokenizer's files, the versions of the libraries, the texts,
-  the limit and further options. So an entry never becomes wrong, and nothing has to invalidate it.
+* An entry's name is the hash of everything that decides its content: the tokenizer's files and class, the versions of the libraries, the
+  texts, the limit and further options. So an entry never becomes wrong, and nothing has to invalidate it.
 * Entries are memory-mapped NumPy files, compared with their digests when opened. A damaged entry is made again.
-* The cache is no part of any result. A folder that cannot be written costs time only. `w2s gc` removes entries without recent use.
+* The cache is no part of any result. A folder that cannot be written, or a link in its place, costs time only. `w2s gc` removes
+  entries without recent use.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import numpy as np
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.store.context import Context
 from w2s_cli.store.files import digest, read_json, unique, write_json
-from w2s_cli.store.places import owned
+from w2s_cli.store.places import lies_in
 from w2s_cli.store.shapes import fits
 from w2s_cli.training.models.folder import WEIGHTS, files
 from w2s_cli.training.tokens import TokenRows, joined
@@ -33,10 +34,12 @@ LIBRARIES = ("tokenizers", "transformers")
 
 
 def shared(ctx: Context, folder: Path, rows: Rows, options: Sequence[Any], make: Callable[[], TokenRows]) -> TokenRows:
-    """The cached result of `make()` for the same texts, tokenizer (of the model folder `folder`) and `options` (JSON)."""
+    """The cached result of `make()` for the same texts, files of the tokenizer (in `folder`) and `options` (JSON), its class among them."""
     if ctx.cache is None:
         return make()
-    entry = owned(ctx.cache / FOLDER / _name(folder, rows, options), ctx.cache.parent)
+    entry = ctx.cache / FOLDER / _name(folder, rows, options)
+    if not lies_in(entry, ctx.cache.parent):
+        return make()
     token_rows = _opened(entry)
     if token_rows is None:
         token_rows = make()
@@ -59,10 +62,15 @@ def _name(folder: Path, rows: Rows, options: Sequence[Any]) -> str:
     return hashed.hexdigest()[:32]
 
 
+def _files(names: Iterable[str]) -> set[str]:
+    """The files of an entry with these texts."""
+    return {f"{name}{part}.npy" for name in names for part in ("", "-ends")}
+
+
 class _Index(TypedDict):
     """entry.json: the digest of each file, and the numbers of texts that were cut and that have no token."""
 
-    files: Annotated[dict[str, str], lambda files: "ids.npy" in files]
+    files: Annotated[dict[str, str], lambda files: set(files) in (_files(["ids"]), _files(["ids", "second"]))]
     truncated: int
     empty: int
 
@@ -77,7 +85,7 @@ def _opened(entry: Path) -> TokenRows | None:
             return None
         texts = [_read(entry, name) for name in ("ids", "second") if f"{name}.npy" in index["files"]]
         os.utime(entry)  # the time of its last use, for `w2s gc`
-    except OSError:
+    except (OSError, ValueError, EOFError):  # a file is missing, or no array
         return None
     second = texts[1] if len(texts) > 1 else None
     return joined(texts[0], index["truncated"], second, empty=index["empty"])

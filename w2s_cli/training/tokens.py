@@ -29,7 +29,7 @@ class TokenRows:
     lengths: np.ndarray  # [rows] tokens of a row in a padded micro-batch by itself; of a pair twice its longer text
     truncated: int  # number of rows with a cut text
     second: list[np.ndarray] | None = None  # of pairs: the second text; `ids` holds the first
-    empty: int = 0  # number of rows with a text of which no token is left but special and unknown ones
+    empty: int = 0  # number of rows with a text that has only special and unknown tokens, or none
 
     def part(self, start: int, end: int) -> "TokenRows":
         """Rows start … end-1."""
@@ -45,13 +45,23 @@ class TokenRows:
             [len(first) + len(second) for first, second in zip(self.ids, self.second, strict=True)], dtype=np.int64
         )
 
+    @property
+    def longest(self) -> np.ndarray:
+        """Tokens of each row's longest text, [rows]."""
+        return self.lengths if self.second is None else self.lengths // 2
+
     def taken(self, layout: Layout) -> np.ndarray:
         """Tokens that a row adds to a micro-batch of this layout, [rows]."""
         return self.real if layout.packed else self.lengths
 
-    def summary(self) -> dict[str, Any]:
-        """Cut rows and their share, for the metrics."""
-        return {"rows": self.truncated, "share": round(self.truncated / max(1, len(self.ids)), 4)}
+    def summary(self, limit: int) -> dict[str, Any]:
+        """For the metrics: cut rows, their share, and the tokens that a text could have."""
+        return cut_summary(self.truncated, len(self.ids), limit)
+
+
+def cut_summary(cut: int, rows: int, limit: int) -> dict[str, Any]:
+    """The metric "truncated": `cut` of the `rows` were cut to `limit` tokens."""
+    return {"rows": cut, "share": round(cut / max(1, rows), 4), "limit": limit}
 
 
 def open_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bool) -> Any:
@@ -75,7 +85,7 @@ def open_plain_tokenizer(folder: Path, truncation: str, *, trust_remote_code: bo
         raise UserError(f'truncation={truncation} is unknown; use "left" or "right"')
     tokenizer = open_part(AutoTokenizer, folder, trust_remote_code=trust_remote_code)
     tokenizer.padding_side, tokenizer.truncation_side = "right", truncation
-    if len(tokenizer) - len(_special_ids(tokenizer)) < FEWEST_TOKENS:
+    if len(tokenizer) - len(special_ids(tokenizer)) < FEWEST_TOKENS:
         raise UserError(
             f"the tokenizer in {folder} has no vocabulary: {type(tokenizer).__name__} found no file of its kind there, so every text "
             "would be empty; save the model's tokenizer into that folder (tokenizer.save_pretrained)"
@@ -125,7 +135,7 @@ def joined(
 def _encoded(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[np.ndarray], set[int], set[int]]:
     """Token ids of each text, and the numbers of the cut and of the empty texts."""
     encoded: list[list[int]] = tokenizer(list(texts))["input_ids"] if len(texts) else []
-    special = _special_ids(tokenizer)
+    special = special_ids(tokenizer)
     empty = {row for row, ids in enumerate(encoded) if special.issuperset(ids)}
     long = [row for row, ids in enumerate(encoded) if len(ids) > limit]
     if long:
@@ -136,6 +146,7 @@ def _encoded(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[np.
     return [np.array(ids or [end], dtype=np.int32) for ids in encoded], set(long), empty
 
 
-def _special_ids(tokenizer: Any) -> set[int]:
+def special_ids(tokenizer: Any) -> set[int]:
+    """The ids of special tokens, and of the unknown token: a text of these alone says nothing to the model."""
     added: dict[int, Any] = tokenizer.added_tokens_decoder
     return {*tokenizer.all_special_ids, *(number for number, token in added.items() if token.special)}

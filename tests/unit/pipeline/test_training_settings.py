@@ -1,5 +1,6 @@
 """What of the training's settings reaches a stage: one rule for learning rates in every mode, adapters, and heads of label tokens."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 
 from tests.conftest import sentences, write_jsonl
 from tests.unit.pipeline.test_identity import graph_of
+from w2s_cli.config.trainings import Optimization
 from w2s_cli.errors import UserError
+from w2s_cli.stages._optimization import OPTIMIZATION
 
 
 @pytest.fixture
@@ -63,6 +66,10 @@ def test_a_learning_rate_is_said_in_one_way_in_every_mode(
 ) -> None:
     expected = tuple(MODES[mode] if rate is None else rate for rate in (weak, student, ceiling))
     assert rates(tmp_path, *fixed, f"train={mode}", *words) == expected
+
+
+def test_the_fields_of_the_optimizer_are_those_of_the_configuration() -> None:
+    assert tuple(field.name for field in dataclasses.fields(Optimization)) == OPTIMIZATION
 
 
 def test_a_swept_rate_of_a_model_acts_in_every_mode_too(fixed: list[str], tmp_path: Path) -> None:

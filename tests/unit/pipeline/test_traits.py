@@ -42,4 +42,6 @@ def test_cut_texts_are_cautioned_by_every_kind_that_trains_or_prompts(name: str)
     assert cautions is not None
     [line] = cautions(metrics, {"max_length": 64}, about)
     assert "30% of the texts were cut to 64 tokens, the most that gpt2 reads (student)" in line
+    [line] = cautions({"truncated": {**metrics["truncated"], "limit": 32}}, {"max_length": 64}, about)
+    assert "were cut to 32 tokens" in line  # of a model that reads less than the setting
     assert cautions({"truncated": {"share": 0.001}}, {"max_length": 64}, about) == []

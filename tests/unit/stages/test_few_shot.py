@@ -125,6 +125,7 @@ def test_logits_are_the_models_own_on_the_whole_prompt(tmp_path: Path, family: s
     assert metrics["shots_used"] == counts
     assert (len(counts) > 1) == (shots == 6)  # the long example is left out where the query needs its room
     assert metrics["truncated"]["rows"] == 0
+    assert metrics["empty"] == TEXTS.count("") == 1
 
 
 def test_a_query_that_does_not_fit_alone_is_cut_before_its_suffix_and_counted(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_query_that_does_not_fit_alone_is_cut_before_its_suffix_and_counted(tm
     ctx = context(tmp_path / "labels", model_path=str(base))
     metrics = few_shot.run(params(max_length=12), {"rows": rows, "examples": examples}, ctx)
     assert metrics["shots_used"] == {"0": 1, "2": 1}
-    assert metrics["truncated"] == {"rows": 1, "share": 0.5}
+    assert metrics["truncated"] == {"rows": 1, "share": 0.5, "limit": 12}
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base).eval(), AutoTokenizer.from_pretrained(base)
     ids = tokenizer("x" * 9 + "yz:", return_tensors="pt")["input_ids"]
     words = [tokenizer(word)["input_ids"][0] for word in "ny"]

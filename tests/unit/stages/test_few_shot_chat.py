@@ -121,10 +121,10 @@ def test_the_shared_head_changes_no_logit(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_text_too_long_for_the_context_is_cut_and_its_turn_stays_whole(tmp_path: Path) -> None:
     base = chat_model(tmp_path / "base", CHATML)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    texts = ["x" * 600 + "end", "b"]
+    texts = ["x" * 600 + "end", "b", " "]
     tokenizer.truncation_side = "left"
-    heads, queries, counts, cut = shots.chats(tokenizer, [("a", "n"), ("b", "y")], texts, ":", 100)
-    assert (counts.tolist(), cut) == ([0, 2], 1)
+    heads, (queries, counts, cut, empty) = shots.chats(tokenizer, [("a", "n"), ("b", "y")], texts, ":", 100)
+    assert (counts.tolist(), cut, empty) == ([0, 2, 2], 1, 1)
     tail = "end:<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(queries[0]).endswith("x" + tail)
     assert len(heads[0]) + len(queries[0]) == 100
@@ -163,6 +163,12 @@ def test_the_template_is_the_one_that_the_tokenizer_uses(tmp_path: Path) -> None
     for nothing in ({}, {"chat_template": None}, {"chat_template": [{"name": "rag", "template": "x"}]}, []):
         config.write_text(json.dumps(nothing))
         assert template_of(base) is None
+
+
+def test_a_template_that_is_no_text_is_told_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{")
+    with pytest.raises(UserError, match=r"chat_template\.jinja is no text in UTF-8"):
+        template_of(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.unit.training.test_models import context
+from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
 from w2s_cli.training import memory
 from w2s_cli.training.attention.cpu import LAYOUT
@@ -42,6 +43,61 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path:
     torch.testing.assert_close(weights[0], weights[1])
     assert (tmp_path / "3" / "log.txt").read_text().count("out of memory") == 3  # 16 → 8 → 4 → 2, once
     assert ctx.measured["micro_tokens"] == 2
+
+
+def test_micro_batches_that_draw_dropout_are_not_halved(tmp_path: Path) -> None:
+    def work(pieces: list[list[int]]) -> None:
+        raise MemoryError
+
+    ctx = context(tmp_path, micro_tokens=16)
+    budget = Budget(ctx, "micro_tokens", fixed=True)
+    with pytest.raises(UserError, match=r"micro-batches of 16 tokens.* set launcher\.micro_tokens=8$"):
+        budget.fit(lambda tokens: micro_batches(range(4), np.full(4, 4), tokens), work)
+    assert budget.tokens == 16
+    with pytest.raises(MemoryError):  # one row is told by the loop
+        budget.fit(lambda tokens: [[0]], work)
+
+
+def test_a_resumed_training_notes_the_micro_batch_of_its_checkpoint(tmp_path: Path) -> None:
+    ctx = context(tmp_path, micro_tokens=16)
+    budget = Budget(ctx, "micro_tokens")
+    budget.lower(16)
+    assert "micro_tokens" not in ctx.measured
+    budget.lower(2)
+    assert (budget.tokens, ctx.measured["micro_tokens"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("room", "message"),
+    [
+        (0, r"an update with one row, a text of 7 tokens: .* a max_length below 7 or .* or more memory$"),
+        (
+            16,
+            r"the step of the optimizer: weights, gradients and moments take [^,]*\. What can fit: a (smaller )?model",
+        ),
+    ],
+)
+def test_a_lack_of_memory_is_told_where_it_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, message: str
+) -> None:
+    """Of pairs, `lengths` counts both texts, and max_length one of them."""
+    model = nn.Linear(4, 2)
+
+    def forward(rows: list[int]) -> torch.Tensor:
+        if len(rows) > room:
+            raise MemoryError
+        found: torch.Tensor = model(torch.ones(len(rows), 4))
+        return found
+
+    def step(self: torch.optim.Optimizer) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    objective = classification.objective(
+        forward, np.full(4, 14), torch.eye(2)[torch.arange(4) % 2], load_loss("xent"), {}, longest=np.full(4, 7)
+    )
+    with pytest.raises(UserError, match=message):
+        train(model, objective, lambda epoch: [[0, 1, 2, 3]], Recipe(epochs=1, lr=0.1), context(tmp_path), "finetune")
 
 
 def test_no_size_is_tried_that_cuts_the_rows_as_before(tmp_path: Path) -> None:

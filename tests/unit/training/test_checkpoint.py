@@ -1,23 +1,83 @@
 """A checkpoint is written without a copy of the state, and takes a twentieth of the time; a cut one leaves the one before."""
 
+import errno
 import json
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import environment
+from tests.tiny_models import make_model
 from tests.unit.training.test_models import context
+from w2s_cli.data.artifacts.features import write_features
 from w2s_cli.errors import UserError
 from w2s_cli.training import checkpoint, loop
 from w2s_cli.training.batching import PADDED
 from w2s_cli.training.loop import Recipe, make_optimizer
+from w2s_cli.training.models.saving import save_model
+
+STATE: dict[str, Any] = {"total": 20, "micro_tokens": 256, "sums": {"loss": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("state", "evaluated"),
+    [
+        ({"threads": 1}, False),
+        ([], False),
+        ({**STATE, "step": "3", "threads": 1}, False),
+        ({**STATE, "step": 3, "threads": 1, "sums": {"loss": None}}, False),
+        ({**STATE, "step": 3, "threads": 1}, True),
+        ({**STATE, "step": 3, "threads": 1, "evaluations": [[1]]}, True),
+    ],
+)
+def test_a_state_of_another_shape_is_told(tmp_path: Path, state: Any, evaluated: bool) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    ctx = context(tmp_path)
+    checkpoint.save(ctx, 3, model, optimizer, STATE)
+    assert checkpoint.load(ctx.work, model, optimizer) is not None
+    (ctx.work / "checkpoint-000000003" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"checkpoint-000000003 cannot be read .*state\.json.*remove that folder"):
+        checkpoint.load(ctx.work, model, optimizer, evaluated=evaluated)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk that is full at `size` bytes of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "model", "features"])
+def test_a_library_in_rust_that_cannot_write_gives_the_systems_error(tmp_path: Path, what: str) -> None:
+    folder, large = tmp_path / "folder", nn.Linear(300, 300)
+    optimizer = make_optimizer(large, Recipe(epochs=1, lr=0.1))
+    base = make_model(tmp_path / "base", "llama")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    folder.mkdir()
+    writing = {
+        "checkpoint": lambda: checkpoint.save(context(tmp_path / "run"), 1, large, optimizer, STATE),
+        "model": lambda: save_model(model, tokenizer, folder, "card"),
+        "features": lambda: write_features(folder, ["a"], np.ones((1, 5000), np.float32)),
+    }
+    with files_of_at_most(10_000), pytest.raises(OSError, match="large") as raised:
+        writing[what]()
+    assert raised.value.errno == errno.EFBIG
 
 
 def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -25,7 +85,7 @@ def test_only_the_newest_checkpoint_is_kept_and_a_damaged_one_is_named(tmp_path:
     optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
     ctx = context(tmp_path)
     for step in (1, 2, 10):
-        checkpoint.save(ctx, step, model, optimizer, {"total": 20})
+        checkpoint.save(ctx, step, model, optimizer, STATE)
     assert [p.name for p in ctx.work.iterdir()] == ["checkpoint-000000010"]
     weights = ctx.work / "checkpoint-000000010" / "tensors.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
@@ -38,10 +98,10 @@ def test_a_full_disk_ends_the_training_and_leaves_the_checkpoint_before(
 ) -> None:
     model, ctx = nn.Linear(3, 2), context(tmp_path)
     optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
-    checkpoint.save(ctx, 1, model, optimizer, {"total": 3})
+    checkpoint.save(ctx, 1, model, optimizer, STATE)
     monkeypatch.setenv("W2S_FAULT", "checkpoint.tensors-written=enospc")
     with pytest.raises(OSError, match="space"):
-        checkpoint.save(ctx, 2, model, optimizer, {"total": 3})
+        checkpoint.save(ctx, 2, model, optimizer, STATE)
     state = checkpoint.load(ctx.work, model, optimizer)
     assert state is not None
     assert state["step"] == 1

@@ -22,6 +22,7 @@ from w2s_cli.stages import finetune, label
 from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.store.store import Store
 from w2s_cli.training.models.folder import files, incomplete, unusable
+from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.tokens import encode, open_tokenizer
 
 
@@ -259,6 +260,8 @@ def test_texts_without_a_token_are_counted_and_said(tmp_path: Path) -> None:
     assert encode(bytes_of, texts, 9).empty == 2
     assert encode(words_of, texts, 9).empty == 2  # "" and the unknown letter; it knows all letters of "<|endoftext|>"
     assert encode(words_of, texts[:2], 9, texts[3:]).empty == 2  # of pairs: one of the two
+    assert encode_with_suffix(bytes_of, texts, "?", 9).empty == 2  # before a suffix too
+    assert encode_with_suffix(words_of, texts, "?", 9).empty == 2
     trained = context(tmp_path / "trained", model_path=str(tmp_path / "gpt2"))
     metrics = finetune.run(params(epochs=1.0), {"rows": write_rows(tmp_path / "rows")}, trained)
     about = {"model": "gpt2", "role": "student", "rows": "strong_train"}

@@ -73,7 +73,7 @@ def test_every_family_trains_and_transformers_gives_the_same_logits(tmp_path: Pa
     assert metrics["truncated"]["rows"] == 1
     said = label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels"))
     assert said["rows"] == len(TEXTS)
-    assert said["truncated"] == {"rows": 1, "share": 0.1}
+    assert said["truncated"] == {"rows": 1, "share": 0.1, "limit": 48}
     model = AutoModelForSequenceClassification.from_pretrained(trained.result / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(trained.result / "model")
     texts = [text or END for text in TEXTS] if family not in ENCODERS else TEXTS
@@ -139,7 +139,12 @@ def test_a_probe_gives_the_same_labels_from_features_and_as_a_full_model(tmp_pat
     rows = write_rows(tmp_path / "rows")
     stored = context(tmp_path / "features", model_path=str(base))
     found = features.run(params(), {"rows": rows}, stored)
-    assert found == {"rows": 10, "hidden": 32, "truncated": {"rows": 1, "share": 0.1}, "empty": 2}  # "" and end tokens
+    assert found == {
+        "rows": 10,
+        "hidden": 32,
+        "truncated": {"rows": 1, "share": 0.1, "limit": 48},
+        "empty": 2,
+    }  # "" and end tokens
     trained = context(tmp_path / "trained", model_path=str(base))
     edges: dict[str, Any] = {"rows": rows, "features": stored.result}
     finetune.run(params(mode="probe", epochs=20.0), edges, trained)
@@ -328,6 +333,19 @@ def test_a_hub_model_that_is_not_cached_says_what_to_do_offline(
         hub_folder("gpt2", COMMIT, context(tmp_path / "stage", offline=True))
 
 
+def test_a_cached_hub_model_without_its_tokenizer_is_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    snapshot = make_hub_cache(tmp_path, "org/llama", "llama", COMMIT)
+    for path in snapshot.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(
+        UserError, match=r"in the hub cache, .* has no tokenizer .*; run the command again with a network"
+    ):
+        hub_folder("org/llama", COMMIT, context(tmp_path / "stage", offline=True))
+
+
 def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str) -> dict[str, Any]:
     """What hub_folder does in a fresh process against a hub on localhost."""
     script = (
@@ -357,4 +375,7 @@ def test_a_download_brings_what_is_needed_and_shows_its_progress(tmp_path: Path)
     assert said["files"] == needed
     assert said["events"][-1]["megabytes"] > 0
     assert fetched(tmp_path, {}, "org/llama")["files"] == needed  # from now on the hub is not asked
+    for path in (tmp_path / "hf").rglob("tokenizer*"):
+        path.unlink()
+    assert fetched(tmp_path, {"org/llama": llama}, "org/llama")["files"] == needed  # what is missing is
     assert "pytorch_model.bin" in fetched(tmp_path, {"org/opt": opt}, "org/opt")["files"]  # it has nothing better

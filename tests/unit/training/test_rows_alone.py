@@ -130,8 +130,23 @@ def test_positions_that_start_after_the_pad_id_are_not_used_up(tmp_path: Path, f
 def test_a_row_above_the_positions_of_a_model_is_an_error_in_words(tmp_path: Path) -> None:
     base = make_model(tmp_path / "base", "gpt2")
     model = open_base(base, open_tokenizer(base, "left", trust_remote_code=False), ["a", "b"], 0, CPU, {}, 48)
-    with pytest.raises(UserError, match=r"gpt2 cannot read a row of 70 tokens.* lower max_length"):
-        forward_pass.depends_on_others(model, [np.full(70, 7), np.full(9, 7)], "fp32")
+    for rows in ([70, 9], [70, 70], [70]):
+        with pytest.raises(UserError, match=r"gpt2 cannot read a row of 70 tokens.* lower max_length"):
+            forward_pass.depends_on_others(model, [np.full(length, 7) for length in rows], "fp32")
+
+
+@pytest.mark.parametrize(("fitting", "alone"), [(4, True), (2, True), (1, False)])
+def test_the_trial_takes_fewer_rows_where_four_do_not_fit_the_memory(tmp_path: Path, fitting: int, alone: bool) -> None:
+    base = make_model(tmp_path, "fnet")
+    tokenizer = open_tokenizer(base, "left", trust_remote_code=False)
+    model = open_base(base, tokenizer, ["a", "b"], 0, CPU, {}, 48)
+
+    def read(model: Any, ids: torch.Tensor, mask: torch.Tensor, precision: str) -> torch.Tensor:
+        if len(ids) > fitting:
+            raise MemoryError
+        return forward_pass.logits(model, ids, mask, precision)
+
+    assert forward_pass.depends_on_others(model, encode(tokenizer, TEXTS, 48).ids, "fp32", read) == alone
 
 
 def test_the_log_says_that_rows_go_through_one_by_one(tmp_path: Path) -> None:

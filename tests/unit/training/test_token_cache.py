@@ -1,5 +1,6 @@
 """Token rows shared by stages: tokenised once, never the wrong ones."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoConfig
 
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.paths import locate
 from w2s_cli.store.context import Context
+from w2s_cli.store.files import digest
+from w2s_cli.training.prompting import encode_for
 from w2s_cli.training.token_cache import shared
 from w2s_cli.training.tokens import TokenRows, encode, open_tokenizer
 
@@ -84,13 +88,25 @@ def test_another_text_limit_tokenizer_or_second_text_is_another_entry(tmp_path: 
     assert len(entries(tmp_path)) == 6
 
 
+def test_another_class_of_tokenizer_is_another_entry(tmp_path: Path, folder: Path) -> None:
+    """config.json names the class, and is not hashed."""
+    ctx = Context(tmp_path, tmp_path, tmp_path, cache=tmp_path / "cache")
+    tokenizer, config = open_tokenizer(folder, "right", trust_remote_code=False), AutoConfig.from_pretrained(folder)
+    for count in (1, 1):
+        encode_for(config, tokenizer, some_rows(), 12, folder, ctx)
+        assert len(entries(tmp_path)) == count
+    tokenizer.__class__ = type("Other", (type(tokenizer),), {})
+    encode_for(config, tokenizer, some_rows(), 12, folder, ctx)
+    assert len(entries(tmp_path)) == 2
+
+
 def test_ids_and_labels_of_the_rows_and_weights_of_the_model_have_no_part_in_it(tmp_path: Path, folder: Path) -> None:
     asked_for(tmp_path, folder, some_rows())
     (folder / "model.safetensors").write_bytes(b"others")
     assert not asked_for(tmp_path, folder, replace(some_rows(), ids=list("wxyz"), labels=np.ones(4, np.int64)))[1]
 
 
-@pytest.mark.parametrize("damage", ["changed", "cut", "missing", "no entry.json"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing", "no entry.json", "unlisted", "pickled"])
 def test_a_damaged_entry_is_made_again(tmp_path: Path, folder: Path, damage: str) -> None:
     first, _ = asked_for(tmp_path, folder, some_rows())
     (entry,) = entries(tmp_path)
@@ -101,6 +117,15 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, folder: Path, damage: str
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         case "cut":
             path.write_bytes(content[:-4])
+        case "unlisted" | "pickled":
+            index = json.loads((entry / "entry.json").read_text())
+            if damage == "unlisted":  # another end, which no digest of entry.json is of
+                np.save(entry / "ids-ends.npy", np.arange(4))
+                del index["files"]["ids-ends.npy"]
+            else:
+                np.save(path, np.array([{}]), allow_pickle=True)
+                index["files"]["ids.npy"] = digest(path)
+            (entry / "entry.json").write_text(json.dumps(index))
         case _:
             path.unlink()
     again, made = asked_for(tmp_path, folder, some_rows())
@@ -113,6 +138,12 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, folder: 
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert asked_for(tmp_path, folder, some_rows())[1]
     assert asked_for(tmp_path, folder, some_rows())[1]
+    (tmp_path / "cache").unlink()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache" / "tokens").symlink_to(tmp_path / "elsewhere")
+    assert asked_for(tmp_path, folder, some_rows())[1]
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_one_run_tokenises_each_pool_once_for_each_tokenizer_and_gc_finds_what_is_old(w2s: Run, tmp_path: Path) -> None:

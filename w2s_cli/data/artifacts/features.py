@@ -11,14 +11,15 @@ from safetensors.numpy import load_file, save_file
 
 from w2s_cli.data.artifacts import FEATURES
 from w2s_cli.errors import UserError
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import disk_errors, read_json, write_json
 
 IDS = "ids.json"
 
 
 def write_features(folder: Path, ids: list[str], features: NDArray[Any]) -> None:
     """Write the artifact; `features` is [rows, width] or, of pairs, [rows, 2, width] fp32."""
-    save_file({"features": features}, folder / FEATURES)
+    with disk_errors():
+        save_file({"features": features}, folder / FEATURES)
     write_json(folder / IDS, ids)
 
 
@@ -35,7 +36,7 @@ def read_features(folder: Path, ids: Sequence[str]) -> NDArray[np.float32]:
     return features[[at[name] for name in ids]]
 
 
-def unread_texts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
+def unread_counts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
     """The cut texts behind the features, and the number of texts without a token, by the metrics of their stage."""
     metrics = (read_json(folder / "manifest.json") or {}).get("metrics", {})
     return metrics.get("truncated"), metrics.get("empty")

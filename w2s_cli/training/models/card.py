@@ -28,13 +28,14 @@ def card(params: dict[str, Any], metrics: dict[str, Any], rows: Rows) -> str:
         stopping_line += (
             f", the best on validation rows by {params['stopping']['metric']} against {metrics['stopping_on']}\n"
         )
+    limit = (metrics["truncated"] or {}).get("limit", params["max_length"])  # of a probe those of its features
     return (
         f"{title}, finetuned by `w2s` from {base}.\n\n"
         f"* mode {params['mode']}, loss {params['loss']['name']}, {labels} labels, {metrics['rows']:,} rows, "
         f"{params['epochs']} epochs of batch {params['batch_size']}\n"
         f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
         f"precision {params['precision']}, seed {params['seed']}\n"
-        f"* texts are cut to {params['max_length']} tokens on the {params['truncation']}\n{head_lines}{stopping_line}\n"
+        f"* texts are cut to {limit} tokens on the {params['truncation']}\n{head_lines}{stopping_line}\n"
         "```python\n"
         "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
         "model = AutoModelForSequenceClassification.from_pretrained(folder)\n"

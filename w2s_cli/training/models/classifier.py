@@ -26,6 +26,14 @@ def is_causal(model: Any) -> bool:
     return isinstance(getattr(model, "score", None), nn.Linear)
 
 
+def check_probed(model: Any) -> None:
+    """Refuse a probe of a model that is not causal."""
+    if not is_causal(model):
+        raise UserError(
+            f"train=probe needs a causal model, and {model.config.model_type} is not one; use train=finetune"
+        )
+
+
 def open_base(
     folder: Path,
     tokenizer: Any,

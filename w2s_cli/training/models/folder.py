@@ -33,9 +33,13 @@ def files(folder: Path, *, code: bool) -> list[Path]:
 
 
 def incomplete(folder: Path) -> str | None:
-    """The missing part of a model folder, as the end of a sentence; None if the config and all weight files are present."""
+    """The missing part of a model folder, as the end of a sentence; None if config, all weight files and a tokenizer are present."""
     if not (folder / "config.json").is_file():
         return "has no config.json"
+    return _without_weights(folder) or _without_tokenizer(folder)
+
+
+def _without_weights(folder: Path) -> str | None:
     for suffix in ("safetensors", "bin"):
         for index in folder.glob(f"*.{suffix}.index.json"):
             shards = _object(_object(read(index)).get("weight_map")).values()
@@ -46,6 +50,13 @@ def incomplete(folder: Path) -> str | None:
         if any(folder.glob(f"*.{suffix}")):
             return None
     return "has no weights (*.safetensors, or pytorch_model.bin)"
+
+
+def _without_tokenizer(folder: Path) -> str | None:
+    present = [path for path in folder.iterdir() if path.is_file()]
+    if any(p.name.startswith(TOKENIZER_NAMES) or p.suffix in TOKENIZER_SUFFIXES for p in present):
+        return None
+    return "has no tokenizer (tokenizer.json, or the files of its kind; tokenizer.save_pretrained writes them)"
 
 
 def unusable(folder: Path, *, code: bool) -> str | None:
@@ -83,9 +94,6 @@ def unusable(folder: Path, *, code: bool) -> str | None:
                         f"takes its code from another repository ({name}: {reference}), whose commit is not known: copy the "
                         'code into the folder, and remove what stands before "--"'
                     )
-    present = [path for path in folder.iterdir() if path.is_file()]
-    if not any(p.name.startswith(TOKENIZER_NAMES) or p.suffix in TOKENIZER_SUFFIXES for p in present):
-        return "has no tokenizer (tokenizer.json, or the files of its kind): save it there, tokenizer.save_pretrained(folder)"
     return None
 
 

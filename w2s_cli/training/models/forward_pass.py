@@ -15,16 +15,18 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
+from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, pad, spread
 from w2s_cli.training.device import autocast
-from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.memory import Budget, empty_memory, gather
 from w2s_cli.training.models.classifier import is_causal
 from w2s_cli.training.models.compiled import uncompiled
 from w2s_cli.training.models.trunk import inputs
 from w2s_cli.training.tokens import TokenRows
 
-ROUNDING = {"fp32": 1e-4, "bf16": 1e-4, "tf32": 1e-2}  # largest error of a trial, which runs without autocast
+# Largest error of a trial, which runs without autocast. Tiny models: FNet 1.3e-2, Phi-3 2.6e-3; ten other families at most 5e-7.
+ROUNDING = {"fp32": 1e-4, "bf16": 1e-4, "tf32": 1e-2}
 TELLING = 4  # tokens of the shortest row of a trial, if there are as long ones
 
 
@@ -58,7 +60,7 @@ def on_rows(
     sequences = [tokens.ids[row] for row in rows]
     if tokens.second is not None:
         sequences += [tokens.second[row] for row in rows]
-    passes = [[sequence] for sequence in sequences] if layout.alone else [sequences]
+    passes = layout.passes(sequences)
     outputs = torch.cat([read(model, *pad(together, _pad_id(model)), precision) for together in passes])
     return outputs if tokens.second is None else outputs.reshape(2, len(rows), -1).transpose(0, 1)
 
@@ -95,26 +97,41 @@ def depends_on_others(
     """Whether the model reads short rows of `sequences` in another way beside the longest than alone; then rows go through one by one.
 
     FNet mixes the padding into a row, and the rotations of Phi-3's longrope change for all rows when one of them is long. So the length
-    decides, and the trial needs the real rows; a row of one token attends to nothing else and shows nothing.
+    decides, and the trial needs the real rows; a row of one token attends to nothing else and shows nothing. If four rows do not fit the
+    memory, the shortest and the longest must do; if these do not, the micro-batches will have one row, with nothing beside it.
 
     Raises:
         UserError: the model has fewer positions than the longest row needs.
     """
     telling = [ids for ids in sequences if len(ids) >= TELLING] or list(sequences)
     tried = [telling[row] for row in spread([len(ids) for ids in telling])]
-    if len({len(ids) for ids in tried}) < 2:
-        return False
-    try:
-        with uncompiled(model):
-            beside = read(model, *pad(tried, _pad_id(model)), "fp32")  # [rows, width]
-            alone = torch.cat([read(model, *pad([ids], _pad_id(model)), "fp32") for ids in tried])
-    except IndexError as error:
-        longest = max(len(ids) for ids in tried)
-        raise UserError(
-            f"this {model.config.model_type} cannot read a row of {longest} tokens, though its config has as many positions: "
-            "lower max_length"
-        ) from error
-    return bool(((beside - alone).norm(dim=1) > ROUNDING[precision] * alone.norm(dim=1).clamp(min=1)).any())
+    for rows in (tried, [tried[0], tried[-1]]):
+        try:
+            return _largest_difference(model, rows, read) > ROUNDING[precision]
+        except IndexError as error:
+            raise UserError(
+                f"this {model.config.model_type} cannot read a row of {len(tried[-1])} tokens, though its config has as many positions: "
+                "lower max_length"
+            ) from error
+        except Exception as error:
+            if not means_no_memory(error):
+                raise
+        empty_memory()  # outside the handler: the traceback keeps the failed pass in memory
+    return False
+
+
+def _largest_difference(model: Any, rows: Sequence[np.ndarray], read: Callable[..., Tensor]) -> float:
+    """The largest ‖beside others − alone‖ / ‖alone‖ of what the model reads in `rows`, which end with the longest."""
+
+    def states(together: Sequence[np.ndarray]) -> Tensor:
+        return read(model, *pad(together, _pad_id(model)), "fp32")  # [rows, width]
+
+    with uncompiled(model):
+        longest = states(rows[-1:])  # first: it shows whether the model has the positions
+        if len({len(ids) for ids in rows}) < 2:
+            return 0.0
+        beside, alone = states(rows), torch.cat([*(states([ids]) for ids in rows[:-1]), longest])
+    return float(((beside - alone).norm(dim=1) / alone.norm(dim=1).clamp(min=1)).max())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -81,10 +81,10 @@ def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
         raise refusal(error, "model", repo, revision, advice=advice) from error
     problem = incomplete(folder)
     if problem:
-        raise UserError(
-            f"model {repo} at {revision}: its folder in the hub cache, {folder}, {problem}; "
-            "run the command again with a network, or without HF_HUB_OFFLINE"
+        remedy = (
+            "run the command again with a network, or without HF_HUB_OFFLINE" if local_only else "choose another model"
         )
+        raise UserError(f"model {repo} at {revision}: its folder in the hub cache, {folder}, {problem}; {remedy}")
     return folder
 
 

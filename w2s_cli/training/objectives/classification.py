@@ -17,7 +17,7 @@ from w2s_cli.losses import Loss
 from w2s_cli.plugins import call_code
 from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.batching import PADDED, Layout
-from w2s_cli.training.loop import Contribution, Objective
+from w2s_cli.training.loop import Contribution, Objective, Sums
 
 
 def objective(
@@ -29,14 +29,16 @@ def objective(
     *,
     weights: Tensor | None = None,
     tokens: np.ndarray | None = None,
+    longest: np.ndarray | None = None,
     layout: Layout = PADDED,
     draw: Callable[[float, int], None] | None = None,
 ) -> Objective:
     """The objective; `forward(rows)` gives logits [rows, classes], `targets` is [all rows, classes].
 
     `weights` [all rows] multiply the targets. For a loss that is linear in the targets (cross-entropy) they are factors of the rows'
-    losses. `tokens` [all rows] are the real tokens of a row where these differ from `lengths` (pairs). `draw(progress, first row)` seeds
-    the random numbers of a micro-batch's forward pass, for a model that has some (adapters' dropout).
+    losses. `tokens` and `longest` [all rows] are the real tokens of a row and of its longest text, where these differ from `lengths`
+    (pairs). `draw(progress, first row)` seeds the random numbers of a micro-batch's forward pass, for a model that has some (adapters'
+    dropout).
     """
     weighted = targets if weights is None else targets * weights[:, None]
     real = lengths if tokens is None else tokens
@@ -82,9 +84,11 @@ def objective(
             else:
                 value, backward = whole * share, (logits * slopes[number]).sum()
             right = (logits.argmax(1) == targets[piece].argmax(1)).sum()
-            seen, room = int(real[piece].sum()), layout.room(lengths[piece])
-            yield Contribution(
-                backward, {"loss": value, "right": right, "rows": len(piece), "tokens": seen, "padded": room}
-            )
+            yield Contribution(backward, sums_of(value, right, real[piece], layout.room(lengths[piece])))
 
-    return Objective(lengths, layout, contributions)
+    return Objective(lengths, layout, contributions, longest, draws=draw is not None)
+
+
+def sums_of(loss: Tensor, right: Tensor, tokens: np.ndarray, room: int) -> Sums:
+    """The sums of a micro-batch: its part of the loss, the rows whose class is right, and the real `tokens` [rows] in its `room`."""
+    return {"loss": loss, "right": right, "rows": len(tokens), "tokens": int(tokens.sum()), "padded": room}

@@ -18,6 +18,7 @@ from w2s_cli.training.device import autocast
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.models.token_head import LabelHead
 from w2s_cli.training.models.trunk import inputs
+from w2s_cli.training.objectives.classification import sums_of
 from w2s_cli.training.tokens import TokenRows, joined
 
 
@@ -50,22 +51,16 @@ def objective(
         for piece in pieces:
             if draw is not None:
                 draw(progress, piece[0])
-            passes = [[row] for row in piece] if layout.alone else [piece]
-            states = [
-                last_two_states(model, *pad([rows.ids[row] for row in together], pad_id), precision)
-                for together in passes
-            ]
+            passes = layout.passes([rows.ids[row] for row in piece])
+            states = [last_two_states(model, *pad(together, pad_id), precision) for together in passes]
             logits = torch.cat(states) @ layer.T  # [rows, 2, vocabulary]
             wanted = torch.stack([labels[right_class[piece]], labels.new_full((len(piece),), end)], 1)  # [rows, 2]
             summed = nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
             loss = summed / (2 * whole)
             right = (logits[:, 0, labels].argmax(1) == right_class[piece]).sum()
-            seen, room = int(rows.real[piece].sum()), layout.room(lengths[piece])
-            yield Contribution(
-                loss, {"loss": loss.detach(), "right": right, "rows": len(piece), "tokens": seen, "padded": room}
-            )
+            yield Contribution(loss, sums_of(loss.detach(), right, rows.real[piece], layout.room(lengths[piece])))
 
-    return Objective(lengths, layout, contributions)
+    return Objective(lengths, layout, contributions, draws=draw is not None)
 
 
 def last_two_states(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:

@@ -70,8 +70,7 @@ def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor
 
 def _summed_loss(model: Any, rows: Sequence[np.ndarray], layout: Layout, precision: str) -> Tensor:
     """`summed_loss` of rows of token ids, together or one by one as the layout says."""
-    passes = [[row] for row in rows] if layout.alone else [rows]
-    return torch.stack([summed_loss(model, *pad(together, 0), precision) for together in passes]).sum()
+    return torch.stack([summed_loss(model, *pad(together, 0), precision) for together in layout.passes(rows)]).sum()
 
 
 def _layout(model: Any, rows: Sequence[np.ndarray], precision: str) -> Layout:
