@@ -2,7 +2,8 @@
 
 * Files are read lazily, and nothing is hashed. A configuration is parsed only if one of its fields is needed: a sweep's config.yaml takes
   seconds to parse, and its groups can be compared as text.
-* A missing or cut-short file reads as empty: the report of a broken run lists the missing parts instead of failing.
+* A missing or cut-short file reads as empty: the report of a broken run lists the missing parts instead of failing. Of a file with an
+  item that cannot be read the other items are read.
 * A run by an older w2s has other files (bare lists). It is recognised and refused, never misread.
 * A stage in several runs is one result: the one of the run written last.
 """
@@ -161,11 +162,16 @@ class Run:
         """The missing parts of the run, in words."""
         lines = []
         for name, content in ((PLAN, "stages"), (RESULTS, "figures")):
-            if self._content(name) is None:
+            items = self._content(name)
+            if items is None:
                 lines.append(f"{name} is missing or cut short: the {content} of this run are unknown")
+            elif unread := len(items) - len(self._listed(name)):
+                lines.append(
+                    f"{unread} of the {len(items)} {CONTENT[name][0]} in {name} cannot be read and are left out"
+                )
         if not self.configs:
             lines.append(f"{CONFIG} is missing or cut short: the settings of this run are unknown")
-        if not self._listed(RESULTS) and self._content(RESULTS) is not None:
+        if self._content(RESULTS) == []:
             lines.append("no evaluation has finished, so the run has no figures yet")
         return lines
 
@@ -191,17 +197,26 @@ class Run:
                 self._contents[name] = None
         return self._contents[name]
 
-    def _content(self, name: str) -> list[dict[str, Any]] | None:
+    def _content(self, name: str) -> list[Any] | None:
         """The list of a file; None if the file is missing, cut short, or of another format."""
         file = self._file(name)
         if not isinstance(file, dict) or file.get("format") != FORMAT:
             return None
-        content, shape = CONTENT[name]
-        items: list[dict[str, Any]] | None = file.get(content)
-        return items if items is not None and fits(items, list[shape]) else None  # type: ignore[valid-type] # built at run time
+        items = file.get(CONTENT[name][0])
+        return items if isinstance(items, list) else None
 
     def _listed(self, name: str) -> list[dict[str, Any]]:
-        return self._content(name) or []
+        """The items of a file's list that can be read."""
+        return [item for item in self._content(name) or [] if fits(item, CONTENT[name][1])]
+
+    def say_unread(self) -> None:
+        """A note on stderr of results that are left out because they cannot be read."""
+        unread = len(self._content(RESULTS) or ()) - len(self.entries)
+        if unread:
+            print(
+                f"{'1 result' if unread == 1 else f'{unread} results'} of {self.folder.name} cannot be read: left out.",
+                file=sys.stderr,
+            )
 
 
 def _is_older(file: Any) -> bool:
@@ -217,6 +232,7 @@ def read_run(folder: Path, store: Store) -> Run:
     run = Run(folder, store)
     if run.older:
         raise UserError(f"{folder.parent.name}/{folder.name} was {OLDER}.")
+    run.say_unread()
     return run
 
 
@@ -235,7 +251,10 @@ def read_runs(folders: Iterable[Path], store: Store, *, named: bool) -> list[Run
     older = sum(run.older for run in runs)
     if older:
         print(f"{'1 run is' if older == 1 else f'{older} runs are'} left out, {OLDER}.", file=sys.stderr)
-    return [run for run in runs if not run.older]
+    readable = [run for run in runs if not run.older]
+    for run in readable:
+        run.say_unread()
+    return readable
 
 
 def read_entries(runs: Iterable[Run]) -> list[Entry]:

@@ -3,6 +3,7 @@
 The metrics are those of `statistics/report.py`. Figures that do not exist are null: an area without both classes, a ratio without rows.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from w2s_cli.statistics import ROLES
@@ -10,6 +11,7 @@ from w2s_cli.statistics import ROLES
 Share = Annotated[float, lambda value: -1e-6 <= value <= 1 + 1e-6]
 Interval = tuple[float, float]
 Count = Annotated[int, lambda value: value > 0]
+Steps = Annotated[int, lambda value: value >= 0]
 
 
 class PerSeed(TypedDict):
@@ -18,6 +20,15 @@ class PerSeed(TypedDict):
     accuracy: list[Share]
     auroc: list[Share | None]
     ece: list[Share | None]
+    untrained_threshold: NotRequired[list[bool]]
+    updates: NotRequired[list[Steps | None]]
+
+
+class Labels(TypedDict):
+    """The accuracy of the labels that the student learned from."""
+
+    accuracy: Share
+    per_seed: list[Share]
 
 
 class Role(TypedDict):
@@ -27,7 +38,8 @@ class Role(TypedDict):
     auroc: Share | None
     ece: Share | None
     interval: Interval
-    per_seed: PerSeed
+    per_seed: Annotated[PerSeed, lambda per_seed: _has_areas(per_seed)]
+    labels: NotRequired[Labels]
 
 
 class Estimate(TypedDict):
@@ -37,9 +49,18 @@ class Estimate(TypedDict):
     interval: Interval | None
 
 
-class Recovered(Estimate):
-    """PGR."""
+class Difference(TypedDict):
+    """A difference of two roles' accuracies."""
 
+    value: float
+    interval: Interval
+
+
+class Recovered(TypedDict):
+    """PGR; without a gap between weak supervisor and ceiling its value is None, and so is its interval."""
+
+    value: float | None
+    interval: Interval | None
     per_seed: list[float | None]
     mean_of_ratios: float | None
     flags: list[str]
@@ -78,21 +99,25 @@ class Pseudolabels(TypedDict):
     student_on_uncovered: Estimate
 
 
-class Metrics(TypedDict):
-    """The metrics of an evaluate or summary stage."""
+class _Metrics(TypedDict):
+    """The metrics of an evaluate or summary stage, each by itself."""
 
     rows: Count
     seeds: Count
     confidence: Annotated[float, lambda value: 0 < value < 1]
     majority: Share
-    differences: NotRequired[dict[str, Estimate]]
+    noise: NotRequired[str]
+    differences: NotRequired[dict[str, Difference]]
     weak: NotRequired[Role]
     student: NotRequired[Role]
     ceiling: NotRequired[Role]
-    pgr: NotRequired[Recovered]
+    pgr: NotRequired[Annotated[Recovered, lambda pgr: pgr["interval"] is None or pgr["value"] is not None]]
     agreement: NotRequired[Agreement]
     misfit: NotRequired[Misfit]
     pseudolabels: NotRequired[Pseudolabels]
+
+
+Metrics = Annotated[_Metrics, lambda metrics: _has_seeds(metrics) and _has_roles(metrics)]
 
 
 class Fields(TypedDict):
@@ -116,16 +141,19 @@ class Fields(TypedDict):
     head: NotRequired[str | None]
 
 
-class Written(Fields):
-    """An item of results.json."""
+class _Written(Fields):
+    """An item of results.json, each field by itself."""
 
     stage: str
     key: str
     seeds: list[int]
-    metrics: Annotated[Metrics, lambda metrics: _has_seeds(metrics)]
+    metrics: Metrics
     job: NotRequired[Annotated[int, lambda number: number >= 0]]
     words: NotRequired[list[str]]
     family: NotRequired[str]
+
+
+Written = Annotated[_Written, lambda item: len(item["seeds"]) == item["metrics"]["seeds"]]
 
 
 class Planned(TypedDict):
@@ -139,8 +167,28 @@ class Planned(TypedDict):
     state: NotRequired[str]
 
 
-def _has_seeds(metrics: dict[str, Any]) -> bool:
-    """Whether every list over seeds has one figure a seed."""
-    roles = [metrics[role]["per_seed"].values() for role in ROLES if role in metrics]
-    lists = [values for role in roles for values in role] + ([metrics["pgr"]["per_seed"]] if "pgr" in metrics else [])
-    return all(len(values) == metrics["seeds"] for values in lists)
+def _has_areas(per_seed: Mapping[str, Any]) -> bool:
+    """Whether every seed with an untrained threshold has the AUROC that tells of it."""
+    flags = per_seed.get("untrained_threshold", [])
+    return all(area is not None for flag, area in zip(flags, per_seed["auroc"], strict=False) if flag)
+
+
+def _has_seeds(metrics: Mapping[str, Any]) -> bool:
+    """Whether every list over seeds has one figure a seed, and several seeds are said to have their noise."""
+    of_seeds = all(len(values) == metrics["seeds"] for values in _over_seeds(metrics))
+    return of_seeds and (metrics["seeds"] == 1 or "noise" in metrics)
+
+
+def _over_seeds(metrics: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """The lists with one figure a seed."""
+    for block in (metrics[role] for role in ROLES if role in metrics):
+        yield from (block["per_seed"][figure] for figure in PerSeed.__annotations__ if figure in block["per_seed"])
+        if "labels" in block:
+            yield block["labels"]["per_seed"]
+    if "pgr" in metrics:
+        yield metrics["pgr"]["per_seed"]
+
+
+def _has_roles(metrics: Mapping[str, Any]) -> bool:
+    """Whether a PGR has the figures of all its roles."""
+    return "pgr" not in metrics or all(role in metrics for role in ROLES)

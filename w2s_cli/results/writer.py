@@ -139,7 +139,9 @@ def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> 
         "stage": name,
         "evaluates": name,
         "key": key,
-        "weak": config["weak"]["name"] if config["labels"]["source"] == "weak" else jobs[0].setting["labels"]["path"],
+        "weak": config["weak"]["name"]
+        if config["labels"]["source"] == "weak"
+        else str(jobs[0].setting["labels"]["path"]),
         "strong": config["strong"]["name"],
         "data": config["data"]["name"],
         "method": config["method"]["name"],

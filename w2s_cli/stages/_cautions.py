@@ -7,6 +7,7 @@ from typing import Any
 from w2s_cli.statistics import ROLES
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
+ONE_SIDED = 0.95  # accuracy of a constant answer that says more about the test rows than about the model
 ROLE_NAMES = dict(zip(ROLES, ("weak supervisor", "student", "ceiling"), strict=True))
 
 
@@ -48,6 +49,8 @@ def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Map
 def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds: Sequence[int]) -> str:
     """The line of one role; `flagged` are the places of the seeds concerned."""
     right, area = (fmean(per_seed[figure][place] for place in flagged) for figure in ("accuracy", "auroc"))
+    if right >= ONE_SIDED:
+        return _one_sided(role, right, area)
     of_seeds = f" with seed{'s' * (len(flagged) > 1)} {', '.join(str(seeds[place]) for place in flagged)}"
     updates = {per_seed["updates"][place] for place in flagged} - {None} if "updates" in per_seed else set()
     after = (
@@ -62,6 +65,15 @@ def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds
         f"Caution: the {who} predicts one class on nearly all test rows: accuracy {right:.3f}, "
         f"as of a constant answer, but AUROC {area:.3f}. Its threshold is {'not trained here' if updates == {0} else cause}. Compare "
         f"AUROC meanwhile (w2s table metric={role}.auroc)."
+    )
+
+
+def _one_sided(role: str, right: float, area: float) -> str:
+    """The line of a role that says the class of nearly all rows, as the best model of a very rare class may: no fault of its training."""
+    return (
+        f"Caution: nearly all test rows are of one class, and the {ROLE_NAMES[role]} predicts it on nearly all of them: accuracy "
+        f"{right:.3f}, as of a constant answer, but AUROC {area:.3f}. Compare AUROC (w2s table metric={role}.auroc), or take classes of one size "
+        "(data.balanced=true)."
     )
 
 

@@ -11,6 +11,7 @@ from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
+from w2s_cli.results import writer
 from w2s_cli.results.writer import entries
 from w2s_cli.store.store import Store
 
@@ -114,6 +115,33 @@ def test_a_reference_to_the_seed_names_another_file_for_each_seed_and_the_seeds_
         assert len({graph.stages[job.names["labels"]].identity["params"]["sha256"] for job in graph.jobs}) == 3
         [(jobs, _, _)] = graph.summaries
         assert jobs == graph.jobs
+
+
+def test_a_reference_to_the_seed_in_data_path_names_other_data_for_each_seed(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_jsonl(tmp_path / f"rows-{seed}.jsonl", [{"text": f"t{i} {seed}", "label": i % 2} for i in range(20)])
+    data = ("data=local", f"data.path={tmp_path}/rows-${{seed}}.jsonl", "data.text=text", "data.label=label")
+    for seeds in (["seeds=3"], ["-m", "seed=0,1,2"]):
+        graph = planned(tmp_path, *PLAIN, *data, *seeds)
+        assert [job.config["data"]["path"] for job in graph.jobs] == [f"{tmp_path}/rows-{n}.jsonl" for n in range(3)]
+        for pool in ("rows:test", "rows:weak_train"):
+            sources = [graph.stages[job.names[pool]] for job in graph.jobs]
+            assert len({stage.identity["params"]["source"]["sha256"] for stage in sources}) == 3
+        [(jobs, _, _)] = graph.summaries
+        assert jobs == graph.jobs
+
+
+def test_a_label_file_whose_name_is_a_number_is_named_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "123", [{"id": "r", "label": 1}])
+    graph = planned(tmp_path, *PLAIN, "labels=file", "labels.path=123", "labels.test_path=123")
+    monkeypatch.setattr(writer, "read_manifest", lambda _: {"metrics": {"rows": 1}})
+    for stage in graph.stages.values():
+        folder = tmp_path / "stages" / stage.kind / f"{stage.slug}-{stage.key}"
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text("{}")
+    (entry,) = entries(graph, Store(tmp_path))
+    assert entry["weak"] == "123"
 
 
 def test_every_seed_has_its_own_training_rows_unless_data_seed_pins_them(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_an_unfinished_run_has_a_page_that_says_what_is_missing(copied):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[{", "{}", '["x"]', "[1]", "null", '{"format": 2, "entries": [1], "stages": [1]}']
+    "content", ["", "[{", "{}", '["x"]', "[1]", "null", '{"format": 2, "entries": 1, "stages": {"key": "x"}}']
 )
 @pytest.mark.parametrize("name", ["plan.json", "results.json"])
 def test_files_that_are_cut_short_give_a_page_too(copied, name, content):

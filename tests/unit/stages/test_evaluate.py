@@ -423,6 +423,16 @@ def test_a_role_that_predicts_one_class_in_spite_of_its_auroc_is_cautioned(tmp_p
     assert "not trained here" in evaluate.cautions(metrics, PARAMS, {"seeds": [7]})[0]
 
 
+@pytest.mark.parametrize(("right", "words"), [(0.97, "nearly all test rows are of one class"), (0.03, "untrained")])
+def test_a_constant_answer_is_called_untrained_only_where_it_is_no_good_answer(right, words):
+    flagged = {"accuracy": [right], "auroc": [0.9], "untrained_threshold": [True]}
+    [line] = evaluate.cautions({"student": {"per_seed": flagged}}, PARAMS, {"seeds": [0]})
+    assert words in line
+    assert ("untrained" in line) == (words == "untrained")
+    assert f"accuracy {right:.3f}" in line
+    assert "AUROC 0.900" in line
+
+
 def test_of_several_seeds_the_caution_names_the_seeds_concerned(tmp_path):
     folders = []
     for seed in range(3):

@@ -18,19 +18,13 @@ from w2s_cli.paths import PACKAGE
 from w2s_cli.results.cautions import of_metrics
 from w2s_cli.results.fields import value_of
 from w2s_cli.results.reader import Entry
+from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.trainings import over_runs
 from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import Store
 
 MANY = 50  # number of settings with seeds of separate commands from which joining takes seconds
-# code behind joined figures
-CODE = (
-    "statistics/report",
-    "statistics/intervals",
-    "statistics/figures",
-    "statistics/threshold",
-    "data/artifacts/predictions",
-)
 
 
 @dataclass
@@ -111,12 +105,12 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     confidence = runs[0].metrics["confidence"]
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
     files = [folder / PREDICTIONS for folder in folders]
-    code = [PACKAGE / f"{name}.py" for name in CODE]
+    code = [*sorted((PACKAGE / "statistics").glob("*.py")), PACKAGE / "data" / "artifacts" / "predictions.py"]
     redrawn = value_of(runs[0], "data.seed") is None
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws, redrawn]).encode()).hexdigest()[:24]
-    cached = read_json(cache / f"{name}.json") if cache else None
-    if isinstance(cached, dict):
+    cached: dict[str, Any] | None = read_json(cache / f"{name}.json") if cache else None
+    if cached and fits(cached, Metrics):
         return cached
     from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
