@@ -17,7 +17,8 @@ def load(run: str | Path) -> list[dict[str, Any]]:
     are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None for an unbounded interval. `pgr` is None without a
     weak supervisor, and `pgr_flag` is the reason why a PGR must not be quoted (gap_is_noise, ceiling_below_weak, no_width).
     `<role>_untrained_threshold` is true if a seed's model predicts one class on nearly all test rows in spite of its AUROC (where nearly
-    all rows are of that class, this is no fault of its training), `labels_accuracy` is that of the labels on the student's own rows, and `cautions` are the sentences about such models and intervals.
+    all rows are of that class, this is no fault of its training). `labels_accuracy` is that of the labels on the student's own rows, and
+    `cautions` are the sentences about such models and intervals.
 
     Args:
         run: an outputs folder, for all its runs, with a column `run`; or one run, by its path or, for a run in ./outputs, by the

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,8 +83,7 @@ def test_a_command_that_shows_ends_with_its_output(tmp_path: Path, ran: list[str
 
 
 def test_a_removal_whose_reader_has_gone_removes_all_that_it_listed(tmp_path: Path, ran: list[str]) -> None:
-    (plan,) = (tmp_path / "outputs" / "runs").glob("*/*/plan.json")
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "stages": []}))
+    shutil.rmtree(tmp_path / "outputs" / "runs")
     assert shell(tmp_path, "w2s >/dev/full", "gc", "--yes").returncode == 0
     assert not list((tmp_path / "outputs" / "stages").glob("*/*-*"))
 

@@ -72,8 +72,8 @@ def _one_sided(role: str, right: float, area: float) -> str:
     """The line of a role that says the class of nearly all rows, as the best model of a very rare class may: no fault of its training."""
     return (
         f"Caution: nearly all test rows are of one class, and the {ROLE_NAMES[role]} predicts it on nearly all of them: accuracy "
-        f"{right:.3f}, as of a constant answer, but AUROC {area:.3f}. Compare AUROC (w2s table metric={role}.auroc), or take classes of one size "
-        "(data.balanced=true)."
+        f"{right:.3f}, as of a constant answer, but AUROC {area:.3f}. Compare AUROC (w2s table metric={role}.auroc), or take classes of "
+        "one size (data.balanced=true)."
     )
 
 

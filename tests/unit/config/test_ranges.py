@@ -133,7 +133,7 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def refused(config: dict[str, Any], **changes: Any) -> str:
     """The message of the refusal."""
     with pytest.raises(UserError) as error:
-        finished(changed(config, changes), parse([]))
+        finished(changed(config, changes), [], parse([]))
     return str(error.value)
 
 
@@ -166,7 +166,7 @@ def test_all_wrong_fields_are_in_one_message(composition: dict[str, Any]) -> Non
     ],
 )
 def test_a_value_becomes_one_of_its_fields_type(composition: dict[str, Any], name: str, value: Any, made: Any) -> None:
-    found: Any = finished(changed(composition, {name: value}), parse([]))
+    found: Any = finished(changed(composition, {name: value}), [], parse([]))
     for part in name.split("."):
         found = found[part]
     assert (found, type(found)) == (made, type(made))
@@ -179,21 +179,21 @@ def test_references_repeat_converted_values(composition: dict[str, Any]) -> None
         "weak.name": "a-${data.name}",
         "weak.lr": "${train.sharpening}",
     }
-    made = finished(changed(composition, words), parse([]))
+    made = finished(changed(composition, words), [], parse([]))
     assert made["method"]["stages"]["student"]["model"] == made["strong"]
     assert (made["student"]["lr"], made["weak"]["lr"], made["weak"]["name"]) == (1.0, 0.5, f"a-{made['data']['name']}")
 
 
 def test_no_two_parts_of_a_configuration_are_the_same_object(composition: dict[str, Any]) -> None:
     """YAML would write the second one as a reference to the first."""
-    made = finished(composition, parse([]))
+    made = finished(composition, [], parse([]))
     assert made["method"]["stages"]["student"]["model"] is not made["strong"]
     assert made["method"]["stages"]["student"]["model"] is not made["method"]["stages"]["ceiling"]["model"]
 
 
 def test_the_recipe_that_nobody_chose_is_none(composition: dict[str, Any]) -> None:
-    assert finished(composition, parse([]))["pretrain"]["validation_share"] == 0.0
-    assert finished(changed(composition, {"pretrain.name": "???"}), parse([]))["pretrain"] is None
+    assert finished(composition, [], parse([]))["pretrain"]["validation_share"] == 0.0
+    assert finished(changed(composition, {"pretrain.name": "???"}), [], parse([]))["pretrain"] is None
 
 
 def test_declared_fields_are_those_of_groups_too() -> None:
