@@ -62,7 +62,7 @@ def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
             result.rows[key] = _count(key, stage, store, result)
     for folder, _ in _finished(store):
         metrics, rows = _metrics(folder), (read_own_job(folder) or {}).get("inputs", {}).get("rows")
-        if rows in result.rows and fits(metrics, _Counted):
+        if isinstance(rows, str) and rows in result.rows and fits(metrics, _Counted):
             for name in (rows, graph.stages[rows].about["data"]):
                 result.tokens[name] = metrics["tokens"] / metrics["rows"]
     return result
@@ -131,9 +131,9 @@ def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
 def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:
     """Number of rows of a pool, counted or expected."""
     folder = store.folder(key)
-    counted = _metrics(folder).get("rows") if folder and (folder / "record.json").exists() else None
-    if counted:
-        return int(counted)
+    metrics = _metrics(folder) if folder and (folder / "record.json").exists() else {}
+    if fits(metrics, _Pool):
+        return int(metrics["rows"])
     params, expected = stage.identity["params"], stage.execution.get("expected") or {}
     share = params["share"] or [0.0, 1.0]
     split = "test" if stage.about["rows"] == "test" and expected.get("test") else "train"
@@ -170,10 +170,10 @@ def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for folder, kind in _finished(store):
         record = read_record(folder) or {}
-        measured, model = record.get("measured", {}), record.get("execution", {}).get("model_name")
-        if record.get("provenance", {}).get("host") != socket.gethostname() or not fits(measured, _Measured):
+        if record.get("provenance", {}).get("host") != socket.gethostname() or not fits(record, _Rated):
             continue
-        of_token, size = kind.optional("flops_per_token"), sizes.get(model) or _size(str(model))
+        measured, model = record["measured"], record["execution"]["model_name"]
+        of_token, size = kind.optional("flops_per_token"), sizes.get(model) or _size(model)
         job = read_own_job(folder)
         per_token = of_token(job["params"]) if of_token and size and job else 0
         if per_token:
@@ -194,11 +194,16 @@ def _models(config: Mapping[str, Any]) -> dict[str, Any]:
     return {model["name"]: model for model in (config["weak"], config["strong"], *config["ladder"], *members)}
 
 
-class _Counted(TypedDict):
+class _Pool(TypedDict):
+    """Metrics of a stage that has counted its rows."""
+
+    rows: Annotated[int, lambda rows: rows > 0]
+
+
+class _Counted(_Pool):
     """Metrics of a training that has counted its tokens."""
 
     tokens: float
-    rows: Annotated[int, lambda rows: rows > 0]
 
 
 class _Measured(TypedDict):
@@ -207,6 +212,19 @@ class _Measured(TypedDict):
     tokens_per_second: float
     tokens: float
     train_seconds: float
+
+
+class _Opened(TypedDict):
+    """Settings of a worker that opened a model."""
+
+    model_name: str
+
+
+class _Rated(TypedDict):
+    """Record of a training with a rate."""
+
+    measured: _Measured
+    execution: _Opened
 
 
 def _finished(store: Store) -> list[tuple[Path, Kind]]:

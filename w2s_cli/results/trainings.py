@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.results.shapes import Share, Steps
 from w2s_cli.results.stages import read_stage
 from w2s_cli.statistics import ROLES
+from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import Store
 
 
@@ -23,14 +25,15 @@ def with_trainings(
     of ground truth.
 
     Args:
+        metrics: as the stage wrote them, in their shape (results.shapes).
         evaluations: keys of the evaluate stages, one per seed.
     """
     joined = dict(metrics)
     for role in ROLES:
-        if not isinstance(metrics.get(role), dict):
+        if role not in metrics:
             continue
         learners = [_learner(graph, graph.stages[key].inputs.get(role)) for key in evaluations]
-        per_seed = {**metrics[role].get("per_seed", {}), "updates": [_updates(stage, store) for stage in learners]}
+        per_seed = {**metrics[role]["per_seed"], "updates": [_updates(stage, store) for stage in learners]}
         joined[role] = {**metrics[role], "per_seed": per_seed}
         if role == "student":
             right = [_accuracy_of_labels(stage, store) for stage in learners]
@@ -74,11 +77,11 @@ def _updates(stage: Stage | None, store: Store) -> int | None:
         return 0
     metrics = read_stage(store, stage.key).metrics
     steps: int | None = metrics.get("best_step", metrics.get("steps"))
-    return steps
+    return steps if fits(steps, Steps) else None
 
 
 def _accuracy_of_labels(stage: Stage | None, store: Store) -> float | None:
     """The accuracy of the labels that the stage learned from; None of ground truth."""
     key = stage.inputs.get("labels") if stage else None
     accuracy: float | None = read_stage(store, key).metrics.get("accuracy") if isinstance(key, str) else None
-    return accuracy
+    return accuracy if fits(accuracy, Share) else None

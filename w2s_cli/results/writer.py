@@ -23,11 +23,12 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
+from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.trainings import with_trainings
 from w2s_cli.store.files import safe_name, write_bytes, write_json
 from w2s_cli.store.holds import hold
 from w2s_cli.store.places import RUNS, StoreError
-from w2s_cli.store.shapes import read_manifest, read_record
+from w2s_cli.store.shapes import fits, read_manifest, read_record
 from w2s_cli.store.store import Store, unwritable
 
 
@@ -150,7 +151,9 @@ def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> 
         **settings(config),
         "seeds": [job.config["seed"] for job in jobs],
         "words": list(jobs[0].words),
-        "metrics": with_trainings(metrics, graph, store, [job.names[name] for job in jobs]),
+        "metrics": with_trainings(metrics, graph, store, [job.names[name] for job in jobs])
+        if fits(metrics, Metrics)
+        else metrics,
     }
 
 

@@ -120,3 +120,19 @@ def test_a_planned_stage_that_cannot_be_read_leaves_the_others(stored: Path) -> 
         assert run.missing == ["1 of the 3 stages in plan.json cannot be read and are left out"]
     finally:
         (stored / "plan.json").write_text(plan)
+
+
+@pytest.mark.parametrize("cached", ["{}", '{"rows": 5}', "[1]", "{"])
+def test_joined_figures_of_another_shape_are_computed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cached: str
+) -> None:
+    for seed in (0, 1):
+        store_run(tmp_path, [JOB | {"seed": seed}], name=f"10000{seed}-a-b")
+    words = ["table", "--outputs", str(tmp_path)]
+    assert dispatch(words) == 0
+    shown = capsys.readouterr().out
+    (path,) = (tmp_path / ".cache" / "tables").glob("*.json")
+    path.write_text(cached)
+    assert dispatch(words) == 0
+    assert capsys.readouterr().out == shown
+    assert json.loads(path.read_text())["seeds"] == 2

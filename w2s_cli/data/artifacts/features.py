@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,30 @@ from safetensors.numpy import load_file, save_file
 from w2s_cli.data.artifacts import FEATURES
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import disk_errors, read_json, write_json
+from w2s_cli.store.shapes import fits
 
 IDS = "ids.json"
+
+
+class _Cut(TypedDict):
+    """The texts that a model read in part."""
+
+    rows: int
+    share: float
+    limit: NotRequired[int]  # tokens; an older w2s did not write it
+
+
+class _Unread(TypedDict):
+    """Metrics of a stage that read texts, as far as they tell of what it did not read."""
+
+    truncated: NotRequired[_Cut | None]
+    empty: NotRequired[int | None]
+
+
+class _Manifest(TypedDict):
+    """manifest.json of features."""
+
+    metrics: _Unread
 
 
 def write_features(folder: Path, ids: list[str], features: NDArray[Any]) -> None:
@@ -37,6 +59,7 @@ def read_features(folder: Path, ids: Sequence[str]) -> NDArray[np.float32]:
 
 
 def unread_counts(folder: Path) -> tuple[dict[str, Any] | None, int | None]:
-    """The cut texts behind the features, and the number of texts without a token, by the metrics of their stage."""
-    metrics = (read_json(folder / "manifest.json") or {}).get("metrics", {})
+    """The cut texts behind the features, and the number of texts without a token, by the metrics of their stage; None if unknown."""
+    manifest = read_json(folder / "manifest.json")
+    metrics = manifest["metrics"] if fits(manifest, _Manifest) else {}
     return metrics.get("truncated"), metrics.get("empty")
