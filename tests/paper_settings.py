@@ -163,6 +163,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "jobs": 45 + 6 + 2,
     },
     "sandbox_2026": {
+        "data_seed": 0,  # card 20: the halves are files (train_label.jsonl, train_unlabel.jsonl), the same for every seed
         "train": {
             "mode": "lora",
             "lora": {  # train.py, get_peft_model: target_modules (all seven), use_rslora=True, bias="none"; config.py, RunConfig

@@ -129,9 +129,10 @@ def test_rows_that_stand_in_another_pool_are_counted_and_not_their_distinct_text
     assert found["duplicates"]["test in the training pools"] == {"rows": 12, "share": 0.12}
     assert found["duplicates"]["strong_train in weak_train"] == {"rows": 3, "share": 0.03}
     assert [problem for problem in found["problems"] if "drop_overlap" in problem] == [
-        "3 rows of strong_train (3.0%) have a text that stands in weak_train too: data.drop_overlap=true leaves such rows out of training",
-        "12 rows of test (12.0%) have a text that stands in the training pools too: data.drop_overlap=true leaves such rows out of "
-        "training",
+        "3 rows of strong_train (3.0%) have a text that stands in weak_train too: data.drop_overlap=true keeps such a text in one pool "
+        "only",
+        "12 rows of test (12.0%) have a text that stands in the training pools too: data.drop_overlap=true keeps such a text in one "
+        "pool only",
     ]
 
 

@@ -69,6 +69,8 @@ def assert_planned_as_published(graph: Graph, paper: dict[str, Any]) -> None:
         assert any(loss["name"] == n and args.items() <= loss["args"].items() for n, args in paper["student_losses"])
     assert {loss["name"] for loss in students} == {loss for loss, _ in paper["student_losses"]}
     assert all(job.config["data"]["balanced"] == paper.get("balanced", False) for job in graph.jobs)
+    # null: every seed draws its own rows, as the reference code does
+    assert {job.config["data"]["seed"] for job in graph.jobs} == {paper.get("data_seed")}
     for stage in graph.stages.values():
         if stage.kind == "rows" and "limits" in paper:
             assert stage.identity["params"]["limit"] == paper["limits"][stage.about["rows"]]

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from w2s_cli.data.bag_of_words import Integers
 from w2s_cli.data.baseline import PAIR, baseline
-from w2s_cli.data.form import text_key
+from w2s_cli.data.form import normalised, text_key
 from w2s_cli.data.pools import KEEPS_TEXT
 from w2s_cli.data.recipes import CHANCE_ERRORS
 
@@ -117,7 +117,7 @@ def _overlaps(report: Mapping[str, Any]) -> list[str]:
         if other and same["share"] > MANY_DUPLICATES and (whose != "test" or other == TRAINING):
             reasons.append(
                 f"{same['rows']:,} rows of {whose} ({same['share']:.1%}) have a text that stands in {other} too: "
-                "data.drop_overlap=true leaves such rows out of training"
+                "data.drop_overlap=true keeps such a text in one pool only"
             )
     return reasons
 
@@ -152,7 +152,7 @@ def _more_tokens(model: str, cut: Mapping[str, Any]) -> str:
 def _columns(table: pa.Table) -> list[list[str]]:
     """The normalised texts, and for pairs the normalised second texts."""
     names = [name for name in ("text", "second") if name in table.column_names]
-    return [[" ".join(text.lower().split()) for text in table.column(name).to_pylist()] for name in names]
+    return [[normalised(text) for text in table.column(name).to_pylist()] for name in names]
 
 
 def _turned(first: Sequence[str], second: Sequence[str] = ()) -> Integers:

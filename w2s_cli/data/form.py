@@ -26,9 +26,14 @@ class UnusableRowError(Exception):
     """An unusable row; the message is the reason, and rows are counted by reason."""
 
 
+def normalised(text: str) -> str:
+    """The text in lower case and with single spaces: texts that differ in nothing else count as one."""
+    return " ".join(text.lower().split())
+
+
 def text_key(*texts: str) -> bytes:
-    """The same for texts that are equal in lower case and with single spaces, and for a pair and its reverse."""
-    alike = sorted(" ".join(text.lower().split()) for text in texts)
+    """The same for texts that are equal when normalised, and for a pair and its reverse."""
+    alike = sorted(map(normalised, texts))
     return hashlib.blake2b("\0".join(alike).encode(), digest_size=16).digest()
 
 

@@ -27,6 +27,7 @@ from w2s_cli.errors import UserError
 
 FILE = "file"  # the field with the name of a row's text file
 CHUNK = 512  # rows made at a time
+NO_JSON = (ValueError, RecursionError)  # the second: nested too deeply
 CELL_BYTES = 2**27  # longest CSV cell
 
 
@@ -82,7 +83,7 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except NO_JSON as error:
                     _refuse_pretty_printed(file)
                     raise UserError(f"{file}, line {number}: not JSON ({error}).") from error
                 yield _object(row, f"{file}, line {number}")
@@ -94,7 +95,7 @@ def _refuse_pretty_printed(file: Path) -> None:
         content = opened.read().strip()
     try:
         value, end = json.JSONDecoder().raw_decode(content)
-    except ValueError:
+    except NO_JSON:
         return
     if "\n" not in content[:end]:
         return
@@ -121,7 +122,7 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
         return
     try:
         rows = json.loads(content)
-    except ValueError as error:
+    except NO_JSON as error:
         raise UserError(f"{file}: not JSON ({error}).") from error
     for number, row in enumerate(rows, start=1):
         yield _object(row, f"{file}, entry {number}")
@@ -140,11 +141,12 @@ def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
     """Rows of cells; column names are read without spaces around them."""
     csv.field_size_limit(CELL_BYTES)
     with _open(file) as lines:
-        names = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
+        names = _header(csv.reader(lines, delimiter=delimiter, strict=True))
         spaced = len(names) > 1 and all(name.startswith(" ") for name in names[1:])  # written with ", " throughout
         lines.seek(0)
         reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in _header(reader)]
+        _refuse_repeated(header, file)
         for cells in reader:
             if not cells:
                 continue
@@ -155,8 +157,24 @@ def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
             yield {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    """The cells of the first line that is not empty."""
+    return next((cells for cells in reader if cells), [])
+
+
+def _refuse_repeated(names: Sequence[str], file: Path) -> None:
+    """UserError if two columns have one name: rows could have only one of them."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f'{file} has {names.count(name)} columns of the name "{name}": rename them, each with a name of its own.'
+            )
+
+
 def _table(file: Path, data_format: str) -> pa.Table:
     with _errors_said(file, data_format):
+        if data_format == "parquet":
+            _refuse_repeated(pq.read_schema(file).names, file)
         return pq.read_table(file, memory_map=True) if data_format == "parquet" else _arrow(file)
 
 

@@ -23,8 +23,8 @@ in tests/unit/statistics/test_intervals.py:
 With one seed the draws hold test-row noise only.
 
 A share of rows (an accuracy, an agreement) is no comparison (`share_interval`): its interval depends on its own columns only, so
-the same predictions have the same interval in every result. A bootstrap gives an all-right model the interval [1, 1], because no
-draw has a wrong row, and covers the truth in a third of such cases. So one seed has Wilson's interval, which Brown, Cai & DasGupta
+the same predictions have the same interval in every result. A bootstrap gives a model without an error the interval [1, 1],
+which misses every true accuracy below 1. So one seed has Wilson's interval, which Brown, Cai & DasGupta
 2001 ("Interval Estimation for a Binomial Proportion") recommend. Several seeds have the bootstrap of their rows and PSEUDO_ROWS
 further ones, half of them right: the same remedy as in Wilson's interval, whose centre is the share with z² such rows.
 """
@@ -113,7 +113,7 @@ def share_interval(part: Floats, whole: Floats, confidence: float, draws: int) -
         draws: of the bootstrap over seeds.
 
     Returns:
-        The bounds, or None if the number of rows in `whole` may be 0.
+        The bounds, or None if no row is in `whole`.
     """
     counted, rows = float(part.sum()), float(whole.sum())
     if not rows:

@@ -26,6 +26,9 @@ from w2s_cli.errors import UserError
 ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "é 2020-01-01", "label": 0}]
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 CSV = 'text,label\n"one, ""two""\nthree",1\né 2020-01-01,0\n'.encode()
+TWICE_SINK = pa.BufferOutputStream()
+pq.write_table(pa.Table.from_arrays([["x"], ["y"]], names=["text", "text"]), TWICE_SINK)
+TWICE = TWICE_SINK.getvalue().to_pybytes()
 PRETTY = json.dumps(ROWS[0], indent=2).encode() + b"\n"
 ONE_FILE: dict[str, str | None] = {"train": "train", "test": None}
 BOTH: dict[str, str | None] = {"train": "train", "test": "test"}
@@ -348,6 +351,11 @@ def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nx\n", "line 2: 1 cells under a header of 2"),
         ("a.csv", b"text,label\n", "has no rows"),
         ("a.csv", b'text,label\n"x,1\n', "cannot be read as csv"),
+        ("a.csv", b"text,label, text\nx,1,y\n", r'a\.csv has 2 columns of the name "text"'),
+        ("a.csv", b"\ntext,label\nx\n", "line 3: 1 cells under a header of 2"),
+        ("a.jsonl", b"[" * 100_000, "line 1: not JSON"),
+        ("a.json", b"[" * 100_000, "not JSON"),
+        ("a.parquet", TWICE, r'a\.parquet has 2 columns of the name "text"'),
     ],
 )
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
