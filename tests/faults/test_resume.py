@@ -11,7 +11,7 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +287,15 @@ def test_a_killed_parent_leaves_no_worker_behind(tiny: list[str], tmp_path: Path
     assert gone(worker)
 
 
+@pytest.fixture
+def closing_terminals_count() -> Iterator[None]:
+    """SIGHUP ends a process that does not handle it, also where nohup started these tests."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, old)
+
+
+@pytest.mark.usefixtures("closing_terminals_count")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
     words = [*tiny, "data.classes=[a tool, an animal]"]
@@ -333,6 +342,7 @@ def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_p
     assert list((tmp_path / "out").glob("stages/finetune/*/work/checkpoint-*"))
 
 
+@pytest.mark.usefixtures("closing_terminals_count")
 def test_a_terminal_that_is_closed_loses_nothing(tiny: list[str], tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     process = start(tiny, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
