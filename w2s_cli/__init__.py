@@ -62,11 +62,12 @@ def _flat(entry: "Entry") -> dict[str, Any]:
     """The row of one result."""
     from w2s_cli.results.cautions import of_result
     from w2s_cli.results.fields import setting
+    from w2s_cli.statistics import ROLES
 
     metrics = entry.metrics
     row = {"setting": setting(entry.fields), **entry.fields}
     row |= {"stage": entry.stage, "key": entry.key, "seeds": entry.seeds, "job": entry.job}
-    for role in ("weak", "student", "ceiling"):
+    for role in ROLES:
         if role in metrics:
             low, high = metrics[role]["interval"] or (None, None)
             row |= {

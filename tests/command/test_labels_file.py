@@ -73,7 +73,7 @@ def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words
     assert len(cautions) == 3
     assert "the weak supervisor predicts one class" in cautions[0]
     assert "not trained here" in cautions[0]
-    assert "the student predicts one class" in cautions[1]
+    assert "the strong student predicts one class" in cautions[1]
     assert f"after {steps} updates" in cautions[1]
     assert "interval of PGR has no width" in cautions[2]
     table = w2s_inside("table").stdout

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import command, environment
 from tests.unit.store.test_holds import held_by_another
 from w2s_cli.store.holds import PREFIX, holds
+from w2s_cli.store.places import RUNS
 
 Run = Callable[..., CompletedProcess[str]]
 LINKED = [  # places of a store, as patterns
@@ -28,7 +29,7 @@ LINKED = [  # places of a store, as patterns
         "stages/finetune/weak-*/result/manifest.json",
     ),
     *(".cache", ".cache/tokens", ".cache/digests.json", "runs", "runs/*", "runs/*/*", "runs/*/*/plan.json"),
-    *("runs/*/*/results.json", "runs/*/*/stages"),
+    *("runs/*/*/results.json", "runs/*/*/stages", "sweeps", "sweeps/*", "sweeps/*/*", "sweeps/*/*/plan.json"),
 ]
 
 
@@ -62,16 +63,18 @@ def test_nothing_behind_a_link_is_written_or_removed(
 ) -> None:
     outputs = tmp_path / "outputs"
     weak = one(outputs, "stages/finetune/weak-*").name
+    if place.startswith("sweeps"):
+        (outputs / "runs").rename(outputs / "sweeps")
     move_behind_link(one(outputs, place), tmp_path / "outside")
     before = tree(tmp_path / "outside")
     commands = [["ls"], ["evaluate", *ran, "keep_weights=false"], ["rm", "--weights", weak], ["rm", weak]]
-    commands += [["report"]] if place.startswith("runs") else []
+    commands += [["report"]] if place.startswith(RUNS) else []
     commands += [["gc", "--yes", "--days", "0"]]
     for words in commands:
         done = w2s_inside(*words, code=None)
         assert done.returncode in (0, 2), f"{words}: {done.stderr}"
         assert tree(tmp_path / "outside") == before, words
-    for run in outputs.glob("runs/*/*"):
+    for run in [run for kind in RUNS for run in outputs.glob(f"{kind}/*/*")]:
         if not run.is_symlink() and not run.parent.is_symlink() and not run.parents[1].is_symlink():
             shutil.rmtree(run)  # now no run needs a stage
     w2s_inside("gc", "--yes", "--days", "0", code=None)
@@ -101,6 +104,30 @@ def test_a_store_on_another_disk_works_as_a_whole(w2s: Run, w2s_inside: Run, ran
         shutil.rmtree(run)
     w2s_inside("gc", "--yes")
     assert not list((tmp_path / "disk").glob("outputs/stages/*/*-*"))
+
+
+@pytest.mark.parametrize("path", ["model/../../../../../../outside/x", "../../../../../outside/x", "/outside/x"])
+@pytest.mark.parametrize("end", ["rm --weights", "rm", "gc", "keep_weights"])
+def test_a_manifest_that_names_a_file_outside_removes_nothing_there(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, path: str, end: str
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "x").write_text("mine")
+    path = str(tmp_path / "outside" / "x") if path.startswith("/") else path
+    manifest = one(tmp_path / "outputs", "stages/finetune/weak-*/result/manifest.json")
+    written = json.loads(manifest.read_text())
+    weights = written["files"]["model/model.safetensors"]
+    if not path.startswith("/"):
+        assert (manifest.parent / path).resolve() == tmp_path / "outside" / "x"
+    written["files"][path] = weights
+    manifest.write_text(json.dumps(written))
+    stage = manifest.parents[1].name
+    if end == "gc":
+        shutil.rmtree(tmp_path / "outputs" / "runs")
+    ends = {"rm --weights": ["rm", "--weights", stage], "rm": ["rm", stage], "gc": ["gc", "--yes", "--days", "0"]}
+    done = w2s_inside(*ends.get(end, ["evaluate", *ran, "keep_weights=false"]), code=None)
+    assert done.returncode in (0, 2), done.stderr
+    assert (tmp_path / "outside" / "x").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "./", "../", "//", "~", "*", "-", " "])
@@ -314,6 +341,18 @@ def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_stor
         expected = (0o2777 if path.is_dir() else 0o666) & ~umask
         assert oct(stat.S_IMODE(status.st_mode)) == oct(expected), path
         assert status.st_gid == group, path
+
+
+@pytest.mark.parametrize("place", ["reproductions", "reproductions/burns_nlp-demo.json"])
+def test_a_record_behind_a_link_is_refused_before_anything_runs(w2s_inside: Run, tmp_path: Path, place: str) -> None:
+    (tmp_path / "outside").mkdir()
+    link = tmp_path / "outputs" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "outside" / link.name)
+    refused = w2s_inside("reproduce", "burns_nlp", "--scale", "demo", code=2)
+    assert "is a link" in refused.stderr
+    assert not list(tmp_path.glob("outputs/stages/*/*/stage.json"))
+    assert tree(tmp_path / "outside") == {}
 
 
 @pytest.mark.parametrize("revision", ["../../../../secret", "/secret", "..", "", "a/../../../../../secret"])

@@ -30,6 +30,7 @@ from w2s_cli.results.reader import SUMMARY, Entry, Run, read_run
 from w2s_cli.results.runs import find_run, find_runs
 from w2s_cli.results.stages import read_stage, read_upstream
 from w2s_cli.results.text_table import bounds, number, print_table
+from w2s_cli.statistics import ROLES
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
 
@@ -184,7 +185,7 @@ def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
 
 def brief(entry: Entry) -> dict[str, Any]:
     """The identity of an entry, and its figures."""
-    roles = [role for role in ("weak", "student", "ceiling") if role in entry.metrics]
+    roles = [role for role in ROLES if role in entry.metrics]
     levels: dict[str, Any] = {f"{role}_accuracy": entry.metrics[role]["accuracy"] for role in roles}
     pgr = entry.metrics.get("pgr")
     return {

@@ -121,6 +121,7 @@ def _reproduce(
                 f"({', '.join(sorted(resolver.assumed)[:4])}, …), so keys and states of their stages are not those of a run."
             )
         return train.DONE
+    record = records.place(experiment, scale, store)  # hours of work come before it is written
     with held_run(graph, store, "reproduce", targets) as folder:
         plans = survey(graph, store, targets)
         to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
@@ -134,7 +135,7 @@ def _reproduce(
                 return code
         else:
             train.finish(folder, graph, plans, store)
-        return _conclude(experiment, scale, folder, graph, plans, store, seconds=time.monotonic() - began)
+        return _conclude(record, experiment, scale, folder, graph, plans, store, seconds=time.monotonic() - began)
 
 
 def _introduce(experiment: Experiment, scale: str, jobs: list[Composed], left_out: int) -> None:
@@ -150,6 +151,7 @@ def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: floa
 
 
 def _conclude(
+    record: Path,
     experiment: Experiment,
     scale: str,
     folder: Path,
@@ -175,6 +177,6 @@ def _conclude(
         )
     for text in experiment.dropped(scale):
         print(f"dropped: {text}")
-    path = records.write(experiment, scale, graph, plans, store, rows, seconds=seconds, folder=folder)
-    print(f"record: {os.path.relpath(path)}")
+    records.write(record, experiment, scale, graph, plans, store, rows, seconds=seconds, folder=folder)
+    print(f"record: {os.path.relpath(record)}")
     return train.DONE

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.explain import explain, refuse_unknown, unfitting
-from w2s_cli.config.methods import stages_of
+from w2s_cli.config.methods import stages_of, with_own_groups
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, unresolved
@@ -135,7 +135,10 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     if misfits:
         raise UserError(unfitting(misfits, words))
     refuse_hidden(words, config)
-    config["method"]["stages"] = resolved({**config, "method": written["method"]})["method"]["stages"]
+    stages = resolved({**config, "method": written["method"]})["method"]["stages"]
+    config["method"]["stages"] = with_own_groups(stages, config, misfits)
+    if misfits:
+        raise UserError(unfitting(misfits, words))
     config["ladder"] = [named_model("ladder", name, words) for name in config["ladder"]]
     if isinstance(config["ensemble"], list):
         config["ensemble"] = [named_model("ensemble", name, words) for name in config["ensemble"]]

@@ -3,13 +3,18 @@
 * A stage inherits the fields of the base's stage of the same name, and its own fields replace them. `stage: null` removes the stage,
   `field: null` a field.
 * A base can have a base. References such as `${weak}` are resolved afterwards, in the run's configuration.
+* A stage's own fields of a group (`train: {mode: probe, lr: 1e-2}`) are checked and converted as those of the group are.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.config.declared import class_of
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.values import fit_fields
+
+FIRST_TURN = "first"  # fields of the first turn of a loop (pipeline.method)
 
 
 def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequence[str] = ()) -> dict[str, Any]:
@@ -34,3 +39,30 @@ def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequ
     merged = {stage: {**fields, **(stages.get(stage) or {})} for stage, fields in base_stages.items()}
     all_stages = {**merged, **{stage: fields for stage, fields in stages.items() if stage not in base_stages}}
     return {stage: fields for stage, fields in all_stages.items() if stages.get(stage, fields) is not None}
+
+
+def with_own_groups(stages: Mapping[str, Any], config: Mapping[str, Any], misfits: list[str]) -> dict[str, Any]:
+    """The stages with their own fields of the configuration's groups converted to the types of these fields.
+
+    Args:
+        stages: name → fields, without references.
+        config: the checked configuration; a copy of one of its groups is left as it is.
+        misfits: receives a message for every unknown field and every value that does not fit.
+    """
+    return {
+        stage: _of_groups(fields, config, f"method.stages.{stage}", misfits) if isinstance(fields, Mapping) else fields
+        for stage, fields in stages.items()
+    }
+
+
+def _of_groups(fields: Mapping[str, Any], config: Mapping[str, Any], where: str, misfits: list[str]) -> dict[str, Any]:
+    converted = dict(fields)
+    for name, value in fields.items():
+        if not isinstance(value, Mapping) or value == config.get(name):
+            continue
+        if name == FIRST_TURN:
+            converted[name] = _of_groups(value, config, f"{where}.{name}", misfits)
+        elif group := class_of(name):
+            whole = fit_fields(value, group, f"{where}.{name}", misfits)
+            converted[name] = {field: whole[field] for field in value if field in whole}
+    return converted

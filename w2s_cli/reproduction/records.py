@@ -30,7 +30,17 @@ class Written(TypedDict):
     stages: dict[str, float]
 
 
+def place(experiment: Experiment, scale: str, store: Store) -> Path:
+    """The path of the record of an experiment.
+
+    Raises:
+        StoreError: the path is a link, or lies behind one.
+    """
+    return store.own(store.root / "reproductions" / f"{experiment.name}-{scale}.json")
+
+
 def write(
+    path: Path,
     experiment: Experiment,
     scale: str,
     graph: Graph,
@@ -40,15 +50,15 @@ def write(
     *,
     seconds: float,
     folder: Path,
-) -> Path:
-    """Write the record of a finished reproduction; returns its path.
+) -> None:
+    """Write the record of a finished reproduction.
 
     Args:
+        path: of `place`.
         plans: the plans before the run, with the stages that had to run.
         seconds: wall time of the command.
         folder: folder of the run.
     """
-    path = store.own(store.root / "reproductions" / f"{experiment.name}-{scale}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     ran = sum(plan.to_run for plan in plans.values())
     record = {
@@ -66,7 +76,6 @@ def write(
         "rows": [row.record() for row in rows],
     }
     write_json(path, record)
-    return path
 
 
 def _took(store: Store, key: str) -> float:

@@ -11,6 +11,7 @@ from w2s_cli.results.fields import setting
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
+from w2s_cli.statistics import ROLES
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
@@ -58,7 +59,7 @@ def overview(entries: list[Entry]) -> list[list[str]]:
     rows = [["weak", "strong", "data", "setting", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
     for entry in entries:
         metrics = entry.metrics
-        accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ("weak", "student", "ceiling")]
+        accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ROLES]
         pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
         names = [entry.fields["weak"], entry.fields["strong"], entry.fields["data"], setting(entry.fields)]
         rows.append([*names, str(len(entry.seeds)), *accuracies, *pgr])
@@ -69,7 +70,7 @@ def medians(entries: list[Entry]) -> list[str]:
     """The median PGR over pairs of models, for every data set and setting with several pairs."""
     settings: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        if all(role in entry.metrics for role in ("weak", "student", "ceiling")):
+        if all(role in entry.metrics for role in ROLES):
             settings.setdefault((entry.fields["data"], setting(entry.fields)), []).append(entry)
     lines = []
     for names, group in settings.items():
@@ -77,7 +78,7 @@ def medians(entries: list[Entry]) -> list[str]:
             continue
         from w2s_cli.statistics.figures import median_recovered
 
-        accuracy = ({role: e.metrics[role]["accuracy"] for role in ("weak", "student", "ceiling")} for e in group)
+        accuracy = ({role: e.metrics[role]["accuracy"] for role in ROLES} for e in group)
         pairs = [
             {"weak_model": e.fields["weak"], "strong_model": e.fields["strong"], **a}
             for e, a in zip(group, accuracy, strict=True)

@@ -1,13 +1,15 @@
 """Tables for the terminal: plain aligned text, or rich on a terminal.
 
 * A table is a list of rows of strings; the first row is its header.
-* This file imports only the standard library, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich
+* This file imports only the standard library and names, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich
   imports it.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from w2s_cli.statistics import ROLES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +35,7 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
     confidence = f"{100 * metrics['confidence']:g} % interval"
     per_seed = 1 < metrics["seeds"] <= SEEDS_SHOWN
     rows = [["", "accuracy", confidence, "AUROC", "ECE", *(["per seed"] if per_seed else [])]]
-    for role in ("weak", "student", "ceiling"):
+    for role in ROLES:
         if role in metrics:
             block = metrics[role]
             figures = [

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from w2s_cli.statistics import ROLES
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
 ONE_SIDED = 0.95  # accuracy of a constant answer that says more about the test rows than about the model
-ROLE_NAMES = dict(zip(ROLES, ("weak supervisor", "student", "ceiling"), strict=True))
 
 
 def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:

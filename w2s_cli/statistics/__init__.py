@@ -4,4 +4,5 @@ Read first: `figures` (accuracy to PGR), `intervals` (the bootstrap), `report` (
 smallest effect that shows) imports nothing, so `w2s plan` stays fast. Each other file has one further idea.
 """
 
-ROLES = ("weak", "student", "ceiling")  # of a comparison
+ROLE_NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}  # of a comparison
+ROLES = tuple(ROLE_NAMES)

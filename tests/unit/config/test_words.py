@@ -182,3 +182,31 @@ def with_hydra_schema() -> None:
     from w2s_cli.config.schema import defaults
 
     ConfigStore.instance().store(name="schema", node=defaults())
+
+
+@pytest.mark.parametrize(
+    ("stage", "messages"),
+    [
+        ("student: {train: {mode: prob}}", ["method.stages.student.train.mode=prob", "full, lora, probe"]),
+        ("student: {train: {epoch: 3}}", ['"method.stages.student.train.epoch"', 'mean "epochs"']),
+        ("student: {train: {max_grad_norm: -1}}", ["student.train.max_grad_norm=-1", "greater than 0"]),
+        ("student: {first: {train: {lr: -1}}, foreach: 2}", ["student.first.train.lr=-1", "greater than 0"]),
+        ("student: {loss: {name: xent, arg: {}}}", ['"method.stages.student.loss.arg"', 'mean "args"']),
+    ],
+)
+def test_a_group_of_a_stages_own_is_checked_as_the_group_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, messages: list[str]
+) -> None:
+    folder = own(tmp_path, "method/mine.yaml", f"name: mine\nbase: naive\nstages:\n  {stage}\n")
+    assert dispatch(["plan", folder, "method=mine", f"outputs={tmp_path / 'outputs'}"]) == 2
+    told = capsys.readouterr().err
+    assert [message for message in [*messages, str(tmp_path / "method" / "mine.yaml")] if message not in told] == []
+
+
+def test_a_group_of_a_stages_own_has_the_types_of_the_group_and_only_the_written_fields(tmp_path: Path) -> None:
+    stage = "student: {train: {epochs: '3', lr: 1e-2, lora: {r: 4}}}"
+    folder = own(tmp_path, "method/mine.yaml", f"name: mine\nbase: naive\nstages:\n  {stage}\n")
+    train = configurations(folder, "method=mine")[0]["method"]["stages"]["student"]["train"]
+    assert list(train) == ["epochs", "lr", "lora"]
+    assert (train["epochs"], train["lr"], train["lora"]["r"]) == (3.0, 0.01, 4)
+    assert train["lora"]["alpha"] == configurations()[0]["train"]["lora"]["alpha"]

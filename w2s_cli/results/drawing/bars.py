@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
 from w2s_cli.results.text_table import number, pgr_bounds
+from w2s_cli.statistics import ROLE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def _single(axes: "Axes", metrics: Mapping[str, Any], inches: float) -> None:
     roles = [role for role in COLOURS if role in metrics]
     for x, role in enumerate(roles):
         _bar(axes, x, 0.62, role, metrics)
-    names = {"weak": "weak\nsupervisor", "student": "strong\nstudent", "ceiling": "strong\nceiling"}
+    names = {role: ROLE_NAMES[role].replace(" ", "\n") for role in roles}
     axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
     right = len(roles) - 0.5
     if "pgr" in metrics:

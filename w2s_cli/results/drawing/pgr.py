@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.reader import Entry
+from w2s_cli.statistics import ROLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,15 +31,14 @@ def median_pgr(entries: Sequence[Entry]) -> float | None:
     """Median PGR of several evaluations; None if every pair is dropped."""
     from w2s_cli.statistics.figures import median_recovered
 
-    roles = ("weak", "student", "ceiling")
     pairs = [
         {
             "weak_model": e.fields["weak"],
             "strong_model": e.fields["strong"],
-            **{r: e.metrics[r]["accuracy"] for r in roles},
+            **{r: e.metrics[r]["accuracy"] for r in ROLES},
         }
         for e in entries
-        if all(role in e.metrics for role in roles)
+        if all(role in e.metrics for role in ROLES)
     ]
     value: float | None = median_recovered(pairs)["median"]
     return value

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROLES = ("weak", "student", "ceiling")
 COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 MARKERS = {"weak": "^", "student": "o", "ceiling": "s"}
-NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}
 # for lines that are no roles: without yellow, which is pale on paper; black is for the ceiling among such lines
 PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
 SHAPES = ("o", "^", "s", "D", "v", "P")

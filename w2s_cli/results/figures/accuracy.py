@@ -9,9 +9,10 @@ from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.bars import bars
 from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.rows import Series, dots, fitting, height
-from w2s_cli.results.drawing.style import COLOURS, MARKERS, NAMES, PAGE_INCHES, ROLES, legend_above, new_figure
+from w2s_cli.results.drawing.style import COLOURS, MARKERS, PAGE_INCHES, legend_above, new_figure
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.text_table import pgr_bounds, pgr_value
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def _rows(entries: list[Entry], names: list[str], inches: float, count: int) -> 
     axes = figure.add_subplot()
     series = [
         Series(
-            NAMES[role] if inches == PAGE_INCHES else role,
+            ROLE_NAMES[role] if inches == PAGE_INCHES else role,
             COLOURS[role],
             MARKERS[role],
             [e.metrics.get(role, {}).get("accuracy") for e in entries],

@@ -13,9 +13,7 @@ from w2s_cli.results.drawing.style import (
     COLOURS,
     COLUMN_INCHES,
     MARKERS,
-    NAMES,
     PAGE_INCHES,
-    ROLES,
     fit,
     new_figure,
     quiet_grid,
@@ -23,6 +21,7 @@ from w2s_cli.results.drawing.style import (
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,6 +162,6 @@ def _counts(axes: "Axes", tables: dict[str, tuple[Any, Any]]) -> None:
                 color=COLOURS[role],
                 linestyle=LINES[role],
                 linewidth=1,
-                label=NAMES[role],
+                label=ROLE_NAMES[role],
             )
     axes.set_ylim(0, None)

@@ -16,13 +16,13 @@ from w2s_cli.results.drawing.style import (
     COLOURS,
     COLUMN_INCHES,
     PALETTE,
-    ROLES,
     ROWS_SHOWN,
     SHAPES,
     legend_above,
     new_figure,
 )
 from w2s_cli.results.reader import Entry, Run
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,13 +107,12 @@ def _levels(
     for role in ROLES:
         if role == "student":
             for i, one in enumerate(settings):
-                label = "strong student" if len(settings) == 1 else f"student, {one}"
+                label = ROLE_NAMES[role] if len(settings) == 1 else f"student, {one}"
                 series.append(
                     Series(label, STUDENTS[i], HATCHES[i], *_accuracies([groups[d, one] for d in names], role))
                 )
         elif any(role in e.metrics for e in entries):
-            label = "weak supervisor" if role == "weak" else "strong ceiling"
-            series.append(Series(label, COLOURS[role], "", *_accuracies(groups_of_data, role)))
+            series.append(Series(ROLE_NAMES[role], COLOURS[role], "", *_accuracies(groups_of_data, role)))
     return series
 
 

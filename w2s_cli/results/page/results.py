@@ -9,8 +9,8 @@ from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
 from w2s_cli.results.summary_table import TABLES_SHOWN, medians, overview, title
 from w2s_cli.results.text_table import bounds, number, pgr_bounds, pgr_value, results_notes, results_table
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
-NAMES = {"weak": "weak supervisor", "student": "strong student", "ceiling": "strong ceiling"}
 STAGES_NAMED = 20
 
 
@@ -39,8 +39,8 @@ def result(run: Run) -> Html:
         return join(*(tag("p", line) for line in lines))
     metrics: dict[str, Any] = entries[0].metrics
     cards = [
-        _card(NAMES[role], number(metrics[role]["accuracy"]), bounds(metrics[role]["interval"]), role)
-        for role in NAMES
+        _card(ROLE_NAMES[role], number(metrics[role]["accuracy"]), bounds(metrics[role]["interval"]), role)
+        for role in ROLES
         if role in metrics
     ]
     if "pgr" in metrics:
