@@ -1,13 +1,14 @@
 """No memory: the training goes on with smaller micro-batches, or says what would fit; and a starved worker starves no other stage."""
 
 import json
+import multiprocessing
 import os
 import re
 import resource
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MIB = 1 << 20
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload([__name__, "transformers.models.llama.modeling_llama"])
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="address space and peak are Linux's")
 
@@ -40,39 +43,49 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"rows": rows, "base": make_model(folder / "base", "llama", **wide)}
 
 
-def within(mib: int | None, work: Callable[[], object], folder: Path, point: str) -> str:
-    """What `work` raised in a copy of this process that, from the point of faults.py on, may have `mib` MiB more than it has then."""
-    child = os.fork()
-    if child == 0:
-        from w2s_cli.training import loop, shards
+def limited(folder: Path, mib: int | None, point: str, work: Callable[..., None], arguments: Sequence[Any]) -> None:
+    """Run `work(folder, …)`. From the point of faults.py on the process may have `mib` MiB more than it has then. Writes raised.txt."""
+    from w2s_cli.training import loop, shards
 
-        def limit(name: str) -> None:
-            if name == point and mib is not None:
-                pages = int(Path("/proc/self/statm").read_text().split()[0])
-                most = pages * os.sysconf("SC_PAGE_SIZE") + mib * MIB
-                resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    def limit(name: str) -> None:
+        if name == point and mib is not None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * os.sysconf("SC_PAGE_SIZE") + mib * MIB
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
-        loop.fault = shards.fault = limit  # type: ignore[attr-defined] # of the copy only
-        try:
-            work()
-            (folder / "raised").write_text("")
-        except BaseException as error:
-            (folder / "raised").write_text(f"{type(error).__name__}: {error}")
-            traceback.print_exc()
-        os._exit(0)
-    os.waitpid(child, 0)
-    return (folder / "raised").read_text()
+    loop.fault = shards.fault = limit  # type: ignore[attr-defined] # of this process only
+    raised = ""
+    try:
+        work(folder, *arguments)
+    except BaseException as error:
+        raised = f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+    (folder / "raised.txt").write_text(raised)
 
 
-def trained(folder: Path, task: dict[str, Path], mib: int | None, **changed: Any) -> str:
-    """What a finetune with so much memory for its updates raised."""
+def within(mib: int | None, point: str, folder: Path, work: Callable[..., None], *arguments: Any) -> str:
+    """What `work(folder, …)` raised in a process with limited memory. A fork of the test's process would have more: what that has freed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        process = FRESH.Process(target=limited, args=(folder, mib, point, work, arguments))
+        process.start()
+        process.join()
+        if (
+            raised := (folder / "raised.txt").read_text()
+        ) != "Restart: ":  # then a new process, as the scheduler has it
+            return raised
+
+
+def train(folder: Path, task: dict[str, Path]) -> None:
+    """One epoch of a finetune with one batch of all rows; writes its measurements."""
     ctx = context(folder, model_path=str(task["base"]), micro_tokens=8192, gradient_checkpointing=False)
+    finetune.run(params(batch_size=48, lr=1e-3, epochs=1.0), {"rows": task["rows"]}, ctx)
+    (folder / "measured.json").write_text(json.dumps(ctx.measured))
 
-    def work() -> None:
-        finetune.run(params(batch_size=48, lr=1e-3, epochs=1.0, **changed), {"rows": task["rows"]}, ctx)
-        (folder / "measured.json").write_text(json.dumps(ctx.measured))
 
-    return within(mib, work, folder, "finetune.step")
+def predict(folder: Path, rows: Path, model: Path) -> None:
+    """Predictions of a finished finetune, in one micro-batch where memory allows it."""
+    label.run(params(shard_rows=4096), {"rows": rows, "model": model}, context(folder, eval_tokens=32768))
 
 
 @linux
@@ -81,7 +94,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_until_it_does_and_the_weights
 ) -> None:
     weights = []
     for name, mib in (("plenty", None), ("little", 500)):
-        assert trained(tmp_path / name, task, mib) == ""
+        assert within(mib, "finetune.step", tmp_path / name, train, task) == ""
         weights.append(load_file(tmp_path / name / "result" / "model" / "model.safetensors"))
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, atol=1e-5, rtol=0, msg=name)
@@ -98,15 +111,7 @@ def test_predictions_are_halved_too(tmp_path: Path, task: dict[str, Path]) -> No
     finetune.run(params(epochs=0.1), {"rows": task["rows"]}, model)
     found = []
     for name, mib in (("plenty", None), ("little", 300)):
-        ctx = context(tmp_path / name, eval_tokens=32768)
-        edges: Any = {"rows": task["rows"], "model": model.result}
-        chosen = params(shard_rows=4096)
-        assert (
-            within(
-                mib, lambda ctx=ctx, edges=edges, chosen=chosen: label.run(chosen, edges, ctx), tmp_path, "label.step"
-            )
-            == ""
-        )  # type: ignore[misc]
+        assert within(mib, "label.step", tmp_path / name, predict, task["rows"], model.result) == ""
         found.append(labelled(tmp_path / name, "p"))
     assert "continuing with eval_tokens=" in (tmp_path / "little" / "log.txt").read_text()
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
@@ -114,7 +119,7 @@ def test_predictions_are_halved_too(tmp_path: Path, task: dict[str, Path]) -> No
 
 @linux
 def test_a_row_that_does_not_fit_is_told_with_what_would(tmp_path: Path, task: dict[str, Path]) -> None:
-    raised = trained(tmp_path / "full", task, 1)
+    raised = within(60, "finetune.step", tmp_path / "full", train, task)  # gradients and moments take 108
     assert re.search(
         r"^UserError: not enough memory for an update with one row, a text of 4\d tokens: .* take 0\.14 GiB of", raised
     )
@@ -134,6 +139,22 @@ def test_a_starved_stage_is_told_and_the_next_one_has_a_new_worker(w2s: Run, tin
     w2s("train", *quick)
 
 
+def test_a_stage_whose_process_cannot_go_on_continues_in_a_new_one(w2s: Run, tmp_path: Path, ran: list[str]) -> None:
+    (tmp_path / "mine" / "stages").mkdir(parents=True)
+    (tmp_path / "mine" / "method").mkdir()
+    (tmp_path / "mine" / "stages" / "halving.py").write_text(HALVING)
+    (tmp_path / "mine" / "method" / "twice.yaml").write_text(
+        "name: twice\nbase: naive\nstages: {more: {kind: halving}}\n"
+    )
+    done = w2s("train", *ran, "--config-dir", "mine", "method=twice")
+    assert "more: out of memory, continues in a new process with smaller micro-batches" in done.stdout
+    (record,) = (tmp_path / "outputs").glob("stages/halving/*/record.json")
+    metrics = json.loads((record.parent / "result" / "manifest.json").read_text())["metrics"]
+    assert len(set(metrics["processes"])) == 3
+    assert not (record.parent / "failed.json").exists()
+    assert w2s("train", *ran, "--config-dir", "mine", "method=twice").stdout.count("started") == 0
+
+
 def test_a_killed_worker_is_told_with_a_micro_batch_that_is_smaller_than_its_own(w2s: Run, tiny: list[str]) -> None:
     done = w2s("train", *tiny, code=1, W2S_FAULT="finetune.step:2")
     advised = re.search(
@@ -143,6 +164,31 @@ def test_a_killed_worker_is_told_with_a_micro_batch_that_is_smaller_than_its_own
     assert int(advised[1]) < 32 * 8  # a batch of 32 rows with up to 8 tokens
 
 
+HALVING = '''"""halving: works in the third process only."""
+
+from w2s_cli.pipeline.contract import Spec, Traits
+
+VERSION = 1
+TRAITS = Traits()
+
+
+def plan(job) -> Spec:
+    return Spec({}, {})
+
+
+def run(params, inputs, ctx):
+    import json
+    import os
+
+    from w2s_cli.store.context import Restart
+
+    notes = ctx.work / "processes.json"
+    processes = (json.loads(notes.read_text()) if notes.exists() else []) + [os.getpid()]
+    notes.write_text(json.dumps(processes))
+    if len(processes) < 3:
+        raise Restart
+    return {"processes": processes}
+'''
 HUNGRY = """
 VERSION = 1
 NEUTRAL = {}

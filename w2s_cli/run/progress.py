@@ -88,6 +88,8 @@ class PlainView:
             if time.monotonic() - clock.last_line_at >= LINE_EVERY_S:
                 clock.last_line_at = time.monotonic()
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
+        elif kind == "restart":
+            print(f"{label}: out of memory, continues in a new process with smaller micro-batches", flush=True)
         elif kind != "busy":
             self.finished += kind in ("done", "cached")
             clock = self.clocks.setdefault(stage.key, Clock())
@@ -125,7 +127,7 @@ class LiveView:
 
     def event(self, stage: Stage, event: dict[str, Any]) -> None:
         kind = event["event"]
-        if kind == "busy":
+        if kind in ("busy", "restart"):
             return
         if stage.key not in self.tasks:
             self.tasks[stage.key] = self.progress.add_task(stage_label(stage), total=None, mark="…", figures="")

@@ -4,6 +4,7 @@
 * A worker process runs many stages with one import; with `isolate` each stage has its own worker. The launcher starts the workers
   (`launchers/`).
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
+* A stage that asks for a new process (`store.context.Restart`) is the next one of a new worker.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
 * A signal of `signals.py`, to the command or to one of its workers: running stages save and stop. At the second Ctrl-C or SIGTERM of the
   command the workers are killed.
@@ -156,6 +157,8 @@ class Scheduler:
         if kind == "busy":
             self.not_before[key] = time.monotonic() + BUSY_WAIT_S
             self.pending.append(key)
+        elif kind == "restart":
+            self.pending.insert(0, key)
         elif kind == "failed":
             self._failed(key, event["message"], user=event["user"])
         elif kind == "stopped":  # without a signal of our own: a batch system stops the workers

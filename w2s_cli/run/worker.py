@@ -32,7 +32,7 @@ from w2s_cli.run import signals
 from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
-from w2s_cli.store.context import Context, Stopped
+from w2s_cli.store.context import Context, Restart, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
 from w2s_cli.store.places import StoreError
@@ -58,7 +58,7 @@ class Worker:
         self.stopping = True
 
     def run(self, folder: Path, *, redo: str | None = None) -> str:
-        """Run the stage in `folder`; returns and sends done | cached | busy | failed | stopped.
+        """Run the stage in `folder`; returns and sends done | cached | busy | failed | stopped | restart.
 
         `redo` is the run id of a finished result to replace; a result with another run id is left alone.
         """
@@ -94,6 +94,8 @@ class Worker:
                 self._make(folder, job, emit)
             except Stopped:
                 return {"event": "stopped"}
+            except Restart:
+                return {"event": "restart", "starved": True}
             except (UserError, StoreError) as error:
                 print(f"failed: {error}", file=sys.stderr, flush=True)
                 starved = error.__cause__ is not None and memory.means_no_memory(error.__cause__)
@@ -114,6 +116,7 @@ class Worker:
 
         Raises:
             Stopped: the stage was asked to stop, and its state is saved.
+            Restart: its state is saved, and it goes on in a new process.
             UserError: the job or an input is missing, damaged or of an older w2s, or the stage itself raises it.
         """
         if job is None:
@@ -278,9 +281,9 @@ def main(argv: list[str]) -> int:
     outcomes = []
     for word in argv:
         outcomes.append(worker.run(Path(word).absolute()))
-        if outcomes[-1] in ("failed", "stopped"):
+        if outcomes[-1] in ("failed", "stopped", "restart"):
             break
-    return EXIT_STOPPED if "stopped" in outcomes else int(any(o in ("failed", "busy") for o in outcomes))
+    return EXIT_STOPPED if "stopped" in outcomes else int(any(o in ("failed", "busy", "restart") for o in outcomes))
 
 
 if __name__ == "__main__":

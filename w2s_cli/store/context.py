@@ -36,6 +36,10 @@ class Stopped(Exception):  # noqa: N818 - no error: a stop on request
     """The stage has stopped on request, and saved its state."""
 
 
+class Restart(Exception):  # noqa: N818 - no error: the stage goes on
+    """The stage has saved its state, and goes on in a new process: a library keeps a failure for the rest of this one."""
+
+
 @dataclass
 class Context:
     """Folders, execution options and channels of one stage run."""

@@ -4,6 +4,8 @@
   below the peak before.
 * Workers and trainings both need it, so it lies beside `context.py`.
 * Libraries have no common error: CUDA's has a type; those of the CPU's allocator, of oneDNN, of C++ and of the kernel have texts.
+* oneDNN keeps a failure. It compiles a kernel for each shape, and a kernel without memory for its code makes every later compilation of
+  the same thread fail, however much memory is free then (oneDNN 3.12 of torch 2.13: the assembler keeps its first error).
 """
 
 import ctypes
@@ -13,10 +15,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+_PRIMITIVE = "could not create a primitive"  # oneDNN, for a kernel's code or its scratch space
 _TEXTS = (
     "out of memory",  # CUDA, MPS
     "DefaultCPUAllocator",
-    "could not create a primitive",  # oneDNN, which asks for its scratch space there
+    _PRIMITIVE,
     "could not create a memory",
     "bad_alloc",
     "annot allocate memory",  # the kernel's ENOMEM
@@ -31,6 +34,11 @@ def means_no_memory(error: BaseException | str) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError | OSError) and means_no_memory(str(error))
+
+
+def stays(error: BaseException) -> bool:
+    """Whether the lack of memory may go on in this process although memory is free again."""
+    return isinstance(error, RuntimeError) and _PRIMITIVE in str(error)
 
 
 def give_back() -> None:

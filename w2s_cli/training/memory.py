@@ -3,6 +3,7 @@
 * A micro-batch changes a result by rounding only: it is no part of a stage's key, and record.json names the one that fitted
   (`measured`), where that is not the launcher's. An exception is a training with random numbers (the dropout of adapters), which are
   drawn for each micro-batch: there the micro-batch is in the key, and nothing is halved.
+* After a failure that oneDNN keeps (`store.memory.stays`) the stage goes on in a new process, with the smaller micro-batch.
 * An estimate of the smallest need decides which ways out a message names.
 """
 
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
-from w2s_cli.store.context import Context
-from w2s_cli.store.memory import give_back, means_no_memory, most_bytes
+from w2s_cli.store.context import Context, Restart
+from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.memory import give_back, means_no_memory, most_bytes, stays
+from w2s_cli.store.shapes import fits
 from w2s_cli.training.batching import Layout, micro_batches
 
 T = TypeVar("T")
@@ -29,16 +32,21 @@ class Budget:
     `fixed`: the micro-batches are part of the result, so they are never made smaller.
     """
 
+    _FILE = "micro_batches.json"  # in the stage's work folder: name → tokens, for the next process
+
     def __init__(self, ctx: Context, name: str, *, fixed: bool = False) -> None:
         self.tokens = int(ctx.execution.get(name, TOKENS[name]))
         self._ctx, self._name, self._fixed = ctx, name, fixed
         self._advised = False
+        if not fixed and self._name in (fitted := self._fitted()):
+            self.lower(fitted[self._name])
 
     def fit(self, cut: Callable[[int], list[list[int]]], work: Callable[[list[list[int]]], T]) -> T:
         """`work(cut(tokens))`, begun again with smaller micro-batches whenever memory fails.
 
         Raises:
             UserError: memory fails, and the micro-batches are fixed.
+            Restart: memory fails for the rest of this process; smaller micro-batches are noted for the next.
             Exception: `work`'s own, also for want of memory with a single row in each micro-batch.
         """
         while True:
@@ -57,6 +65,10 @@ class Budget:
                         "drawn for each micro-batch, so smaller ones are another training, with a key of its own: set "
                         f"launcher.{self._name}={smaller}"
                     ) from error
+                if stays(error):
+                    self._ctx.log(f"out of memory: continuing with {self._name}={smaller} in a new process")
+                    write_json(self._ctx.work / self._FILE, {**self._fitted(), self._name: smaller})
+                    raise Restart from error
             empty_memory()  # outside the handler: the traceback keeps the failed graph in memory
             self._ctx.log(f"out of memory: continuing with {self._name}={smaller}")
             self.lower(smaller)
@@ -66,6 +78,11 @@ class Budget:
         if tokens < self.tokens:
             self.tokens, self._advised = tokens, False
             self._ctx.measure(**{self._name: tokens})
+
+    def _fitted(self) -> dict[str, int]:
+        """Tokens that an earlier process of this stage noted."""
+        written = read_json(self._ctx.work / self._FILE)
+        return written if fits(written, dict[str, int]) else {}
 
     def _smaller(self, cut: Callable[[int], list[list[int]]]) -> int | None:
         """The first budget of half, a quarter, … that makes smaller micro-batches; None if each is a single row."""

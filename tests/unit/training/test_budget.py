@@ -1,5 +1,7 @@
 """Micro-batches after a lack of memory: which size is tried next, and what is said when a single row does not fit."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch import nn
 from tests.unit.training.test_models import context
 from w2s_cli.errors import UserError
 from w2s_cli.losses import load_loss
+from w2s_cli.store.context import Restart
 from w2s_cli.training import memory
 from w2s_cli.training.attention.cpu import LAYOUT
 from w2s_cli.training.batching import micro_batches
@@ -18,9 +21,40 @@ from w2s_cli.training.memory import Budget, does_not_fit
 from w2s_cli.training.objectives import classification
 
 GIB = 1 << 30
+KEEPS = """
+import resource, threading, torch
+
+def product(rows):
+    return torch.ones(rows, 64) @ torch.ones(64, 96)
+
+def compiles(rows, word):
+    try:
+        product(rows)
+    except RuntimeError:
+        print(word)
+
+torch.set_num_threads(1)
+torch.set_float32_matmul_precision("medium")
+product(33)
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 20), unlimited[1]))
+for rows in range(100, 400):
+    try:
+        product(rows)
+    except RuntimeError as error:
+        if "could not create a primitive" in str(error):
+            print("failed")
+        break
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+compiles(500, "kept")
+thread = threading.Thread(target=lambda: (product(501), print("another")))
+thread.start()
+thread.join()
+"""
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("could not create a primitive")])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("could not create a memory object")])
 def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path: Path, error: Exception) -> None:
     torch.manual_seed(0)
     features_, targets = torch.randn(16, 4), torch.eye(2)[torch.arange(16) % 2]
@@ -43,6 +77,47 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path:
     torch.testing.assert_close(weights[0], weights[1])
     assert (tmp_path / "3" / "log.txt").read_text().count("out of memory") == 3  # 16 → 8 → 4 → 2, once
     assert ctx.measured["micro_tokens"] == 2
+
+
+def test_a_failure_that_onednn_keeps_is_continued_in_a_new_process_with_less(tmp_path: Path) -> None:
+    tokens, restarts, measured = [], 0, {}
+
+    def work(pieces: list[list[int]]) -> str:
+        tokens.append(4 * max(map(len, pieces)))
+        if tokens[-1] > 4:
+            raise RuntimeError("could not create a primitive")
+        return "done"
+
+    def process() -> str:
+        ctx = context(tmp_path, micro_tokens=16)  # as the worker makes it: the same folder, another process
+        budget = Budget(ctx, "micro_tokens")
+        measured.update(ctx.measured)
+        return budget.fit(lambda tokens: micro_batches(range(4), np.full(4, 4), tokens), work)
+
+    for _ in range(2):
+        with pytest.raises(Restart):
+            process()
+        restarts += 1
+    assert process() == "done"
+    assert tokens == [16, 8, 4]
+    assert measured == {"micro_tokens": 4}
+    assert (tmp_path / "log.txt").read_text().count("in a new process") == restarts
+    assert Budget(context(tmp_path, eval_tokens=64), "eval_tokens").tokens == 64  # the other budget has its own
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"micro_tokens": "8"}', '{"micro_tokens": 8', "\0"])
+def test_a_note_of_another_process_that_is_none_is_ignored(tmp_path: Path, text: str) -> None:
+    ctx = context(tmp_path, micro_tokens=16)
+    (ctx.work / "micro_batches.json").write_text(text)
+    assert Budget(ctx, "micro_tokens").tokens == 16
+
+
+def test_onednn_keeps_a_failure_for_its_thread() -> None:
+    """The reason of the new process. Where this fails, oneDNN has mended it, and `store.memory.stays` can go."""
+    done = subprocess.run([sys.executable, "-c", KEEPS], capture_output=True, text=True, timeout=120)
+    if done.returncode != 0 or "failed" not in done.stdout:
+        pytest.skip("no kernel of oneDNN fails here for want of memory alone")
+    assert done.stdout.split() == ["failed", "kept", "another"]
 
 
 def test_micro_batches_that_draw_dropout_are_not_halved(tmp_path: Path) -> None:

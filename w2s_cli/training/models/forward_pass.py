@@ -15,7 +15,7 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
-from w2s_cli.store.memory import means_no_memory
+from w2s_cli.store.memory import means_no_memory, stays
 from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import ALONE, LAUNCHED, PADDED, Layout, pad, spread
 from w2s_cli.training.device import autocast
@@ -114,7 +114,7 @@ def depends_on_others(
                 "lower max_length"
             ) from error
         except Exception as error:
-            if not means_no_memory(error):
+            if not means_no_memory(error) or stays(error):
                 raise
         empty_memory()  # outside the handler: the traceback keeps the failed pass in memory
     return False
