@@ -157,6 +157,7 @@ def test_the_page_shows_every_number_its_target_and_where_it_was_measured(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_a_store_is_filled_with_stages_that_commands_read(tmp_path: Path) -> None:
     run_w2s(tmp_path, "train", *store.RUN)
     made = store.fill(tmp_path / "outputs", 40)

@@ -135,6 +135,7 @@ def weights(outputs: Path) -> list[Path]:
     return sorted(outputs.glob("stages/finetune/*/result/model/*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_sweep_without_keep_weights_holds_the_models_of_one_job_when_it_is_killed(
     w2s: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -331,7 +332,7 @@ def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(w2s: Run, ran
     "launcher",
     [
         pytest.param(["hydra/launcher=basic"], id="basic", marks=pytest.mark.slow),
-        pytest.param(["hydra/launcher=joblib"], id="joblib"),
+        pytest.param(["hydra/launcher=joblib"], id="joblib", marks=pytest.mark.slow),
         pytest.param([], id="w2s"),
     ],
 )

@@ -45,6 +45,7 @@ def test_a_branch_that_moves_does_not_change_the_keys_of_a_running_study(w2s: Ru
     assert w2s("plan", "weak=gpt2", "strong=qwen", "outputs=new", HF_HOME=str(hub_home)).stdout != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weak", "strong"), [("opt", "llama"), ("bert", "gpt_neox")])
 def test_other_families_go_through_the_whole_pipeline(w2s: Run, tmp_path: Path, weak: str, strong: str) -> None:
     make_model(tmp_path / "weak", weak)

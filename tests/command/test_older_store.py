@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 from w2s_cli.store import keys
 
 Run = Callable[..., CompletedProcess[str]]
@@ -26,6 +28,7 @@ def aged(outputs: Path) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_stages_of_an_older_format_are_made_again_and_said_to_be_older(
     w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:

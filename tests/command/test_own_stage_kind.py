@@ -99,6 +99,7 @@ def mine(tmp_path: Path) -> list[str]:
     return [f"--config-dir={folder}", "method=averaged"]
 
 
+@pytest.mark.slow
 def test_a_kind_of_the_users_own_is_planned_priced_run_killed_continued_shown_diffed_and_pruned(
     w2s: Run, w2s_inside: Run, ran: list[str], mine: list[str], tmp_path: Path
 ) -> None:

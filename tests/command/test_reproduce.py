@@ -24,6 +24,7 @@ from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+MANY_SETS = 20  # data sets of a plan that takes ten seconds and more
 COLUMNS = ["paper", "table", "setting", "weak_model", "strong_model", "dataset", "method", "metric", "value", "source"]
 
 
@@ -152,7 +153,9 @@ def assert_figures_are_compared(experiment: Experiment, graph: Graph) -> None:
         assert row["source"]
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(PAPER[name]["data"]) > MANY_SETS)) for name in PAPER]
+)
 def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(name: str) -> None:
     experiment, graph = load(name), planned(name)
     assert_planned_as_published(graph, PAPER[name])

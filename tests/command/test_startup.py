@@ -36,12 +36,9 @@ def loaded(folder: Path, *words: str) -> tuple[int, list[str], bool]:
     return code, heavy, hydra
 
 
-def test_nothing_heavy_is_loaded_to_plan_list_show_or_to_show_finished_results(
-    w2s: Run, tiny: list[str], tmp_path: Path
-) -> None:
-    w2s("train", *tiny)
+def test_nothing_heavy_is_loaded_to_plan_list_show_or_to_show_finished_results(ran: list[str], tmp_path: Path) -> None:
     key = next((tmp_path / "outputs").glob("stages/finetune/weak-*")).name[-12:]
-    for words in (["train", *tiny], ["plan", *tiny], ["evaluate", *tiny]):
+    for words in (["train", *ran], ["plan", *ran], ["evaluate", *ran]):
         assert loaded(tmp_path, *words) == (0, [], True), words[0]
     for words in (
         ["ls"],

@@ -21,6 +21,7 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.slow
 def test_the_cpu_time_of_a_command_with_two_jobs_is_that_of_both_workers(tiny: list[str], tmp_path: Path) -> None:
     quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}", "launcher.jobs=2", "outputs=out"]
     before = cpu_of_children()

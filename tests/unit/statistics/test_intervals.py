@@ -61,6 +61,7 @@ SETTINGS = [  # accuracies of weak, student, ceiling; seed deviation; shape of t
 ]
 
 
+@pytest.mark.slow
 def test_pgr_interval_covers_the_truth_at_5_seeds_and_500_rows():
     results = [covered(accuracies, deviation, 100, **noise) for accuracies, deviation, noise in SETTINGS]
     coverage = np.mean([share for share, *_ in results])
