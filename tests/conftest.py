@@ -21,9 +21,9 @@ from filelock import FileLock
 
 from tests.inside import run_inside
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # read when torch loads: two test processes with two threads each wait for each other
+# read when torch loads, here and in the server of tests.warm: two test processes with two threads each wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 gc.set_threshold(100_000, 50, 100)  # as in the worker: torch's objects make each collection long
 
 ROOT = Path(__file__).parents[1]

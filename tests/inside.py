@@ -1,7 +1,8 @@
 """The command in the process of the test, with all that a command may change put back afterwards.
 
 A command owns its process: it changes the environment, `sys.argv`, `sys.path`, warnings, logging and signal handlers, and Hydra keeps
-one configuration for the whole process. `run_inside` gives each command a clean state and puts back the state of the test.
+one configuration for the whole process. `run_inside` gives each command a clean state and puts back the state of the test. Its workers
+are processes of their own (`tests.warm`).
 """
 
 import contextlib
@@ -14,10 +15,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
+from tests import warm
 from w2s_cli.cli import dispatch
+from w2s_cli.run.launchers import local
 from w2s_cli.run.signals import ASKING
+
+WARM = SimpleNamespace(Popen=warm.popen, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
 
 
 def run_inside(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -46,6 +52,7 @@ def restored(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(sys, "argv", ["w2s"]),
         mock.patch.object(sys, "path", list(sys.path)),
+        mock.patch.object(local, "subprocess", WARM),
         warnings.catch_warnings(),
     ):
         try:

@@ -3,11 +3,11 @@
 import atexit
 import functools
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.conftest import command, environment
+from tests.conftest import environment
+from tests.inside import run_inside
 
 LIMITS = [f"data.limits.{pool}=60" for pool in ("weak_train", "strong_train", "test")]
 
@@ -18,7 +18,8 @@ def small_sweep() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="w2s-sweep-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     words = ["train", "-m", "strong=wordnet-m,wordnet-l", *LIMITS, "bootstrap=200", f"outputs={folder}/outputs"]
-    subprocess.run(command(words), cwd=folder, env=environment(), check=True, capture_output=True, timeout=240)
+    done = run_inside(words, folder, environment())
+    assert done.returncode == 0, done.stderr
     return folder / "outputs"
 
 

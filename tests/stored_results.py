@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import command, environment, once, sentences, write_jsonl
+from tests.conftest import environment, once, sentences, write_jsonl
+from tests.inside import run_inside
 from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
 from w2s_cli.results.reader import FORMAT
 from w2s_cli.statistics.report import Predictions, report
@@ -20,10 +21,8 @@ DRAWS = 400
 
 
 def run_w2s(folder: Path, *arguments: str, code: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
-    """The real command in `folder`."""
-    done = subprocess.run(
-        command(arguments), cwd=folder, env=environment(**extra), capture_output=True, text=True, timeout=240
-    )
+    """The command in `folder`."""
+    done = run_inside(arguments, folder, environment(**extra))
     assert done.returncode == code, f"w2s {' '.join(arguments)} → {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -32,9 +32,7 @@ def probabilities(result: Path) -> np.ndarray:
     return np.stack(pq.read_table(result / "labels.parquet").column("p").to_pylist()).astype(np.float64)
 
 
-def test_the_stage_kind_of_the_page_runs_as_it_is_written(
-    w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path
-) -> None:
+def test_the_stage_kind_of_the_page_runs_as_it_is_written(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     for name, language in (("stages/temper.py", "python"), ("method/tempered.yaml", "yaml")):
         (code,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
@@ -42,7 +40,7 @@ def test_the_stage_kind_of_the_page_runs_as_it_is_written(
         (mine / name).write_text(code)
     words = ["--config-dir", str(mine), "method=tempered", *ran]
     assert "strong_train temperature 0.5" in w2s_inside("plan", *words).stdout
-    w2s("label", *words)  # everything but the new stage is of the finished run
+    w2s_inside("label", *words)  # everything but the new stage is of the finished run
     stages = tmp_path / "outputs" / "stages"
     (sharp,) = stages.glob("temper/*/result")
     (weak,) = stages.glob("label/*-strong_train-*/result")

@@ -33,65 +33,69 @@ def test_a_finished_run_leaves_its_config_plan_results_and_links(ran: list[str],
     assert all((link / "record.json").exists() and not os.path.isabs(os.readlink(link)) for link in links)
 
 
-def test_the_same_command_again_runs_nothing_and_prints_the_same(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_the_same_command_again_runs_nothing_and_prints_the_same(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").glob("stages/*/*/record.json")}
-    first, second = w2s("train", *ran).stdout, w2s("train", *ran).stdout
+    first, second = w2s_inside("train", *ran).stdout, w2s_inside("train", *ran).stdout
     assert first == second
     assert "PGR" in first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").glob("stages/*/*/record.json")} == before
     assert len(list((tmp_path / "outputs" / "runs").glob("*/*"))) == 1
 
 
-def test_label_stops_at_the_weak_labels_and_train_goes_on_from_there(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    w2s("label", *tiny)
+def test_label_stops_at_the_weak_labels_and_train_goes_on_from_there(
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    w2s_inside("label", *tiny)
     assert {path.parent.name for path in (tmp_path / "outputs").glob("stages/*/*/record.json")}
     assert not list((tmp_path / "outputs" / "stages").glob("finetune/student-*/record.json"))
     assert len(list((tmp_path / "outputs" / "stages").glob("label/*/record.json"))) == 1
-    w2s("train", *tiny)
-    w2s("evaluate", *tiny)
+    w2s_inside("train", *tiny)
+    w2s_inside("evaluate", *tiny)
 
 
-def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     student = folder_of(tmp_path, "finetune/student-*")
     key = student.name[-12:]
-    assert len(w2s("ls").stdout.splitlines()) == 12
-    assert key in w2s("ls", "finetune", "--state", "done").stdout
-    shown = w2s("show", key[:6]).stdout
+    assert len(w2s_inside("ls").stdout.splitlines()) == 12
+    assert key in w2s_inside("ls", "finetune", "--state", "done").stdout
+    shown = w2s_inside("show", key[:6]).stdout
     assert "lr: 0.005" in shown
     assert "torch" in shown
-    assert json.loads(w2s("show", key, "--json").stdout)["state"] == "done"
-    why = w2s("why", key).stdout
+    assert json.loads(w2s_inside("show", key, "--json").stdout)["state"] == "done"
+    why = w2s_inside("why", key).stdout
     assert "labels" in why
     assert "sha256=" in why
-    assert "11 done" in w2s("status").stdout
-    assert student.name in w2s("logs", key, "-f").stdout
+    assert "11 done" in w2s_inside("status").stdout
+    assert student.name in w2s_inside("logs", key, "-f").stdout
 
 
-def test_rm_makes_a_stage_missing_and_train_makes_it_again(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_rm_makes_a_stage_missing_and_train_makes_it_again(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     test = folder_of(tmp_path, "evaluate/*-s0-*")
     before = (test / "result" / "manifest.json").read_text()
-    w2s("rm", test.name[-12:])
+    w2s_inside("rm", test.name[-12:])
     assert not test.exists()
-    w2s("train", *ran)
+    w2s_inside("train", *ran)
     assert (test / "result" / "manifest.json").read_text() == before
 
 
 def test_a_finished_stage_that_nobody_reads_is_left_alone_when_its_inputs_are_gone(
-    w2s: Run, ran: list[str], tmp_path: Path
+    w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:
     weak = folder_of(tmp_path, "finetune/weak-*")
-    w2s("rm", weak.name[-12:])
-    w2s("train", *ran)
+    w2s_inside("rm", weak.name[-12:])
+    w2s_inside("train", *ran)
     assert not weak.exists()
 
 
 def test_force_makes_a_stage_again_and_leaves_the_rest_when_the_result_is_the_same(
-    w2s: Run, ran: list[str], tmp_path: Path
+    w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:
     records = {
         path: json.loads(path.read_text())["run"] for path in (tmp_path / "outputs").glob("stages/*/*/record.json")
     }
-    w2s("train", *ran, "--force", "student")
+    w2s_inside("train", *ran, "--force", "student")
     after = {path: json.loads(path.read_text())["run"] for path in records}
     (changed,) = (path for path in records if records[path] != after[path])
     assert changed.parent.name.startswith("student-")
@@ -99,34 +103,34 @@ def test_force_makes_a_stage_again_and_leaves_the_rest_when_the_result_is_the_sa
 
 
 def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
-    w2s: Run, tiny: list[str], tmp_path: Path
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    w2s("train", *tiny, "keep_weights=false")
+    w2s_inside("train", *tiny, "keep_weights=false")
     assert not list((tmp_path / "outputs").glob("stages/finetune/*/result/model/*.safetensors"))
     assert len(list((tmp_path / "outputs").glob("stages/label/*/result/labels.parquet"))) == 4
-    w2s("train", *tiny, "keep_weights=false")
+    w2s_inside("train", *tiny, "keep_weights=false")
     test = folder_of(tmp_path, "label/student-*-test-*")
     before = (test / "result" / "labels.parquet").read_bytes()
-    w2s("rm", test.name[-12:], folder_of(tmp_path, "evaluate/*-s0-*").name[-12:])
-    assert "its weights were removed" in w2s("plan", *tiny).stdout
-    w2s("train", *tiny)
+    w2s_inside("rm", test.name[-12:], folder_of(tmp_path, "evaluate/*-s0-*").name[-12:])
+    assert "its weights were removed" in w2s_inside("plan", *tiny).stdout
+    w2s_inside("train", *tiny)
     assert (test / "result" / "labels.parquet").read_bytes() == before
 
 
 def test_the_plan_says_what_a_model_learns_from_and_counts_shared_stages_only_where_some_are(
-    w2s: Run, tiny: list[str]
+    w2s_inside: Run, tiny: list[str]
 ) -> None:
-    one = w2s("plan", *tiny, "data.limits.test=48").stdout
+    one = w2s_inside("plan", *tiny, "data.limits.test=48").stdout
     assert "xent on labels" in one
     assert "xent on truth" in one
     assert "labels=" not in one
     assert "\n11 stages, 11 to run, 0 cached\n" in one
     assert "95 % confidence, noise of test rows only)" in one
-    two = w2s("plan", *tiny, "seeds=2").stdout
+    two = w2s_inside("plan", *tiny, "seeds=2").stdout
     assert "\n22 stages (23 asked for, 22 distinct), 22 to run, 0 cached\n" in two  # the test rows are shared
-    pinned = w2s("plan", *tiny, "seeds=2", "data.seed=0").stdout
+    pinned = w2s_inside("plan", *tiny, "seeds=2", "data.seed=0").stdout
     assert "\n20 stages (23 asked for, 20 distinct), 20 to run, 0 cached\n" in pinned
-    rule = w2s("plan", *tiny, "method=selection", "select=confidence").stdout
+    rule = w2s_inside("plan", *tiny, "method=selection", "select=confidence").stdout
     assert "confidence of labels" in rule
 
 
@@ -137,7 +141,7 @@ def weights(outputs: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_a_sweep_without_keep_weights_holds_the_models_of_one_job_when_it_is_killed(
-    w2s: Run, tiny: list[str], tmp_path: Path
+    w2s: Run, w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     words = [
         "train",
@@ -155,27 +159,29 @@ def test_a_sweep_without_keep_weights_holds_the_models_of_one_job_when_it_is_kil
     trained = list((tmp_path / "outputs").glob("stages/finetune/*/record.json"))
     assert len(trained) == 6  # the third seed has not begun
     assert len(weights(tmp_path / "outputs")) == 2
-    w2s(*words)
+    w2s_inside(*words)
     assert len(list((tmp_path / "outputs").glob("stages/finetune/*/record.json"))) == 9
     assert not weights(tmp_path / "outputs")
 
 
-def test_a_failed_stage_keeps_the_model_that_it_needs(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_failed_stage_keeps_the_model_that_it_needs(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     words = ["train", *tiny, "keep_weights=false"]
-    w2s(*words, code=1, W2S_FAULT="evaluate.claimed")
+    w2s_inside(*words, code=1, W2S_FAULT="evaluate.claimed")
     assert not weights(tmp_path / "outputs")
-    w2s("rm", folder_of(tmp_path, "label/student-*-test-*").name[-12:])
-    w2s(*words, code=1, W2S_FAULT="label.claimed")
+    w2s_inside("rm", folder_of(tmp_path, "label/student-*-test-*").name[-12:])
+    w2s_inside(*words, code=1, W2S_FAULT="label.claimed")
     assert [path.parts[-4].partition("-")[0] for path in weights(tmp_path / "outputs")] == ["student"]
-    w2s(*words)
+    w2s_inside(*words)
     assert not weights(tmp_path / "outputs")
 
 
-def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
     test, model = folder_of(tmp_path, "label/student-*-test-*"), folder_of(tmp_path, "finetune/student-*")
     (test / "record.json").unlink()
     shutil.rmtree(test / "result")
-    w2s("rm", "--weights", model.name[-12:])
+    w2s_inside("rm", "--weights", model.name[-12:])
     done = subprocess.run(
         [sys.executable, "-m", "w2s_cli.run.worker", str(test)],
         cwd=ROOT,
@@ -185,28 +191,30 @@ def test_a_stage_whose_model_lost_its_weights_meanwhile_says_so(w2s: Run, ran: l
     )
     assert done.returncode == 1
     assert "removed by another command (keep_weights=false)" in (test / "log.txt").read_text()
-    w2s("train", *ran)
+    w2s_inside("train", *ran)
     assert weights(tmp_path / "outputs")
 
 
 @pytest.mark.parametrize("artifact", ["label/*-test-*/result/labels.parquet", "evaluate/*/result/manifest.json"])
 def test_a_flipped_byte_is_noticed_and_the_stage_made_again(
-    w2s: Run, ran: list[str], tmp_path: Path, artifact: str
+    w2s_inside: Run, ran: list[str], tmp_path: Path, artifact: str
 ) -> None:
     path = sorted((tmp_path / "outputs" / "stages").glob(artifact))[0]
     whole = path.read_bytes()
     path.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
-    assert "damaged" in w2s("plan", *ran).stdout
-    w2s("train", *ran)
+    assert "damaged" in w2s_inside("plan", *ran).stdout
+    w2s_inside("train", *ran)
     assert path.read_bytes() == whole
 
 
-def test_weights_changed_behind_our_back_are_found_by_doctor_verify(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_weights_changed_behind_our_back_are_found_by_doctor_verify(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
     weights = folder_of(tmp_path, "finetune/student-*") / "result" / "model" / "model.safetensors"
     stat, whole = weights.stat(), weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    done = w2s("doctor", "--verify", code=2)
+    done = w2s_inside("doctor", "--verify", code=2)
     assert "PROBLEM" in done.stdout
     assert "model.safetensors was changed" in done.stdout
 
@@ -217,61 +225,63 @@ def test_doctor_finds_nothing_wrong_here(w2s: Run) -> None:
     assert "HF_HUB_OFFLINE is set" in out
 
 
-def test_gc_is_dry_by_default_and_then_removes_only_what_no_run_names(w2s: Run, ran: list[str], tmp_path: Path) -> None:
-    w2s("train", *ran, "loss=product")
+def test_gc_is_dry_by_default_and_then_removes_only_what_no_run_names(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
+    w2s_inside("train", *ran, "loss=product")
     runs = sorted((tmp_path / "outputs" / "runs").glob("*/*"), key=lambda path: path.stat().st_mtime)
-    assert "nothing to remove" in w2s("gc").stdout
+    assert "nothing to remove" in w2s_inside("gc").stdout
     for path in sorted(runs[-1].rglob("*"), reverse=True):
         path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
     runs[-1].rmdir()
-    listed = w2s("gc").stdout
+    listed = w2s_inside("gc").stdout
     assert "Nothing was removed" in listed
     assert "student-" in listed
-    w2s("gc", "--yes")
+    w2s_inside("gc", "--yes")
     assert len(list((tmp_path / "outputs").glob("stages/*/*/record.json"))) == 11
-    assert "PGR" in w2s("train", *ran).stdout
+    assert "PGR" in w2s_inside("train", *ran).stdout
 
 
-def test_plot_draws_the_latest_run(w2s: Run, ran: list[str], tmp_path: Path) -> None:
-    w2s("plot", "--to", "figure.svg")
+def test_plot_draws_the_latest_run(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    w2s_inside("plot", "--to", "figure.svg")
     assert "<svg" in (tmp_path / "figure.svg").read_text()
-    assert w2s("plot").stdout.strip().endswith("figure.png")
+    assert w2s_inside("plot").stdout.strip().endswith("figure.png")
 
 
 @pytest.mark.parametrize("words", [["plot", "accuracy"], ["report"]], ids=" ".join)
-def test_figures_need_no_backend_of_a_notebook(w2s: Run, ran: list[str], words: list[str]) -> None:
-    assert w2s(*words, MPLBACKEND="module://no_such_package.backend_inline").stdout
+def test_figures_need_no_backend_of_a_notebook(w2s_inside: Run, ran: list[str], words: list[str]) -> None:
+    assert w2s_inside(*words, MPLBACKEND="module://no_such_package.backend_inline").stdout
 
 
-def test_seeds_end_in_one_table_over_seeds(w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
-    out = w2s("train", *ran, "seeds=2").stdout
+def test_seeds_end_in_one_table_over_seeds(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    out = w2s_inside("train", *ran, "seeds=2").stdout
     assert "seeds 0, 1" in out
     assert "the intervals hold the noise of training rows, training seeds and test rows." in out
     assert out.count("PGR  ") == 1
     again = w2s_inside("train", "-m", *ran, "seed=0,1").stdout
     assert "the intervals hold the noise of training rows, training seeds and test rows." in again
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1
-    pinned = w2s("train", *ran, "seeds=2", "data.seed=0").stdout
+    pinned = w2s_inside("train", *ran, "seeds=2", "data.seed=0").stdout
     assert "the intervals hold the noise of training seeds and test rows." in pinned
     assert "All seeds have the same training rows (data.seed)" in pinned
 
 
 def test_labels_from_a_file_need_no_weak_model_and_give_pgr_with_labels_of_the_test_rows(
-    w2s: Run, tiny: list[str], tmp_path: Path
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     rows = [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
     path = write_jsonl(tmp_path / "labels.jsonl", rows)
     words = [*without_weak(tiny), "labels=file", f"labels.path={path}"]
-    out = w2s("train", *words).stdout
+    out = w2s_inside("train", *words).stdout
     assert "\nstudent" in out
     assert "\nPGR" not in out
     assert "No PGR: the label file has no labels of the test rows" in out
-    both = w2s("train", *words, f"labels.test_path={path}").stdout
+    both = w2s_inside("train", *words, f"labels.test_path={path}").stdout
     assert "PGR" in both
     assert not list((tmp_path / "outputs").glob("stages/finetune/weak-*"))
 
 
-def test_a_loss_of_the_users_own_folder(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_a_loss_of_the_users_own_folder(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     (mine / "loss").mkdir(parents=True)
     (mine / "losses").mkdir()
@@ -280,10 +290,12 @@ def test_a_loss_of_the_users_own_folder(w2s: Run, ran: list[str], tmp_path: Path
         "PER_EXAMPLE = True\n\n\ndef squared(logits, labels, *, progress):\n"
         "    return (logits.softmax(-1) - labels).pow(2).sum(-1).mean()\n"
     )
-    assert "squared" in w2s("train", *ran, "--config-dir", str(mine), "loss=squared").stdout
+    assert "squared" in w2s_inside("train", *ran, "--config-dir", str(mine), "loss=squared").stdout
 
 
-def test_a_finished_model_is_a_plain_folder_that_transformers_loads(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_a_finished_model_is_a_plain_folder_that_transformers_loads(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     folder = folder_of(tmp_path, "finetune/student-*") / "result" / "model"
@@ -293,8 +305,8 @@ def test_a_finished_model_is_a_plain_folder_that_transformers_loads(w2s: Run, ra
     assert "w2s" in (folder / "README.md").read_text()
 
 
-def test_help_names_every_command_and_option(w2s: Run) -> None:
-    out = w2s("--help").stdout
+def test_help_names_every_command_and_option(w2s_inside: Run) -> None:
+    out = w2s_inside("--help").stdout
     for word in (
         "w2s train weak=gpt2 strong=qwen",
         "doctor",
@@ -321,10 +333,12 @@ def test_results_load_as_flat_rows_for_a_notebook(ran: list[str], tmp_path: Path
     assert {"pgr", "pgr_low", "pgr_high", "seeds", "loss"} <= set(row)
 
 
-def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(w2s: Run, ran: list[str], tmp_path: Path) -> None:
+def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(
+    w2s_inside: Run, ran: list[str], tmp_path: Path
+) -> None:
     shutil.copytree(tmp_path / "outputs", tmp_path / "copied", copy_function=shutil.copyfile, symlinks=True)
     before = {path: path.read_bytes() for path in (tmp_path / "copied").glob("stages/*/*/record.json")}
-    assert "PGR" in w2s("train", *ran, "outputs=copied").stdout
+    assert "PGR" in w2s_inside("train", *ran, "outputs=copied").stdout
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -347,17 +361,17 @@ def test_every_launcher_makes_the_same_stages_and_a_failing_job_fails_the_comman
     assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 3 + ["label"] * 4 + ["evaluate"])
 
 
-def test_a_name_from_a_user_never_becomes_a_path(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    w2s("train", *tiny, "weak.name=../../../../escaped", "data.name='a/b c'", "outputs=deep/outputs")
+def test_a_name_from_a_user_never_becomes_a_path(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
+    w2s_inside("train", *tiny, "weak.name=../../../../escaped", "data.name='a/b c'", "outputs=deep/outputs")
     named = [path for path in tmp_path.rglob("*escaped*") if path.is_dir() and not path.is_symlink()]
     assert named
     assert all(path.is_relative_to(tmp_path / "deep" / "outputs") for path in named)
     assert not list(tmp_path.parent.glob("*escaped*"))
 
 
-def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s: Run, tiny: list[str]) -> None:
+def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s_inside: Run, tiny: list[str]) -> None:
     others = [word for word in tiny if not word.startswith("strong.lr=")]
     words = ["-m", *others, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]
-    out = w2s("train", *words).stdout
+    out = w2s_inside("train", *words).stdout
     assert "median PGR on local, naive, xent" in out
     assert len([line for line in out.splitlines() if line.startswith(("local  one", "local  two"))]) == 6

@@ -180,25 +180,29 @@ def test_the_table_of_results_has_every_choice_of_a_group(group: str) -> None:
 
 
 def test_the_rules_of_ones_own_run_as_the_page_has_them(
-    w2s: Callable[..., subprocess.CompletedProcess[str]], ran: list[str], own: Path
+    w2s_inside: Callable[..., subprocess.CompletedProcess[str]], ran: list[str], own: Path
 ) -> None:
     page = DOCS / "methods.md"
     for words in command_lines(page):
         if "--config-dir" not in words:
             continue
         words = [word.replace("margin=0.3", "margin=0.001") for word in words]  # the tiny supervisor is torn everywhere
-        shown = w2s(*words, *ran, "ensemble=2" if "method=ensemble" in words else "seed=0").stdout
+        shown = w2s_inside(*words, *ran, "ensemble=2" if "method=ensemble" in words else "seed=0").stdout
         assert "PGR" in shown
     (own / "mine" / "combining" / "boldest.py").write_text("def boldest(votes):\n    return votes[0]\n")
-    broken = w2s("train", "--config-dir", "mine", "method=ensemble", "combine=boldest", *ran, "ensemble=2", code=2)
+    broken = w2s_inside(
+        "train", "--config-dir", "mine", "method=ensemble", "combine=boldest", *ran, "ensemble=2", code=2
+    )
     assert "boldest" in broken.stderr
     assert "line 2" in broken.stderr
     assert "Traceback" not in broken.stderr
 
 
-def test_a_loss_and_a_stage_kind_of_ones_own_run_as_the_page_has_them(w2s: Run, ran: list[str], own: Path) -> None:
+def test_a_loss_and_a_stage_kind_of_ones_own_run_as_the_page_has_them(
+    w2s_inside: Run, ran: list[str], own: Path
+) -> None:
     loss, kind = ["loss=focal", "loss.args.gamma=1.5"], ["method=smoothed"]
     for words in (loss, kind):
         assert ["train", "--config-dir", "mine", *words] in list(command_lines(DOCS / "own.md"))
-    assert "PGR" in w2s("train", "--config-dir", "mine", *loss, *kind, *ran).stdout
+    assert "PGR" in w2s_inside("train", "--config-dir", "mine", *loss, *kind, *ran).stdout
     assert len(list((own / "outputs" / "stages" / "smooth").glob("*/record.json"))) == 1

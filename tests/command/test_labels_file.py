@@ -29,9 +29,9 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_without_labels_of_the_test_rows_tables_show_the_labellers_accuracy_and_no_pgr(
-    w2s: Any, w2s_inside: Any, words: list[str], tmp_path: Path
+    w2s_inside: Any, words: list[str], tmp_path: Path
 ) -> None:
-    out = w2s("train", *words).stdout
+    out = w2s_inside("train", *words).stdout
     [entry] = results(tmp_path)
     right = entry["metrics"]["student"]["labels"]["accuracy"]
     assert 0.4 < right < 0.6
@@ -60,9 +60,9 @@ def test_without_labels_of_the_test_rows_tables_show_the_labellers_accuracy_and_
 
 
 def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words(
-    w2s: Any, w2s_inside: Any, words: list[str], tmp_path: Path
+    w2s_inside: Any, words: list[str], tmp_path: Path
 ) -> None:
-    out = w2s("train", *words, f"labels.test_path={tmp_path / 'never.order.jsonl'}", "train.epochs=4").stdout
+    out = w2s_inside("train", *words, f"labels.test_path={tmp_path / 'never.order.jsonl'}", "train.epochs=4").stdout
     [entry] = results(tmp_path)
     assert entry["metrics"]["weak"]["auroc"] == 1
     assert entry["metrics"]["weak"]["per_seed"]["updates"] == [0]
@@ -88,20 +88,20 @@ def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words
     assert row["pgr_flag"] == "no_width"
 
 
-def test_seeds_with_a_label_file_each_are_one_setting(w2s: Any, tiny: list[str], tmp_path: Path) -> None:
+def test_seeds_with_a_label_file_each_are_one_setting(w2s_inside: Any, tiny: list[str], tmp_path: Path) -> None:
     for seed in range(2):
         right = [
             {"id": row["id"], "label": int(row["label"] == seed)} for row in sentences(240)
         ]  # with seed 0 all are wrong
         write_jsonl(tmp_path / f"mine-{seed}.jsonl", right)
     file = f"labels.path={tmp_path}/mine-${{seed}}.jsonl"
-    done = w2s("train", *without_weak(tiny), "labels=file", file, "seeds=2", "strong.epochs=0.5")
+    done = w2s_inside("train", *without_weak(tiny), "labels=file", file, "seeds=2", "strong.epochs=0.5")
     (run,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     of_seeds = [
         entry for entry in json.loads((run / "results.json").read_text())["entries"] if entry["stage"] != "summary"
     ]
     assert [entry["metrics"]["student"]["labels"]["accuracy"] for entry in of_seeds] == [0.0, 1.0]  # its own file
     assert {entry["weak"] for entry in of_seeds} == {str(tmp_path / "mine-${seed}.jsonl")}
-    shown = w2s("table", "rows=weak").stdout
+    shown = w2s_inside("table", "rows=weak").stdout
     assert sum("mine-" in line for line in shown.splitlines()) == 1, shown
     assert "2 seeds" in done.stdout

@@ -30,7 +30,7 @@ def aged(outputs: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_stages_of_an_older_format_are_made_again_and_said_to_be_older(
-    w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path
+    w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:
     folders = aged(tmp_path / "outputs")
     planned = w2s_inside("plan", *ran).stdout
@@ -39,7 +39,7 @@ def test_stages_of_an_older_format_are_made_again_and_said_to_be_older(
     assert all(folder.name[-keys.KEY_DIGITS :] in listed for folder in folders)
     shown = w2s_inside("show", folders[0].name[-keys.KEY_DIGITS :]).stdout
     assert "made by an older w2s: run the command again, or remove it with w2s gc" in shown
-    w2s("label", *ran)
+    w2s_inside("label", *ran)
     assert w2s_inside("gc").stdout.count("made by an older w2s") == len(folders)
     w2s_inside("gc", "--yes")
     assert not any(folder.exists() for folder in folders)

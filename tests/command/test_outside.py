@@ -95,9 +95,9 @@ def test_a_stage_is_not_made_again_through_a_link(w2s_inside: Run, ran: list[str
     assert tree(tmp_path / "outside") == before
 
 
-def test_a_store_on_another_disk_works_as_a_whole(w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+def test_a_store_on_another_disk_works_as_a_whole(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     move_behind_link(tmp_path / "outputs", tmp_path / "disk")
-    w2s("evaluate", *ran, "--force", "pgr")
+    w2s_inside("evaluate", *ran, "--force", "pgr")
     w2s_inside("rm", "--weights", one(tmp_path / "outputs", "stages/finetune/weak-*").name)
     assert not list((tmp_path / "disk").glob("outputs/stages/finetune/weak-*/result/model/*.safetensors"))
     for run in (tmp_path / "outputs").glob("runs/*/*"):

@@ -151,7 +151,7 @@ def test_a_kind_of_the_users_own_is_planned_priced_run_killed_continued_shown_di
     assert (folder / "result" / "model" / "model.safetensors").exists()  # another run's
 
 
-def test_a_kind_of_the_users_own_is_priced(w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path) -> None:
+def test_a_kind_of_the_users_own_is_priced(w2s_inside: Run, tiny: list[str], mine: list[str], tmp_path: Path) -> None:
     from w2s_cli.config import compose
     from w2s_cli.config.sweeps import Composed
     from w2s_cli.pipeline import cost
@@ -221,17 +221,17 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
 def test_a_wrong_kind_says_what_is_wrong(
-    w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path, text: str, message: str
+    w2s_inside: Run, tiny: list[str], mine: list[str], tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "mine" / "stages" / "average.py").write_text(text)
-    done = w2s("plan", *mine, *tiny, code=2)
+    done = w2s_inside("plan", *mine, *tiny, code=2)
     assert message in done.stderr
     assert "average.py" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_kind_is_answered_with_the_users_own_too(
-    w2s: Run, tiny: list[str], mine: list[str], tmp_path: Path
+    w2s_inside: Run, tiny: list[str], mine: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "mine" / "method" / "averaged.yaml").write_text(METHOD.replace("kind: average", "kind: avrage"))
-    assert 'unknown kind "avrage". Did you mean "average"?' in w2s("plan", *mine, *tiny, code=2).stderr
+    assert 'unknown kind "avrage". Did you mean "average"?' in w2s_inside("plan", *mine, *tiny, code=2).stderr

@@ -25,6 +25,9 @@ from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MANY_SETS = 20  # data sets of a plan that takes ten seconds and more
+papers = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(PAPER[name]["data"]) > MANY_SETS)) for name in PAPER]
+)
 COLUMNS = ["paper", "table", "setting", "weak_model", "strong_model", "dataset", "method", "metric", "value", "source"]
 
 
@@ -153,9 +156,7 @@ def assert_figures_are_compared(experiment: Experiment, graph: Graph) -> None:
         assert row["source"]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(PAPER[name]["data"]) > MANY_SETS)) for name in PAPER]
-)
+@papers
 def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(name: str) -> None:
     experiment, graph = load(name), planned(name)
     assert_planned_as_published(graph, PAPER[name])
@@ -167,7 +168,7 @@ def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(n
     assert experiment.comparable("paper")
 
 
-@pytest.mark.parametrize("name", PAPER)
+@papers
 def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_are(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
     (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -279,9 +280,9 @@ def mine(tmp_path: Path, tiny: list[str]) -> list[str]:
 
 
 def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
-    w2s: Run, mine: list[str], tmp_path: Path
+    w2s_inside: Run, mine: list[str], tmp_path: Path
 ) -> None:
-    shown = w2s(*mine).stdout
+    shown = w2s_inside(*mine).stdout
     record = json.loads((tmp_path / "outputs" / "reproductions" / "mine-paper.json").read_text())
     results = json.loads((tmp_path / "outputs" / record["run"] / "results.json").read_text())["entries"]
     naive, product = record["rows"]
@@ -300,22 +301,22 @@ def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
     assert "≤ -1.500" in shown
     assert "dropped: nothing but patience" in shown
     assert record["asked"] > record["distinct"] == record["ran"]
-    again = w2s(*mine).stdout
+    again = w2s_inside(*mine).stdout
     assert "An experiment of ours: paper scale" in again
     second = json.loads((tmp_path / "outputs" / "reproductions" / "mine-paper.json").read_text())
     assert (second["ran"], second["cached"]) == (0, record["distinct"])
     assert second["rows"] == record["rows"]
 
-    demo = w2s(*mine, "--scale", "demo").stdout
+    demo = w2s_inside(*mine, "--scale", "demo").stdout
     assert "Not comparable with the reported figures" in demo
     assert "dropped: a seed" in demo
     assert "reported" not in demo.split("demo scale")[-1].splitlines()[1]
     smaller = json.loads((tmp_path / "outputs" / "reproductions" / "mine-demo.json").read_text())
     assert smaller["ran"] == 0, "the demo's stages are among those of the paper scale"
-    table = w2s("reproduce", "--summary").stdout
+    table = w2s_inside("reproduce", "--summary").stdout
     total = next(line for line in table.splitlines() if line.startswith("all")).split()
     assert total[1:3] == [str(record["asked"] + smaller["asked"]), str(record["distinct"])]
-    hours = w2s(*mine, "--plan", "seed=7").stdout
+    hours = w2s_inside(*mine, "--plan", "seed=7").stdout
     assert "size of local is unknown" in hours
 
 
@@ -333,26 +334,26 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda name: name.replace(" ", "-"))
-def test_wrong_words(w2s: Run, case: str) -> None:
+def test_wrong_words(w2s_inside: Run, case: str) -> None:
     words, said = WRONG[case]
-    assert_refused(w2s("reproduce", *words, code=None), *said)
+    assert_refused(w2s_inside("reproduce", *words, code=None), *said)
 
 
-def test_a_wrong_experiment_file_says_which_field(w2s: Run, mine: list[str], tmp_path: Path) -> None:
+def test_a_wrong_experiment_file_says_which_field(w2s_inside: Run, mine: list[str], tmp_path: Path) -> None:
     path = tmp_path / "conf" / "experiment" / "mine.yaml"
     written = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**written, "scale": {}}))
-    assert_refused(w2s(*mine, code=None), 'unknown field "scale"', 'Did you mean "scales"')
+    assert_refused(w2s_inside(*mine, code=None), 'unknown field "scale"', 'Did you mean "scales"')
     path.write_text(yaml.safe_dump({**written, "scales": {"paper": {"drop": []}}}))
-    assert_refused(w2s(*mine, code=None), 'scales.paper: unknown field "drop"', 'Did you mean "dropped"')
+    assert_refused(w2s_inside(*mine, code=None), 'scales.paper: unknown field "drop"', 'Did you mean "dropped"')
     path.write_text(yaml.safe_dump({n: v for n, v in written.items() if n != "runs"}))
-    assert_refused(w2s(*mine, code=None), 'the field "runs" is missing')
+    assert_refused(w2s_inside(*mine, code=None), 'the field "runs" is missing')
 
 
-def test_without_a_name_the_experiments_are_listed(w2s: Run) -> None:
-    shown = w2s("reproduce").stdout
+def test_without_a_name_the_experiments_are_listed(w2s_inside: Run) -> None:
+    shown = w2s_inside("reproduce").stdout
     assert all(name in shown for name in PAPER)
-    assert w2s("completion", "words", "w2s reproduce e").stdout.split()[0] == "eleuther_pgr"
+    assert w2s_inside("completion", "words", "w2s reproduce e").stdout.split()[0] == "eleuther_pgr"
 
 
 def test_a_word_that_no_run_of_an_experiment_reads_is_refused(w2s_inside: Run) -> None:

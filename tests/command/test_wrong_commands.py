@@ -140,9 +140,9 @@ def test_wrong_words(w2s_inside: Run, case: str) -> None:
     assert_refused(w2s_inside(*words, code=None), *said)
 
 
-def test_a_wrong_command_ends_its_process_with_code_2_and_a_message(w2s: Run) -> None:
+def test_a_wrong_command_ends_its_process_with_code_2_and_a_message(w2s_inside: Run) -> None:
     words, said = WORDS["misspelt key"]
-    assert_refused(w2s(*words, code=None), *said)
+    assert_refused(w2s_inside(*words, code=None), *said)
 
 
 def without(tiny: list[str], *names: str) -> list[str]:
@@ -196,7 +196,7 @@ def test_foreign_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
 
 
 def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(
-    w2s: Run, tiny: list[str], tmp_path: Path
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     def text(number: int, row: dict[str, object]) -> str:
         """Of four texts, two are too long, and one has no token but a special one."""
@@ -204,7 +204,7 @@ def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(
 
     rows = [{**row, "text": text(number, row)} for number, row in enumerate(sentences(240))]
     prompted = ["method=few_shot", "few_shot.tokens=[a,b]", "few_shot.shots=1"]
-    said = w2s(
+    said = w2s_inside(
         "train", *with_rows(tiny, tmp_path, rows), *prompted, "weak.max_length=1024", "strong.max_length=48"
     ).stdout
     for role, limit in (("weak", 64), ("ceiling", 48), ("student", 48)):  # the weak model has 64 positions
@@ -264,10 +264,10 @@ def test_checkpoint_of_another_architecture(
     assert_refused(w2s_inside("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
 
 
-def test_full_disk_loses_nothing(w2s: Run, tiny: list[str]) -> None:
-    done = w2s("train", *tiny, "outputs=out", code=None, W2S_FAULT="publish.synced:5=enospc")
+def test_full_disk_loses_nothing(w2s_inside: Run, tiny: list[str]) -> None:
+    done = w2s_inside("train", *tiny, "outputs=out", code=None, W2S_FAULT="publish.synced:5=enospc")
     assert_refused(done, "no space left on device", "it continues")
-    assert "PGR" in w2s("train", *tiny, "outputs=out").stdout
+    assert "PGR" in w2s_inside("train", *tiny, "outputs=out").stdout
 
 
 def test_outputs_folder_that_cannot_be_written(w2s_inside: Run, tiny: list[str]) -> None:
@@ -312,13 +312,13 @@ def test_outputs_that_is_a_file(w2s_inside: Run, tiny: list[str], tmp_path: Path
 
 
 def test_tampered_labels_are_refused_when_their_inputs_are_gone(
-    w2s: Run, w2s_inside: Run, ran: list[str], tmp_path: Path
+    w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:
     labels = next((tmp_path / "outputs").glob("stages/label/*test*/result/labels.parquet"))
     labels.write_bytes(labels.read_bytes()[:-1] + b"x")
     assert_refused(w2s_inside("evaluate", *ran, code=None), "never trains", "Run: w2s train")
     assert "damaged" in w2s_inside("plan", *ran).stdout
-    assert "PGR" in w2s("train", *ran).stdout
+    assert "PGR" in w2s_inside("train", *ran).stdout
 
 
 def test_the_command_of_a_message_can_be_pasted_into_a_shell(w2s_inside: Run) -> None:

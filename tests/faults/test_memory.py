@@ -127,36 +127,42 @@ def test_a_row_that_does_not_fit_is_told_with_what_would(tmp_path: Path, task: d
     assert "micro_tokens" not in raised
 
 
-def test_a_starved_stage_is_told_and_the_next_one_has_a_new_worker(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_starved_stage_is_told_and_the_next_one_has_a_new_worker(
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
+) -> None:
     quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}", "outputs=out"]
-    done = w2s("train", *quick, code=2, W2S_FAULT="finetune.start:2=nomemory")
+    done = w2s_inside("train", *quick, code=2, W2S_FAULT="finetune.start:2=nomemory")
     assert "failed: not enough memory (DefaultCPUAllocator: can't allocate memory)" in done.stderr
     stages = {
         path.parent: json.loads(path.read_text()) for path in (tmp_path / "out").glob("stages/finetune/*/record.json")
     }
     processes = [record["run"].rpartition("-")[2] for record in stages.values()]
     assert len(processes) == len(set(processes)) == 2  # the one before and the one after
-    w2s("train", *quick)
+    w2s_inside("train", *quick)
 
 
-def test_a_stage_whose_process_cannot_go_on_continues_in_a_new_one(w2s: Run, tmp_path: Path, ran: list[str]) -> None:
+def test_a_stage_whose_process_cannot_go_on_continues_in_a_new_one(
+    w2s_inside: Run, tmp_path: Path, ran: list[str]
+) -> None:
     (tmp_path / "mine" / "stages").mkdir(parents=True)
     (tmp_path / "mine" / "method").mkdir()
     (tmp_path / "mine" / "stages" / "halving.py").write_text(HALVING)
     (tmp_path / "mine" / "method" / "twice.yaml").write_text(
         "name: twice\nbase: naive\nstages: {more: {kind: halving}}\n"
     )
-    done = w2s("train", *ran, "--config-dir", "mine", "method=twice")
+    done = w2s_inside("train", *ran, "--config-dir", "mine", "method=twice")
     assert "more: out of memory, continues in a new process with smaller micro-batches" in done.stdout
     (record,) = (tmp_path / "outputs").glob("stages/halving/*/record.json")
     metrics = json.loads((record.parent / "result" / "manifest.json").read_text())["metrics"]
     assert len(set(metrics["processes"])) == 3
     assert not (record.parent / "failed.json").exists()
-    assert w2s("train", *ran, "--config-dir", "mine", "method=twice").stdout.count("started") == 0
+    assert w2s_inside("train", *ran, "--config-dir", "mine", "method=twice").stdout.count("started") == 0
 
 
-def test_a_killed_worker_is_told_with_a_micro_batch_that_is_smaller_than_its_own(w2s: Run, tiny: list[str]) -> None:
-    done = w2s("train", *tiny, code=1, W2S_FAULT="finetune.step:2")
+def test_a_killed_worker_is_told_with_a_micro_batch_that_is_smaller_than_its_own(
+    w2s_inside: Run, tiny: list[str]
+) -> None:
+    done = w2s_inside("train", *tiny, code=1, W2S_FAULT="finetune.step:2")
     advised = re.search(
         r"killed by signal 9 \(out of memory\? What can help: launcher\.micro_tokens=(\d+)\)", done.stderr
     )

@@ -71,46 +71,48 @@ def assert_same(one: Path, other: Path) -> None:
     assert first == second
 
 
-def kill_at_each(w2s: Run, arguments: Sequence[str], points: Sequence[str], log: Path) -> None:
+def kill_at_each(w2s_inside: Run, arguments: Sequence[str], points: Sequence[str], log: Path) -> None:
     """Run the command once per point, dying there, and at last to its end."""
     for point in points:
-        done = w2s(*arguments, code=None, W2S_FAULT=point, W2S_FAULT_LOG=str(log))
+        done = w2s_inside(*arguments, code=None, W2S_FAULT=point, W2S_FAULT_LOG=str(log))
         assert done.returncode == 1, f"{point}: {done.stdout}\n{done.stderr}"
         assert "killed by signal 9" in done.stderr
     hits = dict.fromkeys(log.read_text().splitlines())  # a point may kill the workers of several stages in one command
     assert list(hits) == list(dict.fromkeys(point.partition(":")[0] for point in points))
-    w2s(*arguments)
+    w2s_inside(*arguments)
 
 
 def test_a_worker_killed_while_saving_and_publishing_is_continued(
-    w2s: Run, tiny: list[str], tmp_path: Path, finished: Path
+    w2s_inside: Run, tiny: list[str], tmp_path: Path, finished: Path
 ) -> None:
     points = ["checkpoint.tensors-written", "publish.renamed"]
-    kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
+    kill_at_each(w2s_inside, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
     assert_same(finished, tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_a_worker_killed_at_any_point_of_training_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
-    w2s("train", *tiny, *EVERY_STEP, "outputs=plain")
-    kill_at_each(w2s, ["train", *tiny, *EVERY_STEP, "outputs=killed"], TRAINING_POINTS, tmp_path / "hits")
+def test_a_worker_killed_at_any_point_of_training_is_continued(
+    w2s_inside: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    w2s_inside("train", *tiny, *EVERY_STEP, "outputs=plain")
+    kill_at_each(w2s_inside, ["train", *tiny, *EVERY_STEP, "outputs=killed"], TRAINING_POINTS, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_a_worker_killed_while_publishing_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_worker_killed_while_publishing_is_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
-    w2s("train", *quick, "outputs=plain")
-    kill_at_each(w2s, ["train", *quick, "outputs=killed"], PUBLISHING_POINTS, tmp_path / "hits")
+    w2s_inside("train", *quick, "outputs=plain")
+    kill_at_each(w2s_inside, ["train", *quick, "outputs=killed"], PUBLISHING_POINTS, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_probe_killed_at_any_point_is_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     probe = [*(word for word in tiny if ".lr=" not in word), "train=probe"]
-    w2s("train", *probe, "outputs=plain")
+    w2s_inside("train", *probe, "outputs=plain")
     kill_at_each(
-        w2s,
+        w2s_inside,
         ["train", *probe, "outputs=killed"],
         ["features.start", "features.step"],
         tmp_path / "hits",
@@ -119,23 +121,23 @@ def test_a_probe_killed_at_any_point_is_continued(w2s: Run, tiny: list[str], tmp
 
 
 @pytest.mark.slow
-def test_several_seeds_killed_in_the_summary_are_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_several_seeds_killed_in_the_summary_are_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     seeds = [*tiny, "seeds=2", "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
-    w2s("train", *seeds, "outputs=plain")
+    w2s_inside("train", *seeds, "outputs=plain")
     points = ["summary.start", "summary.step"]
-    kill_at_each(w2s, ["train", *seeds, "outputs=killed"], points, tmp_path / "hits")
+    kill_at_each(w2s_inside, ["train", *seeds, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_imported_labels_killed_at_any_point_are_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_imported_labels_killed_at_any_point_are_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     labels = write_jsonl(
         tmp_path / "labels.jsonl", [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
     )
     words = [*without_weak(tiny), "labels=file", f"labels.path={labels}"]
-    w2s("label", *words, "outputs=plain")
+    w2s_inside("label", *words, "outputs=plain")
     points = ["import_labels.start", "import_labels.step"]
-    kill_at_each(w2s, ["label", *words, "outputs=killed"], points, tmp_path / "hits")
+    kill_at_each(w2s_inside, ["label", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
@@ -168,12 +170,12 @@ POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1,
     ids=["ensemw2s", "selection", "generative", "few_shot", "theory", "stopping"],
 )
 def test_a_method_killed_at_any_point_of_its_own_stages_is_continued(
-    w2s: Run, tiny: list[str], tmp_path: Path, words: list[str], points: list[str]
+    w2s_inside: Run, tiny: list[str], tmp_path: Path, words: list[str], points: list[str]
 ) -> None:
     models_and_rows = [] if "method=misfit_gain" in words else [*tiny, POOLS]  # that method draws its own
     arguments = ["train", *models_and_rows, *EVERY_STEP, *words]
-    w2s(*arguments, "outputs=plain")
-    kill_at_each(w2s, [*arguments, "outputs=killed"], points, tmp_path / "hits")
+    w2s_inside(*arguments, "outputs=plain")
+    kill_at_each(w2s_inside, [*arguments, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
@@ -194,14 +196,14 @@ precision: fp32
 
 
 @pytest.mark.slow
-def test_pretraining_killed_at_any_point_is_continued(w2s: Run, tmp_path: Path) -> None:
+def test_pretraining_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path: Path) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", sentences(64))
     (tmp_path / "mine" / "pretrain").mkdir(parents=True)
     (tmp_path / "mine" / "pretrain" / "tiny.yaml").write_text(RECIPE.replace("CORPUS", str(corpus)))
     words = ["--config-dir", str(tmp_path / "mine"), "pretrain=tiny", *EVERY_STEP]
-    w2s("pretrain", *words, "outputs=plain")
+    w2s_inside("pretrain", *words, "outputs=plain")
     points = ["pretrain.start", "pretrain.step:3", "checkpoint.files-written"]
-    kill_at_each(w2s, ["pretrain", *words, "outputs=killed"], points, tmp_path / "hits")
+    kill_at_each(w2s_inside, ["pretrain", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 

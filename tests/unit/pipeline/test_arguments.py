@@ -73,20 +73,20 @@ WORDS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", WORDS, ids=lambda name: name.replace(" ", "-"))
-def test_what_means_nothing_is_refused_before_anything_runs(w2s: Run, case: str) -> None:
+def test_what_means_nothing_is_refused_before_anything_runs(w2s_inside: Run, case: str) -> None:
     words, said = WORDS[case]
-    assert_refused(w2s(*words, code=None), said)
+    assert_refused(w2s_inside(*words, code=None), said)
 
 
-def test_a_rule_of_the_users_own_is_checked_by_its_annotations_and_not_run(w2s: Run, tmp_path: Path) -> None:
+def test_a_rule_of_the_users_own_is_checked_by_its_annotations_and_not_run(w2s_inside: Run, tmp_path: Path) -> None:
     """Its k may be what its signature says, whatever the k of another rule may be."""
     code = "raise SystemExit('run')\ndef mine(labels, *, k: Annotated[int, Lt(0)] = -5):\n    return labels\n"
     for folder, name, text in (("selection", "mine.py", code), ("select", "mine.yaml", "name: mine\nargs: {k: -7}\n")):
         (tmp_path / "own" / folder).mkdir(parents=True)
         (tmp_path / "own" / folder / name).write_text(text)
     words = ["plan", "--config-dir", "own", "method=selection", "select=mine"]
-    assert "mine" in w2s(*words).stdout
-    assert_refused(w2s(*words, "select.args.k=3", code=None), "mine: args.k=3: must be a whole number below 0")
+    assert "mine" in w2s_inside(*words).stdout
+    assert_refused(w2s_inside(*words, "select.args.k=3", code=None), "mine: args.k=3: must be a whole number below 0")
 
 
 def bound(folder: Path, arguments: str, /, **args: Any) -> dict[str, Any]:

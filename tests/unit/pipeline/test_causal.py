@@ -43,36 +43,36 @@ def own_models(tmp_path: Path, family: str) -> list[str]:
 
 
 @pytest.mark.parametrize("words", NEEDS)
-def test_an_encoder_is_refused_before_anything_runs(w2s: Run, tmp_path: Path, words: str) -> None:
+def test_an_encoder_is_refused_before_anything_runs(w2s_inside: Run, tmp_path: Path, words: str) -> None:
     stage, word = NEEDS[words]
     asked = [*own_models(tmp_path, "bert"), *([f"{word}=tiny"] if word != "ladder" else []), *words.split()]
     role = {"weak": "weak", "strong": "student", "ladder": "hop"}[word]
     for command in ("plan", "train"):
-        done = w2s(command, *asked, code=None)
+        done = w2s_inside(command, *asked, code=None)
         assert_refused(done, f'stage "{stage}" of method=', f'its {role} model "tiny" (bert) is not a causal language')
         assert "choose one like gpt2" in done.stderr
     assert not (tmp_path / "outputs" / "stages").exists()
 
 
-def test_a_causal_model_passes_and_nothing_heavy_is_loaded_to_know_it(w2s: Run, tmp_path: Path) -> None:
+def test_a_causal_model_passes_and_nothing_heavy_is_loaded_to_know_it(w2s_inside: Run, tmp_path: Path) -> None:
     words = [*own_models(tmp_path, "llama"), "weak=tiny", "strong=tiny"]
     for asked in NEEDS:
-        w2s("plan", *words, *asked.split())
+        w2s_inside("plan", *words, *asked.split())
     assert loaded(tmp_path, "plan", *words, "method=few_shot") == (0, [], True)
 
 
-def test_an_encoder_may_be_what_needs_no_next_token(w2s: Run, tmp_path: Path) -> None:
+def test_an_encoder_may_be_what_needs_no_next_token(w2s_inside: Run, tmp_path: Path) -> None:
     words = own_models(tmp_path, "bert")
-    w2s("plan", *words, "weak=tiny", "strong=tiny")
-    w2s("plan", *words, "weak=tiny", "method=few_shot")
-    w2s("plan", *words, "strong=tiny", "method=selection", "select=confidence")
+    w2s_inside("plan", *words, "weak=tiny", "strong=tiny")
+    w2s_inside("plan", *words, "weak=tiny", "method=few_shot")
+    w2s_inside("plan", *words, "strong=tiny", "method=selection", "select=confidence")
 
 
-def test_an_encoder_is_not_pretrained_as_a_language_model(w2s: Run) -> None:
+def test_an_encoder_is_not_pretrained_as_a_language_model(w2s_inside: Run) -> None:
     words = ["pretrain", "pretrain=wordnet-xs"]
     said = "pretrain=wordnet-xs: architecture.model_type={} is not a causal language model"
-    assert_refused(w2s(*words, "pretrain.architecture.model_type=bert", code=None), said.format("bert"), "gpt2")
-    done = w2s(*words, "pretrain.architecture.model_type=gtp2", code=None)
+    assert_refused(w2s_inside(*words, "pretrain.architecture.model_type=bert", code=None), said.format("bert"), "gpt2")
+    done = w2s_inside(*words, "pretrain.architecture.model_type=gtp2", code=None)
     assert_refused(done, said.format("gtp2"), 'Did you mean "gpt2"')
 
 

@@ -1,7 +1,6 @@
 """Every method, run by the real command on tiny models: what each does to the labels and the models it is made of."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, command, environment, sentences, write_jsonl
+from tests.conftest import ROOT, environment, sentences, write_jsonl
+from tests.inside import run_inside
 from tests.unit.pipeline.test_identity import graph_of
 
 METHODS = [
@@ -103,14 +103,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Pa
         "bootstrap=200",
         f"outputs={folder / 'outputs'}",
     ]
-    done = subprocess.run(
-        command(["train", "-m", f"method={','.join(METHODS)}", *words]),
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    done = run_inside(["train", "-m", f"method={','.join(METHODS)}", *words], folder, environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return Finished(folder)
 

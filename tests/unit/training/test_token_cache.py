@@ -146,14 +146,16 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, folder: 
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_one_run_tokenises_each_pool_once_for_each_tokenizer_and_gc_finds_what_is_old(w2s: Run, tmp_path: Path) -> None:
-    w2s("train", "debug=tiny", "strong=wordnet-s")
+def test_one_run_tokenises_each_pool_once_for_each_tokenizer_and_gc_finds_what_is_old(
+    w2s_inside: Run, tmp_path: Path
+) -> None:
+    w2s_inside("train", "debug=tiny", "strong=wordnet-s")
     found = sorted((tmp_path / "outputs" / ".cache" / "tokens").iterdir())
     # the bundled models' tokenizer: weak_train, strong_train; as a finished model saved it: strong_train, test
     assert len(found) == 4
-    assert "token rows" not in w2s("gc").stdout
+    assert "token rows" not in w2s_inside("gc").stdout
     os.utime(found[0], (0, 0))
-    assert found[0].name in w2s("gc").stdout
-    w2s("gc", "--yes")
+    assert found[0].name in w2s_inside("gc").stdout
+    w2s_inside("gc", "--yes")
     assert not found[0].exists()
     assert found[1].exists()
