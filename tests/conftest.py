@@ -1,8 +1,9 @@
 """What the tests share: tiny checkpoints in the hub's format, a tiny data set, finished runs, and two ways to call the command.
 
-* `w2s` runs the command as a process of its own. It serves what trains, what is killed, and what a process alone can show: exit
-  codes, start-up, what is loaded.
-* `w2s_inside` runs the command in the test's process, without the 0.5 CPU seconds of a start. It serves what plans, refuses or shows.
+* `w2s` runs the command as a process of its own. It serves what a process alone can show: its exit code and death, its start-up, what
+  is loaded, what a library reads from the environment.
+* `w2s_inside` runs the command in the test's process, without the 0.5 CPU seconds of a start, and the stages in worker processes without
+  the 6 of the import of torch and transformers (`tests.warm`). It serves all else.
 * What several tests read is made once a session (`once`): models, data, finished runs. Each test changes its own copy.
 """
 
@@ -63,7 +64,7 @@ def w2s(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def w2s_inside(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """As `w2s`, in this process: for commands that plan, refuse or show."""
+    """As `w2s`, in this process."""
 
     def run(*arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
         done = run_inside(arguments, tmp_path, environment(**extra))

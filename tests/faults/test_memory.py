@@ -1,7 +1,6 @@
 """No memory: the training goes on with smaller micro-batches, or says what would fit; and a starved worker starves no other stage."""
 
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -20,14 +19,13 @@ from safetensors.torch import load_file
 from tests.conftest import environment
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
+from tests.warm import SERVER
 from w2s_cli.stages import finetune, label
 from w2s_cli.store import keys
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MIB = 1 << 20
-FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload([__name__, "transformers.models.llama.modeling_llama"])
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="address space and peak are Linux's")
 
@@ -67,7 +65,7 @@ def within(mib: int | None, point: str, folder: Path, work: Callable[..., None],
     """What `work(folder, …)` raised in a process with limited memory. A fork of the test's process would have more: what that has freed."""
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        process = FRESH.Process(target=limited, args=(folder, mib, point, work, arguments))
+        process = SERVER.Process(target=limited, args=(folder, mib, point, work, arguments))
         process.start()
         process.join()
         if (
