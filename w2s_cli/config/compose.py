@@ -24,6 +24,7 @@ from w2s_cli.paths import configs_folder
 from w2s_cli.values import MISSING, fit_fields
 
 Task = Callable[[list[Composed], list[Path]], int]
+UNNAMED = "local"  # configs/model/local.yaml, a model of the user's own
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra
@@ -128,6 +129,8 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     for role in ROLES_FROM_MODELS:
         if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}
+    for role in ROLES_FROM_MODELS:
+        _refuse_borrowed_name(role, values[role]["name"], given)
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]
     misfits: list[str] = []
@@ -143,6 +146,16 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     if isinstance(config["ensemble"], list):
         config["ensemble"] = [named_model("ensemble", name, words) for name in config["ensemble"]]
     return config
+
+
+def _refuse_borrowed_name(role: str, name: Any, given: set[str]) -> None:
+    """Refuse (UserError) another model under the name, and with the learning rate, of a model of configs/model/."""
+    other = next((field for field in (f"{role}.path", f"{role}.id") if field in given), None)
+    if other and name != UNNAMED and f"{role}.name" not in given:
+        raise UserError(
+            f"{other}=… takes another model than {role}={name}, under its name and with its learning rate: use {role}={UNNAMED} {other}=…, "
+            f"or say its name, {role}.name=…"
+        )
 
 
 def _chosen(pretrain: Any) -> bool:

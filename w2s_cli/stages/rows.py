@@ -2,11 +2,12 @@
 
 * Rows are chosen first and formatted afterwards, in the pool's order, until the limit is reached.
 * A balanced pool has the first rows of each class in that order, as many as the rarest class has.
-* A row without a usable text is dropped and counted by its reason; a wrong label stops the stage.
+* A row without a usable text is dropped, counted by its reason, and told after the run; a wrong label stops the stage.
 * The rows do not depend on a tokenizer: long texts are cut at tokenization, never dropped here.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,22 @@ def plan(job: "Planning", *, pool: str) -> Spec:
         about={**about, "expected": expected.get("test") if pool == "test" else None},
         words=[*([f"≤ {about['limit']}"] if about["limit"] else []), *(["no overlap"] if params["overlap"] else [])],
     )
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """One line if rows were dropped that neither the recipe's transform nor data.drop_overlap leaves out; else none."""
+    asked = f"left out by {params['dataset']['transform']}"
+    reasons = [
+        reason
+        for reason in metrics.get("dropped", {})
+        if reason != asked and not (params.get("overlap") and reason.startswith("with a "))
+    ]
+    if not reasons:
+        return []
+    # no counts: one line for all pools and seeds
+    return [
+        f"Caution: rows of {about['data']} without a usable text were left out ({', '.join(reasons)}); w2s data check counts them."
+    ]
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

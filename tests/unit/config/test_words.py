@@ -210,3 +210,12 @@ def test_a_group_of_a_stages_own_has_the_types_of_the_group_and_only_the_written
     assert list(train) == ["epochs", "lr", "lora"]
     assert (train["epochs"], train["lr"], train["lora"]["r"]) == (3.0, 0.01, 4)
     assert train["lora"]["alpha"] == configurations()[0]["train"]["lora"]["alpha"]
+
+
+@pytest.mark.parametrize("field", ["path", "id"])
+def test_another_model_does_not_go_under_the_name_of_a_known_one(field: str) -> None:
+    with pytest.raises(UserError, match=rf"strong\.{field}=… takes another model than strong=wordnet-l.* strong=local"):
+        configurations(f"strong.{field}=a/b")
+    named = configurations(f"strong.{field}=a/b", "strong.name=mine")[0]["strong"]
+    assert (named["name"], named[field]) == ("mine", "a/b")
+    assert configurations("strong=local", f"strong.{field}=a/b")[0]["strong"]["name"] == "local"

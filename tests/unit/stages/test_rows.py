@@ -20,6 +20,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.plugins import find_code
+from w2s_cli.stages import rows as rows_stage
 from w2s_cli.statistics.draw import drawer, uniform
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
@@ -246,6 +247,16 @@ def test_a_row_without_text_is_left_out_and_counted(tmp_path: Path) -> None:
     found, metrics = make(tmp_path / "w", data, "weak_train")
     assert len(found) == 60
     assert metrics["dropped"] == {"empty text": 2, "no text": 1, "not valid Unicode": 1, "text is not a string": 1}
+    params = {"dataset": {"transform": "choice"}}
+    [line] = rows_stage.cautions(metrics, params, {"data": "mine", "rows": "weak_train"})
+    reasons = "empty text, no text, not valid Unicode, text is not a string"
+    assert line == f"Caution: rows of mine without a usable text were left out ({reasons}); w2s data check counts them."
+
+
+def test_rows_that_are_left_out_as_asked_are_no_caution() -> None:
+    params = {"dataset": {"transform": "choice"}, "overlap": True}
+    metrics = {"dropped": {"left out by choice": 9, "with a text of test": 3}}
+    assert rows_stage.cautions(metrics, params, {"data": "mine", "rows": "weak_train"}) == []
 
 
 @pytest.mark.parametrize(
