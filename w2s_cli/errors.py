@@ -14,9 +14,12 @@ class UserError(Exception):
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, at_most: int = 12) -> str:
-    """' Did you mean "lr"? Known: …' for a misspelt `word`; the list of choices is cut after `at_most` names."""
+    """' Did you mean "lr"? Known: …' for a misspelt or spelt-out `word`; the list of choices is cut after `at_most` names."""
     names = sorted(choices)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    initials = "".join(part[:1] for part in word.split("_"))  # learning_rate → lr
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6) or [
+        name for name in names if name == initials != word
+    ]
     hint = f' Did you mean "{close[0]}"?' if close else ""
     listed = ", ".join(names[:at_most]) + (f", … ({len(names)} in all)" if len(names) > at_most else "")
     return f"{hint} Known: {listed}." if names else hint

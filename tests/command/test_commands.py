@@ -375,3 +375,11 @@ def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s_inside: Run
     out = w2s_inside("train", *words).stdout
     assert "median PGR on local, naive, xent" in out
     assert len([line for line in out.splitlines() if line.startswith(("local  one", "local  two"))]) == 6
+
+
+def test_a_group_of_the_command_line_stands_in_the_table_by_its_fields(w2s_inside: Run, ran: list[str]) -> None:
+    w2s_inside("train", *ran, "data.limits={weak_train: 40, strong_train: 40}")
+    out = w2s_inside("table", "methods", COLUMNS="200").stdout
+    assert "data.limits." in out
+    assert "{" not in out
+    assert "None" not in out

@@ -14,6 +14,7 @@ from w2s_cli.errors import UserError
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "misspelt debug": (["debug=tinny"], ['unknown debug "tinny"', 'Did you mean "tiny"']),
     "misspelt recipe": (["pretrain=nosuch"], ['unknown pretrain "nosuch"', "wordnet-xs"]),
+    "spelt-out field": (["strong.learning_rate=1e-5"], ['unknown field "strong.learning_rate"', 'mean "lr"']),
     "added field": (["+sede=5"], ['unknown field "sede"', 'Did you mean "seed"']),
     "forced group": (["++foo.bar=1"], ['unknown field "foo"']),
     "added field of a group": (["+strong.foo=1"], ['unknown field "strong.foo"', "Known: batch_size"]),

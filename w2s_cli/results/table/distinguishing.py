@@ -72,8 +72,9 @@ def varying(entries: Sequence[Entry]) -> list[str]:
     names: dict[str, None] = {}
     for group in split([list(entries)], lambda entry: tuple(shown(value_of(entry, name)) for name in POOLED)):
         values = _command_line(group)
-        for name in values[0]:
-            if name.startswith(OF_ALL) and not name.startswith(EXPLAINED) and len({one[name] for one in values}) > 1:
+        for name in dict.fromkeys(name for one in values for name in one):
+            distinct = {one.get(name, "-") for one in values}
+            if name.startswith(OF_ALL) and not name.startswith(EXPLAINED) and len(distinct) > 1:
                 names[name] = None
     for group in split([list(entries)], lambda entry: str(entry.fields)):
         names |= dict.fromkeys(differing(group))
@@ -87,10 +88,13 @@ def _own_fields(entries: Sequence[Entry]) -> list[Values]:
 
 
 def _command_line(entries: Sequence[Entry]) -> list[Values]:
-    """The fields that any of the command lines sets, with their values for each entry."""
+    """The fields that any of the command lines sets, with their values for each entry; of a group (data.limits={…}), its fields."""
     names = dict.fromkeys(name for entry in entries for name in words_of(entry) if _is_setting(name))
     named = [name for name in names if any(name not in entry.fields for entry in entries)]
-    return [{name: shown(value_of(entry, name)) for name in named} for entry in entries]
+    return [
+        {leaf: shown(value) for name in named for leaf, value in leaves(value_of(entry, name), name)}
+        for entry in entries
+    ]
 
 
 def _configurations(entries: Sequence[Entry]) -> list[Values]:
