@@ -383,3 +383,10 @@ def test_a_group_of_the_command_line_stands_in_the_table_by_its_fields(w2s_insid
     assert "data.limits." in out
     assert "{" not in out
     assert "None" not in out
+
+
+def test_plot_says_that_the_run_has_failed_stages(w2s_inside: Run, ran: list[str]) -> None:
+    assert "unfinished" not in w2s_inside("plot").stdout
+    others = [word for word in ran if not word.startswith("strong.lr=")]
+    w2s_inside("train", *others, "strong.lr=1e30", "strong.precision=fp32", code=2)
+    assert "unfinished: student, ceiling failed; w2s status says why" in w2s_inside("plot").stdout

@@ -83,6 +83,9 @@ def run(argv: list[str]) -> int:
     if not drawn:
         raise UserError(f"{os.path.relpath(folder)}: nothing to draw; {missing[0]}")
     print(f"figures of {os.path.relpath(folder)}:")
+    failed = [stage.name for stage in plotted_run.stages if stage.state.word == "failed"]
+    if failed:
+        print(f"unfinished: {', '.join(failed)} failed; w2s status says why")
     for line in missing:
         print(line)
     for path in sorted(drawn):
