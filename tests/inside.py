@@ -12,18 +12,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 from tests import warm
 from w2s_cli.cli import dispatch
 from w2s_cli.run.launchers import local
 from w2s_cli.run.signals import ASKING
-
-WARM = SimpleNamespace(Popen=warm.popen, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
 
 
 def run_inside(arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -33,11 +31,19 @@ def run_inside(arguments: Sequence[str], folder: Path, environment: dict[str, st
     again: a command that needs it is called as a process.
     """
     out, errors = io.StringIO(), io.StringIO()
-    with restored(folder, environment), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+    with (
+        tempfile.TemporaryFile() as of_workers,
+        restored(folder, environment),
+        mock.patch.object(local, "subprocess", warm.processes(of_workers)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
         try:
             code = dispatch(list(arguments))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        of_workers.seek(0)
+        errors.write(of_workers.read().decode())
     return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), errors.getvalue())
 
 
@@ -52,7 +58,6 @@ def restored(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         mock.patch.dict(os.environ, environment, clear=True),
         mock.patch.object(sys, "argv", ["w2s"]),
         mock.patch.object(sys, "path", list(sys.path)),
-        mock.patch.object(local, "subprocess", WARM),
         warnings.catch_warnings(),
     ):
         try:

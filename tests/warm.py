@@ -5,6 +5,7 @@
   the real one. Its start alone differs. What a library reads from the environment when it is imported is not read again.
 """
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -13,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import DupFd
+from types import SimpleNamespace
 from typing import IO, Any
 
 SERVER = multiprocessing.get_context("forkserver")
-# what a training with the tiny models imports
 SERVER.set_forkserver_preload(["tests.warm_modules"])
 
 
@@ -48,38 +49,41 @@ class Forked:
         return self.process.exitcode
 
 
-def popen(command: Sequence[str], *, stdin: int, stdout: int, env: dict[str, str]) -> Forked:
-    """As `subprocess.Popen` of a worker, `python -m w2s_cli.run.worker --serve PID`, with pipes."""
+def processes(errors: IO[bytes]) -> SimpleNamespace:
+    """The parts of `subprocess` that the launcher uses, with warm workers whose standard error is `errors`."""
+    start = functools.partial(popen, errors=errors)
+    return SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+
+
+def popen(command: Sequence[str], *, stdin: int, stdout: int, env: dict[str, str], errors: IO[bytes]) -> Forked:
+    """As `subprocess.Popen` of a worker, `python -m w2s_cli.run.worker --serve PID`, with pipes; its standard error is `errors`."""
     assert list(command[1:4]) == ["-m", "w2s_cli.run.worker", "--serve"]
     assert stdin == stdout == subprocess.PIPE
-    read_jobs, write_jobs = os.pipe()
-    read_events, write_events = os.pipe()
-    process = SERVER.Process(target=_Work(read_jobs, write_events, env, os.getcwd()))
+    jobs, to_jobs = SERVER.Pipe(duplex=False)
+    from_events, events = SERVER.Pipe(duplex=False)
+    ends = (jobs, events, Connection(os.dup(errors.fileno()), readable=False))
+    process = SERVER.Process(target=_work, args=(ends, env, os.getcwd()))
     process.start()
-    os.close(read_jobs)
-    os.close(write_events)
-    return Forked(process, os.fdopen(write_jobs, "wb"), os.fdopen(read_events, "rb"))
+    for end in ends:
+        end.close()
+    return Forked(process, _file(to_jobs, "wb"), _file(from_events, "rb"))
 
 
-class _Work:
-    """The work of a fork; the descriptors of its pipes are duplicated on the way through the server."""
+def _file(end: Connection, mode: str) -> IO[Any]:
+    """A file in place of an end of a pipe."""
+    descriptor = os.dup(end.fileno())
+    end.close()
+    return os.fdopen(descriptor, mode)
 
-    def __init__(self, jobs: int, events: int, env: dict[str, str], folder: str) -> None:
-        self.jobs, self.events, self.env, self.folder = jobs, events, env, folder
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "jobs": DupFd(self.jobs), "events": DupFd(self.events)}
+def _work(ends: Sequence[Connection], env: dict[str, str], folder: str) -> None:
+    """The work of a fork. It dies with the server, and the server with the test's process."""
+    from w2s_cli.run import worker
 
-    def __call__(self) -> None:
-        from w2s_cli.run import worker
-
-        os.dup2(self.jobs.detach(), 0)  # type: ignore[attr-defined] # a DupFd now
-        os.dup2(self.events.detach(), 1)  # type: ignore[attr-defined]
-        sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
-        os.environ.clear()
-        os.environ.update(self.env)
-        os.chdir(self.folder)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os._exit(
-            worker.main(["--serve", str(os.getppid())])
-        )  # dies with the server, which dies with the test's process
+    for number, end in enumerate(ends):
+        os.dup2(end.fileno(), number)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    os._exit(worker.main(["--serve", str(os.getppid())]))

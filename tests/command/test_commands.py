@@ -249,8 +249,8 @@ def test_plot_draws_the_latest_run(w2s_inside: Run, ran: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize("words", [["plot", "accuracy"], ["report"]], ids=" ".join)
-def test_figures_need_no_backend_of_a_notebook(w2s_inside: Run, ran: list[str], words: list[str]) -> None:
-    assert w2s_inside(*words, MPLBACKEND="module://no_such_package.backend_inline").stdout
+def test_figures_need_no_backend_of_a_notebook(w2s: Run, ran: list[str], words: list[str]) -> None:
+    assert w2s(*words, MPLBACKEND="module://no_such_package.backend_inline").stdout
 
 
 def test_seeds_end_in_one_table_over_seeds(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 SWEEP = [
     "weak=wordnet-xs,wordnet-s",
     "strong=wordnet-s,wordnet-m,wordnet-l",
-    "loss=xent,logconf",
-    "seed=0,1",
+    "loss=xent,logconf,product",
+    "seed=0,1,2",
     "debug=tiny",
     "outputs=outputs",
 ]
@@ -34,14 +34,14 @@ def test_a_sweep_trains_each_model_once_and_a_second_command_nothing(
     first = w2s("train", "-m", *SWEEP, timeout=600)
     counted = records(tmp_path)
     trained = {name: count for (kind, name), count in counted.items() if kind == "finetune"}
-    assert trained == {"weak": 4, "ceiling": 6, "student": 24}
+    assert trained == {"weak": 6, "ceiling": 9, "student": 54}
     dealt = {name: count for (kind, name), count in counted.items() if kind == "rows"}
-    assert dealt == {"rows:weak_train": 2, "rows:strong_train": 2, "rows:test": 1}  # a seed draws its own training rows
+    assert dealt == {"rows:weak_train": 3, "rows:strong_train": 3, "rows:test": 1}  # a seed draws its own training rows
     scored = {name: count for (kind, name), count in counted.items() if kind == "label"}
-    assert scored == {"labels": 4, "weak_test": 4, "ceiling_test": 6, "student_test": 24}
-    assert sum(count for (kind, _), count in counted.items() if kind == "evaluate") == 24
-    assert counted["summary", "summary"] == 12
-    asked = f"24 jobs ask for 276 stages, {counted.total()} of them distinct"
+    assert scored == {"labels": 6, "weak_test": 6, "ceiling_test": 9, "student_test": 54}
+    assert sum(count for (kind, _), count in counted.items() if kind == "evaluate") == 54
+    assert counted["summary", "summary"] == 18
+    asked = f"54 jobs ask for 612 stages, {counted.total()} of them distinct"
     assert f"{asked}: {counted.total()} ran, 0 cached" in first.stdout
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "stages").glob("*/*/record.json")}
     again = w2s("train", "-m", *SWEEP)

@@ -140,9 +140,9 @@ def test_wrong_words(w2s_inside: Run, case: str) -> None:
     assert_refused(w2s_inside(*words, code=None), *said)
 
 
-def test_a_wrong_command_ends_its_process_with_code_2_and_a_message(w2s_inside: Run) -> None:
+def test_a_wrong_command_ends_its_process_with_code_2_and_a_message(w2s: Run) -> None:
     words, said = WORDS["misspelt key"]
-    assert_refused(w2s_inside(*words, code=None), *said)
+    assert_refused(w2s(*words, code=None), *said)
 
 
 def without(tiny: list[str], *names: str) -> list[str]:

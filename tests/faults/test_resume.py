@@ -25,7 +25,6 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 # One step per checkpoint, so that a kill anywhere loses at most one.
 EVERY_STEP = ["launcher.checkpoint_seconds=0", "launcher.log_every=1"]
 
-# The worker passes KIND.claimed in the same way for every kind.
 TRAINING_POINTS = [
     "rows.claimed",
     "rows.start",
@@ -37,8 +36,10 @@ TRAINING_POINTS = [
     "checkpoint.tensors-written",
     "checkpoint.files-written",
     "checkpoint.renamed",
+    "label.claimed",
     "label.start",
     "label.step",
+    "evaluate.claimed",
     "evaluate.start",
     "evaluate.step",
 ]
@@ -82,10 +83,10 @@ def kill_at_each(w2s_inside: Run, arguments: Sequence[str], points: Sequence[str
     w2s_inside(*arguments)
 
 
-def test_a_worker_killed_while_saving_and_publishing_is_continued(
+def test_a_worker_killed_while_training_saving_and_publishing_is_continued(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, finished: Path
 ) -> None:
-    points = ["checkpoint.tensors-written", "publish.renamed"]
+    points = ["finetune.step:3", "checkpoint.tensors-written", "checkpoint.files-written", "publish.renamed"]
     kill_at_each(w2s_inside, ["train", *tiny, *EVERY_STEP, "outputs=killed"], points, tmp_path / "hits")
     assert_same(finished, tmp_path / "killed")
 
@@ -114,7 +115,7 @@ def test_a_probe_killed_at_any_point_is_continued(w2s_inside: Run, tiny: list[st
     kill_at_each(
         w2s_inside,
         ["train", *probe, "outputs=killed"],
-        ["features.start", "features.step"],
+        ["features.claimed", "features.start", "features.step"],
         tmp_path / "hits",
     )
     assert_same(tmp_path / "plain", tmp_path / "killed")
@@ -124,7 +125,7 @@ def test_a_probe_killed_at_any_point_is_continued(w2s_inside: Run, tiny: list[st
 def test_several_seeds_killed_in_the_summary_are_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     seeds = [*tiny, "seeds=2", "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
     w2s_inside("train", *seeds, "outputs=plain")
-    points = ["summary.start", "summary.step"]
+    points = ["summary.claimed", "summary.start", "summary.step"]
     kill_at_each(w2s_inside, ["train", *seeds, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
@@ -136,7 +137,7 @@ def test_imported_labels_killed_at_any_point_are_continued(w2s_inside: Run, tiny
     )
     words = [*without_weak(tiny), "labels=file", f"labels.path={labels}"]
     w2s_inside("label", *words, "outputs=plain")
-    points = ["import_labels.start", "import_labels.step"]
+    points = ["import_labels.claimed", "import_labels.start", "import_labels.step"]
     kill_at_each(w2s_inside, ["label", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
@@ -150,18 +151,18 @@ POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1,
     [
         (
             ["method=ensemw2s", "ensemble=2"],
-            ["boost.start", "boost.step", "combine.start", "combine.step"],
+            ["boost.claimed", "boost.start", "boost.step", "combine.claimed", "combine.start", "combine.step"],
         ),
         (
             ["method=selection", "select=knn_relabel", "select.args.k=3", "control=random_labels"],
-            ["select.start", "select.step"],
+            ["select.claimed", "select.start", "select.step"],
         ),
-        (["method=generative_finetuning"], ["generative.start", "generative.step:2"]),
+        (["method=generative_finetuning"], ["generative.claimed", "generative.start", "generative.step:2"]),
         (
             ["method=few_shot", 'few_shot.tokens=["a","o"]', "few_shot.shots=2"],
-            ["few_shot.start", "few_shot.step"],
+            ["few_shot.claimed", "few_shot.start", "few_shot.step"],
         ),
-        (["method=misfit_gain"], ["theory.start", "theory.step"]),
+        (["method=misfit_gain"], ["theory.claimed", "theory.start", "theory.step"]),
         (
             ["stopping=weak_labels", "stopping.every=2"],
             ["finetune.step:3", "checkpoint.files-written", "finetune.step:5"],
@@ -202,7 +203,7 @@ def test_pretraining_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path:
     (tmp_path / "mine" / "pretrain" / "tiny.yaml").write_text(RECIPE.replace("CORPUS", str(corpus)))
     words = ["--config-dir", str(tmp_path / "mine"), "pretrain=tiny", *EVERY_STEP]
     w2s_inside("pretrain", *words, "outputs=plain")
-    points = ["pretrain.start", "pretrain.step:3", "checkpoint.files-written"]
+    points = ["pretrain.claimed", "pretrain.start", "pretrain.step:3", "checkpoint.files-written"]
     kill_at_each(w2s_inside, ["pretrain", *words, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
@@ -233,6 +234,12 @@ def random_kills(tiny: list[str], undisturbed: Path, folder: Path, kills: int, s
         shutil.rmtree(folder / "killed")  # it got through: start again, so that there is something to kill
     subprocess.run([*arguments, "outputs=killed"], cwd=folder, env=environment(), check=True, capture_output=True)
     assert_same(undisturbed, folder / "killed")
+
+
+def test_three_random_kills_of_the_process_group_change_nothing(
+    tiny: list[str], finished: Path, tmp_path: Path
+) -> None:
+    random_kills(tiny, finished, tmp_path, kills=3, seed=1)
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_without_proc_the_limit_is_unknown_and_the_peak_is_that_of_the_process(m
     assert (memory.peak_above(0) or 0) > 20
 
 
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux")
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the limits are read from Linux's /proc")
 def test_the_limit_is_at_least_what_the_process_has() -> None:
     most = memory.most_bytes()
     assert most is not None

@@ -80,7 +80,7 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path:
 
 
 def test_a_failure_that_onednn_keeps_is_continued_in_a_new_process_with_less(tmp_path: Path) -> None:
-    tokens, restarts, measured = [], 0, {}
+    tokens, measured = [], {}
 
     def work(pieces: list[list[int]]) -> str:
         tokens.append(4 * max(map(len, pieces)))
@@ -97,11 +97,10 @@ def test_a_failure_that_onednn_keeps_is_continued_in_a_new_process_with_less(tmp
     for _ in range(2):
         with pytest.raises(Restart):
             process()
-        restarts += 1
     assert process() == "done"
     assert tokens == [16, 8, 4]
     assert measured == {"micro_tokens": 4}
-    assert (tmp_path / "log.txt").read_text().count("in a new process") == restarts
+    assert (tmp_path / "log.txt").read_text().count("in a new process") == 2
     assert Budget(context(tmp_path, eval_tokens=64), "eval_tokens").tokens == 64  # the other budget has its own
 
 
