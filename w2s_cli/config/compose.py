@@ -129,7 +129,6 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     for role in ROLES_FROM_MODELS:
         if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}
-    for role in ROLES_FROM_MODELS:
         _refuse_borrowed_name(role, values[role]["name"], given)
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]

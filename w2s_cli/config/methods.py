@@ -12,9 +12,8 @@ from typing import Any
 
 from w2s_cli.config.declared import class_of
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.pipeline.contract import FIRST_TURN
 from w2s_cli.values import fit_fields
-
-FIRST_TURN = "first"  # fields of the first turn of a loop (pipeline.method)
 
 
 def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequence[str] = ()) -> dict[str, Any]:

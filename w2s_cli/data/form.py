@@ -22,6 +22,9 @@ TAKEN = ("pool", "order")  # purposes of draws in `pools.py`
 TRANSFORMS = "data/transforms"
 
 
+LEFT_OUT, ELSEWHERE = "left out by ", "with a "  # beginnings of the reasons that a recipe or data.drop_overlap asks for
+
+
 class UnusableRowError(Exception):
     """An unusable row; the message is the reason, and rows are counted by reason."""
 
@@ -229,5 +232,5 @@ def _call(
         _refuse_missing(str(error.args[0]), dataset, rows)
         raise UnusableRowError(f"no {error.args[0]}") from error
     if added is None:
-        raise UnusableRowError(f"left out by {dataset['transform']}")
+        raise UnusableRowError(f"{LEFT_OUT}{dataset['transform']}")
     return added

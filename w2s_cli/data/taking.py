@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.data import hub
-from w2s_cli.data.form import Formed, UnusableRowError, check_options, find_grouping, find_transform, former, grouped
+from w2s_cli.data.form import (
+    ELSEWHERE,
+    Formed,
+    UnusableRowError,
+    check_options,
+    find_grouping,
+    find_transform,
+    former,
+    grouped,
+)
 from w2s_cli.data.labels import distinct_classes
 from w2s_cli.data.pools import row_groups
 from w2s_cli.data.read import read
@@ -131,7 +140,7 @@ def take(
 def _refuse_elsewhere(formed: Formed, group: str, elsewhere: Mapping[bytes | str, str]) -> None:
     for what, name in (("text", formed.key), ("group", group)):
         if name in elsewhere:
-            raise UnusableRowError(f"with a {what} of {elsewhere[name]}")
+            raise UnusableRowError(f"{ELSEWHERE}{what} of {elsewhere[name]}")
 
 
 def _balanced(pool: TakenRows, classes: int) -> TakenRows:

@@ -24,6 +24,7 @@ from typing import Any, Literal, Protocol
 Role = Literal[
     "weak", "student", "hop", "ceiling"
 ]  # whose settings a model has; a hop is a student between weak and strong
+FIRST_TURN = "first"  # in a stage with a loop: the fields of its first turn
 NO_STAGE = "truth"  # in place of a stage's name in the YAML: the ground truth of the rows
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline import kinds
-from w2s_cli.pipeline.contract import NO_STAGE
+from w2s_cli.pipeline.contract import FIRST_TURN, NO_STAGE
 from w2s_cli.pipeline.kinds import Kind
 from w2s_cli.pipeline.reads import Recorded, traced
 
@@ -46,7 +46,7 @@ def written_out(config: Recorded) -> dict[str, Fields]:
         fields = {field: traced(value, config) for field, value in written.items()}
         if "kind" not in fields:
             raise UserError(f'stage "{name}" of method "{method["name"]}" has no kind.')
-        over, first = fields.pop("foreach", None), fields.pop("first", {})
+        over, first = fields.pop("foreach", None), fields.pop(FIRST_TURN, {})
         if over is None:
             stages[name] = fields
             continue

@@ -8,6 +8,7 @@ from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.fields import setting
+from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
@@ -76,14 +77,7 @@ def medians(entries: list[Entry]) -> list[str]:
     for names, group in settings.items():
         if len({(entry.fields["weak"], entry.fields["strong"]) for entry in group}) < 2:
             continue
-        from w2s_cli.statistics.figures import median_recovered
-
-        accuracy = ({role: e.metrics[role]["accuracy"] for role in ROLES} for e in group)
-        pairs = [
-            {"weak_model": e.fields["weak"], "strong_model": e.fields["strong"], **a}
-            for e, a in zip(group, accuracy, strict=True)
-        ]
-        median = median_recovered(pairs)
+        median = recovered_over(group)
         dropped = (
             f"{median['same_model']} of a model with itself, {median['ceiling_not_above_weak']} without a gap dropped"
         )

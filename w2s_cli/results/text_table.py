@@ -1,8 +1,8 @@
 """Tables for the terminal: plain aligned text, or rich on a terminal.
 
 * A table is a list of rows of strings; the first row is its header.
-* This file imports only the standard library and names, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich
-  imports it.
+* This file imports the standard library and the roles' names only, since a cached `w2s train` and `w2s ls` print with it. The function
+  that needs rich imports it.
 """
 
 import sys

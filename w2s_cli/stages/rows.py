@@ -45,12 +45,9 @@ def plan(job: "Planning", *, pool: str) -> Spec:
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """One line if rows were dropped that neither the recipe's transform nor data.drop_overlap leaves out; else none."""
-    asked = f"left out by {params['dataset']['transform']}"
-    reasons = [
-        reason
-        for reason in metrics.get("dropped", {})
-        if reason != asked and not (params.get("overlap") and reason.startswith("with a "))
-    ]
+    from w2s_cli.data.form import ELSEWHERE, LEFT_OUT
+
+    reasons = [reason for reason in metrics.get("dropped", {}) if not reason.startswith((LEFT_OUT, ELSEWHERE))]
     if not reasons:
         return []
     # no counts: one line for all pools and seeds

@@ -22,6 +22,7 @@ from w2s_cli.store.shapes import fits
 from w2s_cli.training.batching import Layout, micro_batches
 
 T = TypeVar("T")
+NOTED = "micro_batches.json"  # in the stage's work folder: name → tokens, for the next process
 TOKENS = {"micro_tokens": 8192, "eval_tokens": 32768}  # without a launcher
 ADAM_BYTES = 16  # of a parameter in fp32: weight, gradient, two moments
 
@@ -31,8 +32,6 @@ class Budget:
 
     `fixed`: the micro-batches are part of the result, so they are never made smaller.
     """
-
-    _FILE = "micro_batches.json"  # in the stage's work folder: name → tokens, for the next process
 
     def __init__(self, ctx: Context, name: str, *, fixed: bool = False) -> None:
         self.tokens = int(ctx.execution.get(name, TOKENS[name]))
@@ -67,7 +66,7 @@ class Budget:
                     ) from error
                 if stays(error):
                     self._ctx.log(f"out of memory: continuing with {self._name}={smaller} in a new process")
-                    write_json(self._ctx.work / self._FILE, {**self._fitted(), self._name: smaller})
+                    write_json(self._ctx.work / NOTED, {**self._fitted(), self._name: smaller})
                     raise Restart from error
             empty_memory()  # outside the handler: the traceback keeps the failed graph in memory
             self._ctx.log(f"out of memory: continuing with {self._name}={smaller}")
@@ -81,7 +80,7 @@ class Budget:
 
     def _fitted(self) -> dict[str, int]:
         """Tokens that an earlier process of this stage noted."""
-        written = read_json(self._ctx.work / self._FILE)
+        written = read_json(self._ctx.work / NOTED)
         return written if fits(written, dict[str, int]) else {}
 
     def _smaller(self, cut: Callable[[int], list[list[int]]]) -> int | None:

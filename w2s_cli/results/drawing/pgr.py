@@ -9,8 +9,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
-from w2s_cli.statistics import ROLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,18 +29,7 @@ def shown_pgr(entries: Sequence[Entry]) -> Shown:
 
 def median_pgr(entries: Sequence[Entry]) -> float | None:
     """Median PGR of several evaluations; None if every pair is dropped."""
-    from w2s_cli.statistics.figures import median_recovered
-
-    pairs = [
-        {
-            "weak_model": e.fields["weak"],
-            "strong_model": e.fields["strong"],
-            **{r: e.metrics[r]["accuracy"] for r in ROLES},
-        }
-        for e in entries
-        if all(role in e.metrics for role in ROLES)
-    ]
-    value: float | None = median_recovered(pairs)["median"]
+    value: float | None = recovered_over(entries)["median"]
     return value
 
 

@@ -55,11 +55,7 @@ def differing(entries: Sequence[Entry]) -> dict[str, set[str]]:
     if len({entry.family for entry in entries}) < 2:
         return {}
     for describe in (_command_line, _configurations):
-        values = describe(entries)
-        names = dict.fromkeys(name for entry_values in values for name in entry_values)
-        distinct = {name: {entry_values.get(name, "-") for entry_values in values} for name in names}
-        varied = {name: seen for name, seen in distinct.items() if len(seen) > 1}
-        if varied:
+        if varied := _varied(describe(entries)):
             return {name: seen for name, seen in varied.items() if not name.startswith("method.")} or varied
     return {}
 
@@ -71,14 +67,18 @@ def varying(entries: Sequence[Entry]) -> list[str]:
     """
     names: dict[str, None] = {}
     for group in split([list(entries)], lambda entry: tuple(shown(value_of(entry, name)) for name in POOLED)):
-        values = _command_line(group)
-        for name in dict.fromkeys(name for one in values for name in one):
-            distinct = {one.get(name, "-") for one in values}
-            if name.startswith(OF_ALL) and not name.startswith(EXPLAINED) and len(distinct) > 1:
-                names[name] = None
+        varied = _varied(_command_line(group))
+        names |= dict.fromkeys(n for n in varied if n.startswith(OF_ALL) and not n.startswith(EXPLAINED))
     for group in split([list(entries)], lambda entry: str(entry.fields)):
         names |= dict.fromkeys(differing(group))
     return [name for name in names if not name.startswith("method.")]
+
+
+def _varied(described: Sequence[Values]) -> dict[str, set[str]]:
+    """Field → its values, for the fields with several; an absent field has the value "-"."""
+    names = dict.fromkeys(name for values in described for name in values)
+    distinct = {name: {values.get(name, "-") for values in described} for name in names}
+    return {name: seen for name, seen in distinct.items() if len(seen) > 1}
 
 
 def _own_fields(entries: Sequence[Entry]) -> list[Values]:

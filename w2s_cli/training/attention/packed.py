@@ -152,6 +152,7 @@ def _interface(
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls."""
     if mask is not None or any(named.get(rule) is not None for rule in _OTHER_RULES):
+        # the trial (`why_padded`) tells it as the reason, and the rows of such a model are padded
         raise NotImplementedError("attention other than a causal softmax")
     scale = named.get("scaling")
     return attend(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale), None
