@@ -13,13 +13,14 @@ import shlex
 import sys
 
 from w2s_cli.commands import COMMANDS
-from w2s_cli.commands.output import OutputLost, guarded, open_closed
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.commands.output import OutputLost, guarded, open_closed, write_any_text
+from w2s_cli.errors import UserError, did_you_mean, of_system
 
 
 def main() -> None:
     """The console script."""
     open_closed()
+    write_any_text()
     sys.exit(dispatch(sys.argv[1:]))
 
 
@@ -53,8 +54,8 @@ def _outcome(argv: list[str], *, debug: bool) -> int:
         if isinstance(error, UserError | StoreError):
             print(f"w2s: {error}", file=sys.stderr)
             return 2
-        if isinstance(error, OSError) and error.filename:  # a file that cannot be read or written
-            print(f"w2s: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        if message := of_system(error):
+            print(f"w2s: {message}", file=sys.stderr)
             return 2
         print(
             f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or an error "
@@ -65,6 +66,7 @@ def _outcome(argv: list[str], *, debug: bool) -> int:
 
 
 def _call(argv: list[str]) -> int:
+    _refuse_bytes(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         from w2s_cli.commands.help import show_help
 
@@ -84,3 +86,14 @@ def _call(argv: list[str]) -> int:
     module, function = COMMANDS[name][0].split(":")
     code: int = getattr(importlib.import_module(f"w2s_cli.commands.{module}"), function)(rest)
     return code
+
+
+def _refuse_bytes(argv: list[str]) -> None:
+    """Refuse a word that is no text: a record could not hold it."""
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f'"{word}" is not UTF-8: write it in UTF-8, and rename a file or folder of that name.'
+            ) from error

@@ -5,8 +5,11 @@
 """
 
 import difflib
+import errno
 import traceback
 from collections.abc import Iterable, Sequence
+
+LONGEST_NAME = 300  # characters of a file's name in a message
 
 
 class UserError(Exception):
@@ -23,6 +26,21 @@ def did_you_mean(word: str, choices: Iterable[str], *, at_most: int = 12) -> str
     hint = f' Did you mean "{close[0]}"?' if close else ""
     listed = ", ".join(names[:at_most]) + (f", … ({len(names)} in all)" if len(names) > at_most else "")
     return f"{hint} Known: {listed}." if names else hint
+
+
+def of_system(error: Exception) -> str | None:
+    """The message for an error of the operating system, or of a Python file that cannot be parsed; None for any other error."""
+    if isinstance(error, SyntaxError) and error.filename:
+        line = f", line {error.lineno}" if error.lineno else ""
+        return f"{error.filename}{line}: {error.msg}."
+    if not isinstance(error, OSError):
+        return None
+    if error.filename is not None:
+        name = str(error.filename)
+        return f"{name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + '…'}: {error.strerror or error}."
+    if error.errno == errno.ENOENT:  # os.getcwd
+        return "the working directory no longer exists: change to another one."
+    return f"{error.strerror or error}."
 
 
 def need_one_of(value: str, choices: Sequence[str], option: str) -> None:

@@ -1,9 +1,12 @@
 """Paths of the files in the package. w2s_cli/configs is a link to configs/ in a checkout, and a folder in the wheel."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.store.files import check_yaml, read_yaml
 
 PACKAGE = Path(__file__).parent
 BUNDLED = "bundled:"
@@ -25,6 +28,55 @@ def locate(path: str) -> Path:
         shipped = [p.relative_to(root).as_posix() for p in root.glob("*/*")]
         raise UserError(f'"{path}" does not ship with w2s.{did_you_mean(name, shipped)}')
     return resolved
+
+
+def read_text(path: Path) -> str:
+    """The text of a user's file.
+
+    Raises:
+        UserError: the file is not UTF-8.
+        OSError: it cannot be read; the message of the command names it.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(not_utf8(path, error)) from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping of a user's YAML file.
+
+    Raises:
+        UserError: the file is not UTF-8, no YAML, or no mapping.
+        OSError: it cannot be read.
+    """
+    content = _yaml(read_yaml, path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no mapping of names to values.")
+    return content
+
+
+def check_mapping(path: Path) -> None:
+    """Refuse a user's YAML file that another reader could not read, or not in any time (UserError)."""
+    _yaml(check_yaml, path)
+
+
+def _yaml(read: Callable[[str], Any], path: Path) -> Any:
+    """`read(text)` of the file's text, with errors of YAML as messages."""
+    import yaml
+
+    text = read_text(path)
+    try:
+        return read(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that no calendar has
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError) -> str:
+    """The message for a file that is not UTF-8."""
+    return (
+        f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}): convert it, iconv -f latin1 -t utf8 FILE > NEW."
+    )
 
 
 def corpus_files(path: Path) -> list[Path]:

@@ -308,7 +308,7 @@ def test_wrong_methods(w2s_inside: Run, tiny: list[str], tmp_path: Path, case: s
 
 def test_outputs_that_is_a_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert_refused(w2s_inside("train", *tiny, "outputs=file", code=None), "cannot write to", "outputs=DIR")
+    assert_refused(w2s_inside("train", *tiny, "outputs=file", code=None), "is no folder", "outputs=DIR")
 
 
 def test_tampered_labels_are_refused_when_their_inputs_are_gone(

@@ -27,7 +27,7 @@ MAY_IMPORT = {  # folder or module → the folders and modules of ours that it m
     "config": {"pipeline", "store"},
     "commands": {"config", "pipeline", "run", "results", "reproduction", "data", "statistics", "training", "store"},
 }
-ANYONE = {"errors", "paths", "plugins", "hub", "values", "__version__"}
+ANYONE = {"errors", "paths", "plugins", "hub", "values", "terminal", "__version__"}
 
 
 def imports(path: Path, *, top_level: bool) -> Iterator[str]:

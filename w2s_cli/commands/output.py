@@ -1,5 +1,8 @@
-"""Standard output and standard error that cannot be written: a closed pipe (`| head`), a full disk behind `> log`, a lost terminal.
+"""Standard output and standard error: what they may hold, and what happens when they cannot be written.
 
+* Control characters in what is printed become visible escapes (`terminal.py`); characters that the stream's encoding lacks become
+  escapes too.
+* A stream cannot be written behind a closed pipe (`| head`), on a full disk (`> log`), or on a lost terminal.
 * A command that only shows ends there: quietly if its reader has gone, with a message otherwise.
 * A command that runs or removes something goes on to its end in silence, and its exit code is that of its work.
 * Standard error is never a reason to end.
@@ -9,7 +12,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
+
+from w2s_cli.terminal import visible
 
 
 class OutputLost(Exception):  # noqa: N818 - no error where the reader of a pipe has gone
@@ -19,13 +25,18 @@ class OutputLost(Exception):  # noqa: N818 - no error where the reader of a pipe
 class Output:
     """A text stream whose file becomes /dev/null when it cannot be written; with `needed`, that raises OutputLost."""
 
-    def __init__(self, stream: Any, *, needed: bool) -> None:
+    def __init__(self, stream: Any, *, needed: bool, escaping: bool = True) -> None:
         self.stream = stream
         self.needed = needed
+        self.escaping = escaping
+
+    def unescaped(self) -> "Output":
+        """The same stream for rich, whose sequences move the cursor."""
+        return Output(self.stream, needed=self.needed, escaping=False)
 
     def write(self, text: str) -> int:
-        """Write or drop `text`."""
-        self._try(self.stream.write, text)
+        """Write or drop `text`, with its control characters as escapes."""
+        self._try(self.stream.write, visible(text) if self.escaping else text)
         return len(text)
 
     def flush(self) -> None:
@@ -67,3 +78,10 @@ def open_closed() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - open as long as the process
             os.set_inheritable(stream.fileno(), True)  # by the workers
             setattr(sys, name, stream)
+
+
+def write_any_text() -> None:
+    """Let the standard streams write characters that their encoding lacks (LC_ALL=C), as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

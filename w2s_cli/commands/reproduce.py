@@ -105,6 +105,8 @@ def _reproduce(
     scale: str = options.scale
     jobs, left_out = configurations(runs_at(experiment, scale, overrides), options.config_dir)
     store = Store(locate(options.outputs))
+    if not options.plan:
+        store.make()
     folders = [locate(options.config_dir)] if options.config_dir else []
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(jobs, resolver)

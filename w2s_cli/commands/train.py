@@ -96,6 +96,8 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
     launchers.check(config["launcher"]["name"])
     store = Store(locate(config["outputs"]))
+    if command != "plan":
+        store.make()
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)

@@ -18,9 +18,9 @@ from w2s_cli.config.methods import stages_of, with_own_groups
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, unresolved
-from w2s_cli.config.words import ROLES_FROM_MODELS, Words, key, options, parse, refuse_hidden
+from w2s_cli.config.words import ROLES_FROM_MODELS, Words, chosen_files, key, options, parse, refuse_hidden
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.paths import configs_folder
+from w2s_cli.paths import check_mapping, configs_folder
 from w2s_cli.values import MISSING, fit_fields
 
 Task = Callable[[list[Composed], list[Path]], int]
@@ -40,6 +40,8 @@ def run(arguments: list[str], task: Task) -> int:
 
     words = parse(arguments)
     refuse_unknown(words)
+    for path in chosen_files(words):
+        check_mapping(path)
     ConfigStore.instance().store(name="schema", node=defaults())
     try:
         if words.multirun and words.by_hydra:
@@ -171,6 +173,7 @@ def named_model(field: str, name: Any, words: Words) -> dict[str, Any]:
     if path is None or name not in names:
         raise UserError(f'{field}: unknown model "{name}".{did_you_mean(str(name), names, at_most=60)}')
     misfits: list[str] = []
+    check_mapping(path)
     written: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     model = fit_fields(written, ModelConfig, "", misfits)
     if misfits:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from w2s_cli.config.declared import class_of, declared_fields
 from w2s_cli.config.schema import Config, field_names
-from w2s_cli.config.words import OTHER_COMMANDS, Words, group_names, key, options, typed
+from w2s_cli.config.words import (
+    OTHER_COMMANDS,
+    ROLES_FROM_MODELS,
+    Words,
+    chosen_files,
+    group_names,
+    key,
+    options,
+    typed,
+)
 from w2s_cli.errors import UserError, did_you_mean
 
 NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no viable alternative")
@@ -19,6 +28,11 @@ def explain(error: BaseException, folder: Path | None) -> str:
         return (
             f'unknown model "{match[1]}": its name must be a file of configs/model/. '
             f"For any other model of the hub: weak=local weak.id={match[1]} (or strong)."
+        )
+    if match := re.search(r"In '(?!config'|hydra/)([^']+)': Could not (?:find|load) '([^']+)'", text):
+        return (
+            f"{match[1]}.yaml has defaults, and one of them, {match[2]}, is no file of the package or of a --config-dir folder: "
+            "leave them out, or name a file."
         )
     if match := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
         group, name = match[1], match[2]
@@ -112,8 +126,5 @@ def unfitting(misfits: Sequence[str], words: Words) -> str:
 
 def _file(group: str, words: Words) -> Path | None:
     """The YAML file of the chosen option of a group, if it is the user's own."""
-    chosen = next((word.partition("=")[2] for word in words.overrides if key(word) == group), None)
-    if chosen is None or words.folder is None:
-        return None
-    file = words.folder / ("model" if group in ("weak", "strong") else group) / f"{chosen}.yaml"
-    return file if file.is_file() else None
+    place = "model" if group in ROLES_FROM_MODELS else group
+    return next((path for path in chosen_files(words) if path.parent.name == place), None)

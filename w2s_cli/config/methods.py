@@ -12,8 +12,9 @@ from typing import Any
 
 from w2s_cli.config.declared import class_of
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.paths import check_mapping
 from w2s_cli.pipeline.contract import FIRST_TURN
-from w2s_cli.values import fit_fields
+from w2s_cli.values import fit_fields, shown
 
 
 def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequence[str] = ()) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequ
         UserError: no such base, or a circle of bases.
     """
     name, base = str(method["name"]), method.get("base")
-    stages = dict(method.get("stages") or {})
+    stages = _stages(method.get("stages") or {}, name)
     if base is None:
         return stages
     if base in (*above, name):
@@ -33,11 +34,26 @@ def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequ
     files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("method/*.yaml"))}
     if base not in files:
         raise UserError(f'method "{name}": its base "{base}" is no method.{did_you_mean(str(base), files)}')
+    check_mapping(files[base])
     written: Any = OmegaConf.to_container(OmegaConf.load(files[base]), resolve=False)
     base_stages = stages_of(written, folders, above=[*above, name])
     merged = {stage: {**fields, **(stages.get(stage) or {})} for stage, fields in base_stages.items()}
     all_stages = {**merged, **{stage: fields for stage, fields in stages.items() if stage not in base_stages}}
     return {stage: fields for stage, fields in all_stages.items() if stages.get(stage, fields) is not None}
+
+
+def _stages(written: Any, method: str) -> dict[str, Any]:
+    """The stages of a method's YAML, each a mapping of its fields or null."""
+    if not isinstance(written, Mapping):
+        raise UserError(
+            f'method "{method}": stages={shown(written)}: must be a mapping, NAME: {{kind: …}} for each stage.'
+        )
+    for stage, fields in written.items():
+        if fields is not None and not isinstance(fields, Mapping):
+            raise UserError(
+                f'method "{method}", stage "{stage}": {shown(fields)} is no mapping of fields, {{kind: …, …}}.'
+            )
+    return dict(written)
 
 
 def with_own_groups(stages: Mapping[str, Any], config: Mapping[str, Any], misfits: list[str]) -> dict[str, Any]:

@@ -6,6 +6,8 @@
 * Refused are two words for one field, of which Hydra would use the last, and Hydra's own settings outside its launchers and sweepers.
 """
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,18 @@ def options(group: str, folder: Path | None) -> list[str]:
     """The names of a config group's files."""
     places = [place / group for place in (configs_folder(), folder) if place]
     return sorted({path.stem for place in places for path in place.glob("*.yaml")})
+
+
+def chosen_files(words: Words) -> Iterator[Path]:
+    """The user's own YAML files that words choose: loss=mine, in a sweep loss=mine,xent or loss=glob(m*)."""
+    if words.folder is None:
+        return
+    for word in words.overrides:
+        group, value = key(word), word.partition("=")[2]
+        place = words.folder / ("model" if group in ROLES_FROM_MODELS else group)
+        for path in sorted(place.glob("*.yaml")) if re.fullmatch(r"\w+", group) else []:
+            if "glob(" in value or path.stem in re.split(r"[^\w.-]+", value):
+                yield path
 
 
 def _refuse_repeated(words: Words) -> None:

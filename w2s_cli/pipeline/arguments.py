@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args
 
 import annotated_types
 
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError, did_you_mean, of_system
+from w2s_cli.store.keys import syntax_tree
 from w2s_cli.values import Either, fit
 
 TYPES: dict[str, Any] = {
@@ -46,13 +47,12 @@ class _NoConstant(Exception):  # noqa: N818 - never leaves this file
 
 def flag(path: Path, name: str) -> bool:
     """Whether a Python file has `NAME = True` at its top level."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     return any(
         isinstance(node, ast.Assign)
         and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
         and isinstance(node.value, ast.Constant)
         and node.value.value is True
-        for node in tree.body
+        for node in _tree(path).body
     )
 
 
@@ -91,12 +91,18 @@ def bind(
     return bound
 
 
-def _function(path: Path, name: str) -> ast.FunctionDef:
+def _tree(path: Path) -> ast.Module:
+    """The syntax tree of a Python file; UserError if it is no Python."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        return syntax_tree(path.read_bytes(), str(path))
     except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}.") from error
-    function = next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+        raise UserError(str(of_system(error))) from error
+
+
+def _function(path: Path, name: str) -> ast.FunctionDef:
+    function = next(
+        (node for node in _tree(path).body if isinstance(node, ast.FunctionDef) and node.name == name), None
+    )
     if function is None:
         raise UserError(f"{path} defines no function {name}(…).")
     return function

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from w2s_cli.paths import configs_folder
+from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.pipeline.contract import Work
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.kinds import Kind, find, kind_names
-from w2s_cli.store.files import read_yaml
 from w2s_cli.store.shapes import fits, read_manifest, read_own_job, read_record
 from w2s_cli.store.store import Store
 
@@ -186,7 +185,7 @@ def _rates(store: Store, sizes: dict[str, float]) -> dict[str, float]:
 def _size(model: str) -> float:
     """Parameters of a model of configs/model that is not in this graph; 0 without such a file."""
     path = configs_folder() / "model" / f"{model}.yaml"
-    return float((read_yaml(path.read_text(encoding="utf-8")).get("parameters") or 0) * 1e6) if path.is_file() else 0.0
+    return float((read_mapping(path).get("parameters") or 0) * 1e6) if path.is_file() else 0.0
 
 
 def _models(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
+from w2s_cli.paths import read_text
 
 # Fields of commands, and information for people: no stage has to read them.
 OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "seed", "seeds", "debug")
@@ -134,7 +135,7 @@ def _methods_with(group: str, folders: Sequence[Path]) -> list[str]:
     name = re.escape(group)
     reads = re.compile(rf"\$\{{{name}\}}|foreach: {name}\b|kind: {name}\b|role: {name}\b")
     files = {path.stem: path for folder in folders for path in sorted(folder.glob("method/*.yaml"))}
-    texts = {method: path.read_text(encoding="utf-8") for method, path in files.items()}
+    texts = {method: read_text(path) for method, path in files.items()}
     written = {method: re.search(r"^base: (\w+)", text, re.MULTILINE) for method, text in texts.items()}
     bases = {method: base[1] for method, base in written.items() if base}
 

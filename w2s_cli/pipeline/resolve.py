@@ -158,6 +158,8 @@ class Resolver:
                     raise
                 self.assumed.add(f"{repo_type} {repo}")
                 return revision
+            if self.hub != "required" and not self.store.root.is_dir():  # a plan makes no folder
+                return str(commits[name])
             try:
                 record.parent.mkdir(parents=True, exist_ok=True)
                 write_json(record, commits)

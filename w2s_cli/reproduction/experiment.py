@@ -14,8 +14,7 @@ from typing import Any
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.paths import configs_folder
-from w2s_cli.store.files import read_yaml
+from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.store.places import check_name
 
 SCALES = ("paper", "small", "demo")
@@ -63,7 +62,7 @@ def load(name: str, folder: str | None = None) -> Experiment:
     if name not in experiments:
         raise UserError(f'unknown experiment "{name}".{did_you_mean(name, experiments)}')
     path = experiments[name]
-    written = read_yaml(path.read_text(encoding="utf-8"))
+    written = read_mapping(path)
     _check(written, path)
     return Experiment(**{f: written[f] for f in FIELDS if f in written}, path=path)
 

@@ -1,7 +1,7 @@
 """Tables for the terminal: plain aligned text, or rich on a terminal.
 
 * A table is a list of rows of strings; the first row is its header.
-* This file imports the standard library and the roles' names only, since a cached `w2s train` and `w2s ls` print with it. The function
+* This file imports little, since a cached `w2s train` and `w2s ls` print with it. The function
   that needs rich imports it.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.statistics import ROLES
+from w2s_cli.terminal import console, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,6 +125,7 @@ def pgr_bounds(pgr: Mapping[str, Any]) -> str:
 
 def plain(rows: Rows) -> str:
     """Aligned text without a trailing newline; columns of figures are right-aligned, all others left-aligned."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [_figures(column[1:]) for column in columns]
@@ -151,21 +153,19 @@ def rich_table(rows: Rows, title: str | None = None) -> "Table":
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name, *cells in zip(*rows, strict=True):
-        table.add_column(Text(name), justify="right" if _figures(cells) else "left", no_wrap=True)
+        table.add_column(Text(one_line(name)), justify="right" if _figures(cells) else "left", no_wrap=True)
     for row in rows[1:]:
         style = "bold" if row[0] == "PGR" else None
-        table.add_row(*(Text(cell) for cell in row), style=style)  # Text: "[0.1, 0.2]" is no markup
+        table.add_row(*(Text(one_line(cell)) for cell in row), style=style)  # Text: "[0.1, 0.2]" is no markup
     return table
 
 
 def print_table(rows: Rows, title: str | None = None, notes: Sequence[str] = ()) -> None:
     """Print to stdout, by rich on a terminal and as plain text elsewhere."""
     if sys.stdout.isatty():
-        from rich.console import Console
-
-        console = Console(highlight=False)
-        console.print(rich_table(rows, title))
+        terminal = console(highlight=False)
+        terminal.print(rich_table(rows, title and one_line(title)))
         for note in notes:
-            console.print(note, markup=False, style="yellow" if note.startswith("Caution") else "dim")
+            terminal.print(one_line(note), markup=False, style="yellow" if note.startswith("Caution") else "dim")
         return
     print("\n".join(([title] if title else []) + [plain(rows), *notes]))

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from w2s_cli.pipeline.graph import Stage
+from w2s_cli.terminal import console, one_line
 
 LINE_EVERY_S = 10.0
 FINISHED_SHOWN = 12  # number of finished stages on the screen
@@ -103,10 +104,12 @@ class LiveView:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.progress = Progress(
-            TextColumn("{task.fields[mark]} {task.description}"),
+            TextColumn("{task.fields[mark]}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[figures]}", markup=False),
+            console=console(),
         )
         self.cached_words = f", {cached} cached" if cached else ""
         self.total = len(stages)
@@ -161,7 +164,7 @@ def stage_label(stage: Stage) -> str:
         [stage.about["loss"]] if stage.about.get("labels") not in (None, "truth") and "loss" in stage.about else []
     )
     details += [f"seed {stage.about['seed']}"] if "seed" in stage.about else []
-    return f"{stage.name} ({', '.join(details)})" if details else stage.name
+    return one_line(f"{stage.name} ({', '.join(details)})" if details else stage.name)
 
 
 def outcome(event: dict[str, Any]) -> str:

@@ -7,16 +7,19 @@
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+LARGEST_YAML = 100_000  # values; the configurations of a sweep have no aliases
 DIGESTS = "digests.json"  # the cache's name in outputs/.cache
 
 
@@ -62,6 +65,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The file's value, or None if the file is missing or no JSON: cut short, nested too deeply, or with half a character."""
     try:
+        if not path.is_file():  # a pipe would wait for its writer
+            return None
         text = path.read_text(encoding="utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
         if "\\u" in text:
@@ -80,11 +85,47 @@ def _finite(digits: str) -> float:
     return number if math.isfinite(number) else _refuse(digits)
 
 
-def read_yaml(text: str) -> dict[str, Any]:
-    """A YAML mapping."""
+def read_yaml(text: str) -> Any:
+    """The value of a YAML text; {} of an empty one.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or no tree of a usable size (`check_yaml`).
+    """
     import yaml
 
+    check_yaml(text)
     return yaml.load(text, Loader=_loader()) or {}
+
+
+def check_yaml(text: str) -> None:
+    """Refuse YAML that becomes more than LARGEST_YAML values when its aliases are written out, or whose depth has no end.
+
+    Raises:
+        yaml.YAMLError: such a text, or no YAML.
+    """
+    import yaml
+
+    sizes: dict[int, int] = {}  # id of a node → its values; 0 as long as they are being counted
+
+    def size(node: Any) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            inside = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = (part for item in inside for part in (item if isinstance(item, tuple) else (item,)))
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        elif not sizes[id(node)]:
+            raise yaml.YAMLError("an alias stands inside its own anchor")
+        return sizes[id(node)]
+
+    if "&" not in text or "*" not in text:
+        return
+    try:
+        roots = list(yaml.compose_all(text, Loader=_loader()))
+        large = sum(size(root) for root in roots if root is not None) > LARGEST_YAML
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    if large:
+        raise yaml.YAMLError(f"its aliases (*) make it larger than {LARGEST_YAML:,} values")
 
 
 def read_configs(text: str) -> list[dict[str, Any]]:
@@ -92,6 +133,7 @@ def read_configs(text: str) -> list[dict[str, Any]]:
     import yaml
 
     try:
+        check_yaml(text)
         documents = list(yaml.load_all(text, Loader=_loader()))
         json.dumps(documents, ensure_ascii=False).encode()  # neither a date nor a list in itself
     except (ValueError, TypeError, RecursionError, yaml.YAMLError):
@@ -133,7 +175,13 @@ def sync(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of the file's bytes, read now."""
+    """sha256 of the file's bytes, read now.
+
+    Raises:
+        OSError: no such file, or a pipe or device, which has no bytes to read twice.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "this is no regular file; write its content to one", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -150,7 +198,7 @@ def sha256_file(path: Path, cache: Path | None = None, *, again: bool = False) -
     value = digest(path)
     if value != cached:
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
-            cache.parent.mkdir(parents=True, exist_ok=True)
+            cache.parent.mkdir(exist_ok=True)  # in the outputs folder, which a plan does not make
             write_json(cache, {**_cached(cache), stamp: value})
     return value
 

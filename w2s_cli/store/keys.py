@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.util import decode_source
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,29 @@ def stage_key(ident: Mapping[str, Any]) -> str:
 
 
 def ast_hash(path: Path) -> str:
-    """12 hex digits for the computation in a Python file; the same under every Python version."""
-    return _hash_of(path.read_text(encoding="utf-8"), str(path))
+    """12 hex digits for the computation in a Python file; the same under every Python version.
+
+    Raises:
+        SyntaxError: as of `syntax_tree`.
+    """
+    return _hash_of(path.read_bytes(), str(path))
+
+
+def syntax_tree(source: bytes, path: str) -> ast.Module:
+    """The syntax tree of a Python file with these bytes.
+
+    Raises:
+        SyntaxError: they are no Python, or not in the encoding that they state. It has the file's name.
+    """
+    try:
+        return ast.parse(decode_source(source), filename=path)
+    except (ValueError, RecursionError, MemoryError) as error:  # another encoding; nested too deeply
+        raise SyntaxError(f"this is no Python ({error or 'nested too deeply'})", (path, None, None, None)) from error
 
 
 @lru_cache(maxsize=256)  # a sweep asks for the same files hundreds of times
-def _hash_of(source: str, path: str) -> str:
-    return json_digest(_meaning(ast.parse(source, filename=path)))[:KEY_DIGITS]
+def _hash_of(source: bytes, path: str) -> str:
+    return json_digest(_meaning(syntax_tree(source, path)))[:KEY_DIGITS]
 
 
 def _meaning(node: Any) -> Any:

@@ -61,6 +61,13 @@ class Store:
         self.root = root.absolute()
         self._folders: dict[str, Path] | None = None
 
+    def make(self) -> None:
+        """Make the outputs folder; StoreError if it cannot be made."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(unwritable(self.root, error)) from error
+
     def own(self, path: Path) -> Path:
         """`path`, which is going to be written or removed; StoreError if it does not lie in the store's real path."""
         return owned(path, self.root)
@@ -192,6 +199,8 @@ def _position(folder: Path) -> str:
 def unwritable(path: Path, error: OSError) -> str:
     """The message for a folder that cannot be written, with its owner."""
     existing = next((p for p in (path, *path.parents) if p.exists()), path)
+    if not existing.is_dir():
+        return f"{existing} is no folder, so {path} cannot be written: choose another outputs folder with outputs=DIR."
     try:
         held_by = existing.owner()
     except (KeyError, OSError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
+from w2s_cli.paths import read_text
 from w2s_cli.store.files import read_json
 
 WITHOUT = "few_shot.chat=false prompts without it"
@@ -27,10 +28,7 @@ def template_of(folder: Path) -> str | None:
     """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{file} is no text in UTF-8 ({error}): save the model's own template there") from error
+        return read_text(file)
     settings = read_json(folder / "tokenizer_config.json")
     written = settings.get("chat_template") if isinstance(settings, dict) else None
     if isinstance(written, list):  # several, by name

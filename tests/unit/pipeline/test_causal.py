@@ -78,6 +78,7 @@ def test_an_encoder_is_not_pretrained_as_a_language_model(w2s_inside: Run) -> No
 
 def test_of_a_hub_model_the_config_alone_is_fetched(w2s: Run, tmp_path: Path) -> None:
     words = ["plan", "strong=local", "strong.id=org/bert", "method=few_shot"]
+    (tmp_path / "outputs").mkdir()  # the commit is noted in it
     with tiny_hub({"org/bert": make_model(tmp_path / "bert", "bert")}) as address:
         done = w2s(*words, code=None, **online(tmp_path, address))
     assert_refused(done, '"local" (bert) is not a causal language model')

@@ -69,6 +69,7 @@ def test_of_a_hub_model_the_template_is_fetched_once_and_then_read_from_the_cach
     make_model(tmp_path / "plain", "qwen2")
     (tmp_path / "chatty" / "chat_template.jinja").write_text("{{ messages }}")
     words = ["plan", "strong=local", "method=few_shot", "strong.id=org/chatty"]
+    (tmp_path / "outputs").mkdir()  # the commit is noted in it
     with tiny_hub({"org/chatty": tmp_path / "chatty", "org/plain": tmp_path / "plain"}) as address:
         environment = online(tmp_path, address)
         asked = w2s(*words, **environment)

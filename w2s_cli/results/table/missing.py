@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.pairs import fits
-from w2s_cli.paths import configs_folder
+from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.table.distinguishing import NOT_SETTINGS, shown_in
 from w2s_cli.results.table.grid import Grid, Values
 from w2s_cli.results.table.settings import Setting
-from w2s_cli.store.files import read_yaml
 
 TRAIN = ("train", "train.mode", "train.lora")
 PLACES = {  # field of a result → names in its words, if they differ
@@ -137,7 +136,7 @@ def _for_any(name: str, words: Sequence[str], folders: Sequence[Path]) -> bool:
     group = "model" if name in MODELS else name
     for option in (word.partition("=")[2] for word in words if _name(word) == name):
         path = next((p for folder in folders if (p := folder / group / f"{option}.yaml").is_file()), None)
-        if path is not None and not any(read_yaml(path.read_text(encoding="utf-8")).get(source) for source in SOURCES):
+        if path is not None and not any(read_mapping(path).get(source) for source in SOURCES):
             return True
     return False
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.paths import configs_folder
+from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.results.table.measures import BASELINES, RULES
-from w2s_cli.store.files import read_yaml
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json")
 SUFFIXES = {".txt": "text", ".md": "markdown", ".csv": "csv", ".tex": "latex", ".parquet": "parquet", ".json": "json"}
@@ -65,7 +64,7 @@ def read_request(words: Sequence[str], config_dir: str | None = None) -> Request
     )
     request = Request(runs=runs)
     if name:
-        _take(request, _read(name), f"{name.name}")
+        _take(request, read_mapping(name), f"{name.name}")
     options: dict[str, Any] = {}
     for word in words:
         option, sign, value = word.partition("=")
@@ -101,18 +100,6 @@ def _table_name(loose: Sequence[str], folders: Sequence[Path], *, fields_set: bo
     if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run has such a name
         raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], files)}')
     return (None if fields_set else files.get("settings")), list(loose)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no mapping of options. Known: {', '.join(OPTIONS)}.")
-    return content
 
 
 def _take(request: Request, options: dict[str, Any], where: str) -> None:
