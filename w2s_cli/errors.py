@@ -8,6 +8,7 @@ import difflib
 import errno
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 LONGEST_NAME = 300  # characters of a file's name in a message
 
@@ -30,7 +31,7 @@ def did_you_mean(word: str, choices: Iterable[str], *, at_most: int = 12) -> str
 
 def of_system(error: Exception) -> str | None:
     """The message for an error of the operating system, or of a Python file that cannot be parsed; None for any other error."""
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and error.filename and Path(__file__).parent not in Path(error.filename).parents:
         line = f", line {error.lineno}" if error.lineno else ""
         return f"{error.filename}{line}: {error.msg}."
     if not isinstance(error, OSError):

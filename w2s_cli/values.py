@@ -1,9 +1,8 @@
 """The check and conversion of values by annotated types: the one mechanism for types, ranges and allowed values of fields and arguments.
 
 * Types: bool, int, float, str, None, Any, Literal, unions, lists, dictionaries (`dict[Literal["a", "b"], Any]` has only these names),
-  dataclasses, and `Annotated` with the constraints of
-  annotated-types. A constraint can also be a Literal (one of some numbers), a text (which replaces the words of the message), or
-  `Either`. Any other type is not checked.
+  dataclasses, and `Annotated` with the constraints of annotated-types. A constraint can also be a Literal (one of some numbers), a text
+  (which replaces the words of the message), `Matches` or `Either`. Any other type is not checked.
 * The conversions fit a command line and YAML: `lr=1` means 1.0, and "1e-5" is a number. `true` is no number, and 1.5 and 3.0 are no
   whole numbers. Floats are finite.
 * All misfits of one configuration are collected, with one message each: the field, its value, and the allowed values.
@@ -12,11 +11,13 @@
 """
 
 import math
+import re
 import types
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
@@ -37,6 +38,13 @@ class Either:
     """A constraint of two arguments: exactly one of this argument and the `other` has a value, the other is null."""
 
     other: str
+
+
+@dataclass(frozen=True)
+class Matches:
+    """A constraint of a text: all of it matches the regular expression."""
+
+    pattern: str
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,7 @@ def _message(where: str, value: Any, kind: Any) -> str:
     return f"{where}={shown(value)}: must be {allowed}."
 
 
+@cache  # a sweep fits the same fields hundreds of times
 def _taken_apart(kind: Any) -> tuple[Any, list[Any]]:
     """A type and its constraints."""
     if get_origin(kind) is not Annotated:
@@ -270,6 +279,8 @@ def _holds(rule: Any, value: Any) -> bool:
             return len(value) >= least
         case MaxLen(max_length=most):
             return len(value) <= most
+        case Matches(pattern=pattern):
+            return re.fullmatch(pattern, value) is not None
     return True
 
 

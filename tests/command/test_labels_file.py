@@ -70,12 +70,13 @@ def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words
     (manifest,) = tmp_path.glob("outputs/stages/finetune/student-*/result/manifest.json")
     steps = json.loads(manifest.read_text())["metrics"]["steps"]
     cautions = [line for line in out.splitlines() if line.startswith("Caution: ")]
-    assert len(cautions) == 3
+    assert len(cautions) == 4
     assert "the weak supervisor predicts one class" in cautions[0]
     assert "not trained here" in cautions[0]
     assert "the strong student predicts one class" in cautions[1]
     assert f"after {steps} updates" in cautions[1]
-    assert "interval of PGR has no width" in cautions[2]
+    assert f"few updates (strong student {steps}, strong ceiling {steps}): train.epochs=" in cautions[2]
+    assert "interval of PGR has no width" in cautions[3]
     table = w2s_inside("table").stdout
     assert [line for line in table.splitlines() if line.startswith("Caution: ")] == cautions
     w2s_inside("report")

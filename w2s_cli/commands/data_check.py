@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.data.check import UNLIMITED, Count, Reader, check
+from w2s_cli.data.form import template_fields
 from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipes import check_recipe, drift, rows_params
 from w2s_cli.errors import UserError
@@ -58,7 +59,13 @@ def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader],
         notes: lines to add.
     """
     classes = next(iter(pools.values()))[1]["classes"]
-    report = check({pool: table for pool, (table, _) in pools.items()}, classes, readers)
+    report = check(
+        {pool: table for pool, (table, _) in pools.items()},
+        classes,
+        readers,
+        text_columns=_text_columns(data),
+        own_test=bool(data["splits"].get("test")),
+    )
     print(f"data set {data['name']}: {data['source'] or data['path'] or data['hub']}\n")
     print("\n".join(lines(report, {pool: metrics for pool, (_, metrics) in pools.items()})))
     expected = data["expected"]
@@ -71,6 +78,13 @@ def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader],
     if not report["problems"]:
         print("no problems found")
     return DOUBTFUL if report["problems"] else NOTHING
+
+
+def _text_columns(data: Mapping[str, Any]) -> list[str]:
+    """The columns of the source that make a text."""
+    if data["template"]:
+        return list(dict.fromkeys(template_fields(data["template"])))
+    return [data["text"]] if data["text"] else ["text"]
 
 
 def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from w2s_cli.config.explain import explain, refuse_unknown, unfitting
 from w2s_cli.config.methods import stages_of, with_own_groups
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
-from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, unresolved
+from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, refuse_many, unresolved
 from w2s_cli.config.words import ROLES_FROM_MODELS, Words, chosen_files, key, options, parse, refuse_hidden
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import check_mapping, configs_folder
@@ -46,7 +46,9 @@ def run(arguments: list[str], task: Task) -> int:
     try:
         if words.multirun and words.by_hydra:
             return _by_hydra(words, task)
-        jobs = [seeded for job in composed(words) for seeded in of_seeds(job, words)]
+        settings = composed(words)
+        _refuse_many_seeds(settings)
+        jobs = [seeded for job in settings for seeded in of_seeds(job, words)]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words.folder)) from error
     except ValueError as error:
@@ -98,6 +100,14 @@ def _by_hydra(words: Words, task: Task) -> int:
     except JobFailed as failed:
         return int(failed.args[0])
     return 0
+
+
+def _refuse_many_seeds(settings: list[Composed]) -> None:
+    """Refuse (UserError) settings × seeds above `most_jobs`; values of another type are refused later."""
+    seeds, limit = [job.values["seeds"] for job in settings], settings[0].values["most_jobs"]
+    jobs = sum(number if isinstance(number, int) else 1 for number in seeds)
+    if len(settings) > 1 and isinstance(limit, int) and jobs > limit:
+        refuse_many(jobs, limit, f"{len(settings):,} settings with the seeds of seeds=")
 
 
 def of_seeds(job: Composed, words: Words) -> list[Composed]:

@@ -58,6 +58,10 @@ def explain(error: BaseException, folder: Path | None) -> str:
         return f"a list has no fields; set the whole list, FIELD=[…] ({text})."
     if any(sign in text for sign in NO_GRAMMAR):
         return f"cannot read an override: {text.splitlines()[0]} Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+    if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
+        return f"{typed(match[1])}: several values in one word are a sweep: add -m (w2s train -m …)."
+    if match := re.search(r"Override (\S+)=(.+?) looks like a config group override", text):
+        return f"{typed(f'{match[1]}={match[2]}')}: a group has one of its names, {typed(f'{match[1]}=NAME')}."
     if "Ambiguous value for argument" in text:
         return "several values in one field are a sweep: w2s train -m seed=0,1. A text with a comma needs quotes: 'data.text=\"a, b\"'."
     lines = [

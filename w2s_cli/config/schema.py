@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from w2s_cli.config.trainings import Count, GenerativeConfig, Positive, Precision, PretrainConfig, Seed, TrainConfig
-from w2s_cli.values import MISSING, With
+from w2s_cli.values import MISSING, Matches, With
 
 Share = Annotated[float, Ge(0), Le(1)]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
-MOST_SEEDS, MOST_MEMBERS = 1000, 100
+MOST_SEEDS, MOST_MEMBERS, MOST_ROUNDS = 1000, 100, 100
+Parallel = Annotated[int, Ge(1), Le(1024)]  # stages or threads at a time
 Members = Annotated[
     Annotated[int, Ge(1), Le(MOST_MEMBERS)] | Annotated[list[Any], MinLen(1)],
     f"a number of weak supervisors (seeds), 1 to {MOST_MEMBERS}, or a list of models, [gpt2,opt-125m]",
@@ -148,7 +149,7 @@ class CombineConfig:
     label: str | None = None  # name in tables; null: its name
     # a supervisor abstains on a row if its largest probability is below this value
     abstain_below: Annotated[float, Ge(0), Lt(1)] = 0.0
-    prior: list[float] | None = None  # class balance; null: the mean of the supervisors' labels
+    prior: Annotated[list[Share], MinLen(2)] | None = None  # class balance; null: the mean of the supervisors' labels
 
 
 @dataclass
@@ -200,10 +201,10 @@ class LauncherConfig:
     """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key (but see train.lora.dropout)."""
 
     name: str = "local"  # the starter of workers: run/launchers/<name>.py
-    jobs: Count = 1  # number of stages at a time
+    jobs: Parallel = 1  # number of stages at a time
     isolate: bool = False  # a fresh process for every stage
-    device: str = "auto"  # auto | cpu | cuda | cuda:1 | mps
-    threads: Count | None = None  # CPU threads of one stage; null: all cores / jobs
+    device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
+    threads: Parallel | None = None  # CPU threads of one stage; null: all cores / jobs
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
@@ -243,9 +244,10 @@ class Config:
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     ladder: list[Any] = field(default_factory=list)  # models between weak and strong (method=bootstrapping), by name
     ensemble: Members = 3  # weak supervisors: K seeds of the weak model, or a list of models by name
-    rounds: Count = 2  # of methods with repeated rounds
+    rounds: Annotated[int, Ge(1), Le(MOST_ROUNDS)] = 2  # of methods with repeated rounds
     # of a sweep: upper keeps pairs with a weak model no larger than the strong one, strict pairs with a smaller weak model
     pairs: Literal["all", "upper", "strict"] = "all"
+    most_jobs: Count = 1000  # of a sweep, seeds included; a sweep with more is refused: it may be a slip
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training

@@ -9,15 +9,15 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+from w2s_cli.config.schema import Config
 from w2s_cli.config.words import GLOBAL_GROUPS, group_names, options, typed
 from w2s_cli.errors import UserError
 
-MOST_JOBS = 10_000
 NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
 
 Compose = Callable[[list[str]], dict[str, Any]]
@@ -63,19 +63,30 @@ def parsed_words(overrides: list[str], folder: Path | None) -> list[Any]:
     """The words parsed by Hydra's grammar.
 
     Raises:
-        UserError: the sweep has more than MOST_JOBS jobs, or a word has no values to count.
+        UserError: the sweep has more than `most_jobs` jobs, or a word has no values to count.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed: list[Any] = OverridesParser.create().parse_overrides(overrides)
     counts = {typed(word.input_line): count(word, folder) for word in parsed if word.is_sweep_override()}
-    jobs = math.prod(counts.values())
-    if jobs > MOST_JOBS:
+    jobs, limit = math.prod(counts.values()), _most_jobs(parsed)
+    if jobs > limit:
         most = max(counts, key=lambda word: counts[word])
-        raise UserError(
-            f"this sweep has {jobs:,} jobs ({counts[most]:,} values of {most}); w2s runs at most {MOST_JOBS:,}: split the sweep."
-        )
+        refuse_many(jobs, limit, f"{counts[most]:,} values of {most}")
     return parsed
+
+
+def _most_jobs(parsed: Sequence[Any]) -> int:
+    """The limit that a word of the command line sets, else the default; a value that is no number is refused later."""
+    values = [word.value() for word in parsed if word.key_or_group == "most_jobs" and not word.is_sweep_override()]
+    return values[-1] if values and isinstance(values[-1], int) else Config.most_jobs
+
+
+def refuse_many(jobs: int, limit: int, because: str) -> NoReturn:
+    """The refusal (UserError) of a sweep with more jobs than the limit."""
+    raise UserError(
+        f"this sweep has {jobs:,} jobs ({because}), more than most_jobs={limit}: split it, or raise the limit, most_jobs={jobs}."
+    )
 
 
 def count(override: Any, folder: Path | None) -> int:

@@ -179,7 +179,7 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
     """Refuse words without an effect because of another value of the composed configuration.
 
     Raises:
-        UserError: seed beside seeds, or a field of a recipe that is not chosen.
+        UserError: seed beside seeds, labels.source beside labels, or a field of a recipe that is not chosen.
     """
     written = {key(word) for word in words.overrides}
     if config["seeds"] is not None and "seed" in written:
@@ -187,6 +187,8 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
         raise UserError(
             f"seed has no effect beside seeds={config['seeds']}, which runs the seeds 0 to {last}: set one of them."
         )
+    if {"labels", "labels.source"} <= written:
+        raise UserError("labels=NAME sets labels.source: give one of the two.")
     for word in words.overrides:
         if config["pretrain"] is None and key(word).startswith("pretrain."):
             names = did_you_mean("", options("pretrain", words.folder))

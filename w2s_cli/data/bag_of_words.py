@@ -24,12 +24,14 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 VOCABULARY = 50_000  # most frequent features
+READ = 100_000  # characters of a text: a shortcut in a longer one stands near its beginning or is none
 RAREST = 3  # fewest rows of a feature
 STEPS = 100
 POWER_STEPS = 10
 PENALTY = 0.1  # weight of the squared weights, divided by the number of rows
 TELLTALE_SHARE = 0.02  # of the rows
 TELLTALE_IMPURITY = 0.05  # rows of other classes, relative to their share at the base rate
+SAME_ROWS = 0.9  # of a tell-tale's rows, in which another one stands too
 CHANCE = 0.01  # probability that any feature is a tell-tale by accident
 
 
@@ -62,8 +64,8 @@ class Matrix:
 
 
 def features(text: str) -> set[str]:
-    """The words and neighbouring word pairs of a text."""
-    words = re.findall(r"\w+|[^\w\s]", text.lower())
+    """The words and neighbouring word pairs of a text's first `READ` characters."""
+    words = re.findall(r"\w+|[^\w\s]", text[:READ].lower())
     return {*words, *(f"{first} {second}" for first, second in itertools.pairwise(words))}
 
 
@@ -140,7 +142,7 @@ def telltales(x: Matrix, labels: Integers, names: Sequence[str], *, classes: int
     signed = bool((x.values < 0).any())  # pairs: a word of the better text only is one of the worse text only as easily
     base = np.full(classes, 1 / classes) if signed else np.bincount(labels, minlength=classes) / len(labels)
     total = counts.sum(axis=1)
-    tales = []
+    tales: list[dict[str, Any]] = []
     for column in np.flatnonzero(total >= TELLTALE_SHARE * len(labels)).tolist():
         label = int(counts[column].argmax())
         purity = float(counts[column, label] / total[column])
@@ -148,7 +150,19 @@ def telltales(x: Matrix, labels: Integers, names: Sequence[str], *, classes: int
         if 1 - purity <= allowed and total[column] * divergence(purity, base[label]) > math.log(len(names) / CHANCE):
             share = float(total[column] / len(labels))
             tales.append({"words": names[column], "class": label, "share": share, "purity": purity})
-    return sorted(tales, key=lambda tale: (-tale["share"], tale["words"]))
+    places = {name: column for column, name in enumerate(names)}
+    ordered = sorted(tales, key=lambda tale: (-tale["share"], tale["words"]))
+    return _distinct(ordered, [set(x.rows[x.columns == places[tale["words"]]].tolist()) for tale in ordered])
+
+
+def _distinct(tales: Sequence[dict[str, Any]], rows: Sequence[set[int]]) -> list[dict[str, Any]]:
+    """The tales without the further words of one shortcut: those in the same `rows` as an earlier tale of their class."""
+    kept: list[int] = []
+    for place, tale in enumerate(tales):
+        alike = (rows[other] for other in kept if tales[other]["class"] == tale["class"])
+        if all(len(rows[place] & others) < SAME_ROWS * len(rows[place]) for others in alike):
+            kept.append(place)
+    return [tales[place] for place in kept]
 
 
 def divergence(p: float, q: float) -> float:

@@ -28,6 +28,7 @@ MANY_DUPLICATES = 0.01  # of the rows of a pool
 HANDFUL = 5  # rows of a class in a pool
 SHIFT = 0.05  # of a base rate between training and test
 UNLIMITED = 2**31  # tokens: of a model without a limit of its own
+MEASURED = 1_000_000  # characters of a text whose tokens are counted; no model here reads as many
 MANY_CUT = 0.05  # of the texts, by the tokens of a model
 TELLTALES_SHOWN = 8
 TRAIN = ("weak_train", "strong_train")
@@ -46,7 +47,12 @@ class Reader(NamedTuple):
 
 
 def check(
-    tables: Mapping[str, pa.Table], classes: Sequence[str], readers: Mapping[str, Reader] | None = None
+    tables: Mapping[str, pa.Table],
+    classes: Sequence[str],
+    readers: Mapping[str, Reader] | None = None,
+    *,
+    text_columns: Sequence[str] = ("text",),
+    own_test: bool = False,
 ) -> dict[str, Any]:
     """The report on the pools of one data set.
 
@@ -54,6 +60,8 @@ def check(
         tables: pool → rows (id, group, text, label; for pairs also second).
         classes: class names.
         readers: model name → how it reads texts.
+        text_columns: the columns of the source that make a text.
+        own_test: the test rows are a split of the source.
 
     Returns:
         pools, duplicates, crossings, truncation, baseline, telltales, and `problems`: reasons to doubt results, in words.
@@ -65,6 +73,8 @@ def check(
     pairs = any(len(columns) > 1 for columns in texts.values())
     report: dict[str, Any] = {
         "classes": list(classes),
+        "text_columns": list(text_columns),
+        "own_test": own_test,
         "pools": {pool: _size(labels[pool], len(classes)) for pool in tables},
         "duplicates": _duplicates(keys),
         "contradictions": _contradictions(keys, {pool: labels[pool] ^ order[pool] for pool in tables}),
@@ -116,10 +126,17 @@ def _overlaps(report: Mapping[str, Any]) -> list[str]:
         whose, _, other = where.partition(" in ")
         if other and same["share"] > MANY_DUPLICATES and (whose != "test" or other == TRAINING):
             reasons.append(
-                f"{same['rows']:,} rows of {whose} ({same['share']:.1%}) have a text that stands in {other} too: "
-                "data.drop_overlap=true keeps such a text in one pool only"
+                f"{same['rows']:,} rows of {whose} ({same['share']:.1%}) have a text that stands in {other} too: {_cure(whose, report)}"
             )
     return reasons
+
+
+def _cure(pool: str, report: Mapping[str, Any]) -> str:
+    """What keeps a text in one pool: a group of equal texts, where the pool is dealt from the same split as the others."""
+    drops = "data.drop_overlap=true leaves such rows out of all pools but one"
+    if pool == "test" and report["own_test"]:
+        return drops
+    return f"data.group=[{','.join(report['text_columns'])}] deals rows of one text to one pool; {drops}"
 
 
 def _class_sizes(report: Mapping[str, Any]) -> list[str]:
@@ -224,7 +241,7 @@ def _truncation(tables: Mapping[str, pa.Table], reader: Reader) -> dict[str, Any
     columns = [
         table.column(name) for table in tables.values() for name in ("text", "second") if name in table.column_names
     ]
-    lengths = np.array([n for column in columns for n in reader.tokens(column.to_pylist())])
+    lengths = np.array([n for column in columns for n in reader.tokens([t[:MEASURED] for t in column.to_pylist()])])
     cut = int((lengths > reader.max_length).sum())
     return {
         "max_length": reader.max_length,

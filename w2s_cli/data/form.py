@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from w2s_cli.data.labels import class_reader
+from w2s_cli.data.labels import class_reader, refuse_bad
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.plugins import function_of, load_code
@@ -89,6 +89,10 @@ def former(
             rows.need(field, option)
     read_label = class_reader(classes)
 
+    def fault(value: Any) -> str | None:
+        number = read_label(value)
+        return number if isinstance(number, str) else None
+
     def form(name: str, row: dict[str, Any]) -> Formed:
         if transform is not None:
             row = {**row, **_call(transform, row, dataset, name, seed, rows)}
@@ -101,7 +105,11 @@ def former(
         made = [_text(row, template, fields, f"{rows.shown}, row {name}") for _, template, fields in texts]
         if len(set(made)) < len(made):
             raise UnusableRowError("both texts are the same")
-        number = read_label(row.get(label), f'{rows.shown}, column "{label}", row {name}')
+        number = read_label(row.get(label))
+        if isinstance(number, str):
+            if transform is None:  # the rows of the whole split are looked at, to name all bad ones
+                refuse_bad(rows, label, rows.column(label), fault)
+            raise UserError(f'{rows.shown}, column "{label}", row {name}: {number}')
         return Formed(made[0], made[1] if second else None, number)
 
     return form

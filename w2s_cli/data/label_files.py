@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from w2s_cli.data.labels import class_reader
+from w2s_cli.data.labels import class_reader, refuse_bad
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import TOLERANCE, Floats
@@ -57,26 +57,27 @@ def probabilities(labels: Rows, classes: Sequence[str]) -> Floats:
     values = labels.column(columns[0])
     if columns == ["label"]:
         read_label = class_reader(classes)
-        numbers = [read_label(v, f'{labels.shown}, column "label", row {row}') for row, v in enumerate(values)]
-        return np.eye(len(classes))[numbers]
-    return np.array(
-        [_row(value, len(classes), f'{labels.shown}, column "p", row {row}') for row, value in enumerate(values)]
-    )
+        numbers = [read_label(value) for value in values]
+        refuse_bad(labels, "label", numbers, lambda number: number if isinstance(number, str) else None)
+        return np.eye(len(classes))[[number for number in numbers if isinstance(number, int)]]
+    rows = [_row(value, len(classes)) for value in values]
+    refuse_bad(labels, "p", rows, lambda row: row if isinstance(row, str) else None)
+    return np.array(rows)
 
 
-def _row(value: Any, classes: int, where: str) -> list[float]:
-    """One row's probabilities; csv cells may hold a number or a JSON list."""
+def _row(value: Any, classes: int) -> list[float] | str:
+    """One row's probabilities, or a text that says what is wrong with them; csv cells may hold a number or a JSON list."""
     try:
         parsed = json.loads(value) if isinstance(value, str) else value
         row = [float(v) for v in parsed] if isinstance(parsed, list) else [1 - float(parsed), float(parsed)]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {value!r} is no probability.") from error
+    except (TypeError, ValueError):
+        return f"{value!r} is no probability."
     if not isinstance(parsed, list) and classes != 2:
-        raise UserError(f"{where}: one number for {classes} classes; give a list of {classes} probabilities.")
+        return f"one number for {classes} classes; give a list of {classes} probabilities."
     if len(row) != classes:
-        raise UserError(f"{where}: {len(row)} probabilities for {classes} classes.")
+        return f"{len(row)} probabilities for {classes} classes."
     if not all(0 <= v <= 1 for v in row):  # NaN fails this too
-        raise UserError(f"{where}: {value!r}: a probability lies between 0 and 1.")
+        return f"{value!r}: a probability lies between 0 and 1."
     if abs(sum(row) - 1) > TOLERANCE:
-        raise UserError(f"{where}: the probabilities add up to {sum(row):.6g}, not to 1.")
+        return f"the probabilities add up to {sum(row):.6g}, not to 1."
     return [v / sum(row) for v in row]

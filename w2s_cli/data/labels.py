@@ -16,9 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 
-FEWEST, MOST = 2, 20
+FEWEST, MOST = 2, 20  # classes
+FEWEST_ROWS = 10  # of a class that nobody named
+SHOWN = 5  # places of bad rows in a message
+MISSING = "the label is missing (null, NaN or empty)."
 TRUE_FALSE = {"false": 0, "true": 1}
 UNLABELLED = "-1"
 WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")  # a whole number as text
@@ -37,25 +41,24 @@ def spelled(value: Any) -> str:
     return ("-" if number[1] == "-" and number[2] != "0" else "") + number[2]
 
 
-def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]:
-    """Class names from the values of label columns: (file, column, values) per file of all splits.
+def distinct_classes(splits: Iterable[Rows], column: str) -> list[str]:
+    """Class names from the label columns of all splits.
 
     Raises:
-        UserError: missing or NaN labels, rows marked as unlabelled, labels of several types, names that differ in case alone, fewer
-            than 2 or more than 20 classes.
+        UserError: missing or NaN labels, rows marked as unlabelled, labels of several types, names that differ in case alone, a class
+            of a handful of rows, fewer than 2 or more than 20 classes.
     """
     places: dict[Any, str] = {}  # distinct value → where it first stands
+    counts: Counter[Any] = Counter()
     where = ""
-    for file, column, labels in columns:
-        where = f'{file}, column "{column}"'
-        for number, value in enumerate(labels):
-            if missing(value):
-                raise UserError(f"{where}, row {number}: the label is missing (null, NaN or empty).")
-            if not isinstance(value, bool | int | str) and not (isinstance(value, float) and value.is_integer()):
-                raise UserError(
-                    f"{where}, row {number}: {value!r} is no class label; labels are numbers, names or true/false."
-                )
-            places.setdefault(spelled(value) if isinstance(value, str) else value, f"{where}, row {number}")
+    for rows in splits:
+        values, where = rows.column(column), f'{rows.shown}, column "{column}"'
+        refuse_bad(rows, column, values, _no_class_name)
+        for number, value in enumerate(values):
+            name = spelled(value) if isinstance(value, str) else value
+            if name not in places:
+                places[name] = f'{rows.place(number)}, column "{column}"'
+            counts[name] += 1
             if len(places) > MOST:
                 raise UserError(
                     f"{where} has more than {MOST} different values; is it the label column (data.label=)? "
@@ -68,7 +71,39 @@ def distinct_classes(columns: Iterable[tuple[str, str, list[Any]]]) -> list[str]
         raise UserError(
             f"{where} has only one class ({', '.join(map(spelled, places))}); nothing can be learned from it."
         )
+    _refuse_rare(places, counts)
     return [spelled(value) for value in sorted(places)]
+
+
+def refuse_bad(rows: Rows, column: str, values: Sequence[Any], fault: Callable[[Any], str | None]) -> None:
+    """Refuse (UserError) values with a `fault`; the message has the first one's, and the places of all rows like it, counted."""
+    bad = [number for number, value in enumerate(values) if fault(value)]
+    if bad:
+        places = [rows.place(number).rpartition(" ")[2] for number in bad[:SHOWN]]
+        listed = f" {len(bad):,} rows have such a value: {', '.join(places)}{', …' if len(bad) > SHOWN else ''}."
+        where = f'{rows.place(bad[0])}, column "{column}"'
+        raise UserError(f"{where}: {fault(values[bad[0]])}{listed if len(bad) > 1 else ''}")
+
+
+def _no_class_name(value: Any) -> str | None:
+    """What is wrong with a value as the name or number of a class; None if nothing is."""
+    if missing(value):
+        return MISSING
+    if not isinstance(value, bool | int | str) and not (isinstance(value, float) and value.is_integer()):
+        return f"{value!r} is no class label; labels are numbers, names or true/false."
+    return None
+
+
+def _refuse_rare(places: Mapping[Any, str], counts: Mapping[Any, int]) -> None:
+    """Refuse classes of so few rows that they may be slips: one stray label would make a task of three classes of one of two."""
+    for value in sorted(places):
+        if counts[value] < FEWEST_ROWS:
+            number = f"only {counts[value]} of the {sum(counts.values()):,} rows"
+            raise UserError(
+                f'{places[value]}: {number} ha{"s" if counts[value] == 1 else "ve"} the label "{spelled(value)}". If it is a slip, '
+                f"correct the label or leave the row out; if it is a class, name all classes: "
+                f"data.classes=[{','.join(spelled(name) for name in sorted(places))}]."
+            )
 
 
 def _refuse_unlabelled(places: Mapping[Any, str]) -> None:
@@ -100,8 +135,8 @@ def _refuse_several_cases(places: Mapping[Any, str]) -> None:
             )
 
 
-def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
-    """A function (value, its place for messages) → class number.
+def class_reader(classes: Sequence[str]) -> Callable[[Any], int | str]:
+    """A function value → class number, or a text that says what is wrong with the value.
 
     Values may be names, numbers of classes (numbers or digits), and, with two classes, true or false.
     """
@@ -109,9 +144,9 @@ def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
     alike = Counter(name.casefold() for name in names)
     any_case = {name.casefold(): number for name, number in names.items() if alike[name.casefold()] == 1}
 
-    def read(value: Any, where: str) -> int:
+    def read(value: Any) -> int | str:
         if missing(value):
-            raise UserError(f"{where}: the label is missing (null, NaN or empty).")
+            return MISSING
         text = spelled(value)
         number = names.get(text, any_case.get(text.casefold()))
         if number is None and len(classes) == FEWEST:
@@ -120,9 +155,7 @@ def class_reader(classes: Sequence[str]) -> Callable[[Any, str], int]:
             number = int(text)
         if number is None:
             unlabelled = " -1 marks a row without a label." if text == UNLABELLED else ""
-            raise UserError(
-                f"{where}: the label {value!r} is none of the {len(classes)} classes ({', '.join(classes)}) nor their number.{unlabelled}"
-            )
+            return f"the label {value!r} is none of the {len(classes)} classes ({', '.join(classes)}) nor their number.{unlabelled}"
         return number
 
     return read

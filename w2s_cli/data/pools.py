@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from w2s_cli.data.labels import missing
 from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.draw import drawer, fingerprint
@@ -47,13 +48,15 @@ def row_ids(rows: Rows, *, split: str, column: str | None) -> list[str]:
     """
     if column is None:
         return [f"{split}-{number}" for number in range(rows.count)]
-    ids = [str(value) if value is not None else "" for value in rows.column(rows.need(column, "data.id"))]
+    ids = ["" if missing(value) else str(value) for value in rows.column(rows.need(column, "data.id"))]
     if "" in ids:
-        raise UserError(f'{rows.shown}, column "{column}", row {ids.index("")}: the id is missing.')
+        first = rows.place(ids.index(""))
+        raise UserError(f'{first}, column "{column}": the id is missing.')
     if len(set(ids)) < len(ids):
         repeated = [name for name, times in Counter(ids).items() if times > 1]
+        several = f"{len(repeated):,} ids come" if len(repeated) > 1 else "one id comes"
         raise UserError(
-            f'{rows.shown}, column "{column}": {len(repeated)} ids come more than once (first: {repeated[0]}). '
+            f'{rows.shown}, column "{column}": {several} more than once (first: {repeated[0]}). '
             "Give a column of unique ids, or number the rows: data.id=null"
         )
     return ids

@@ -12,6 +12,7 @@ import csv
 import gzip
 import json
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +26,12 @@ from w2s_cli.data.shards import one_table
 from w2s_cli.data.sources import SplitFiles
 from w2s_cli.errors import UserError
 
+Row = dict[str, Any]
+Numbered = Iterator[tuple[int | None, Row]]  # (line, row)
 FILE = "file"  # the field with the name of a row's text file
 CHUNK = 512  # rows made at a time
 NO_JSON = (ValueError, RecursionError)  # the second: nested too deeply
+PACKED = {"gzip": b"\x1f\x8b", "zip": b"PK\x03\x04", "bzip2": b"BZh", "xz": b"\xfd7zXZ", "zstd": b"\x28\xb5\x2f\xfd"}
 CELL_BYTES = 2**27  # longest CSV cell
 
 
@@ -40,7 +44,7 @@ def read(files: SplitFiles) -> Rows:
     if files.format in ("parquet", "arrow"):
         rows = _from_tables([_table(file, files.format) for file in files.files], files)
     else:
-        rows = _from_dicts([_dicts(file, files.format) for file in files.files], files)
+        rows = _from_dicts([_numbered(file, files.format) for file in files.files], files)
     if not rows.count:
         raise UserError(f"{files.shown} has no rows.")
     return rows
@@ -52,6 +56,11 @@ def _errors_said(file: Path, data_format: str) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
+        if packed := _compression(file):
+            raise UserError(
+                f"{file} is a {packed} file: unpack it"
+                + (", or name it FILE.gz." if packed == "gzip" else ", and give the file inside.")
+            ) from error
         raise UserError(
             f"{file} cannot be read as {data_format}: it is not UTF-8 (byte {error.object[error.start]:#04x}). If it is text in "
             "another encoding, convert it: iconv -f latin1 -t utf8 FILE > NEW; else say its format (data.format=)."
@@ -63,11 +72,26 @@ def _errors_said(file: Path, data_format: str) -> Iterator[None]:
         ) from error
 
 
-def _dicts(file: Path, data_format: str) -> list[dict[str, Any]]:
+def _compression(file: Path) -> str | None:
+    """The program that packed the file, by its first bytes; None for none of `PACKED`."""
+    with file.open("rb") as opened:
+        begin = opened.read(8)
+    return next((name for name, sign in PACKED.items() if begin.startswith(sign)), None)
+
+
+def _numbered(file: Path, data_format: str) -> tuple[list[Row], Sequence[int]]:
+    """The rows of a text file, and the line on which each begins; of a JSON list no lines."""
+    rows, lines = [], array("q")
     with _errors_said(file, data_format):
         if data_format in ("csv", "tsv"):
-            return list(_csv(file, "\t" if data_format == "tsv" else ","))
-        return list(_jsonl(file) if data_format == "jsonl" else _json(file))
+            numbered = _csv(file, "\t" if data_format == "tsv" else ",")
+        else:
+            numbered = _jsonl(file) if data_format == "jsonl" else _json(file)
+        for line, row in numbered:
+            rows.append(row)
+            if line is not None:
+                lines.append(line)
+    return rows, lines
 
 
 def _open(file: Path) -> TextIO:
@@ -77,7 +101,7 @@ def _open(file: Path) -> TextIO:
     return file.open(encoding="utf-8-sig", newline="")
 
 
-def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+def _jsonl(file: Path) -> Numbered:
     with _open(file) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -86,7 +110,7 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
                 except NO_JSON as error:
                     _refuse_pretty_printed(file)
                     raise UserError(f"{file}, line {number}: not JSON ({error}).") from error
-                yield _object(row, f"{file}, line {number}")
+                yield number, _object(row, f"{file}, line {number}")
 
 
 def _refuse_pretty_printed(file: Path) -> None:
@@ -113,7 +137,7 @@ def _refuse_pretty_printed(file: Path) -> None:
     )
 
 
-def _json(file: Path) -> Iterator[dict[str, Any]]:
+def _json(file: Path) -> Numbered:
     """A list of objects; a file of JSON lines is read too, whatever its suffix."""
     with _open(file) as opened:
         content = opened.read()
@@ -125,7 +149,7 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
     except NO_JSON as error:
         raise UserError(f"{file}: not JSON ({error}).") from error
     for number, row in enumerate(rows, start=1):
-        yield _object(row, f"{file}, entry {number}")
+        yield None, _object(row, f"{file}, row {number}")
 
 
 def _object(row: Any, where: str) -> dict[str, Any]:
@@ -137,7 +161,7 @@ def _object(row: Any, where: str) -> dict[str, Any]:
     return row
 
 
-def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+def _csv(file: Path, delimiter: str) -> Numbered:
     """Rows of cells; column names are read without spaces around them."""
     csv.field_size_limit(CELL_BYTES)
     with _open(file) as lines:
@@ -147,14 +171,16 @@ def _csv(file: Path, delimiter: str) -> Iterator[dict[str, Any]]:
         reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=spaced)
         header = [name.strip() for name in _header(reader)]
         _refuse_repeated(header, file)
+        begins = reader.line_num + 1
         for cells in reader:
+            line, begins = begins, reader.line_num + 1  # a quoted cell may have several lines
             if not cells:
                 continue
             if len(cells) != len(header):
                 raise UserError(
                     f"{file}, line {reader.line_num}: {len(cells)} cells under a header of {len(header)} ({', '.join(header)})."
                 )
-            yield {name: cell or None for name, cell in zip(header, cells, strict=True)}
+            yield line, {name: cell or None for name, cell in zip(header, cells, strict=True)}
 
 
 def _header(reader: Iterator[list[str]]) -> list[str]:
@@ -192,23 +218,32 @@ def _from_tables(tables: Sequence[pa.Table], files: SplitFiles) -> Rows:
 
     def take(indices: Sequence[int]) -> Iterator[dict[str, Any]]:
         for start in range(0, len(indices), CHUNK):
-            yield from table.take(pa.array(indices[start : start + CHUNK], pa.int64())).to_pylist()
+            yield from _python(table.take(pa.array(indices[start : start + CHUNK], pa.int64())), files.shown)
 
     return Rows(
         files.shown,
         tuple(table.column_names),
         table.num_rows,
-        lambda name: list(table.column(name).to_pylist()),
+        lambda name: _python(table.column(name), f'{files.shown}, column "{name}"'),
         take,
         [Part(file, made.num_rows, made.column_names) for file, made in zip(files.files, tables, strict=True)],
     )
 
 
-def _from_dicts(parts: Sequence[list[dict[str, Any]]], files: SplitFiles) -> Rows:
+def _python(values: pa.Table | pa.ChunkedArray, where: str) -> list[Any]:
+    """The rows or values as Python objects; UserError for a text that is not UTF-8."""
+    try:
+        return list(values.to_pylist())
+    except UnicodeDecodeError as error:
+        text = error.object[:40]
+        raise UserError(f"{where}: a text is not UTF-8, {text!r}: write the file again with texts in UTF-8.") from error
+
+
+def _from_dicts(parts: Sequence[tuple[list[Row], Sequence[int]]], files: SplitFiles) -> Rows:
     if len(parts) > 1:
-        for file, part in zip(files.files, parts, strict=True):
+        for file, (part, _) in zip(files.files, parts, strict=True):
             part[:] = [{FILE: file.name.partition(".")[0], **row} for row in part]
-    rows = [row for part in parts for row in part]
+    rows = [row for part, _ in parts for row in part]
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     omits = files.format in ("jsonl", "json")  # a row of JSON may omit a null field, and so may all rows of a file
     return Rows(
@@ -218,7 +253,7 @@ def _from_dicts(parts: Sequence[list[dict[str, Any]]], files: SplitFiles) -> Row
         lambda name: [row.get(name) for row in rows],
         lambda indices: (rows[index] for index in indices),
         [
-            Part(file, len(part), columns if omits or not part else tuple(part[0]))
-            for file, part in zip(files.files, parts, strict=True)
+            Part(file, len(part), columns if omits or not part else tuple(part[0]), lines)
+            for file, (part, lines) in zip(files.files, parts, strict=True)
         ],
     )

@@ -17,6 +17,7 @@ class Part(NamedTuple):
     file: Path
     rows: int
     columns: Sequence[str]
+    lines: Sequence[int] = ()  # of a text file with a row a line: the line on which each row begins
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Rows:
     column: Callable[[str], list[Any]]  # all values of one column
     take: Callable[[Sequence[int]], Iterator[dict[str, Any]]]  # the rows at some indices, lazily
     parts: Sequence[Part]  # the files, in the order of their rows
+
+    def place(self, index: int) -> str:
+        """A row for messages: "animals.csv, line 17" where rows have lines, else "animals.parquet, row 16", counted from 1."""
+        for part in self.parts:
+            if index < part.rows:
+                return f"{part.file}, line {part.lines[index]}" if part.lines else f"{part.file}, row {index + 1}"
+            index -= part.rows
+        raise IndexError(index)
 
     def need(self, column: str, option: str) -> str:
         """`column`, if every file has it, else UserError; `option` is the setting with its name."""

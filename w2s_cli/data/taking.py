@@ -1,7 +1,7 @@
 """The rows of one pool, taken in its order and formatted until its limit is full. For stages/rows.py, which says how."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,9 @@ def split_files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles
 def class_names(label: str, rows: Rows, split: str, files: Mapping[str, SplitFiles]) -> list[str]:
     """Class names from the label columns of all splits, file by file."""
     every = [rows if role == split else read(file) for role, file in files.items()]
-    return distinct_classes(values for one in every for values in _labels(one, label))
-
-
-def _labels(rows: Rows, label: str) -> Iterator[tuple[str, str, list[Any]]]:
-    """(file, column, labels) of each file."""
-    values, start = rows.column(rows.need(label, "data.label")), 0
-    for part in rows.parts:
-        yield str(part.file), label, values[start : start + part.rows]
-        start += part.rows
+    for one in every:
+        one.need(label, "data.label")
+    return distinct_classes(every, label)
 
 
 def groups_of(params: Mapping[str, Any], rows: Rows, ids: list[str], ctx: Context) -> Sequence[str]:

@@ -121,7 +121,9 @@ def _either(bound: Mapping[str, Any], kinds: Mapping[str, Any], field: str) -> l
 def annotation(node: ast.expr | None) -> Any:
     """The type of an annotation; Any if it has a name outside of TYPES, or is no type."""
     try:
-        return Any if node is None else _type(node)
+        kind = Any if node is None else _type(node)
+        hash(kind)  # not of Annotated[int, [1, 2]]
+        return kind
     except (_NoConstant, TypeError, ValueError, SyntaxError):
         return Any
 

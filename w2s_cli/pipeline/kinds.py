@@ -86,14 +86,23 @@ def find(name: Any, folders: Sequence[Path | str] = (), *, stage: str | None = N
         UserError: no such kind, or its file lacks a part.
     """
     kind = str(name)
-    if stage is not None and kind not in kind_names(folders):
-        raise UserError(f'stage "{stage}": unknown kind "{kind}".{did_you_mean(kind, kind_names(folders))}')
-    return _load(find_code("stages", kind, folders), kind)
+    try:
+        path = _file(kind, tuple(folders))
+    except UserError:
+        if stage is None:
+            raise
+        raise UserError(f'stage "{stage}": unknown kind "{kind}".{did_you_mean(kind, kind_names(folders))}') from None
+    return _load(path, kind)
 
 
 def kind_names(folders: Sequence[Path | str] = ()) -> list[str]:
     """The names of all kinds, of the package and of `folders`."""
     return code_names("stages", folders)
+
+
+@cache  # a sweep asks for the same files thousands of times
+def _file(kind: str, folders: tuple[Path | str, ...]) -> Path:
+    return find_code("stages", kind, folders)
 
 
 @cache

@@ -110,7 +110,7 @@ class Resolver:
         if data.get("path"):
             from w2s_cli.data.sources import fingerprint
 
-            path = locate(data["path"])
+            path: Path = self._once(f"place:{data['path']}", lambda: locate(data["path"]))
             if self.hub == "never" and not data["path"].startswith(BUNDLED) and not path.exists():
                 self.assumed.add(f"data {data['path']} (no such path)")
                 return {"sha256": f"unknown:{data['name']}"}, str(path)
@@ -183,9 +183,18 @@ class Resolver:
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of the loss or rule in `folder`: its name, all its arguments with their defaults, and its code."""
-        path = self.code(folder, str(rule["name"]))
-        args = bind(path, rule["name"], rule.get("args") or {}, at_run_time=("progress",))
-        return {"name": rule["name"], "args": args, "code": ast_hash(path)}
+        name, given = str(rule["name"]), rule.get("args") or {}
+        path = self.code(folder, name)
+
+        def identity() -> dict[str, Any]:
+            return {
+                "name": rule["name"],
+                "args": bind(path, name, given, at_run_time=("progress",)),
+                "code": ast_hash(path),
+            }
+
+        found: dict[str, Any] = self._once(f"rule:{path}:{given!r}", identity)
+        return found
 
     def _once(self, name: str, find: Any) -> Any:
         if name not in self._resolved:

@@ -29,7 +29,8 @@ def survey(graph: Graph, store: Store, targets: Collection[str], *, force: Colle
     """key → the stage's state and whether it has to run, for the targets and all stages that they depend on."""
     wanted = graph.upstream_closure(list(targets))
     order = [stage for key, stage in graph.stages.items() if key in wanted]
-    code = fingerprints({stage.kind: stage.of.path for stage in order}, store.cache / "code.json")
+    kinds = {stage.kind: stage.of.path for stage in order if store.folder(stage.key)}  # what is not made has no drift
+    code = fingerprints(kinds, store.cache / "code.json")
     plans: dict[str, Planned] = {}
     for stage in order:
         plans[stage.key] = look(stage, store, plans, code)

@@ -21,6 +21,7 @@ class PerSeed(TypedDict):
     auroc: list[Share | None]
     ece: list[Share | None]
     untrained_threshold: NotRequired[list[bool]]
+    constant_answer: NotRequired[list[bool]]
     updates: NotRequired[list[Steps | None]]
 
 
@@ -40,6 +41,7 @@ class Role(TypedDict):
     interval: Interval
     per_seed: Annotated[PerSeed, lambda per_seed: _has_areas(per_seed)]
     labels: NotRequired[Labels]
+    epochs: NotRequired[Annotated[float, lambda epochs: epochs > 0] | None]
 
 
 class Estimate(TypedDict):

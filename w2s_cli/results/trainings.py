@@ -18,9 +18,10 @@ from w2s_cli.store.store import Store
 def with_trainings(
     metrics: Mapping[str, Any], graph: Graph, store: Store, evaluations: Sequence[str]
 ) -> dict[str, Any]:
-    """The metrics of a comparison with `updates` in each role's `per_seed`, and with the student's `labels`.
+    """The metrics of a comparison with `updates` in each role's `per_seed`, with each role's `epochs`, and with the student's `labels`.
 
-    `updates` are the optimizer steps of the role's weights: 0 of a prompted model or a file, None if unknown. `labels` has accuracy
+    `updates` are the optimizer steps of the role's weights: 0 of a prompted model or a file, None if unknown. `epochs` are those that the
+    training was set to; None without a training. `labels` has accuracy
     (against the ground truth of the rows that the student learned from; the mean over seeds) and per_seed; it is missing for a student
     of ground truth.
 
@@ -34,7 +35,7 @@ def with_trainings(
             continue
         learners = [_learner(graph, graph.stages[key].inputs.get(role)) for key in evaluations]
         per_seed = {**metrics[role]["per_seed"], "updates": [_updates(stage, store) for stage in learners]}
-        joined[role] = {**metrics[role], "per_seed": per_seed}
+        joined[role] = {**metrics[role], "per_seed": per_seed, "epochs": _epochs(learners)}
         if role == "student":
             right = [_accuracy_of_labels(stage, store) for stage in learners]
             joined[role] |= labels(right)
@@ -49,7 +50,12 @@ def over_runs(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
         if role not in metrics or not all("updates" in block.get("per_seed", {}) for block in blocks):
             continue
         updates = [steps for block in blocks for steps in block["per_seed"]["updates"]]
-        joined[role] = {**metrics[role], "per_seed": {**metrics[role]["per_seed"], "updates": updates}}
+        epochs = runs[0][role].get("epochs")
+        joined[role] = {
+            **metrics[role],
+            "per_seed": {**metrics[role]["per_seed"], "updates": updates},
+            "epochs": epochs,
+        }
         if role == "student":
             joined[role] |= labels([right for b in blocks for right in b.get("labels", {}).get("per_seed", [None])])
     return joined
@@ -78,6 +84,12 @@ def _updates(stage: Stage | None, store: Store) -> int | None:
     metrics = read_stage(store, stage.key).metrics
     steps: int | None = metrics.get("best_step", metrics.get("steps"))
     return steps if fits(steps, Steps) else None
+
+
+def _epochs(stages: Sequence[Stage | None]) -> float | None:
+    """The epochs of the first seed's training: all seeds of a setting have the same."""
+    first = stages[0]
+    return first.identity["params"].get("epochs") if first is not None and first.of.traits.trains else None
 
 
 def _accuracy_of_labels(stage: Stage | None, store: Store) -> float | None:

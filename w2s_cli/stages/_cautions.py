@@ -1,5 +1,6 @@
 """Cautions under a result that several stage kinds share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
+FEW_UPDATES, ENOUGH_UPDATES = (
+    50,
+    200,
+)  # of a classifier: with fewer than the first its accuracy may still be that of its start
 ONE_SIDED = 0.95  # accuracy of a constant answer that says more about the test rows than about the model
 
 
@@ -23,10 +28,10 @@ def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapp
 
 
 def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """A line for each role with an untrained threshold (statistics.threshold), and one for a PGR whose interval has no width.
+    """A line for each role with a constant answer (statistics.threshold), one for few updates, one for a PGR whose interval has no width.
 
     Args:
-        metrics: of `statistics.report`, with the `updates` of each role if they are recorded (results.trainings).
+        metrics: of `statistics.report`, with the `updates` and `epochs` of each role if they are recorded (results.trainings).
         about: seeds, in the order of the figures' `per_seed`.
     """
     lines = []
@@ -35,6 +40,10 @@ def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Map
         flagged = [place for place, flag in enumerate(per_seed.get("untrained_threshold", ())) if flag]
         if flagged:
             lines.append(_untrained(role, per_seed, flagged, about["seeds"]))
+        constant = [p for p, flag in enumerate(per_seed.get("constant_answer", ())) if flag and p not in flagged]
+        if constant:
+            lines.append(_constant(role, per_seed, constant, about["seeds"]))
+    lines += _few_updates(metrics)
     pgr = metrics.get("pgr") or {}
     if "no_width" in pgr.get("flags", ()):
         twin = "weak supervisor" if abs(pgr["value"]) < 0.5 else "ceiling"
@@ -50,7 +59,6 @@ def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds
     right, area = (fmean(per_seed[figure][place] for place in flagged) for figure in ("accuracy", "auroc"))
     if right >= ONE_SIDED:
         return _one_sided(role, right, area)
-    of_seeds = f" with seed{'s' * (len(flagged) > 1)} {', '.join(str(seeds[place]) for place in flagged)}"
     updates = {per_seed["updates"][place] for place in flagged} - {None} if "updates" in per_seed else set()
     after = (
         f" after {' to '.join(f'{steps:,}' for steps in sorted({min(updates), max(updates)}))} updates"
@@ -59,12 +67,42 @@ def _untrained(role: str, per_seed: Mapping[str, Any], flagged: list[int], seeds
     )
     learned = ", or learned from labels of one class" if role == "student" else ""
     cause = f"untrained{after}{learned}. What can help: more epochs (train.epochs) or a higher learning rate (train.lr)"
-    who = f"{ROLE_NAMES[role]}{of_seeds if len(seeds) > 1 else ''}"
     return (
-        f"Caution: the {who} predicts one class on nearly all test rows: accuracy {right:.3f}, "
+        f"Caution: the {_who(role, flagged, seeds)} predicts one class on nearly all test rows: accuracy {right:.3f}, "
         f"as of a constant answer, but AUROC {area:.3f}. Its threshold is {'not trained here' if updates == {0} else cause}. Compare "
         f"AUROC meanwhile (w2s table metric={role}.auroc)."
     )
+
+
+def _who(role: str, places: Sequence[int], seeds: Sequence[int]) -> str:
+    """The name of a role, of several seeds with the seeds at these places."""
+    of_seeds = f" with seed{'s' * (len(places) > 1)} {', '.join(str(seeds[place]) for place in places)}"
+    return f"{ROLE_NAMES[role]}{of_seeds if len(seeds) > 1 else ''}"
+
+
+def _constant(role: str, per_seed: Mapping[str, Any], places: Sequence[int], seeds: Sequence[int]) -> str:
+    """The line of a role whose predictions say nothing: one class, and no order of the rows that chance could not give."""
+    right = fmean(per_seed["accuracy"][place] for place in places)
+    return (
+        f"Caution: the {_who(role, places, seeds)} predicts one class on nearly all test rows: accuracy {right:.3f}, as of a constant "
+        "answer. It has learned nothing that shows here; w2s data check looks at the labels."
+    )
+
+
+def _few_updates(metrics: Mapping[str, Any]) -> list[str]:
+    """One line if a training had so few updates that its model may not have learned yet; else none."""
+    few: dict[str, int] = {}
+    needed = 0.0
+    for role in ROLES:
+        block = metrics.get(role, {})
+        updates = [steps for steps in block.get("per_seed", {}).get("updates", ()) if steps]  # 0: no training
+        if updates and min(updates) < FEW_UPDATES and block.get("epochs"):
+            few[ROLE_NAMES[role]] = min(updates)
+            needed = max(needed, block["epochs"] * ENOUGH_UPDATES / min(updates))
+    if not few:
+        return []
+    listed = ", ".join(f"{name} {steps}" for name, steps in few.items())
+    return [f"Caution: few updates ({listed}): train.epochs={math.ceil(needed)} would give at least {ENOUGH_UPDATES}."]
 
 
 def _one_sided(role: str, right: float, area: float) -> str:

@@ -7,7 +7,7 @@
 * Ground truth is read only for the metrics (accuracy of each supervisor and of the rule). Rules never see it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,6 +41,7 @@ def plan(
         student: labels of the current student, for a co-supervised rule.
     """
     _check(job, rule["name"], len(labels), scores, student)
+    _check_prior(rule.get("prior"), job.config["data"]["classes"])
     name, data, seed = rule["name"], job.config["data"]["name"], job.config["seed"]
     params = {
         "rule": job.rule("combining", rule),
@@ -72,6 +73,13 @@ def _check(job: "Planning", rule: str, labels: int, scores: list[Edge] | None, s
         raise UserError(
             f"combine={rule} needs at least 3 supervisors, and this method has {labels}: set ensemble=3 or more."
         )
+
+
+def _check_prior(prior: Sequence[float] | None, classes: Sequence[str] | None) -> None:
+    """Refuse a class balance that is none, or has another number of classes than the configuration lists."""
+    if prior is not None and (abs(sum(prior) - 1) > ROUNDING or (classes and len(prior) != len(classes))):
+        number = f"{len(classes)} " if classes else ""
+        raise UserError(f"combine.prior={list(prior)} must be {number}shares of the classes that add up to 1.")
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
+RARE = 0.02  # share of a pool's rows
 NEUTRAL = {"second": None, "overlap": None}
 TRAITS = Traits(gives="rows", implied=True)
 
@@ -44,16 +45,23 @@ def plan(job: "Planning", *, pool: str) -> Spec:
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """One line if rows were dropped that neither the recipe's transform nor data.drop_overlap leaves out; else none."""
+    """A line for dropped rows that neither the recipe's transform nor data.drop_overlap leaves out, and one for rare classes."""
     from w2s_cli.data.form import ELSEWHERE, LEFT_OUT
 
     reasons = [reason for reason in metrics.get("dropped", {}) if not reason.startswith((LEFT_OUT, ELSEWHERE))]
-    if not reasons:
-        return []
-    # no counts: one line for all pools and seeds
-    return [
-        f"Caution: rows of {about['data']} without a usable text were left out ({', '.join(reasons)}); w2s data check counts them."
-    ]
+    rates = dict(zip(metrics.get("classes", ()), metrics.get("base_rates", {}).values(), strict=False))
+    rare = [name for name, rate in rates.items() if rate < RARE]
+    lines = []  # without counts: a line stands for all pools and seeds
+    if reasons:
+        lines.append(
+            f"Caution: rows of {about['data']} without a usable text were left out ({', '.join(reasons)}); w2s data check counts them."
+        )
+    if rare:
+        lines.append(
+            f"Caution: fewer than {RARE:.0%} of the rows of {about['data']} are of class {', '.join(rare)}: a slip among the labels, or "
+            "a class that a model can hardly learn (w2s data check; data.balanced=true)."
+        )
+    return lines
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

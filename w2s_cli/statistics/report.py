@@ -33,7 +33,7 @@ from w2s_cli.statistics.figures import (
 from w2s_cli.statistics.intervals import bootstrap_means, interval, ratio_interval, share_interval
 from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.pseudolabels import pseudolabels
-from w2s_cli.statistics.threshold import untrained_threshold
+from w2s_cli.statistics.threshold import constant_answer, untrained_threshold
 
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
 GAP_IS_NOISE = "the ceiling does not beat the weak supervisor by more than its own noise: PGR is unbounded"
@@ -120,7 +120,8 @@ def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
     means: dict[str, Any] = {name: _mean(values) for name, values in per_seed.items()}
     areas = zip(predictions.p, per_seed["auroc"], strict=True)
     flags = [untrained_threshold(p, truth, area) for p, area in areas]
-    return means | {"per_seed": per_seed | {"untrained_threshold": flags}}
+    constant = [constant_answer(p, truth) for p in predictions.p]
+    return means | {"per_seed": per_seed | {"untrained_threshold": flags, "constant_answer": constant}}
 
 
 def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""An untrained threshold: a model that orders the rows, but predicts one class on nearly all of them.
+"""Constant answers: a model that predicts one class on nearly all rows, with the accuracy of that answer.
 
-Its accuracy is then that of a constant answer, whatever its AUROC, and a PGR from such accuracies compares thresholds. It is typical of
-a training with few updates: the order of the rows is learned before the bias between the classes.
+It has learned nothing that its accuracy shows. With an untrained threshold it orders the rows all the same: its AUROC is away from 0.5,
+and a PGR from such accuracies compares thresholds. That is typical of a training with few updates: the order of the rows is learned before
+the bias between the classes.
 """
 
 import math
@@ -24,14 +25,19 @@ def untrained_threshold(p: Floats, truth: Integers, area: float | None) -> bool:
         truth: [rows].
         area: AUROC; None if undefined.
     """
-    if area is None:
+    if area is None or not constant_answer(p, truth):
         return False
     rows = len(truth)
+    sizes = np.bincount(truth, minlength=p.shape[1])
+    rarest = int(sizes[sizes > 0].min())
+    error = math.sqrt((rows + 1) / (12 * rarest * (rows - rarest)))  # Mann & Whitney 1947
+    return bool(abs(area - 0.5) > max(AWAY, ERRORS * error))
+
+
+def constant_answer(p: Floats, truth: Integers) -> bool:
+    """Whether a model predicts one class on nearly all rows, and is hardly better than that answer; p is [rows, classes], truth [rows]."""
     said = np.bincount(predicted(p), minlength=p.shape[1])  # [classes]
     answer = int(said.argmax())
     base = float((truth == answer).mean())
     skill = (float((predicted(p) == truth).mean()) - base) / (1 - base) if base < 1 else 1.0
-    sizes = np.bincount(truth, minlength=p.shape[1])
-    rarest = int(sizes[sizes > 0].min())
-    error = math.sqrt((rows + 1) / (12 * rarest * (rows - rarest)))  # Mann & Whitney 1947
-    return bool(said[answer] >= NEARLY_ALL * rows and skill <= SKILL and abs(area - 0.5) > max(AWAY, ERRORS * error))
+    return bool(said[answer] >= NEARLY_ALL * len(truth) and skill <= SKILL)

@@ -104,9 +104,8 @@ class Store:
 
     def has_older(self, kind: str, slug: str) -> bool:
         """Whether a stage of an older format has this kind and slug: probably the same job under its older key."""
-        place, name = self.stages / kind, re.compile(re.escape(slug) + rf"-[0-9a-f]{{{keys.KEY_DIGITS}}}")
-        same = [folder for folder in self.folders().values() if folder.parent == place and name.fullmatch(folder.name)]
-        return any(is_older(folder) for folder in same)
+        named = (folder for key, folder in self.folders().items() if folder.name == f"{slug}-{key}")
+        return any(is_older(folder) for folder in named if folder.parent.name == kind)
 
     def match(self, prefix: str) -> list[Path]:
         """Folders whose key begins with `prefix`."""

@@ -44,8 +44,8 @@ POSITIVE = [
         "stopping.every",
         "stopping.patience",
     ),
-    *("generative.lr", "generative.epochs", "generative.batch_size", "few_shot.shots", "rounds", "bootstrap"),
-    *("launcher.jobs", "launcher.threads", "launcher.micro_tokens", "launcher.eval_tokens"),
+    *("generative.lr", "generative.epochs", "generative.batch_size", "few_shot.shots", "bootstrap"),
+    *("launcher.micro_tokens", "launcher.eval_tokens"),
     *("launcher.log_every", "pretrain.batch_entries", "pretrain.batch_tokens"),
 ]
 POSITIVE.remove("pretrain.batch_size")  # batch_entries or batch_tokens
@@ -91,6 +91,16 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     yield "stopping.roles", ["weak", "teacher"], r"stopping\.roles\[1\]=teacher: must be one of weak, student, ceiling"
     yield "student", "gpt2", "must be a group of fields"
     yield "strong.lr", float("inf"), "must be a finite number"
+    for value in (0, -1, True, "many", 1.5):
+        yield "rounds", value, "must be a whole number between 1 and 100"
+        for name in ("launcher.jobs", "launcher.threads"):
+            yield name, value, "must be a whole number between 1 and 1024"
+    yield "launcher.threads", 1_000_000, "between 1 and 1024"
+    yield "rounds", 100_000, "between 1 and 100"
+    for value in ("gpu", "cuda:x", "CPU"):
+        yield "launcher.device", value, "must be auto, cpu, cuda, cuda:1 or mps"
+    yield "combine.prior", [0.9, float("nan")], "must be a finite number between 0 and 1"
+    yield "combine.prior", [1.5, 0], "must be a number between 0 and 1"
     yield "launcher.checkpoint_seconds", float("nan"), "must be a finite number"
     yield "train.betas", [0.9, "x"], r"train\.betas\[1\]=x: must be a number"
     for name in ("train", "generative", "pretrain"):  # a bound of 0 trains nothing, one below 0 climbs the loss

@@ -11,10 +11,20 @@ from w2s_cli.data.label_files import probabilities
 from w2s_cli.data.labels import class_reader, distinct_classes, spelled
 from w2s_cli.data.read import read
 from w2s_cli.data.recipes import check_recipe
+from w2s_cli.data.rows import Part, Rows
 from w2s_cli.data.sources import SplitFiles, local_files
 from w2s_cli.errors import UserError
 
 ALL = {"weak_train": 1.0}
+
+
+def of_file(name: str, labels: list[Any]) -> Rows:
+    """The rows of a file with a column y."""
+    rows = [{"y": label} for label in labels]
+    part = Part(Path(name), len(rows), ["y"])
+    return Rows(
+        name, ("y",), len(rows), lambda column: [r[column] for r in rows], lambda at: (rows[i] for i in at), [part]
+    )
 
 
 def labelled(folder: Path, values: list[Any], **changes: Any) -> tuple[list[str], list[int]]:
@@ -71,19 +81,18 @@ def test_a_whole_number_as_text_has_one_spelling_and_any_other_text_is_a_name(va
 @pytest.mark.parametrize("labels", [[-1, 1], ["+1", "-1"], [-1.0, 1.0]])
 def test_a_coding_of_two_classes_by_minus_one_and_one_needs_named_classes(labels: list[Any]) -> None:
     with pytest.raises(UserError, match=r"if -1 is a class, name all classes: data\.classes=\[-1,1\]\."):
-        distinct_classes([("a.csv", "y", labels)])
+        distinct_classes([of_file("a.csv", labels)], "y")
 
 
 def test_an_exact_name_comes_before_one_in_another_case() -> None:
     read_label = class_reader(["US", "us", "them"])
-    assert [read_label(value, "here") for value in ("us", "US", "THEM")] == [1, 0, 2]
-    with pytest.raises(UserError, match="none of the 3 classes"):
-        read_label("Us", "here")
+    assert [read_label(value) for value in ("us", "US", "THEM")] == [1, 0, 2]
+    assert "none of the 3 classes" in str(read_label("Us"))
 
 
 def test_labels_that_differ_in_case_alone_need_named_classes(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r'a\.jsonl, column "label", row 1: the labels "YES" and "yes" differ in case alone'
+        UserError, match=r'a\.jsonl, line 2, column "label": the labels "YES" and "yes" differ in case alone'
     ):
         labelled(tmp_path, ["YES", "yes", "no"])
     assert labelled(tmp_path, ["YES", "yes", "no"], classes=["no", "yes"]) == (["no", "yes"], [1, 1, 0])
@@ -102,7 +111,7 @@ def test_rows_marked_as_unlabelled_in_every_split_are_refused(tmp_path: Path, ma
     data = local(tmp_path, splits={"train": "train", "test": "test"}, pools=ALL)
     for pool in ("test", "weak_train"):
         with pytest.raises(
-            UserError, match=r'\.jsonl, column "label", row 2: the label -1 marks a row without a label'
+            UserError, match=r'\.jsonl, line 3, column "label": the label -1 marks a row without a label'
         ):
             make(tmp_path / pool, data, pool)
 
@@ -111,15 +120,16 @@ def test_a_test_split_without_labels_is_refused_by_its_file(tmp_path: Path) -> N
     write_rows(tmp_path / "train.jsonl", numbered(60))
     write_rows(tmp_path / "test.jsonl", numbered(60, label=lambda i: -1))
     data = local(tmp_path, splits={"train": "train", "test": "test"}, pools=ALL)
-    with pytest.raises(UserError, match=r"test\.jsonl.*row 0: the label -1 marks"):
+    with pytest.raises(UserError, match=r"test\.jsonl, line 1.*: the label -1 marks"):
         make(tmp_path / "rows", data, "weak_train")
     with pytest.raises(UserError, match="-1 marks a row without a label"):
         make(tmp_path / "rows", {**data, "classes": ["no", "yes"]}, "test")
 
 
 def test_names_in_one_file_and_numbers_in_another_are_refused_by_both_places() -> None:
-    with pytest.raises(UserError, match=r'b, column "y", row 0: the label is 1, but \'0\' in a, column "y", row 0'):
-        distinct_classes([("a", "y", ["0", "1"]), ("b", "y", [1, 0])])
+    match = r'b, row 1, column "y": the label is 1, but \'0\' in a, row 1, column "y"'
+    with pytest.raises(UserError, match=match):
+        distinct_classes([of_file("a", ["0", "1"]), of_file("b", [1, 0])], "y")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])

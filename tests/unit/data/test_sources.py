@@ -319,7 +319,7 @@ def test_the_fingerprint_is_of_the_bytes_that_are_read(tmp_path: Path) -> None:
     [
         ("a.jsonl", JSONL + b'{"text": "x", "la', r"a\.jsonl, line 3: not JSON"),
         ("a.jsonl", b"[1, 2]\n", "line 1: a row must be an object"),
-        ("a.json", b"[1, 2]", "entry 1: a row must be an object"),
+        ("a.json", b"[1, 2]", "row 1: a row must be an object"),
         (
             "a.jsonl",
             json.dumps(ROWS, indent=1).encode(),

@@ -313,6 +313,7 @@ def test_data_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
 
 def test_a_plan_that_trusted_a_wrong_digest_is_right_after_the_stage_has_refused_it(tmp_path: Path) -> None:
     path, store = write_rows(tmp_path / "a.jsonl", numbered(100)), Store(tmp_path / "outputs")
+    store.make()
     data, right = local(path), Resolver(store).data(local(path))
     write_json(store.digests, {name: "wrong" for name in read_json(store.digests)})
     planned, _ = Resolver(store).data(data)
@@ -436,7 +437,7 @@ def test_a_missing_or_odd_label_is_refused_with_its_row(tmp_path: Path, value: A
     rows[17]["label"] = value
     unnamed = local(write_rows(tmp_path / "a.jsonl", rows), pools={"test": 1.0})
     for data in (unnamed, {**unnamed, "classes": ["a", "b"]}):
-        with pytest.raises(UserError, match=r"a\.jsonl.*label.*17"):
+        with pytest.raises(UserError, match=r"a\.jsonl, line 18.*label"):
             make(tmp_path / "w", data, "test")
 
 
