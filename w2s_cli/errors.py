@@ -50,8 +50,15 @@ def need_one_of(value: str, choices: Sequence[str], option: str) -> None:
         raise UserError(f'{option}="{value}" is unknown.{did_you_mean(str(value), choices)}')
 
 
-def of_user_code(called: str, error: Exception) -> UserError:
-    """The message for an error inside a loss, rule or transform, with the file and line; `called` names the code."""
+def of_user_code(called: str, error: BaseException, file: str | None = None) -> UserError:
+    """The message for an error inside a loss, rule or transform, with the file and line.
+
+    Args:
+        called: the code's name.
+        file: the code's file; the line is the last one in it, else the last of all.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return UserError(f"{called} failed: {type(error).__name__}: {error}{where}")
+    own = [frame for frame in frames if frame.filename == file] or frames
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return UserError(f"{called} failed: {text}{where}")

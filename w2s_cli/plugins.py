@@ -61,8 +61,8 @@ def load_code(
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # users' files raise any error
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # users' files raise any error, KeyboardInterrupt and SystemExit too
+        raise of_user_code(f"the import of {path}", error, str(path)) from error
     return module, path
 
 
@@ -99,7 +99,7 @@ def call_code(
         return function(*values, **args)
     except UserError:
         raise
-    except Exception as error:  # users' files raise any error
-        if passing(error):
+    except BaseException as error:  # users' files raise any error, KeyboardInterrupt and SystemExit too
+        if isinstance(error, Exception) and passing(error):
             raise
-        raise of_user_code(called, error) from error
+        raise of_user_code(called, error, inspect.getsourcefile(function)) from error

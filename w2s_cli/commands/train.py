@@ -161,10 +161,8 @@ def execute(
         print(f"\nstopped; finished work is saved. Continue with: {again}", file=sys.stderr)
         return INTERRUPTED
     if outcome.failed:
-        print(
-            "\nthe finished stages are kept; correct the cause, then run the same command: it continues from them.",
-            file=sys.stderr,
-        )
+        kept = "the finished stages are kept: " if outcome.ran or outcome.cached else ""
+        print(f"\n{kept}correct the cause, then run the same command again.", file=sys.stderr)
         return USER_ERROR if outcome.user_error else FAILED
     return finish(folder, graph, plans, store)
 

@@ -89,6 +89,8 @@ class PlainView:
             if time.monotonic() - clock.last_line_at >= LINE_EVERY_S:
                 clock.last_line_at = time.monotonic()
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
+        elif kind == "silent":
+            print(f"{label}: {silence(event)}", flush=True)
         elif kind == "restart":
             print(f"{label}: out of memory, continues in a new process with smaller micro-batches", flush=True)
         elif kind != "busy":
@@ -138,6 +140,8 @@ class LiveView:
         task, clock = self.tasks[stage.key], self.clocks[stage.key]
         if kind == "started":
             self.clocks[stage.key] = Clock()
+        elif kind == "silent":
+            self.progress.update(task, figures=silence(event))
         elif kind == "progress":
             figures = clock.figures(event)
             self.progress.update(task, completed=event["step"], total=event["total"], figures=figures)
@@ -165,6 +169,11 @@ def stage_label(stage: Stage) -> str:
     )
     details += [f"seed {stage.about['seed']}"] if "seed" in stage.about else []
     return one_line(f"{stage.name} ({', '.join(details)})" if details else stage.name)
+
+
+def silence(event: dict[str, Any]) -> str:
+    """The words for a stage that shows no progress."""
+    return f"no progress for {duration(event['seconds'])}; its log: {event['log']}; Ctrl-C twice ends it"
 
 
 def outcome(event: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
 * A stage that asks for a new process (`store.context.Restart`) is the next one of a new worker.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
+* A stage without an event for minutes is named, with its log; it is not ended, because loading and compiling may take as long.
 * A signal of `signals.py`, to the command or to one of its workers: running stages save and stop. At the second Ctrl-C or SIGTERM of the
   command the workers are killed.
 """
@@ -31,6 +32,7 @@ from w2s_cli.store.shapes import read_record
 from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
+SILENT_S = 300.0  # without an event of a stage, after which the view says so, and again after as long
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Scheduler:
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
         self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
+        self.heard: dict[str, float] = {}  # running stage → time of its last event
         self.stopping = False  # a signal asked for it
 
     def run(self) -> Outcome:
@@ -82,6 +85,7 @@ class Scheduler:
                 while (self.pending and not self.stopping) or any(w.key for w in self.workers):
                     self._dispatch()
                     self._listen(timeout=0.1)
+                    self._watch()
                 self.outcome.stopped = self.outcome.stopped or (self.stopping and bool(self.pending))
             finally:
                 for worker in list(self.workers):
@@ -115,6 +119,7 @@ class Scheduler:
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.remove(key)
+            self.heard[key] = time.monotonic()
             plan = self.plans[key]
             worker.give(key, self.folders[key], plan.state.record.get("run") if plan.state.digest else None)
 
@@ -142,10 +147,20 @@ class Scheduler:
             for event in events or ():
                 self._event(worker, event)
 
+    def _watch(self) -> None:
+        """Say which stage shows no progress: it may hang, in a loss that never returns for instance."""
+        for key in [worker.key for worker in self.workers if worker.key]:
+            silent = time.monotonic() - self.heard.get(key, time.monotonic())
+            if silent >= SILENT_S:
+                self.heard[key] = time.monotonic()
+                log = self.folders[key] / "log.txt"
+                self.view(self.graph.stages[key], {"event": "silent", "seconds": silent, "log": str(log)})
+
     def _event(self, worker: Worker, event: dict[str, Any]) -> None:
         key = worker.key
         if key is None:
             return
+        self.heard[key] = time.monotonic()
         kind = event["event"]
         if kind in ("started", "progress"):
             self.view(self.graph.stages[key], event)
@@ -191,23 +206,29 @@ class Scheduler:
     def _died(self, worker: Worker) -> None:
         """Handle the death of a worker: its stage failed, unless the command is stopping."""
         self._forget(worker)
-        code = worker.code()
-        if worker.key is None:
+        code, key = worker.code(), worker.key
+        if key is None:
             return
         if self.stopping:
             self.outcome.stopped = True
             return
-        cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[worker.key]))
-        advice = self.advice.get(worker.key, "a smaller model, or more memory")
-        hint = f" (out of memory? What can help: {advice})" if starved else ""
-        message = f"its worker {cause}{hint}; the same command continues from the last checkpoint"
+        message = self._cause_of_death(key, code)
         write_json(
-            self.folders[worker.key] / "failed.json",
+            self.folders[key] / "failed.json",
             {"event": "failed", "message": message, "user": False, "time": time.time()},
         )
-        self._failed(worker.key, message, user=False)
-        self.view(self.graph.stages[worker.key], {"event": "failed", "message": message})
+        self._failed(key, message, user=False)
+        self.view(self.graph.stages[key], {"event": "failed", "message": message})
+
+    def _cause_of_death(self, key: str, code: int) -> str:
+        """The message for a stage whose worker ended with `code`; −n: by signal n."""
+        starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[key]))
+        if code >= 0 and not starved:
+            return f"its worker ended with code {code}: the stage ended the process. A loss or rule of your own must not call exit"
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        advice = self.advice.get(key, "a smaller model, or more memory")
+        hint = f" (out of memory? What can help: {advice})" if starved else ""
+        return f"its worker {cause}{hint}; the same command continues from the last checkpoint"
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
         """Record a failure and block the stages that depend on it."""

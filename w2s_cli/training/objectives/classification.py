@@ -52,10 +52,7 @@ def objective(
             args={"progress": progress, **args},
             passing=means_no_memory,  # the loop repeats the update with smaller micro-batches
         )
-        if value.ndim:
-            raise UserError(
-                f"{loss.called} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
-            )
+        _check_value(loss.called, value, logits)
         return value
 
     def logits_of(piece: list[int], progress: float) -> Tensor:
@@ -87,6 +84,22 @@ def objective(
             yield Contribution(backward, sums_of(value, right, real[piece], layout.room(lengths[piece])))
 
     return Objective(lengths, layout, contributions, longest, draws=draw is not None)
+
+
+def _check_value(called: str, value: Any, logits: Tensor) -> None:
+    """Refuse (UserError) what is no scalar tensor, and on a CPU, where nothing waits for it, NaN or infinity from finite logits."""
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"{called} must return a tensor, the mean of its rows' losses, and returned {type(value).__name__}"
+        )
+    if value.ndim:
+        raise UserError(
+            f"{called} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
+        )
+    if value.device.type == "cpu" and not torch.isfinite(value) and torch.isfinite(logits).all():
+        raise UserError(
+            f"{called} is {float(value)} although all logits are finite: the fault is in the loss, not in the learning rate"
+        )
 
 
 def sums_of(loss: Tensor, right: Tensor, tokens: np.ndarray, room: int) -> Sums:
