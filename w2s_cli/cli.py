@@ -14,7 +14,7 @@ import sys
 
 from w2s_cli.commands import COMMANDS
 from w2s_cli.commands.output import OutputLost, guarded, open_closed, write_any_text
-from w2s_cli.errors import UserError, did_you_mean, of_system
+from w2s_cli.errors import UserError, brief, did_you_mean, of_system
 
 
 def main() -> None:
@@ -52,10 +52,10 @@ def _outcome(argv: list[str], *, debug: bool) -> int:
         if debug:
             raise
         if isinstance(error, UserError | StoreError):
-            print(f"w2s: {error}", file=sys.stderr)
+            print(f"w2s: {brief(str(error))}", file=sys.stderr)
             return 2
         if message := of_system(error):
-            print(f"w2s: {message}", file=sys.stderr)
+            print(f"w2s: {brief(message)}", file=sys.stderr)
             return 2
         print(
             f"w2s: {type(error).__name__}: {error}\nThis is a bug in w2s, or an error "

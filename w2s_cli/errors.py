@@ -6,11 +6,12 @@
 
 import difflib
 import errno
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-LONGEST_NAME = 300  # characters of a file's name in a message
+LONGEST_WORD = 300  # characters of a name, path or word in a message
 
 
 class UserError(Exception):
@@ -37,11 +38,15 @@ def of_system(error: Exception) -> str | None:
     if not isinstance(error, OSError):
         return None
     if error.filename is not None:
-        name = str(error.filename)
-        return f"{name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + '…'}: {error.strerror or error}."
+        return f"{error.filename}: {error.strerror or error}."
     if error.errno == errno.ENOENT:  # os.getcwd
         return "the working directory no longer exists: change to another one."
     return f"{error.strerror or error}."
+
+
+def brief(message: str) -> str:
+    """A message whose names, paths and words are cut after LONGEST_WORD characters: they may be of any length."""
+    return re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", message)
 
 
 def need_one_of(value: str, choices: Sequence[str], option: str) -> None:

@@ -117,6 +117,8 @@ def words(kind: Any) -> str:
         return _one_of(get_args(inner))
     if is_dataclass(inner):
         return f"a group of fields ({', '.join(field.name for field in fields(inner))})"
+    if inner is Any:
+        return "a text, a finite number, a list or a dictionary of such"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     name = names.get(inner) or ("a dictionary" if _plain(inner) in (dict, Mapping) else "a list")
     return " ".join(filter(None, [name, _bounds(rules)]))
@@ -180,7 +182,16 @@ def _of_type(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
         return {name: fit(item, inside, f"{where}.{name}", misfits) for name, item in value.items()}
     if container in (list, tuple, Sequence):
         return _of_sequence(value, get_args(kind), fixed=container is tuple, where=where, misfits=misfits)
+    if not _finite(value):  # JSON, which records and keys are, has no such numbers
+        raise _NoFit
     return value
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, and each number of a list, is finite. The values of a dictionary are fields of their own."""
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _of_union(value: Any, members: Sequence[Any], where: str, misfits: list[str]) -> Any:
@@ -247,7 +258,7 @@ def _float(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str | int | float | bool):
+    if not isinstance(value, str | int | float | bool) or not _finite(value):
         raise _NoFit
     return str(value)
 

@@ -160,7 +160,7 @@ def _refuse_prefixes(word: str, always: set[str]) -> None:
         raise UserError(f"{word}: the files of configs/{name}/ are for {OTHER_COMMANDS[name]}.")
     if name == "model":
         raise UserError(f"{word}: which role has this model? weak=NAME or strong=NAME.")
-    if name in always and name not in GLOBAL_GROUPS and "=[" in word:
+    if name in always and "=[" in word:
         names = word.partition("=[")[2].rstrip("]")
         raise UserError(
             f"{typed(word)}: a group has one of its names; for a sweep over several, write -m {name}={names}."
