@@ -201,10 +201,12 @@ class LauncherConfig:
     """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key (but see train.lora.dropout)."""
 
     name: str = "local"  # the starter of workers: run/launchers/<name>.py
-    jobs: Parallel = 1  # number of stages at a time
+    jobs: Parallel | None = None  # number of stages at a time; null: as many as cores and memory have room for
     isolate: bool = False  # a fresh process for every stage
     device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
-    threads: Parallel | None = None  # CPU threads of one stage; null: all cores / jobs
+    threads: Parallel | None = (
+        None  # CPU threads of one stage; null: by the model's size, with jobs set all cores / jobs
+    )
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update

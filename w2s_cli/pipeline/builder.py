@@ -287,5 +287,10 @@ class Planning:
     def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
         """The facts that a plan shows of a stage with a model."""
         revision = (settings["base"] or {}).get("revision")
-        facts = {"model": settings["name"], "rows": rows.name, "revision": revision}
+        facts = {
+            "model": settings["name"],
+            "rows": rows.name,
+            "revision": revision,
+            "parameters": settings.get("parameters"),
+        }
         return {"role": role, **facts} if role else facts

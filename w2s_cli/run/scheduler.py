@@ -1,4 +1,4 @@
-"""The scheduler of a graph's stages: inputs first, N stages at a time, each stage once.
+"""The scheduler of a graph's stages: inputs first, side by side where the machine has room (`sharing.py`), each stage once.
 
 * The scheduler decides only the order. The worker has the claim, does the work and writes the record.
 * A worker process runs many stages with one import; with `isolate` each stage has its own worker. The launcher starts the workers
@@ -11,7 +11,6 @@
   command the workers are killed.
 """
 
-import os
 import selectors
 import signal
 import time
@@ -26,6 +25,7 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.pruning import Pruning
+from w2s_cli.run.sharing import Sharing
 from w2s_cli.store.files import write_json
 from w2s_cli.store.memory import means_no_memory
 from w2s_cli.store.shapes import read_record
@@ -66,6 +66,7 @@ class Scheduler:
         self.launcher = launcher
         self.view = view
         self.pruning = None if keep_weights else Pruning(graph, plans, store)
+        self.sharing = Sharing(graph, plans, launcher)
         self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
         self.not_before: dict[str, float] = {}
         self.workers: list[Worker] = []
@@ -94,28 +95,23 @@ class Scheduler:
 
     def _prepare(self, key: str) -> None:
         stage = self.graph.stages[key]
-        execution = {**self._execution(), **stage.execution}
+        execution = {**self._execution(key), **stage.execution}
         self.folders[key] = self.store.prepare(stage.identity, name=stage.name, slug=stage.slug, execution=execution)
 
-    def _execution(self) -> dict[str, Any]:
+    def _execution(self, key: str) -> dict[str, Any]:
         """Settings of the launcher for a stage's execution."""
         names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
-        return {name: self.launcher[name] for name in names} | {"threads": self._threads()}
-
-    def _threads(self) -> int:
-        return int(self.launcher["threads"] or max(1, len(os.sched_getaffinity(0)) // self.launcher["jobs"]))
+        chosen = {"threads": self.sharing.needs[key].threads, "cores": self.sharing.cores}
+        return {name: self.launcher[name] for name in names} | chosen
 
     def _dispatch(self) -> None:
         """Give ready stages to free workers."""
         if self.stopping:
             return
         for key in list(self.pending):
-            worker = next((w for w in self.workers if w.key is None), None)
-            if worker is None and len(self.workers) >= self.launcher["jobs"]:
-                return
-            if not self._ready(key):
+            if not self._ready(key) or not self.sharing.room(key, [w.key for w in self.workers if w.key]):
                 continue
-            worker = worker or self._start()
+            worker = self._free_worker(key) or self._start(self.sharing.needs[key].threads)
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.remove(key)
@@ -128,8 +124,14 @@ class Scheduler:
         open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
         return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
-    def _start(self) -> Worker:
-        worker = launchers.start(self.launcher["name"], self._threads())
+    def _free_worker(self, key: str) -> Worker | None:
+        """A worker without a stage that may run this one: for a model, with its number of threads."""
+        need = self.sharing.needs[key]
+        free = [w for w in self.workers if w.key is None]
+        return next((w for w in free if w.threads == need.threads or not need.model), None)
+
+    def _start(self, threads: int) -> Worker:
+        worker = launchers.start(self.launcher["name"], threads)
         self.workers.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         return worker

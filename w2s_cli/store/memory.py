@@ -12,6 +12,7 @@ import ctypes
 import gc
 import resource
 import sys
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,33 +66,63 @@ def peak_above(unknown: int) -> int | None:
 
 def most_bytes() -> int | None:
     """The bytes that this process may have: its own and what is free, within its address space and control group; None if unknown."""
-    own = _kernel("/proc/self/status", "VmRSS")
-    free = _kernel("/proc/meminfo", "MemAvailable")
+    own, free = _own(), _kernel("/proc/meminfo", "MemAvailable")
     if own is None or free is None:
         return None
     space = resource.getrlimit(resource.RLIMIT_AS)[0]
     if space != resource.RLIM_INFINITY:
         free = min(free, max(0, space - (_kernel("/proc/self/status", "VmSize") or 0)))
-    return min([own + free, *_control_groups()])
+    return min([own + free, *_limits()])
 
 
-def _control_groups() -> list[int]:
+def free_bytes() -> int | None:
+    """The bytes that further processes of this one's control group may have; None if unknown."""
+    most, own = most_bytes(), _own()
+    return None if most is None or own is None else most - own
+
+
+def cpu_quota() -> float | None:
+    """The cores that this process's control groups allow it; None without a limit."""
+    quotas = []
+    for folder in _control_groups(("", "cpu", "cpu,cpuacct")):
+        with suppress(OSError, ValueError):  # "max"
+            if (folder / "cpu.max").exists():
+                most, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            else:
+                most, period = (
+                    (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
+                )
+            if int(most) > 0:  # -1: no limit
+                quotas.append(int(most) / int(period))
+    return min(quotas, default=None)
+
+
+def _limits() -> Iterator[int]:
     """The limits in bytes of this process's control groups, those around them too."""
-    limits = []
+    for folder in _control_groups(("", "memory")):
+        for file in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # "max"; a group that a container does not show
+                yield int((folder / file).read_text(encoding="ascii"))
+
+
+def _control_groups(controllers: Collection[str]) -> Iterator[Path]:
+    """The folders of this process's control groups of these controllers ("": version 2), innermost first, each with those around it."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controller, name = line.split(":", 2)
-            if controller not in ("", "memory"):
+            if controller not in controllers:
                 continue
             root = Path("/sys/fs/cgroup", controller)
-            file = "memory.limit_in_bytes" if controller else "memory.max"
             inner = root / name.lstrip("/")
             for folder in (inner, *inner.parents):
-                with suppress(OSError, ValueError):  # "max"; a group that a container does not show
-                    limits.append(int((folder / file).read_text(encoding="ascii")))
+                yield folder
                 if folder == root:
                     break
-    return limits
+
+
+def _own() -> int | None:
+    """The bytes of this process; None if unknown."""
+    return _kernel("/proc/self/status", "VmRSS")
 
 
 def _peak() -> int:

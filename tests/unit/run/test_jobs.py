@@ -1,4 +1,4 @@
-"""launcher.jobs=2: two workers, and both of them are ended and waited for."""
+"""Several workers: the same bytes as of one, and all of them are ended and waited for."""
 
 import json
 import os
@@ -43,3 +43,19 @@ def test_a_signal_while_a_worker_starts_stops_the_command(
 
     monkeypatch.setattr(local, "start", interrupted)
     assert "Continue with: w2s train" in w2s_inside("train", *ran, "student.epochs=9000", code=75).stderr
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two stages side by side need two cores")
+def test_independent_stages_run_side_by_side_with_the_bytes_of_one_at_a_time(
+    w2s_inside: Run, tiny: list[str], finished: Path, tmp_path: Path
+) -> None:
+    w2s_inside("train", *tiny, OMP_NUM_THREADS="2")
+    folders = {path.parent.name: path.parent for path in (tmp_path / "outputs").glob("stages/*/*/record.json")}
+    records = {name: json.loads((folder / "record.json").read_text()) for name, folder in folders.items()}
+    trained = [record for record in records.values() if record["kind"] == "finetune"]
+    assert len({record["run"].rpartition("-")[2] for record in trained}) == 2  # processes
+    assert {(record["execution"]["threads"], record["execution"]["cores"]) for record in trained} == {(1, 2)}
+    alone = {path.parent.name: path for path in finished.glob("stages/*/*/record.json")}  # made with one core
+    assert alone.keys() == records.keys()
+    for name, record in records.items():
+        assert record["result"] == json.loads(alone[name].read_text())["result"]

@@ -15,6 +15,7 @@ class Worker(Protocol):
     """A process that runs stages, one after another."""
 
     key: str | None  # key of its stage; None: free
+    threads: int  # CPU threads, fixed when torch loads
 
     def fileno(self) -> int:
         """The file descriptor that becomes readable when there are events."""

@@ -24,6 +24,7 @@ class LocalWorker:
     """A worker as a child process."""
 
     popen: subprocess.Popen[bytes]
+    threads: int
     key: str | None = None  # key of its stage; None: free
     buffer: bytes = b""  # beginning of an incomplete event
 
@@ -79,4 +80,5 @@ def start(threads: int) -> LocalWorker:
         "PYTHONPATH": os.pathsep.join(p for p in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if p),
     }
     command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
-    return LocalWorker(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment))
+    popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    return LocalWorker(popen, threads)

@@ -1,0 +1,104 @@
+"""The machine shared between stages: the CPU threads of each stage, and whether one more stage may start beside the running ones.
+
+* The threads of a stage depend on its model's size and on the machine alone, never on what else runs: another number of threads is
+  another order of sums, so a stage made again would have other bytes. A narrow model gains nothing from a second thread, since each of
+  its operations is over before the threads have met. A model gets one thread for each `PER_THREAD` parameters.
+* Stages run side by side as long as their threads fit the cores and their memory fits what was free when nothing ran. One stage always
+  may run. An accelerator has one stage at a time, because its memory is not counted.
+* `launcher.threads` and `launcher.jobs` hold where the user sets them; with `jobs` alone the cores are divided.
+* The cores are those of this process: its affinity, the quota of its control group, and OMP_NUM_THREADS, by which users of shared
+  machines say how many they may use.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.store import memory
+
+PER_THREAD = 20e6  # parameters
+GIB = 1 << 30
+IMPORTED = 0.8 * GIB  # bytes of a worker with torch and transformers
+OF_PARAMETER = 22  # bytes: weights, gradients, two moments of Adam, a copy in bf16, parts of the next
+PACKED = 2048  # most tokens of a forward pass on a CPU (training/attention/cpu.py)
+OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of width (Korthikanti et al. 2022)
+DEPTH = 32  # width of a model divided by its layers, about
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage takes of the machine."""
+
+    threads: int
+    bytes: float
+    model: bool  # it opens a model, so its worker loads torch with this number of threads
+
+
+class Sharing:
+    """The needs of a graph's stages, and the room for one more."""
+
+    def __init__(self, graph: Graph, keys: Iterable[str], launcher: Mapping[str, Any]) -> None:
+        self.cores = cores()
+        self.jobs: int | None = launcher["jobs"]
+        if self.jobs is None and on_accelerator(str(launcher["device"])):
+            self.jobs = 1
+        self.needs = {key: self._need(graph.stages[key], launcher["threads"]) for key in keys}
+        self.free: float | None = None  # bytes when nothing ran
+
+    def _need(self, stage: Stage, threads: int | None) -> Need:
+        size, model = _parameters(stage), stage.about.get("model") is not None
+        if threads is None and self.jobs is not None:
+            threads = max(1, self.cores // self.jobs)
+        elif threads is None:
+            unknown = model and size is None
+            threads = self.cores if unknown else min(self.cores, max(1, round((size or 0) / PER_THREAD)))
+        return Need(threads, _bytes(size or 0) if model else 0.2 * GIB, model)
+
+    def room(self, key: str, running: Iterable[str]) -> bool:
+        """Whether the stage may start beside the stages `running`."""
+        need, others = self.needs[key], [self.needs[other] for other in running]
+        if not others:
+            self.free = memory.free_bytes()
+            return True
+        if self.jobs is not None and len(others) >= self.jobs:
+            return False
+        if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
+            return False
+        return self.jobs is not None or need.threads + sum(other.threads for other in others) <= self.cores
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if wanted.isdecimal() and int(wanted) > 0:
+        limits.append(int(wanted))
+    quota = memory.cpu_quota()
+    return max(1, min([*limits, *([] if quota is None else [round(quota)])]))
+
+
+def on_accelerator(device: str) -> bool:
+    """Whether stages run on a GPU, as far as this process can tell without torch."""
+    if device != "auto":
+        return device != "cpu"
+    return sys.platform == "darwin" or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _parameters(stage: Stage) -> float | None:
+    """The parameters of a stage's model: configured, else from the size of its weights in a local folder; None if unknown."""
+    if stage.about.get("parameters"):
+        return float(stage.about["parameters"]) * 1e6
+    folder = stage.execution.get("model_path")
+    if not folder:
+        return None
+    return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 4 or None
+
+
+def _bytes(size: float) -> float:
+    """The memory of a training of a model with `size` parameters; of a wider or deeper one it is off by a part, not by a factor."""
+    width = (DEPTH / 12 * size) ** (1 / 3)  # 12 · layers · width² parameters
+    return float(IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width * width / DEPTH)
