@@ -2,7 +2,7 @@
 
 * The share of the largest class, the accuracy of a constant prediction, is a dashed line with its label beside the axes. Bars begin at
   the floor of the axis, below that line and below every interval: a value under the line is a short bar, never a hanging one.
-* A PGR without an interval is a dash, as in the tables: its gap may be zero.
+* A PGR without an interval is "no gap", as in the tables: its gap may be zero.
 """
 
 import textwrap
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
-from w2s_cli.results.text_table import number, pgr_bounds
+from w2s_cli.results.text_table import NO_GAP, number, pgr_bounds
 from w2s_cli.statistics import ROLE_NAMES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
 def _pgr(pgr: Mapping[str, Any]) -> tuple[str, str]:
     """The texts of PGR and its interval in a figure."""
     if not pgr["interval"]:
-        return "PGR –", "(unbounded)"
+        return f"PGR: {NO_GAP}", ""
     return f"PGR {number(pgr['value'], 2)}", pgr_bounds(pgr)
 
 

@@ -8,7 +8,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,15 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
         by_rows = joined(stored, results, store.own(store.cache / "tables"))
         metrics = over_runs(by_rows, [entry.metrics for entry in stored])
     return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
+
+
+def with_seeds(setting: Setting, seeds: Collection[int]) -> Setting | None:
+    """The setting over these of its seeds only; None if it lacks one of them, or has no predictions of its seeds one by one."""
+    if set(setting.seeds) == set(seeds):
+        return setting
+    runs = [entry for entry in setting.runs if entry.seeds[0] in seeds]
+    part = _setting(runs, None, runs[0].run.store) if len(runs) == len(seeds) else None
+    return part if part is not None and set(part.seeds) == set(seeds) else None
 
 
 def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -> dict[str, Any]:
