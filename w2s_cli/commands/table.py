@@ -20,7 +20,7 @@ from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, select
 from w2s_cli.results.table.request import METRIC, read_request
-from w2s_cli.results.table.settings import settings
+from w2s_cli.results.table.settings import by_seed, settings
 from w2s_cli.results.text_table import NO_GAP, REASONS, Rows, plain, print_table
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"{store.root} holds no results yet; w2s train makes results, w2s status shows the states of the latest run."
         )
-    grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), all_settings)
+    selected = select(entries, request.where)
+    grid = lay_out(request, by_seed(selected) if request.by_seed else settings(selected, store), all_settings)
     _write(grid, cells=options.cells, config_dir=options.config_dir)
     return 0
 

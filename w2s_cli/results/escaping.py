@@ -72,6 +72,8 @@ def markdown(text: str) -> str:
 
 def csv_cell(value: object) -> object:
     """A cell of a CSV file: a text that a spreadsheet would run as a formula begins with an apostrophe; numbers stay numbers."""
-    if not isinstance(value, str) or value == "-" or NUMBER.fullmatch(value):
+    if not isinstance(value, str):
         return value
-    return f"'{value}" if value.startswith((*FORMULA, "\t", "\r", "\n")) else value
+    text = value if value.isprintable() else one_line(value)
+    formula = text.startswith(tuple(FORMULA)) and text != "-" and not NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text

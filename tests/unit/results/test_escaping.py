@@ -82,7 +82,7 @@ def test_markdown_has_no_picture_link_address_or_tag_from_a_text() -> None:
 def test_a_text_of_a_csv_file_is_no_formula(text: str) -> None:
     written = as_csv([{text: text, "value": -0.5, "keys": ["a", "b"]}])
     header, row = csv.reader(io.StringIO(written, newline=""))
-    assert header[0] == row[0] == f"'{text}"
+    assert header[0] == row[0] == f"'{text.strip()}"
     assert row[1:] == ["-0.5", "a b"]  # a negative number is a number
 
 
