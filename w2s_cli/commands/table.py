@@ -16,6 +16,7 @@ from w2s_cli.commands.options import parser, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.cautions import once
+from w2s_cli.results.environment import difference, of_entries
 from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, select
@@ -188,6 +189,7 @@ def standing(grid: Grid) -> list[str]:
     notes += [f"{end} is {path}." for path, end in grid.brief.items()]
     notes += grid.notes
     notes += once((", ".join([*r, *c]), setting.warnings()) for (r, c), cell in grid.cells.items() for setting in cell)
+    notes += difference(of_entries(run for setting in settings_used for run in setting.runs or [setting.entry]))
     return notes + [f"Caution: {text}." for text in grid.cautions]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
+from w2s_cli.results.environment import difference, here, of_entries
 from w2s_cli.results.fields import setting
 from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
@@ -40,7 +41,7 @@ def show_results(
                 notes.append("The weak row is the first supervisor alone, as with method=naive; PGR is relative to it.")
             print_table(results_table(entry.metrics), title(entry), notes)
             print()
-    for line in [*medians(entries), *cautions(graph, store)]:
+    for line in [*medians(entries), *cautions(graph, store), *difference(of_entries(results), here())]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
