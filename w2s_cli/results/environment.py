@@ -51,21 +51,8 @@ def of_entries(entries: Iterable[Entry]) -> dict[str, list[str]]:
     unread: dict[str, Stage] = {}
     for entry in listed:
         if entry.environment is None:
-            unread |= _behind(entry)
+            unread |= entry.run.behind(entry.key)
     return joined([of_stages(unread.values()), *(entry.environment for entry in listed if entry.environment)])
-
-
-def _behind(entry: Entry) -> dict[str, Stage]:
-    """The planned stages behind a result, by key."""
-    by_key = entry.run.by_key
-    stages: dict[str, Stage] = {}
-    waiting = [entry.key]
-    while waiting:
-        key = waiting.pop()
-        if key in by_key and key not in stages:
-            stages[key] = by_key[key]
-            waiting += [input_key for _, input_key in by_key[key].upstream()]
-    return stages
 
 
 def here() -> dict[str, str]:

@@ -153,6 +153,17 @@ class Run:
         """Stage key → planned stage."""
         return {stage.key: stage for stage in self.stages}
 
+    def behind(self, key: str) -> dict[str, Stage]:
+        """The planned stage `key` with all its inputs, direct or not, by key."""
+        stages: dict[str, Stage] = {}
+        waiting = [key]
+        while waiting:
+            key = waiting.pop()
+            if key in self.by_key and key not in stages:
+                stages[key] = self.by_key[key]
+                waiting += [input_key for _, input_key in stages[key].upstream()]
+        return stages
+
     @cached_property
     def compared(self) -> dict[str, dict[str, Any]]:
         """Stage key → its inputs, of the stages whose results are compared."""

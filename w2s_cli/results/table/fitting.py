@@ -6,13 +6,10 @@
 * If not even one column fits beside the wrapped names, the table stays whole, and the terminal wraps it.
 """
 
-import re
-
-from w2s_cli.results.text_table import Rows, is_figures, plain
+from w2s_cli.results.text_table import Rows, broken, is_figures, plain
 
 NARROW = 12  # characters to which a column of names may be wrapped
 LINES = 3  # of a row whose names are wrapped; more only where a single column does not fit otherwise
-BREAKS = re.compile(r"(?<=[\s/,_=>+-])(?=\S)")  # a name may go on in the next line after these
 
 
 def wide(rows: Rows, margin: int = 0) -> int:
@@ -61,7 +58,7 @@ def wrapped(rows: Rows, width: int, margin: int = 0) -> Rows:
     columns = [list(column) for column in whole]
     for column in columns:
         if is_figures(column[1:]):  # a heading is no wider than its figures need
-            column[0] = _broken(column[0], max(NARROW, *map(len, column[1:])))
+            column[0] = broken(column[0], max(NARROW, *map(len, column[1:])))
     while (excess := wide(_rows(columns), margin) - width) > 0:
         widths = [0 if is_figures(column[1:]) else _widest(column) for column in columns]
         most = max(widths)
@@ -69,23 +66,10 @@ def wrapped(rows: Rows, width: int, margin: int = 0) -> Rows:
             break
         place = widths.index(most)
         goal = max(NARROW, most - excess, *(other for other in widths if other < most))
-        columns[place] = [_broken(cell, goal) for cell in whole[place]]
+        columns[place] = [broken(cell, goal) for cell in whole[place]]
         if _widest(columns[place]) >= most:
             break
     return _rows(columns)
-
-
-def _broken(text: str, width: int) -> str:
-    """`text` in lines of at most `width` characters, broken after blanks and signs if there are any."""
-    lines = [""]
-    for piece in BREAKS.split(text):
-        if len((lines[-1] + piece).rstrip()) > width and lines[-1]:
-            lines.append("")
-        while len(piece.rstrip()) > width:  # a long word
-            lines[-1:] = [piece[:width], ""]
-            piece = piece[width:]
-        lines[-1] += piece
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _widest(column: list[str]) -> int:
