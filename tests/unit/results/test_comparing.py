@@ -12,6 +12,9 @@ import pytest
 import w2s_cli
 from tests.command.test_table import cells, job, levels_of, pgr, table
 from tests.stored_results import store_run
+from w2s_cli.results.reader import Run
+from w2s_cli.results.summary_table import medians
+from w2s_cli.store.store import Store
 
 LEVELS = {"xent": 0.7, "logconf": 0.76}
 
@@ -173,3 +176,24 @@ def test_long_paths_are_shortened_and_names_wrapped(
     assert all(line.count("0.") <= 2 for line in lines)
     assert sum(line.count("0.") for line in lines) == 6  # figures are whole
     assert [cell["weak"] for cell in cells(capsys, "settings", "metric=weak")] == [*sorted(paths), "bert-base"]
+
+
+def test_a_median_over_pairs_is_of_one_setting_and_of_more_than_one_pair(outputs: Path) -> None:
+    levels = {"s": (0.6, 0.7, 0.9), "m": (0.6, 0.8, 0.95), "l": (0.9, 0.8, 0.6)}  # the last without a gap
+
+    def lines(strong: str, **more: Any) -> list[str]:
+        jobs = [job(strong=name, levels=levels[name], **more) for name in strong]
+        name = f"10000{len(list(outputs.glob('sweeps/*/*')))}-a-1"
+        store(outputs, jobs, name)
+        return medians(Run(outputs / "sweeps" / "2026-01-01" / name, Store(outputs)).settings)
+
+    (two,) = lines("sml")
+    assert two.startswith("median PGR on sciq, naive, xent: 0.")
+    assert "over 2 pairs (0 of a model with itself, 1 without a gap dropped)" in two
+    (one,) = lines("sl")
+    assert one.startswith("PGR on sciq, naive, xent: 0.")
+    assert "of the one pair with a gap" in one
+    store(outputs, [job(strong=name, levels=levels[name], lr=lr) for name in "sm" for lr in (1e-5, 1e-4)], "110000-b-2")
+    by_rate = medians(Run(outputs / "sweeps" / "2026-01-01" / "110000-b-2", Store(outputs)).settings)
+    assert [re.search(r"strong\.lr \S+(?=:)", line)[0] for line in by_rate] == ["strong.lr 1e-05", "strong.lr 0.0001"]  # type: ignore[index]
+    assert all("over 2 pairs" in line for line in by_rate)
