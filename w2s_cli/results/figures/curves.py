@@ -32,8 +32,8 @@ NOT_SHOWN = {"step", "lr"}  # the learning rate is in the configuration
 NAMES_SHOWN = 4
 GROUPS_SHOWN = 4
 QUANTITIES_SHOWN = 4
-FEW = 12  # points of a curve that are drawn as they are
-SMOOTHED = 10  # a running mean is over this part of a curve's points
+FEW = 8  # points of a curve that are drawn as they are
+SMOOTHED = 5  # a running mean is over a fifth of a curve's points
 
 
 @dataclass
@@ -133,13 +133,13 @@ def _lines(axes: "Axes", lines: Sequence[Points], colour: str) -> None:
     with_median = len(lines) > 2 and len(set(steps)) == 1
     for line, mean in zip(lines, means, strict=True):
         if mean is not line:
-            axes.plot(*zip(*line, strict=True), color=colour, linestyle="", marker=".", markersize=2, alpha=0.2, mew=0)
+            axes.plot(*zip(*line, strict=True), color=colour, linestyle="", marker=".", markersize=3, alpha=0.25, mew=0)
         axes.plot(
             *zip(*mean, strict=True),
             color=colour,
             linewidth=0.5 if with_median else 1.1,
             alpha=0.5 if with_median else 1,
-            marker="o" if len(line) < 8 else "",
+            marker="o" if len(line) < FEW else "",
             markersize=1.5 if with_median else 2.5,
         )
     if with_median:
@@ -150,7 +150,7 @@ def _lines(axes: "Axes", lines: Sequence[Points], colour: str) -> None:
 
 
 def smoothed(line: Points) -> Points:
-    """The running mean over a tenth of the points, centred, of those that exist at both ends. A curve of few points stays as it is."""
+    """The running mean over a fifth of the points, centred, of those that exist at both ends. A curve of few points stays as it is."""
     if len(line) < FEW:
         return line
     half = max(1, len(line) // SMOOTHED // 2)
