@@ -31,6 +31,7 @@ LATEX = {
     "±": r"$\pm$",
     "−": "$-$",
 }
+LAST_LETTER = 0x17F  # the end of Unicode's Latin letters with accents
 MARKDOWN = "\\`*_|<>[]!~&#$"
 FORMULA = "=+-@＝＋－＠"  # first characters of a spreadsheet's formula; the last four are their full-width forms
 
@@ -47,13 +48,18 @@ def is_figure(text: str) -> bool:
 
 
 def latex(text: str) -> str:
-    """A cell of a LaTeX tabular; the minus of a figure is a minus."""
+    """A cell of a LaTeX tabular; the minus of a figure or difference is a minus."""
     line = one_line(text)
-    if is_figure(line):
-        line = re.sub(r"(?<![\d.])-(?=[\d.])", "−", line)
+    minus = r"(?<![\d.])-(?=[\d.])" if is_figure(line) else r"(?<= )-(?= )"  # of a number; of a difference: "a - b"
+    line = re.sub(minus, "−", line)
     pairs = zip(f" {line}", line, strict=False)  # each character with the one before it
     escaped = "".join("{}-" if last == sign == "-" else LATEX.get(sign, sign) for last, sign in pairs)  # -- is a dash
     return "{" + escaped + "}" if escaped.startswith(("[", "*")) else escaped  # \\[…] is a length, \\* a command
+
+
+def beyond_latex(text: str) -> str:
+    """The characters of `text` that pdfLaTeX does not have: neither European letters nor signs of `LATEX`."""
+    return "".join(sorted({sign for sign in one_line(text) if ord(sign) > LAST_LETTER and sign not in LATEX}))
 
 
 def latex_comment(text: str) -> str:

@@ -35,7 +35,7 @@ def test_latex_right_aligns_figures_only_and_has_a_minus() -> None:
     made = latex_table([rows], "title", [])
     assert columns_of(made) == "llr"
     assert "$-$0.05 [$-$0.27, 0.13]" in made
-    assert "wordnet-xs" in latex("wordnet-xs")  # the hyphen of a name stays
+    assert latex("wordnet-xs - wordnet-l") == "wordnet-xs $-$ wordnet-l"  # the hyphen of a name stays
 
 
 def test_the_title_of_a_latex_table_stays_a_comment() -> None:
@@ -44,6 +44,12 @@ def test_the_title_of_a_latex_table_stays_a_comment() -> None:
     assert code[0] == r"\begin{tabular}{l}"
     assert code[1:] == [r"\toprule", r"data \\", r"\midrule", r"a \\", r"\bottomrule", r"\end{tabular}"]
     assert "\n" not in latex_comment("a\nb\u2029c")
+
+
+def test_letters_that_pdflatex_lacks_are_named_above_the_table() -> None:
+    made = latex_table([[["data"], ["日本 é – →"]]], "title", [])
+    assert "% needs \\usepackage{booktabs}, and XeLaTeX or LuaLaTeX with a font that has 日本\n" in made
+    assert "XeLaTeX" not in latex_table([[["data"], ["é ü – → ł"]]], "title", [])
 
 
 @pytest.mark.skipif(

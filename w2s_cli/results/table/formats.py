@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.escaping import csv_cell, latex_comment, one_line
+from w2s_cli.results.escaping import beyond_latex, csv_cell, latex_comment, one_line
 from w2s_cli.results.escaping import latex as latex_text
 from w2s_cli.results.escaping import markdown as markdown_text
 from w2s_cli.results.table.comparisons import Comparison, table_of
@@ -118,7 +118,10 @@ def latex(tables: Sequence[Rows], title: str, notes: Sequence[str]) -> str:
         body = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in rows]
         lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body[0], r"\midrule", *body[1:]]
         tabulars.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
-    head = [latex_comment(title), latex_comment(r"needs \usepackage{booktabs}")]
+    needs = r"needs \usepackage{booktabs}"
+    if signs := beyond_latex("".join(cell for rows in tables for row in rows for cell in row)):
+        needs += f", and XeLaTeX or LuaLaTeX with a font that has {signs}"
+    head = [latex_comment(title), latex_comment(needs)]
     below = "\n\n\\bigskip\n\n"  # an empty line: the next tabular begins a paragraph
     return "\n".join([*head, below.join(tabulars), *(latex_comment(note) for note in notes)]) + "\n"
 
