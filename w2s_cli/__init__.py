@@ -1,16 +1,19 @@
 """w2s: weak-to-strong generalization experiments as resumable stages."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from w2s_cli.results.reader import Entry
+    from w2s_cli.results.table.settings import Setting
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> list[dict[str, Any]]:
-    """The results of a run or sweep, one flat row per table, for a notebook: `pandas.DataFrame(w2s_cli.load(folder))`.
+def load(run: str | Path, *, by: Literal["seed", "setting"] = "seed") -> list[dict[str, Any]]:
+    """The results of a run, sweep or outputs folder, one flat row a result, for a notebook: `pandas.DataFrame(w2s_cli.load(folder))`.
+
+    A result that several runs share is one row: of the run written last. Summaries over seeds are not among the rows of single seeds, so
+    that a mean over rows counts each seed once.
 
     Every field of results.json is a column (lists unchanged), and `setting` describes the run in words. Fields of the configuration that
     vary between results of the same models and data are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
@@ -23,17 +26,22 @@ def load(run: str | Path) -> list[dict[str, Any]]:
     Args:
         run: an outputs folder, for all its runs, with a column `run`; or one run, by its path or, for a run in ./outputs, by the
             beginning of its name or `latest`.
+        by: "seed": one row a seed, with the columns `seed` and `key`. "setting": one row a setting, its figures and intervals over its
+            `seeds` as in `w2s table`, with the column `keys`.
 
     Raises:
         w2s_cli.errors.UserError: no such run or folder, no results, or a run by an older w2s.
     """
     from w2s_cli.errors import UserError
     from w2s_cli.results.fields import value_of
-    from w2s_cli.results.reader import read_runs
+    from w2s_cli.results.reader import read_entries, read_runs
     from w2s_cli.results.runs import find_run, run_folders
     from w2s_cli.results.table.distinguishing import varying
+    from w2s_cli.results.table.settings import by_seed, settings
     from w2s_cli.store.store import Store
 
+    if by not in ("seed", "setting"):
+        raise UserError(f'load: by={by!r}: write by="seed" or by="setting".')
     folder = Path(run).expanduser()
     is_outputs = folder.is_dir() and any((folder / kind).is_dir() for kind in ("stages", "runs", "sweeps"))
     if is_outputs and not (folder / "results.json").is_file():
@@ -44,29 +52,31 @@ def load(run: str | Path) -> list[dict[str, Any]]:
             raise UserError(f"{folder} does not exist; name an outputs folder, or a run in one.")
         folders = [find_run(root, str(run))]
         is_outputs = False
-    results = [
-        entry for run_results in read_runs(folders, Store(root), named=not is_outputs) for entry in run_results.entries
-    ]
+    store = Store(root)
+    results = read_entries(read_runs(folders, store, named=not is_outputs))
     if not results:
         raise UserError(f"{folder} holds no results; name an outputs folder with finished runs, or one of them.")
     names = varying(results)
+    chosen = settings(results, store) if by == "setting" else by_seed(results)
     return [
-        ({"run": entry.run.folder.name} if is_outputs else {})
-        | _flat(entry)
-        | {name: value_of(entry, name) for name in names}
-        for entry in results
+        ({"run": one.entry.run.folder.name} if is_outputs else {})
+        | _flat(one, by)
+        | {name: value_of(one.entry, name) for name in names}
+        for one in chosen
     ]
 
 
-def _flat(entry: "Entry") -> dict[str, Any]:
-    """The row of one result."""
-    from w2s_cli.results.cautions import of_result
+def _flat(result: "Setting", by: str) -> dict[str, Any]:
+    """The row of one seed or setting."""
     from w2s_cli.results.fields import setting
     from w2s_cli.statistics import ROLES
 
-    metrics = entry.metrics
-    row = {"setting": setting(entry.fields), **entry.fields}
-    row |= {"stage": entry.stage, "key": entry.key, "seeds": entry.seeds, "job": entry.job}
+    metrics, entry = result.metrics, result.entry
+    row = {"setting": setting(entry.fields), **entry.fields, "stage": entry.stage, "seeds": result.seeds}
+    if by == "seed":
+        row |= {"seed": result.seeds[0] if len(result.seeds) == 1 else None, "key": result.keys[0], "job": entry.job}
+    else:
+        row |= {"keys": result.keys}
     for role in ROLES:
         if role in metrics:
             low, high = metrics[role]["interval"] or (None, None)
@@ -85,4 +95,8 @@ def _flat(entry: "Entry") -> dict[str, Any]:
     if "agreement" in metrics:
         row["agreement"] = metrics["agreement"]["overall"]["value"]
     labels = metrics.get("student", {}).get("labels", {})
-    return row | {"labels_accuracy": labels.get("accuracy"), "rows": metrics["rows"], "cautions": of_result(entry)}
+    return row | {
+        "labels_accuracy": labels.get("accuracy"),
+        "rows": metrics["rows"],
+        "cautions": [*result.warnings(), *result.cautions],
+    }

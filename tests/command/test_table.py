@@ -205,7 +205,10 @@ def test_pgr_on_auroc_is_the_ratio_of_mean_aurocs(outputs: Path, capsys: Any) ->
     assert cell["low"] is None
 
 
-def test_losses_are_tested_against_each_other_over_data_sets(outputs: Path, capsys: Any) -> None:
+def test_losses_are_tested_against_each_other_over_data_sets(
+    outputs: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     jobs = [
         job(data=f"set{number}", loss=loss, levels=(0.6, 0.7 + 0.01 * number + shift, 0.9))
         for number in range(8)
@@ -218,6 +221,7 @@ def test_losses_are_tested_against_each_other_over_data_sets(outputs: Path, caps
         by_loss[cell["loss"]].append(pgr(levels_of(outputs, cell["keys"])))
     (test,) = found["tests"]
     assert (test["first"], test["second"], test["n"]) == ("logconf", "xent", 8)
+    assert [pair["seeds"] for pair in test["pairs"]] == [[0]] * 8
     for ours, theirs in (("p", "two-sided"), ("p_greater", "greater"), ("p_less", "less")):
         t = stats.ttest_rel(by_loss["logconf"], by_loss["xent"], alternative=theirs)
         w = stats.wilcoxon(by_loss["logconf"], by_loss["xent"], alternative=theirs, method="exact")
@@ -233,12 +237,17 @@ def test_a_gap_that_may_be_nothing_is_no_number(outputs: Path, capsys: Any) -> N
     jobs += [job(data="below", levels=(0.9, 0.8, 0.6)), job(data="fine")]
     store_run(outputs, jobs, name="100000-a-11111111")
     out = table(capsys, "pgr", "loss=xent")
-    assert re.search(r"^sciq +noise$", out, re.MULTILINE)
-    assert re.search(r"^below +below$", out, re.MULTILINE)
+    assert re.search(r"^sciq +no gap$", out, re.MULTILINE)
+    assert re.search(r"^below +no gap$", out, re.MULTILINE)
     assert re.search(r"^fine +0\.\d\d \[", out, re.MULTILINE)
-    assert "PGR is unbounded (1 cell)" in out
-    assert "(1 cell)" in next(line for line in out.splitlines() if line.startswith("below:"))
-    assert "unbounded" in table(capsys, "methods")
+    assert (
+        "no gap: the ceiling does not beat the weak supervisor by more than noise, so every PGR is possible (1 cell)."
+        in out
+    )
+    assert "no gap: the ceiling is below the weak supervisor, so PGR has no meaning (1 cell)." in out
+    flags = {cell["data"]: cell["flag"] for cell in cells(capsys, "pgr", "loss=xent")}
+    assert flags == {"sciq": "gap_is_noise", "below": "ceiling_below_weak", "fine": None}  # as in results.json
+    assert {row["pgr_flag"] for row in w2s_cli.load(outputs)} == set(flags.values())
 
 
 def test_settings_that_differ_in_a_field_of_the_configuration_are_never_pooled(outputs: Path, capsys: Any) -> None:
@@ -382,10 +391,10 @@ def test_a_table_that_is_wide_and_long_comes_in_blocks_of_columns(
     lines = lines_of(out)
     assert figures_of(out) == expected
     assert max(map(len, lines)) <= 100
-    heads = [line for line in lines if re.match(r" *data +naive", line)]
+    heads = [line for line in lines if re.match(r" *data +(naive|control)", line)]
     assert len(heads) > 2
     assert all(sum(line.split()[:1] == [f"set{number}"] for line in lines) == len(heads) for number in range(8))
-    assert [name for head in heads for name in re.findall(r"control\d+", head)] == [f"control{n:02d}" for n in range(9)]
+    assert re.findall(r"control\d+", "\n".join(lines)) == [f"control{n:02d}" for n in range(9)]
     monkeypatch.setenv("COLUMNS", "12")  # not even one column fits: whole, for the terminal to wrap
     assert figures_of(table(capsys, "pgr")) == expected
 
@@ -463,7 +472,7 @@ def test_every_format_says_the_same_and_escapes_its_own_signs(outputs: Path, cap
     markdown = table(capsys, "rows=data", "columns=loss", "metric=student", "format=markdown")
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert r"a\|b\_c & 50%" in markdown
+    assert r"a\|b\_c \& 50%" in markdown
     latex = table(capsys, "rows=data", "columns=loss", "metric=student", "format=latex")
     assert r"a\textbar{}b\_c \& 50\%" in latex
     body = [line for line in latex.splitlines() if line.endswith(r"\\")]

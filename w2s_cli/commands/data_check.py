@@ -23,6 +23,7 @@ from w2s_cli.paths import locate
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.results.text_table import plain
 from w2s_cli.store.store import Store
+from w2s_cli.terminal import one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +104,7 @@ def _unused(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The report as plain text."""
-    classes = report["classes"]
+    classes = [one_line(name) for name in report["classes"]]
     rows = [["pool", "rows", "of", *classes, "left out"]]
     for pool, size in report["pools"].items():
         dropped = ", ".join(f"{count} {reason}" for reason, count in metrics[pool]["dropped"].items())

@@ -8,6 +8,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,19 @@ from w2s_cli.commands.options import parser, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.cautions import once
+from w2s_cli.results.environment import difference, of_entries
 from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
-from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, select
-from w2s_cli.results.table.measures import FLAGS
-from w2s_cli.results.table.request import read_request
-from w2s_cli.results.table.settings import settings
-from w2s_cli.results.text_table import Rows, plain, print_table
+from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, select
+from w2s_cli.results.table.request import METRIC, read_request
+from w2s_cli.results.table.settings import by_seed, settings
+from w2s_cli.results.text_table import NO_GAP, REASONS, Rows, plain, print_table
 
 if TYPE_CHECKING:
     from w2s_cli.results.table.comparisons import Comparison
 
 COMMANDS_SHOWN = 12
+FILL = "Fill it: "
 RICH_MARGIN = 2  # rich's extra width of a column
 EXAMPLES = """\
 examples:
@@ -66,7 +68,8 @@ def run(argv: list[str]) -> int:
         raise UserError(
             f"{store.root} holds no results yet; w2s train makes results, w2s status shows the states of the latest run."
         )
-    grid = lay_out(request, settings(select(entries, request.where), store, by_seed=request.by_seed), all_settings)
+    selected = select(entries, request.where)
+    grid = lay_out(request, by_seed(selected) if request.by_seed else settings(selected, store), all_settings)
     _write(grid, cells=options.cells, config_dir=options.config_dir)
     return 0
 
@@ -104,21 +107,22 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
 
 def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[str]) -> None:
     """Print the table by rich; a page that rich would cut is printed as plain text, which the terminal wraps."""
-    from w2s_cli.results.table.comparisons import table_of
     from w2s_cli.results.table.fitting import wide
-    from w2s_cli.results.table.formats import page_width, pages
+    from w2s_cli.results.table.formats import page_width, pages, pages_of_tests
 
     width = page_width()
-    titles = [title(grid)]
-    for page in pages(grid, rows, width, RICH_MARGIN):
-        heading = titles.pop() if titles else None
-        if wide(page, RICH_MARGIN) <= width:
-            print_table(page, heading)
-        else:
-            print(f"{heading}\n{plain(page)}")
-    if tests:
-        print_table(table_of(tests), "paired tests")
-    print("\n".join(notes))
+    for heading, tables in (
+        (title(grid), pages(grid, rows, width, RICH_MARGIN)),
+        ("paired tests", pages_of_tests(tests, width, RICH_MARGIN)),
+    ):
+        for number, page in enumerate(tables):
+            first = heading if number == 0 else None
+            if wide(page, RICH_MARGIN) <= width:
+                print_table(page, first)
+            else:
+                print("\n".join([*([first] if first else []), plain(page)]))
+    for note in notes:  # a command stays in one line, for the clipboard
+        print(note if FILL in note else textwrap.fill(note, width, break_long_words=False, break_on_hyphens=False))
 
 
 def title(grid: Grid) -> str:
@@ -127,11 +131,14 @@ def title(grid: Grid) -> str:
         **grid.shared,
         **{n: ", ".join(v) for n, v in grid.request.where.items() if n not in (*grid.row_fields, *grid.column_fields)},
     }
-    shared = ", ".join(f"{name} {value}" for name, value in fixed.items() if value != "-")
-    metric = (
-        f" ({grid.request.metric[0]})" if len(grid.request.metric) == 1 and not is_pgr(grid.request.metric[0]) else ""
-    )
-    return f"{grid.request.about}{metric}" + (f": {shared}" if shared else "")
+    shared = ", ".join(f"{name} {grid.brief.get(value, value)}" for name, value in fixed.items() if value != "-")
+    metrics = list(dict.fromkeys(named(metric) for metric in grid.request.metric))
+    about = grid.request.about
+    if METRIC in about:
+        about = about.replace(METRIC, ", ".join(metrics))
+    elif len(metrics) == 1 and not is_pgr(grid.request.metric[0]):
+        about = f"{about} ({metrics[0]})"
+    return about + (f": {shared}" if shared else "")
 
 
 def standing(grid: Grid) -> list[str]:
@@ -147,7 +154,8 @@ def standing(grid: Grid) -> list[str]:
         if seeds[0] > 1
         else "test rows, and seeds where there are several"
     )
-    notes = [f"{_range(seeds)} seed{'' if seeds == [1] else 's'} a setting, {_range(rows)} test rows."]
+    number = "n: " if len(seeds) > 1 else ""
+    notes = [f"{number}{_range(seeds)} seed{'' if seeds == [1] else 's'} a setting, {_range(rows)} test rows."]
     figures = grid.figures.values()
     if any(figure.interval for figure in figures):
         fixed = "; for PGR the student's, with the baselines held fixed" if grid.request.baselines == "mean" else ""
@@ -171,15 +179,17 @@ def standing(grid: Grid) -> list[str]:
             else ""
         )
         what = "runs" if grid.request.aggregate == "median_runs" else "settings"
-        notes.append(f"(n): {rule} of n {what}.{dropped}")
+        notes.append(f"(k): {rule} of k {what}.{dropped}")
     for flag in dict.fromkeys(figure.flag for figure in figures if figure.flag):
         count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
-        notes.append(f"{flag}: {FLAGS[flag]} ({count} cell{'s' if count > 1 else ''}).")
+        notes.append(f"{NO_GAP}: {REASONS[flag]} ({count} cell{'s' if count > 1 else ''}).")
     for rule in dict.fromkeys(grid.left_out.values()):
         count = sum(of_cell == rule for of_cell in grid.left_out.values())
         notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")
+    notes += [f"{end} is {path}." for path, end in grid.brief.items()]
     notes += grid.notes
     notes += once((", ".join([*r, *c]), setting.warnings()) for (r, c), cell in grid.cells.items() for setting in cell)
+    notes += difference(of_entries(run for setting in settings_used for run in setting.runs or [setting.entry]))
     return notes + [f"Caution: {text}." for text in grid.cautions]
 
 
@@ -188,7 +198,7 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
     notes = []
     for place, (row, column, command) in enumerate(commands[:COMMANDS_SHOWN], start=1):
         cell = ", ".join([*row, *column])
-        notes.append(f"[{place}] missing: {cell}. Fill it: {command or 'no stored run has this configuration'}")
+        notes.append(f"[{place}] missing: {cell}. {FILL}{command or 'no stored run has this configuration'}")
     if len(commands) > COMMANDS_SHOWN:
         more = len(commands) - COMMANDS_SHOWN
         more_cells = f"{more} more cells are" if more > 1 else "1 more cell is"

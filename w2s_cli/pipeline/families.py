@@ -22,7 +22,7 @@ def stage_families(graph: Graph) -> dict[str, str]:
     for key, stage in graph.stages.items():  # inputs come before their readers
         ident = stage.identity
         inputs = _inputs(ident["inputs"], digests)
-        digests[key] = _digest([ident["kind"], ident["version"], _seedless(ident["params"]), inputs])
+        digests[key] = digest([ident["kind"], ident["version"], seedless(ident["params"]), inputs])
     return digests
 
 
@@ -34,7 +34,7 @@ def result_family(graph: Graph, job: Job, stage: str, stages: Mapping[str, str])
     """
     compared = _inputs(graph.stages[job.names[stage]].inputs, stages)
     pinned = {name: value for name, value in _seeds(job.config) if value is not None and name != SEED}
-    return _digest([stage, compared, pinned])
+    return digest([stage, compared, pinned])
 
 
 def _inputs(inputs: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
@@ -45,11 +45,11 @@ def _inputs(inputs: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _seedless(value: Any) -> Any:
+def seedless(value: Any) -> Any:
     """A copy of a stage's params without the seeds in them."""
     if isinstance(value, Mapping):
-        return {name: _seedless(item) for name, item in value.items() if name != SEED}
-    return [_seedless(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: seedless(item) for name, item in value.items() if name != SEED}
+    return [seedless(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _seeds(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -61,5 +61,6 @@ def _seeds(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A digest of plain values."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:KEY_DIGITS]

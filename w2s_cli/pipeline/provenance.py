@@ -29,19 +29,43 @@ LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "s
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, host and commit of this process."""
+    """Versions, host, processor and commit of this process."""
     return {
         "w2s": __version__,
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": {name: library_version(name) for name in LIBRARIES},
         "host": socket.gethostname(),
         "platform": platform.platform(),
+        "processor": processor(),
         "git": git_state(),
         "command": os.environ.get("W2S_COMMAND", shlex.join(sys.argv)),
     }
 
 
-def _version(name: str) -> str | None:
+@functools.cache
+def processor() -> str:
+    """The name of the processor's model, for example "AMD EPYC 9B14"; of the architecture where no system file has it."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+            name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        name = ""
+    return name or platform.processor() or platform.machine()
+
+
+def device() -> dict[str, str]:
+    """{"device": …}, the device of this process's models: a GPU's name, mps or cpu; {} if torch was not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return {"device": torch.cuda.get_device_name()}
+    in_use = torch.backends.mps.is_available() and torch.mps.current_allocated_memory() > 0
+    return {"device": "mps" if in_use else "cpu"}
+
+
+def library_version(name: str) -> str | None:
+    """The version of an installed library, without its import; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

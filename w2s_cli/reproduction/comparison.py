@@ -16,9 +16,9 @@ from typing import Any
 from w2s_cli.reproduction.experiment import Experiment
 from w2s_cli.results.fields import shown
 from w2s_cli.results.reader import read_entries, read_run
-from w2s_cli.results.table.measures import FLAGS, Baselines, figure
+from w2s_cli.results.table.measures import Baselines, figure
 from w2s_cli.results.table.settings import Setting, settings
-from w2s_cli.results.text_table import bounds, number
+from w2s_cli.results.text_table import NO_GAP, REASONS, bounds, number
 from w2s_cli.store.store import Store
 
 JOIN = {"dataset": "data", "weak_model": "weak", "strong_model": "strong"}  # column of the figures → field of a result
@@ -172,9 +172,10 @@ def table(rows: list[Row], *, comparable: bool) -> list[list[str]]:
     lines = [head]
     for row in rows:
         identity = [row.data, row.weak, row.strong, row.method, row.measure]
-        ours = [row.flag if row.flag and row.ours is None else number(row.ours), bounds(row.interval)]
-        if row.flag in FLAGS and row.ours is not None:
-            ours[0] += f" ({row.flag})"
+        flag = NO_GAP if row.flag in REASONS else row.flag
+        ours = [flag if flag and row.ours is None else number(row.ours), bounds(row.interval)]
+        if row.flag in REASONS and row.ours is not None:
+            ours[0] += f" ({NO_GAP})"
         if not comparable:
             lines.append([*identity, *ours])
             continue

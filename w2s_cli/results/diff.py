@@ -119,16 +119,14 @@ def _environment(side: Side) -> dict[str, str]:
     values_of: dict[str, dict[str, None]] = {}
     for stage in side.stages.values():
         provenance = stage.record.get("provenance") or {}
-        facts = {name: provenance.get(name) for name in ("python", "host", "platform")} if provenance else {}
+        facts = {name: provenance.get(name) for name in ("python", "host", "platform", "processor")}
         facts |= provenance.get("libraries") or {}
         facts |= (
             {name: (stage.record.get("execution") or {}).get(name) for name in ("device", "threads")}
             if stage.record
             else {}
         )
-        facts |= {
-            name: value for name, value in (stage.record.get("measured") or {}).items() if name in ("device", "gpu")
-        }
+        facts |= {"device": provenance["device"]} if "device" in provenance else {}  # auto, as it was chosen
         for name, value in facts.items():
             if value is not None:
                 values_of.setdefault(name, {})[as_word(value)] = None

@@ -10,7 +10,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,16 @@ from w2s_cli.store.store import OLDER, Store
 FORMAT = 2  # of results.json and plan.json
 CONTENT = {RESULTS: ("entries", Written), PLAN: ("stages", Planned)}  # file → name of its list, shape of an item
 SUMMARY = "summary"  # the stage of an entry over several seeds
-NOT_FIELDS = ("metrics", "key", "stage", "seeds", "job", "words", "family")  # keys of an entry that are no setting
+NOT_FIELDS = (
+    "metrics",
+    "key",
+    "stage",
+    "seeds",
+    "job",
+    "words",
+    "family",
+    "environment",
+)  # keys of an entry that are no setting
 
 
 class _Line(TypedDict):
@@ -49,6 +58,7 @@ class Entry:
     job: int = 0  # number of its document in config.yaml; for a summary: of its first seed
     words: tuple[str, ...] = ()  # this job's words of the command line
     family: str = ""  # digest that the seeds of its setting share
+    environment: Mapping[str, Sequence[str]] | None = None  # results.environment; None in results of an older w2s
 
     @classmethod
     def of(cls, written: Mapping[str, Any], run: "Run") -> "Entry":
@@ -63,6 +73,7 @@ class Entry:
             written.get("job", 0),
             tuple(written.get("words", ())),
             written.get("family", ""),
+            written.get("environment"),
         )
 
     @property
@@ -136,6 +147,22 @@ class Run:
     def stages(self) -> list[Stage]:
         """The planned stages with their folders, in the order of the plan."""
         return [Stage(line["key"], self.store.folder(line["key"]), line) for line in self.plan]
+
+    @cached_property
+    def by_key(self) -> dict[str, Stage]:
+        """Stage key → planned stage."""
+        return {stage.key: stage for stage in self.stages}
+
+    def behind(self, key: str) -> dict[str, Stage]:
+        """The planned stage `key` with all its inputs, direct or not, by key."""
+        stages: dict[str, Stage] = {}
+        waiting = [key]
+        while waiting:
+            key = waiting.pop()
+            if key in self.by_key and key not in stages:
+                stages[key] = self.by_key[key]
+                waiting += [input_key for _, input_key in stages[key].upstream()]
+        return stages
 
     @cached_property
     def compared(self) -> dict[str, dict[str, Any]]:

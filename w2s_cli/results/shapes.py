@@ -153,6 +153,7 @@ class _Written(Fields):
     job: NotRequired[Annotated[int, lambda number: number >= 0]]
     words: NotRequired[list[str]]
     family: NotRequired[str]
+    environment: NotRequired[dict[str, list[str]]]
 
 
 Written = Annotated[_Written, lambda item: len(item["seeds"]) == item["metrics"]["seeds"]]

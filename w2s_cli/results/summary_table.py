@@ -7,10 +7,12 @@ from typing import Any
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
-from w2s_cli.results.fields import setting
+from w2s_cli.results.environment import difference, here, of_entries
+from w2s_cli.results.fields import setting, shown, value_of
 from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import read_stage
+from w2s_cli.results.table.distinguishing import varying
 from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
 from w2s_cli.statistics import ROLES
 from w2s_cli.store.store import Store
@@ -40,7 +42,7 @@ def show_results(
                 notes.append("The weak row is the first supervisor alone, as with method=naive; PGR is relative to it.")
             print_table(results_table(entry.metrics), title(entry), notes)
             print()
-    for line in [*medians(entries), *cautions(graph, store)]:
+    for line in [*medians(entries), *cautions(graph, store), *difference(of_entries(results), here())]:
         print(line)
     if not results:
         rows = [["stage", "figures"]]
@@ -68,22 +70,28 @@ def overview(entries: list[Entry]) -> list[list[str]]:
 
 
 def medians(entries: list[Entry]) -> list[str]:
-    """The median PGR over pairs of models, for every data set and setting with several pairs."""
+    """The median PGR over pairs of models, for every data set and setting with several pairs; without a median of one or none."""
+    complete = [entry for entry in entries if all(role in entry.metrics for role in ROLES)]
+    alike = len({str(entry.fields) for entry in complete}) < len(complete)
+    varied = varying(complete) if alike else []  # which parses the configurations
     settings: dict[tuple[str, ...], list[Entry]] = {}
-    for entry in entries:
-        if all(role in entry.metrics for role in ROLES):
-            settings.setdefault((entry.fields["data"], setting(entry.fields)), []).append(entry)
+    for entry in complete:
+        further = [f"{name} {shown(value_of(entry, name))}" for name in varied]
+        settings.setdefault((entry.fields["data"], setting(entry.fields), *further), []).append(entry)
     lines = []
     for names, group in settings.items():
         if len({(entry.fields["weak"], entry.fields["strong"]) for entry in group}) < 2:
             continue
         median = recovered_over(group)
+        figure, kept = number(median["median"], 2), median["kept"]
+        what, figure = {
+            0: ("PGR", "no pair has a gap"),
+            1: ("PGR", f"{figure} of the one pair with a gap"),
+        }.get(kept, ("median PGR", f"{figure} over {kept} pairs"))
         dropped = (
             f"{median['same_model']} of a model with itself, {median['ceiling_not_above_weak']} without a gap dropped"
         )
-        lines.append(
-            f"median PGR on {', '.join(names)}: {number(median['median'], 2)} over {median['kept']} pairs ({dropped})"
-        )
+        lines.append(f"{what} on {', '.join(names)}: {figure} ({dropped})")
     return lines
 
 

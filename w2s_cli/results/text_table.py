@@ -1,16 +1,18 @@
 """Tables for the terminal: plain aligned text, or rich on a terminal.
 
 * A table is a list of rows of strings; the first row is its header.
-* This file imports little, since a cached `w2s train` and `w2s ls` print with it. The function
-  that needs rich imports it.
+* This file imports little, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich imports it.
 """
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.results.escaping import is_figure
 from w2s_cli.statistics import ROLES
-from w2s_cli.terminal import console, one_line
+from w2s_cli.terminal import console, one_line, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +25,15 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
-FIGURE = set("0123456789.,[]()-–+% ")  # the characters of figures and intervals
+WORDS, SIGNS = (
+    re.compile(r"(?<=\s)(?=\S)"),
+    re.compile(r"(?<=[/,_=>+-])(?=[^\s/,_=>+-])"),
+)  # places where a line may end
+NO_GAP = "no gap"  # in the place of a PGR whose gap between weak supervisor and ceiling may be zero, or is negative
+REASONS = {  # flag of such a PGR → its reason
+    "gap_is_noise": "the ceiling does not beat the weak supervisor by more than noise, so every PGR is possible",
+    "ceiling_below_weak": "the ceiling is below the weak supervisor, so PGR has no meaning",
+}
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
@@ -85,8 +95,7 @@ def results_notes(metrics: Mapping[str, Any]) -> list[str]:
         if "training rows" not in metrics["noise"]:
             notes.append("All seeds have the same training rows (data.seed): other rows would vary more.")
     pgr = metrics.get("pgr")
-    if pgr and pgr["note"]:
-        notes.append(f"Caution: {pgr['note']}.")
+    notes += [f"Caution: {NO_GAP}: {REASONS[flag]}." for flag in (pgr["flags"] if pgr else ()) if flag in REASONS]
     pseudolabels = metrics.get("pseudolabels")
     if pseudolabels and pseudolabels["coverage"]["value"] < 1:
         parts = [
@@ -114,35 +123,57 @@ def bounds(interval: Sequence[float] | None, digits: int = 3) -> str:
 
 
 def pgr_value(pgr: Mapping[str, Any]) -> str:
-    """PGR; a dash if the gap may be zero, since the ratio is then noise over noise (results.json has it)."""
-    return number(pgr["value"], 2) if pgr["interval"] else "-"
+    """PGR; "no gap" if the gap may be zero, since the ratio is then noise over noise (results.json has it)."""
+    return number(pgr["value"], 2) if pgr["interval"] else NO_GAP
 
 
 def pgr_bounds(pgr: Mapping[str, Any]) -> str:
-    """The interval of PGR; "unbounded" if the gap between weak supervisor and ceiling may be zero."""
-    return "unbounded" if pgr["interval"] is None else bounds(pgr["interval"], 2)
+    """The interval of PGR; a dash without a gap."""
+    return bounds(pgr["interval"], 2)
 
 
 def plain(rows: Rows) -> str:
-    """Aligned text without a trailing newline; columns of figures are right-aligned, all others left-aligned."""
-    rows = [[one_line(cell) for cell in row] for row in rows]
+    """Aligned text without a trailing newline; columns of figures are right-aligned, all others left-aligned.
+
+    A cell with line breaks makes its row as many lines high.
+    """
+    rows = [[visible(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [_figures(column[1:]) for column in columns]
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    right = [is_figures(column[1:]) for column in columns]
     lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
+    for number, row in enumerate(rows):
+        split = [cell.split("\n") for cell in row]
+        if number == 0:  # the last lines of the headings are beside each other
+            split = [[""] * (max(map(len, split)) - len(heading)) + heading for heading in split]
+        for parts in zip_longest(*split, fillvalue=""):
+            cells = [
+                part.rjust(width) if to_right else part.ljust(width)
+                for part, width, to_right in zip(parts, widths, right, strict=True)
+            ]
+            lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def _figures(cells: Sequence[str]) -> bool:
+def broken(text: str, width: int) -> str:
+    """`text` in lines of at most `width` characters: broken at blanks, in a longer word after signs, else anywhere."""
+    lines = [""]
+    for word in WORDS.split(text):
+        for piece in [word] if len(word.rstrip()) <= width else SIGNS.split(word):
+            if len((lines[-1] + piece).rstrip()) > width and lines[-1]:
+                lines.append("")
+            rest = piece
+            while len(rest.rstrip()) > width:
+                lines[-1:] = [rest[:width], ""]
+                rest = rest[width:]
+            lines[-1] += rest
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def is_figures(cells: Sequence[str]) -> bool:
     """Whether a column has only figures or intervals."""
-    filled = [cell for cell in cells if cell not in ("", "-", "unbounded", "noise", "below")]
-    return bool(filled) and all(set(cell) <= FIGURE for cell in filled)
+    filled = [cell for cell in cells if cell.partition(" n=")[0] not in ("", "-", NO_GAP)]
+    return bool(filled) and all(map(is_figure, filled))
 
 
 def rich_table(rows: Rows, title: str | None = None) -> "Table":
@@ -153,10 +184,10 @@ def rich_table(rows: Rows, title: str | None = None) -> "Table":
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name, *cells in zip(*rows, strict=True):
-        table.add_column(Text(one_line(name)), justify="right" if _figures(cells) else "left", no_wrap=True)
+        table.add_column(Text(visible(name)), justify="right" if is_figures(cells) else "left", no_wrap=True)
     for row in rows[1:]:
         style = "bold" if row[0] == "PGR" else None
-        table.add_row(*(Text(one_line(cell)) for cell in row), style=style)  # Text: "[0.1, 0.2]" is no markup
+        table.add_row(*(Text(visible(cell)) for cell in row), style=style)  # Text: "[0.1, 0.2]" is no markup
     return table
 
 

@@ -3,8 +3,8 @@
 * The digest is of the stage keys, so the same command uses its folder again and refreshes it.
 * Results are a copy of the evaluate stages' metrics with their names, and with some figures of the trainings behind them (`trainings`); the
   stages stay the source.
-* A result records the words of the command line of its job and the family that it shares with the other seeds of its setting, so no
-  reader has to reconstruct them.
+* A result records the words of the command line of its job, the family that it shares with the other seeds of its setting, and the
+  environments of the stages behind it, so no reader has to reconstruct them.
 """
 
 import contextlib
@@ -20,10 +20,12 @@ from w2s_cli.pipeline.builder import supervisor
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.states import Planned
+from w2s_cli.results.environment import of_stages
 from w2s_cli.results.job_settings import label_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Metrics
+from w2s_cli.results.stages import read_stage
 from w2s_cli.results.trainings import with_trainings
 from w2s_cli.store.files import safe_name, write_bytes, write_json
 from w2s_cli.store.holds import hold
@@ -126,6 +128,9 @@ def entries(graph: Graph, store: Store) -> list[dict[str, Any]]:
             "family": result_family(graph, jobs[0], name, families),
         }
         results.append(_entry(graph, store, key, name, jobs) | about)
+    stages = {key: read_stage(store, key) for key in graph.stages}
+    for entry in results:
+        entry["environment"] = of_stages(stages[key] for key in graph.upstream_closure([entry["key"]]))
     return [entry for entry in results if entry["metrics"]]
 
 

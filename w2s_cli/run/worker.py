@@ -27,7 +27,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
-from w2s_cli.pipeline.provenance import fingerprints, provenance
+from w2s_cli.pipeline.provenance import device, fingerprints, provenance
 from w2s_cli.run import signals
 from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
@@ -190,6 +190,7 @@ class Worker:
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
             record |= {"execution": execution, "measured": ctx.measured}
+            record["provenance"] |= device()
             peak = memory.peak_above(unknown_peak)
             record |= {} if peak is None else {"peak_memory_mib": peak}
             publish.publish(folder, metrics, record)

@@ -3,7 +3,8 @@
 * A unit is one data set, averaged over its rows and seeds. So n is small, and no normal approximation is used. Wilcoxon's p is exact
   with ties too (all 2^n signs of the mid-ranks are counted). Differences of 0 are dropped first, as Wilcoxon did.
 * Differences are rounded to 9 decimals before the ranking: results have 10, and the last bits of a subtraction would break ties.
-* An undefined test (t of fewer than two pairs, or of equal differences; Wilcoxon without a difference) is None.
+* With fewer than three pairs there is no test: t would rest on one difference of differences, and Wilcoxon's p could not fall below 0.5.
+  An undefined test (t of equal differences) has none either. Its figures are None.
 """
 
 import math
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 DECIMALS = 9
+LEAST = 3  # pairs of a test
+UNDEFINED = {"statistic": None, "p": None, "p_greater": None, "p_less": None}
 
 
 def paired_tests(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
@@ -56,8 +59,10 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def _student(mean: float, deviation: float | None, n: int) -> dict[str, Any]:
-    if not deviation or deviation < 10**-DECIMALS:  # equal differences: t would be infinite, or rounding noise
-        return {"statistic": None, "p": None, "p_greater": None, "p_less": None}
+    if (
+        n < LEAST or not deviation or deviation < 10**-DECIMALS
+    ):  # equal differences: t would be infinite, or rounding noise
+        return dict(UNDEFINED)
     statistic = mean / (deviation / math.sqrt(n))
     upper = student_tail(abs(statistic), n - 1)
     greater = upper if statistic > 0 else 1 - upper
@@ -103,8 +108,8 @@ def _not_zero(value: float, tiny: float) -> float:
 def _wilcoxon(differences: Sequence[float]) -> dict[str, Any]:
     moved = np.array([d for d in differences if d != 0], dtype=np.float64)
     n = len(moved)
-    if not n:
-        return {"n": 0, "statistic": None, "p": None, "p_greater": None, "p_less": None}
+    if n < LEAST:
+        return {"n": n, **UNDEFINED}
     _, place, count = np.unique(np.abs(moved), return_inverse=True, return_counts=True)
     doubled = np.round(2 * (np.cumsum(count) - (count - 1) / 2)[place]).astype(
         int

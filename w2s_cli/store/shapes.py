@@ -105,6 +105,8 @@ class Provenance(TypedDict, total=False):
     libraries: dict[str, str | None]
     host: str
     platform: str
+    processor: str
+    device: str
     git: Git | None
     command: str
 

@@ -288,11 +288,14 @@ def test_reliability_bins_are_those_of_the_metrics_ece():
     assert ece == pytest.approx(calibration_error(p, truth))
 
 
+POINTS = [[0.08, 0.1], [0.25, 0.3], [0.1, 0.12], [0.2, 0.1], [0.05, 0.06]]  # misfit, gain
+
+
 def theory_stage(tmp_path):
     folder = tmp_path / "outputs" / "stages" / "theory" / f"points-{'ab' * 6}"
     (folder / "result").mkdir(parents=True)
     (folder / "record.json").write_text("{}")
-    columns = {"error_weak": [0.3, 0.4], "error_student": [0.2, 0.1], "misfit": [0.08, 0.25], "gain": [0.1, 0.3]}
+    columns = {"misfit": [one[0] for one in POINTS], "gain": [one[1] for one in POINTS]}
     pq.write_table(pa.table(columns), folder / "result" / "points.parquet")
     plan = [{"key": "ab" * 6, "name": "theory", "kind": "theory", "inputs": {}}]
     return run_with([], plan=plan, store=Store(tmp_path / "outputs"))
@@ -302,7 +305,7 @@ def test_theory_draws_the_points_of_a_theory_stage_with_the_diagonal(tmp_path):
     with settings():
         figure = draw_kind("theory", theory_stage(tmp_path))
     (axes,) = figure.axes
-    assert axes.collections[0].get_offsets().tolist() == [[0.08, 0.1], [0.25, 0.3]]
+    assert axes.collections[0].get_offsets().tolist() == POINTS
     diagonal = axes.lines[0]
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
     assert diagonal.get_xdata()[1] > 0.25
@@ -373,8 +376,9 @@ def test_plot_draws_what_the_run_has_data_for_and_says_what_it_lacks(tmp_path, c
     assert dispatch(["plot", "--outputs", str(small_sweep()), "--out", str(tmp_path / "made")]) == 0
     said = capsys.readouterr().out
     assert "no datasets: the run has one data set" in said
+    assert "no theory: 2 of the 5 points of misfit and gain" in said
     names = {path.name for path in (tmp_path / "made").iterdir()}
-    expected = {f"figure-{kind}.png" for kind in ("agreement", "calibration", "curves", "scaling", "theory")}
+    expected = {f"figure-{kind}.png" for kind in ("agreement", "calibration", "curves", "scaling")}
     assert names == {"figure.png", *expected}
 
 

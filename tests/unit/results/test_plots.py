@@ -1,5 +1,6 @@
 """The figure of a run: its formats, what it shows, and that the same metrics give the same bytes."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from w2s_cli.results.drawing.bars import bars
 from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.style import save, settings
 from w2s_cli.results.reader import Entry, Run
+from w2s_cli.statistics import ROLES
 from w2s_cli.store.store import Store
 
 
@@ -65,8 +67,7 @@ def test_several_runs_stand_side_by_side_each_with_its_pgr(tmp_path):
         "logconf",
         "PGR 0.53",
         "[0.31, 0.74]",
-        "PGR –",
-        "(unbounded)",
+        "PGR: no gap",
         "weak",
         "student",
         "ceiling",
@@ -75,10 +76,10 @@ def test_several_runs_stand_side_by_side_each_with_its_pgr(tmp_path):
     assert not [text for text in found if "2.3" in text]
 
 
-def test_one_run_with_an_unbounded_pgr_shows_a_dash_and_no_number(tmp_path):
+def test_one_run_without_a_gap_says_so_and_shows_no_number(tmp_path):
     plot_run({"naive": metrics(-2.3, None)}, tmp_path / "run.svg")
     found = texts(tmp_path / "run.svg")
-    assert {"PGR –", "(unbounded)"} <= set(found)
+    assert "PGR: no gap" in found
     assert not [text for text in found if "2.3" in text]
 
 
@@ -96,27 +97,35 @@ NO_WEAK = {**metrics(roles=("student", "ceiling")), "majority": 0.75}
         {"wide": {**metrics(-2.3, (-123.44, -100.51)), "majority": 0.73}},
         {"naive": metrics(), "logconf": metrics()},
         {"one": UNDER, "two": metrics()},
+        {"one": {**metrics(), "majority": 0.6}, "two": metrics()},
     ],
-    ids=["above", "under", "no-weak", "no-gap", "wide-interval", "groups", "two-data-sets"],
+    ids=["above", "under", "no-weak", "no-gap", "wide-interval", "groups", "two-data-sets", "two-shares"],
 )
-def test_bars_grow_up_from_the_floor_and_no_text_of_the_largest_class_covers_anything(runs):
+def test_bars_begin_at_the_largest_class_or_at_0_and_the_axis_says_so(runs):
     with settings():
         figure = bars(runs, "title", None)
         figure.draw_without_rendering()
     (axes,) = figure.axes
-    floor = axes.get_ylim()[0]
-    assert all(bar.get_y() == floor and bar.get_height() > 0 for bar in axes.patches)
-    assert floor < min(m["majority"] for m in runs.values())
+    roles = [(one[role]["accuracy"], one["majority"]) for one in runs.values() for role in ROLES if role in one]
+    from_zero = any(level < share for level, share in roles)
+    begins = [bar.get_y() for bar in axes.patches]
+    assert begins == ([0.0] * len(roles) if from_zero else [share for _, share in roles])
+    assert [bar.get_y() + bar.get_height() for bar in axes.patches] == pytest.approx([level for level, _ in roles])
+    assert axes.get_ylim()[0] <= min(begins)
+    label = axes.get_ylabel().replace("\n", " ")
+    shares = {f"{one['majority']:.2f}" for one in runs.values()}
+    share = f", {min(shares)}" if len(shares) == 1 else ""
+    assert label == f"test accuracy (bars from {'0' if from_zero else 'the largest class' + share})"
     written = [text for text in axes.texts if "largest" in text.get_text()]
     drawn = axes.get_window_extent()
-    assert len(written) == (len({m["majority"] for m in runs.values()}) == 1)
+    assert len(written) == (from_zero and len(shares) == 1)
     others = [text.get_window_extent() for text in axes.texts if text not in written]
     for text in written:
         place = text.get_window_extent()
         assert place.x0 >= drawn.x1
         assert not [other for other in others if place.overlaps(other)]
-    names = [label.get_text() for label in axes.get_xticklabels()]
-    assert written or all("largest class" in name for name in names)
+    names = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(names))
 
 
 def entry(**changed):

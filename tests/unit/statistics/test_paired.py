@@ -9,7 +9,7 @@ from scipy import stats
 from w2s_cli.statistics.paired import holm, paired_tests, student_tail
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 8, 21, 60])
+@pytest.mark.parametrize("n", [3, 5, 8, 21, 60])
 @pytest.mark.parametrize("shift", [-0.05, 0.0, 0.02])
 def test_t_and_wilcoxon_are_scipys_on_continuous_values(n: int, shift: float) -> None:
     draw = np.random.default_rng(n)
@@ -47,7 +47,11 @@ def test_the_tail_of_student_is_exact(t: float, freedom: int) -> None:
 
 
 def test_what_has_no_test_is_none_and_unequal_lengths_are_refused() -> None:
-    assert paired_tests([0.5], [0.4])["t"]["p"] is None
+    for n in range(3):  # with two pairs scipy has p = 0.3 and 0.5, which show nothing
+        few = paired_tests([0.5, 0.8][:n], [0.4, 0.3][:n])
+        assert [few[test][figure] for test in ("t", "wilcoxon") for figure in ("statistic", "p", "p_less")] == [
+            None
+        ] * 6
     assert paired_tests([], [])["mean"] is None
     same = paired_tests([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
     assert same["t"]["p"] is None  # no spread: t would be infinite

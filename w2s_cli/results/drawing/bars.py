@@ -1,23 +1,24 @@
 """Bars of weak supervisor, student and ceiling, a few settings side by side, with PGR.
 
-* The share of the largest class, the accuracy of a constant prediction, is a dashed line with its label beside the axes. Bars begin at
-  the floor of the axis, below that line and below every interval: a value under the line is a short bar, never a hanging one.
-* A PGR without an interval is a dash, as in the tables: its gap may be zero.
+* Bars begin at the share of the largest class, the accuracy of a constant prediction, or at 0 (`base`): never at a level that the axis
+  happens to have. Where they begin at 0, or runs have different shares, that share is a dashed line.
+* A PGR without an interval is "no gap", as in the tables: its gap may be zero.
 """
 
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
-from w2s_cli.results.text_table import number, pgr_bounds
-from w2s_cli.statistics import ROLE_NAMES
+from w2s_cli.results.text_table import NO_GAP, number, pgr_bounds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GROUPS_IN_A_COLUMN = 3
+WIDEST = 14  # letters of an interval in one line beside the bars
 LEAST_MARGIN = 0.01  # of accuracy, below and above all values
 
 
@@ -31,27 +32,35 @@ def bars(runs: Mapping[str, Mapping[str, Any]], title: str, inches: float | None
     inches = inches or (COLUMN_INCHES if len(runs) <= GROUPS_IN_A_COLUMN else PAGE_INCHES)
     figure = new_figure(inches, 2.3)
     axes = figure.add_subplot()
-    _frame(axes, runs, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
+    begin = base(
+        [(metrics[role]["accuracy"], metrics["majority"]) for metrics in runs.values() for role in _roles(metrics)]
+    )
+    _frame(axes, runs, begin, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
     if len(runs) == 1:
-        _single(axes, next(iter(runs.values())), inches)
+        _single(axes, next(iter(runs.values())), begin, inches)
     else:
-        _groups(axes, runs, int((inches - 0.8) / len(runs) * LETTERS_PER_INCH))
+        _groups(axes, runs, begin, int((inches - 0.8) / len(runs) * LETTERS_PER_INCH))
     return figure
 
 
-def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def _roles(metrics: Mapping[str, Any]) -> list[str]:
+    return [role for role in COLOURS if role in metrics]
+
+
+def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, title: str) -> None:
     """Title, accuracy axis and its limits."""
     levels = [
         level
         for metrics in runs.values()
-        for role in COLOURS
-        if role in metrics
+        for role in _roles(metrics)
         for level in (metrics["majority"], *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
     ]
-    low, high = min(levels), max(levels)
+    low, high = 0.0 if begin == ZERO else min(levels), max(levels)
     margin = max(0.12 * (high - low), LEAST_MARGIN)
-    axes.set_ylim(low - margin, high + margin)
-    axes.set_ylabel("test accuracy")
+    below = 0.0 if low in (0.0, *(metrics["majority"] for metrics in runs.values())) else margin  # for intervals' ends
+    axes.set_ylim(low - below, high + margin)
+    shares = [metrics["majority"] for metrics in runs.values()]
+    axes.set_ylabel(axis_label(begin, shares).replace(" (", "\n("))
     axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend above
 
 
@@ -75,9 +84,9 @@ def _chance_label(axes: "Axes", level: float) -> None:
     )
 
 
-def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any]) -> None:
-    """One bar from the floor of the axis, its interval, and a dot for each seed."""
-    block, floor = metrics[role], axes.get_ylim()[0]
+def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any], begin: str) -> None:
+    """One bar, its interval, and a dot for each seed."""
+    block, floor = metrics[role], metrics["majority"] if begin == CHANCE else 0.0
     level, (low, high) = block["accuracy"], block["interval"]
     axes.bar(x, level - floor, width, bottom=floor, color=COLOURS[role], label=role, linewidth=0)
     axes.errorbar(
@@ -95,20 +104,21 @@ def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, 
         axes.scatter(spread, seeds, s=4, color="white", edgecolor="0.1", linewidth=0.4, zorder=5)
 
 
-def _single(axes: "Axes", metrics: Mapping[str, Any], inches: float) -> None:
+def _single(axes: "Axes", metrics: Mapping[str, Any], begin: str, inches: float) -> None:
     """One run: a bar per role with its figure, and the gap beside them with the recovered part filled."""
-    roles = [role for role in COLOURS if role in metrics]
+    roles = _roles(metrics)
     for x, role in enumerate(roles):
-        _bar(axes, x, 0.62, role, metrics)
-    names = {role: ROLE_NAMES[role].replace(" ", "\n") for role in roles}
-    axes.set_xticks(range(len(roles)), [f"{names[role]}\n{number(metrics[role]['accuracy'])}" for role in roles])
+        _bar(axes, x, 0.62, role, metrics, begin)
+    axes.set_xticks(range(len(roles)), [f"{role}\n{number(metrics[role]['accuracy'])}" for role in roles])
     right = len(roles) - 0.5
     if "pgr" in metrics:
-        right = _room(len(roles) - 0.3, max(map(len, _pgr(metrics["pgr"]))), inches)
+        lines = "\n".join(_pgr(metrics["pgr"], WIDEST)).split("\n")
+        right = _room(len(roles) - 0.3, max(map(len, lines)), inches)
         _gap(axes, len(roles) - 0.3, metrics)
     axes.set_xlim(-0.5, right)
-    _chance(axes, -0.5, right, metrics["majority"])
-    _chance_label(axes, metrics["majority"])
+    if begin == ZERO:
+        _chance(axes, -0.5, right, metrics["majority"])
+        _chance_label(axes, metrics["majority"])
 
 
 def _room(x: float, letters: int, inches: float) -> float:
@@ -126,7 +136,7 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
     pgr = metrics["pgr"]
     if pgr["interval"]:
         axes.plot([x, x], [weak, student], color=COLOURS["student"], linewidth=3, solid_capstyle="butt")
-    value, interval = _pgr(pgr)
+    value, interval = _pgr(pgr, WIDEST)
     paper = {"facecolor": "white", "linewidth": 0, "pad": 0.6}  # the dashed line ends at the text
     axes.annotate(
         value,
@@ -152,27 +162,28 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
     )
 
 
-def _pgr(pgr: Mapping[str, Any]) -> tuple[str, str]:
-    """The texts of PGR and its interval in a figure."""
+def _pgr(pgr: Mapping[str, Any], letters: int = 100) -> tuple[str, str]:
+    """The texts of PGR and its interval in a figure; an interval of more letters has two lines."""
     if not pgr["interval"]:
-        return "PGR –", "(unbounded)"
-    return f"PGR {number(pgr['value'], 2)}", pgr_bounds(pgr)
+        return f"PGR: {NO_GAP}", ""
+    interval = pgr_bounds(pgr)
+    return f"PGR {number(pgr['value'], 2)}", interval if len(interval) <= letters else interval.replace(", ", ",\n ")
 
 
-def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], letters: int) -> None:
+def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, letters: int) -> None:
     """Several runs: a group of bars for each, with PGR under its name, which is broken after `letters` characters."""
     names = []
     levels = {round(metrics["majority"], 2) for metrics in runs.values()}
     for group, (name, metrics) in enumerate(runs.items()):
         for place, role in enumerate(COLOURS):
             if role in metrics:
-                _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics)
-        lines = [textwrap.fill(name, letters), *(_pgr(metrics["pgr"]) if "pgr" in metrics else ())]
+                _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics, begin)
+        lines = [textwrap.fill(name, letters), *(filter(None, _pgr(metrics["pgr"])) if "pgr" in metrics else ())]
         if len(levels) > 1:
             lines.append(f"largest class {metrics['majority']:.2f}")
             _chance(axes, group - 0.5, group + 0.5, metrics["majority"])
         names.append("\n".join(lines))
-    if len(levels) == 1:
+    if len(levels) == 1 and begin == ZERO:
         level = next(iter(runs.values()))["majority"]
         _chance(axes, -0.5, len(runs) - 0.5, level)
         _chance_label(axes, level)

@@ -84,8 +84,10 @@ def dots(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: f
     return handles
 
 
-def bars(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: float, floor: float) -> list[Any]:
-    """The same rows as bars from `floor`, each with its interval."""
+def bars(
+    axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: float, floors: Sequence[float]
+) -> list[Any]:
+    """The same rows as bars from each row's floor, each with its interval."""
     step = 0.86 / len(series)
     handles = []
     for place, mark in enumerate(series):
@@ -97,9 +99,9 @@ def bars(axes: "Axes", names: Sequence[str], series: Sequence[Series], inches: f
         handles.append(
             axes.barh(
                 places,
-                [level - floor for level in levels],
+                [level - floors[row] for row, level in zip(rows, levels, strict=True)],
                 height=step * 0.94,
-                left=floor,
+                left=[floors[row] for row in rows],
                 color="white" if mark.hollow else mark.colour,
                 edgecolor=mark.colour if mark.hollow else "white",
                 linewidth=0.8 if mark.hollow else 0.4,

@@ -1,7 +1,7 @@
 """calibration: reliability of each role's predictions on the test rows, with the number of rows in each bin, and ECE.
 
 * The bins are those of the metrics' ECE (15 of equal width, by the probability of the predicted class); the legend has that ECE.
-* The seeds of a setting are pooled. The figure has at most six settings, with a pair of axes for each.
+* The seeds of a setting are pooled. The figure has at most six settings, with a pair of axes for each; all pairs have the same ranges.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,20 +49,28 @@ def calibration(run: Run, inches: float | None = None) -> "Figure":
     names = group_names([entry for entry, _ in drawn])
     grid = figure.add_gridspec(2 * down, across, height_ratios=[3, 1] * down)
     classes = max(len(tables[role][0][0]) for _, tables in drawn for role in tables)
+    first: tuple[Axes, Axes] | None = None
+    lowest = []
     for place, ((entry, tables), name) in enumerate(zip(drawn, names, strict=True)):
         row, column = divmod(place, across)
-        upper = figure.add_subplot(grid[2 * row, column])
-        lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper)
-        _reliability(upper, entry, tables, fit(name, side - 0.7))
+        upper = figure.add_subplot(grid[2 * row, column], sharey=first[0] if first else None)
+        lower = figure.add_subplot(grid[2 * row + 1, column], sharex=upper, sharey=first[1] if first else None)
+        first = first or (upper, lower)
+        lowest.append(_reliability(upper, entry, tables, fit(name, side - 0.7)))
         _counts(lower, tables)
         upper.set_xlim(1 / classes, 1.0)
         upper.tick_params(axis="x", labelbottom=False, length=2.5)
         lower.tick_params(axis="x", length=2.5)
+        upper.tick_params(axis="y", labelleft=column == 0)
+        lower.tick_params(axis="y", labelleft=column == 0)
         if column == 0:
             upper.set_ylabel("accuracy in the bin")
             lower.set_ylabel("rows")
         if row == down - 1 or place + across >= len(drawn):
             lower.set_xlabel("probability of the predicted class")
+    if first:
+        first[0].set_ylim(min(lowest), 1.03)
+        first[1].set_ylim(0, None)
     count = len(run.settings)
     cut = f"; the first {len(drawn)} of {count} settings" if count > len(drawn) else ""
     figure.suptitle(fit(heading([entry for entry, _ in drawn]) + cut, inches - 0.1), x=0.01, ha="left", fontsize=8)
@@ -107,8 +115,8 @@ def reliability(p: Any, truth: Any) -> tuple[Any, Any, Any]:
     return mean, right, rows
 
 
-def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]], title: str) -> None:
-    """The diagram of one setting."""
+def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]], title: str) -> float:
+    """The diagram of one setting; returns the least accuracy that its axis needs to have."""
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, zorder=1)
     levels: list[float] = []
     for role in ROLES:
@@ -132,7 +140,6 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
             zorder=3,
         )
     classes = next(iter(tables.values()))[0].shape[1]
-    axes.set_ylim(max(min([0.96 / classes, *(level - 0.08 for level in levels)]), -0.02), 1.03)
     quiet_grid(axes, "both")
     legend = axes.legend(
         title=title,
@@ -147,6 +154,7 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_sizes([16])  # type: ignore[attr-defined]
+    return float(max(min([0.96 / classes, *(level - 0.08 for level in levels)]), -0.02))
 
 
 def _counts(axes: "Axes", tables: dict[str, tuple[Any, Any]]) -> None:
@@ -164,4 +172,3 @@ def _counts(axes: "Axes", tables: dict[str, tuple[Any, Any]]) -> None:
                 linewidth=1,
                 label=ROLE_NAMES[role],
             )
-    axes.set_ylim(0, None)

@@ -3,12 +3,14 @@
 * A data set has one bar for the weak supervisor, one for the ceiling, and one for the student of each method and loss.
 * With several pairs of models on a data set a bar is the median over the pairs. It has no interval, since the stored intervals are not
   those of a median.
+* The bars of a data set begin at the share of its largest class, or all at 0 (`w2s_cli.results.drawing.base`).
 * `w2s_cli.results.drawing.pgr` has the rules for PGR and its axis.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.drawing import NoDataError
+from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base
 from w2s_cli.results.drawing.names import heading, student
 from w2s_cli.results.drawing.pgr import arrows, left_out, shown_pgr, window
 from w2s_cli.results.drawing.rows import Series, bars, dots, height
@@ -18,6 +20,7 @@ from w2s_cli.results.drawing.style import (
     PALETTE,
     ROWS_SHOWN,
     SHAPES,
+    fit,
     legend_above,
     new_figure,
 )
@@ -51,26 +54,23 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
         for s in settings
     }
     levels = _levels(names, settings, entries, groups)
-    bounds_drawn = [
-        bound
-        for one in levels
-        for bound in (*one.values, *(b for i in one.intervals if i for b in i))
-        if bound is not None
-    ]
-    chance = [e.metrics["majority"] for e in entries]
-    floor = max(0.0, min(*bounds_drawn, *chance) - 0.03)
+    shares = [next(e.metrics["majority"] for e in entries if e.fields["data"] == name) for name in names]
+    drawn = [(value, shares[row]) for one in levels for row, value in enumerate(one.values) if value is not None]
+    begin = base(drawn)
+    floors = shares if begin == CHANCE else [0.0] * len(names)
+    ends = [level for one in drawn for level in one]
+    ends += [bound for one in levels for interval in one.intervals if interval for bound in interval]
 
     figure = new_figure(inches, height(names, len(levels), inches) * 1.1 + 0.95 + 0.12 * ((len(levels) + 1) // 2))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
-    handles = bars(left, names, levels, inches, floor)
-    for row, name in enumerate(names):
-        level = next(e.metrics["majority"] for e in entries if e.fields["data"] == name)
+    handles = bars(left, names, levels, inches, floors)
+    for row, level in enumerate(shares):
         (line,) = left.plot(
             [level, level], [row - 0.46, row + 0.46], color="0.35", linestyle=(0, (3, 1.5)), linewidth=0.8
         )
     line.set_label("largest class")
-    left.set_xlim(floor, max(bounds_drawn) + 0.02)
-    left.set_xlabel("test accuracy")
+    left.set_xlim(0.0 if begin == ZERO else min(ends) - 0.01, max(ends) + 0.02)
+    left.set_xlabel(fit(axis_label(begin, shares), 0.45 * inches - 0.3))
     pgr = [[shown_pgr(groups[name, setting]) for name in names] for setting in settings]
     ratios = [
         Series(one, STUDENTS[i], SHAPES[i], [v for v, _ in pgr[i]], [b for _, b in pgr[i]])

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 CAPTION = "Gain of the student over its supervisor against their misfit; points on or above the diagonal agree with the theory."
 Points = list[tuple[float, float]]  # misfit, gain
+LEAST = 5  # fewer points show nothing of a relation
 SHOWN = 6  # largest number of groups with own colours
 
 
 def theory(run: Run, inches: float | None = None) -> "Figure":
-    """The figure; NoDataError with fewer than two points."""
+    """The figure; NoDataError with fewer than `LEAST` points."""
     groups = stage_points(run) or result_points(run)
-    if sum(map(len, groups.values())) < 2:
+    count = sum(map(len, groups.values()))
+    if count < LEAST:
         raise NoDataError(
-            "fewer than two points of misfit and gain: this figure needs a theory stage (points.parquet) or several settings "
-            "(w2s train -m loss=xent,logconf seed=0,1)"
+            f"{count} of the {LEAST} points of misfit and gain that show a relation: this figure needs a theory stage (points.parquet) "
+            "or several settings (w2s train -m loss=xent,logconf seed=0,1,2)"
         )
     inches = inches or COLUMN_INCHES
     figure = new_figure(inches, min(inches, 3.0) + 0.1 * len(groups))

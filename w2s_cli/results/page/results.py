@@ -3,6 +3,7 @@
 from typing import Any
 
 from w2s_cli.results.cautions import of_result, once
+from w2s_cli.results.environment import difference, of_stages
 from w2s_cli.results.page.markup import Html, join, rows, tag
 from w2s_cli.results.page.stages import detail
 from w2s_cli.results.reader import Run
@@ -53,7 +54,12 @@ def _card(name: str, value: str, interval: str, kind: str) -> Html:
 
 
 def table(run: Run) -> Html:
-    """The tables of the run, as in the terminal."""
+    """The tables of the run, as in the terminal, and whether its stages come from different environments."""
+    lines = difference(of_stages(run.stages)) if run.settings else []
+    return join(_tables(run), *(tag("p", line, class_="note") for line in lines))
+
+
+def _tables(run: Run) -> Html:
     entries = run.settings
     if len(entries) > TABLES_SHOWN:
         notes = once(((title(entry), of_result(entry)) for entry in entries), at_most=None)

@@ -72,7 +72,8 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     commit = f"{git.get('commit')}" if isinstance(git, dict) else "no git checkout"
     changed = (git.get("dirty") if isinstance(git, dict) else None) or "none"
     facts = [("commit", commit), ("local changes", str(changed))]
-    facts += [(name, str(record[name])) for name in ("w2s", "python", "host", "platform", "command") if name in record]
+    names = ("w2s", "python", "host", "platform", "processor", "device", "command")
+    facts += [(name, str(record[name])) for name in names if name in record]
     libraries = record.get("libraries")
     if isinstance(libraries, dict):
         facts.append(("libraries", ", ".join(f"{name} {version}" for name, version in libraries.items() if version)))

@@ -1,17 +1,35 @@
 """Paired tests between the columns of a table, over its rows: each row (a data set) is one pair.
 
 * A row counts if both columns have a number; flagged gaps and missing cells are left out and counted.
+* Like is compared: of two cells only the pairs of models and the seeds count that both have. The table itself shows every seed, with their
+  number. A column that is a seed, or one of two models, is compared as it is.
 * Holm's correction is over the two-sided p values of all comparisons of one table.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.results.fields import POOLED
 from w2s_cli.results.table.grid import Grid, Values
+from w2s_cli.results.table.settings import Setting, with_seeds
 
 Column = tuple[Values, str]
+TESTS = {"t": "t", "wilcoxon": "W+"}  # test → its statistic
+OF_TEST = ("", " p", " p >", " p <", " Holm")  # columns of a test: its statistic, p values and the corrected p
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a test: the figures of both columns over the same models and seeds."""
+
+    row: Values
+    first: float
+    second: float
+    seeds: list[int]
+    cut: bool  # whether one of the cells has further seeds or models
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,7 @@ class Comparison:
     first: str
     second: str
     left_out: int  # rows without a number in one of them
+    pairs: list[Pair]
     result: dict[str, Any]  # result of w2s_cli.statistics.paired
     holm: dict[str, float | None]  # test → corrected two-sided p
 
@@ -35,18 +54,46 @@ def compare(grid: Grid) -> list[Comparison]:
 
     tested = []
     for first, second in pairs(grid):
-        both = []
-        for row in grid.rows:
-            values = [_number(grid, row, column) for column in (first, second)]
-            if None not in values:
-                both.append(values)
-        result = paired_tests([value for value, _ in both], [value for _, value in both])  # type: ignore[misc]
-        tested.append((grid.label(first), grid.label(second), len(grid.rows) - len(both), result))
-    corrected = {test: holm([result[test]["p"] for *_, result in tested]) for test in ("t", "wilcoxon")}
+        both = [pair for row in grid.rows if (pair := _pair(grid, row, first, second))]
+        result = paired_tests([pair.first for pair in both], [pair.second for pair in both])
+        tested.append((grid.label(first), grid.label(second), len(grid.rows) - len(both), both, result))
+    corrected = {test: holm([result[test]["p"] for *_, result in tested]) for test in TESTS}
     return [
         Comparison(*test_result, {test: corrected[test][place] for test in corrected})
         for place, test_result in enumerate(tested)
     ]
+
+
+def _pair(grid: Grid, row: Values, first: Column, second: Column) -> Pair | None:
+    """Both columns of a row over what they share; None without a number in one of them."""
+    whole = [grid.cells.get((row, values), []) for values, _ in (first, second)]
+    cells = shared(*whole, apart=grid.column_fields)
+    figures = [grid.figure(cell, metric) for cell, (_, metric) in zip(cells, (first, second), strict=True) if cell]
+    values = [figure.value for figure in figures if figure.value is not None and figure.flag is None]
+    if len(values) < 2:
+        return None
+    seeds = sorted({seed for setting in cells[0] for seed in setting.seeds})
+    return Pair(row, values[0], values[1], seeds, cut=cells != whole)
+
+
+def shared(a: Sequence[Setting], b: Sequence[Setting], *, apart: Sequence[str]) -> list[list[Setting]]:
+    """The settings of two cells with the same models, data and seeds; the fields `apart` differ between the cells by design."""
+    names = [name for name in POOLED if name not in apart]
+    groups: dict[tuple[Any, ...], tuple[list[Setting], list[Setting]]] = {}
+    for side, cell in enumerate((a, b)):
+        for setting in cell:
+            groups.setdefault(tuple(setting.value(name) for name in names), ([], []))[side].append(setting)
+    cells: list[list[Setting]] = [[], []]
+    for sides in groups.values():
+        if not all(sides):
+            continue
+        seeds = set.intersection(*(set(setting.seeds) for settings in sides for setting in settings))
+        parts = [[s if "seed" in apart else with_seeds(s, seeds) for s in settings] for settings in sides]
+        kept = [[part for part in settings if part is not None] for settings in parts]
+        if kept == parts:
+            for cell, settings in zip(cells, kept, strict=True):
+                cell += settings
+    return cells
 
 
 def pairs(grid: Grid) -> list[tuple[Column, Column]]:
@@ -77,22 +124,21 @@ def pairs(grid: Grid) -> list[tuple[Column, Column]]:
     return chosen_pairs
 
 
-def _number(grid: Grid, row: Values, column: Column) -> float | None:
-    figure = grid.figures.get((row, column))
-    return figure.value if figure is not None and figure.flag is None else None
-
-
 def table_of(comparisons: list[Comparison]) -> list[list[str]]:
-    """The comparisons as a table."""
-    header = ["compared", "n", "mean difference", "t", "p", "p >", "p <", "Holm", "W+", "p", "p >", "p <", "Holm"]
-    rows = [header]
+    """The comparisons as a table; without the columns of tests if no comparison has enough pairs for one."""
+    tests = [
+        test for test in TESTS if any(comparison.result[test]["statistic"] is not None for comparison in comparisons)
+    ]
+    header = ["compared", "n", "seeds", "mean difference"]
+    rows = [[*header, *(f"{TESTS[test]}{of}" for test in tests for of in OF_TEST)]]
     for comparison in comparisons:
         cells = [
             f"{comparison.first} - {comparison.second}",
             str(comparison.result["n"]),
+            _seeds(comparison.pairs),
             _short(comparison.result["mean"]),
         ]
-        for test in ("t", "wilcoxon"):
+        for test in tests:
             result = comparison.result[test]
             cells += [_short(result["statistic"]), *(_short(result[p]) for p in ("p", "p_greater", "p_less"))]
             cells.append(_short(comparison.holm[test]))
@@ -100,16 +146,40 @@ def table_of(comparisons: list[Comparison]) -> list[list[str]]:
     return rows
 
 
+def _seeds(both: list[Pair]) -> str:
+    """The number of seeds behind each figure of a comparison."""
+    counts = sorted({len(pair.seeds) for pair in both})
+    return "-" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+
+
 def notes_of(comparisons: list[Comparison], over: str) -> list[str]:
     """The notes of the tests."""
+    from w2s_cli.statistics.paired import LEAST
+
     left = sum(comparison.left_out for comparison in comparisons)
     notes = [
         f"Paired over {over}: Student's t and Wilcoxon's signed ranks (exact), p two-sided, p > (the first is above) and p <, and Holm's "
         "correction of the two-sided p over all comparisons."
     ]
     if left:
-        notes.append(f"{left} pairs without a number in one of the columns were left out.")
-    if comparisons and max(comparison.result["n"] for comparison in comparisons) < 6:
+        notes.append(
+            f"{'1 pair' if left == 1 else f'{left} pairs'} without a number in one of the columns "
+            f"{'is' if left == 1 else 'are'} left out."
+        )
+    cut = sum(pair.cut for comparison in comparisons for pair in comparison.pairs)
+    if cut:
+        notes.append(
+            f"The tests take only the seeds and models that both columns have, so {'1 pair rests' if cut == 1 else f'{cut} pairs rest'} on "
+            "fewer results than the table shows."
+        )
+    counts = [comparison.result["n"] for comparison in comparisons]
+    if counts and min(counts) < LEAST:
+        notes.append(
+            f"No test of fewer than {LEAST} pairs. rows={over.replace(', ', ',')},seed makes each seed a pair."
+            if "seed" not in over.split(", ")
+            else f"No test of fewer than {LEAST} pairs."
+        )
+    if counts and LEAST <= max(counts) < 6:
         notes.append("Caution: with fewer than 6 pairs Wilcoxon's two-sided p cannot fall below 0.05.")
     return notes
 

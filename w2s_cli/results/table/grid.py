@@ -10,8 +10,9 @@
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from w2s_cli.errors import UserError
@@ -21,8 +22,10 @@ from w2s_cli.results.table.distinguishing import OTHERS, differing, others, show
 from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric, figure, present
 from w2s_cli.results.table.request import Request
 from w2s_cli.results.table.settings import Setting
+from w2s_cli.statistics import ROLES
 
 Values = tuple[str, ...]
+LONG = 30  # characters of a path of which a table shows the end only; a note has the whole path
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Grid:
     cells: dict[tuple[Values, Values], list[Setting]]
     figures: dict[tuple[Values, tuple[Values, str]], Figure]
     shared: dict[str, str]  # row and column fields with one value in all cells
+    baselines: Baselines | None = None  # of baselines=mean
     cautions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: dict[tuple[Values, Values], str] = field(default_factory=dict)  # (row, column values) → rule for pairs
@@ -45,21 +49,56 @@ class Grid:
         """'naive / xent', 'pgr', or 'xent: student' if the table has several metrics."""
         values, metric = column
         if not values:
-            return title_of(metric)
-        label = " / ".join(value for value in values if value != "-") or "-"
+            heading = title_of(metric)
+            return f"{heading} acc." if heading in self.row_fields else heading  # "weak": the model, and its accuracy
+        label = " / ".join(self.brief.get(value, value) for value in values if value != "-") or "-"
         return f"{label}: {title_of(metric)}" if len(self.request.metric) > 1 else label
+
+    @property
+    def by_column(self) -> list[Values]:
+        """The values of the column fields, without the metrics."""
+        return list(dict.fromkeys(values for values, _ in self.columns))
+
+    @cached_property
+    def brief(self) -> dict[str, str]:
+        """Long path among the values → its end."""
+        return ends_of(
+            {*self.shared.values(), *(value for values in (*self.rows, *self.by_column) for value in values)}
+        )
+
+    def figure(self, cell: Sequence[Setting], metric: str) -> Figure:
+        """The figure of these settings by the rules of the request."""
+        return figure(cell, metric, self.request.aggregate, self.baselines)
 
     def missing(self) -> list[tuple[Values, Values]]:
         """The (row, column values) of missing cells, without pairs that a rule leaves out."""
-        wanted = dict.fromkeys(values for values, _ in self.columns)
-        empty = [(row, values) for row in self.rows for values in wanted if not self.cells.get((row, values))]
+        empty = [(row, values) for row in self.rows for values in self.by_column if not self.cells.get((row, values))]
         return [cell for cell in empty if cell not in self.left_out]
+
+
+def ends_of(texts: Collection[str]) -> dict[str, str]:
+    """Long path → '…/' and its last parts, as many as distinguish it from the other texts."""
+    parts = {text: text.split("/") for text in texts}
+    ends = {}
+    for text, own in parts.items():
+        if len(text) <= LONG or len(own) < 3:  # a hub's owner/name is no path
+            continue
+        others = [other for one, other in parts.items() if one != text]
+        count = next((n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others)), len(own))
+        ends[text] = min(text, f"…/{'/'.join(own[-count:])}", key=len)
+    return {text: end for text, end in ends.items() if end != text}
 
 
 def title_of(metric: str) -> str:
     """The heading of a metric."""
     name = metric.replace("pgr_auroc", "PGR (AUROC)").replace("pgr.interval", "interval")
     return "PGR" if name == "pgr" else name.replace("auroc", "AUROC").replace("ece", "ECE")
+
+
+def named(metric: str) -> str:
+    """A metric in a title: 'PGR', 'student accuracy', 'weak AUROC'."""
+    heading = title_of(metric.removesuffix(".interval"))
+    return f"{heading} accuracy" if heading in ROLES else heading.replace(".", " ")
 
 
 def select(entries: Sequence[Entry], where: dict[str, list[str]]) -> list[Entry]:
@@ -135,10 +174,10 @@ def lay_out(request: Request, settings: Sequence[Setting], every: Sequence[Setti
     values = _ordered({column for _, column in cells}, fields[1], request.where)
     columns = [(value, metric) for value in values for metric in request.metric]
     grid = Grid(request, fields[0], fields[1], rows, columns, cells, {}, shared)
-    baselines = Baselines(every) if request.baselines == "mean" else None
+    grid.baselines = Baselines(every) if request.baselines == "mean" else None
     for (row, column), cell in cells.items():
         for metric in request.metric:
-            grid.figures[row, (column, metric)] = figure(cell, metric, request.aggregate, baselines)
+            grid.figures[row, (column, metric)] = grid.figure(cell, metric)
     if without_pair:
         kind = f"with one {' / '.join(fields[1]) or 'column'} only"
         line = f"{without_pair} settings {kind} are left out; tests=none shows them."

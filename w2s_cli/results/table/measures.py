@@ -2,7 +2,7 @@
 
 * A metric is a short name or a dotted path into the metrics of an evaluate stage: pgr, student, weak.auroc, agreement.when_weak_wrong,
   misfit.squared. `.interval` after a name means the interval alone, as a column of its own.
-* PGR over a gap that may be zero is not a number: the cell has the reason, and results.json still has the ratio.
+* PGR over a gap that may be zero is not a number: the cell has a flag, and results.json still has the ratio.
 * With `baselines=mean` weak supervisor and ceiling are means over all their seeds in the outputs folder (as in the W2SG notebook);
   their label stages distinguish them. The interval is then the student's alone, with a fixed gap.
 * Several settings in one cell (pairs of models) are one figure: the median, for PGR with the paper's exclusion rule, or the mean.
@@ -15,6 +15,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.table.settings import Setting
+from w2s_cli.results.text_table import REASONS
 from w2s_cli.statistics import ROLES
 
 SHORT = {
@@ -27,11 +28,7 @@ SHORT = {
     "labels": "student.labels",  # accuracy of the labels on the rows that the student learned from
 }
 PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure of its ratio
-NOISE, BELOW = "noise", "below"
-FLAGS = {
-    NOISE: "the ceiling does not beat the weak supervisor by more than noise, so PGR is unbounded",
-    BELOW: "the ceiling is below the weak supervisor, so PGR has no meaning",
-}
+NOISE, BELOW = REASONS  # flags of a PGR that is no number
 RULES = ("median", "median_runs", "mean")
 BASELINES = ("per_seed", "mean")
 WHAT = {
@@ -157,7 +154,7 @@ def ratio(setting: Setting, kind: str, baselines: Baselines | None) -> Figure:
         pgr = metrics.get("pgr")
         if pgr is None:
             return Figure(None)
-        flag = {"gap_is_noise": NOISE, "ceiling_below_weak": BELOW}.get((pgr["flags"] or [None])[0])
+        flag = next((name for name in pgr["flags"] if name in REASONS), None)
         bounds = pgr["interval"]
         return Figure(pgr["value"], tuple(bounds) if bounds else None, flag)
     levels = three(setting, kind, baselines)

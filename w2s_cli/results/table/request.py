@@ -15,6 +15,7 @@ from w2s_cli.results.table.measures import BASELINES, RULES
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json")
 SUFFIXES = {".txt": "text", ".md": "markdown", ".csv": "csv", ".tex": "latex", ".parquet": "parquet", ".json": "json"}
+METRIC = "{metric}"  # in `about`: the name of the table's metric
 LISTS = ("rows", "columns", "metric", "tests")
 SWITCHES = {"true": True, "false": False, "yes": True, "no": False}
 
@@ -23,7 +24,7 @@ SWITCHES = {"true": True, "false": False, "yes": True, "no": False}
 class Request:
     """The fields of configs/table/*.yaml."""
 
-    about: str = "results"
+    about: str = "results"  # with METRIC in the place of the metric's name
     rows: list[str] = field(default_factory=lambda: ["data", "weak", "strong", "setting", "others"])
     columns: list[str] = field(default_factory=list)
     metric: list[str] = field(default_factory=lambda: ["pgr"])

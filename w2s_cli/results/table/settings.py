@@ -8,7 +8,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,32 +46,42 @@ class Setting:
         return of_metrics(self.entry, self.metrics, self.seeds)
 
 
-def settings(entries: Sequence[Entry], store: Store, *, by_seed: bool = False) -> list[Setting]:
-    """The entries as settings, in the order of their first entry; `by_seed` makes each seed a setting."""
-    singles = [entry for entry in entries if not entry.summarises]
-    summaries = [entry for entry in entries if entry.summarises]
-    if by_seed:
-        return [_setting([entry], None, store) for entry in singles]
+def by_seed(entries: Sequence[Entry]) -> list[Setting]:
+    """Each seed as a setting of its own, once, in the order of the settings."""
+    singles = [group[seed] for group in _groups(entries) for seed in sorted(group)]
+    return [Setting(entry, entry.seeds, [entry.key], [entry], entry.metrics) for entry in singles]
+
+
+def _groups(entries: Sequence[Entry]) -> list[dict[int, Entry]]:
+    """The entries of single seeds by setting: seed → its latest entry."""
     groups: dict[str, dict[int, Entry]] = {}
-    for entry in singles:
-        identity = f"{entry.stage} {entry.family} {json.dumps(entry.fields, sort_keys=True, default=str)}"
-        groups.setdefault(identity, {})[entry.seeds[0] if entry.seeds else 0] = entry  # the latest entry of a seed
+    for entry in entries:
+        if not entry.summarises:
+            identity = f"{entry.stage} {entry.family} {json.dumps(entry.fields, sort_keys=True, default=str)}"
+            groups.setdefault(identity, {})[entry.seeds[0] if entry.seeds else 0] = entry
+    return list(groups.values())
+
+
+def settings(entries: Sequence[Entry], store: Store) -> list[Setting]:
+    """The entries as settings over their seeds, in the order of their first entry."""
+    groups, summaries = _groups(entries), [entry for entry in entries if entry.summarises]
     by_runs = {frozenset(entry.inputs.get("runs", ())): entry for entry in summaries}
-    keys_in_groups = {entry.key for group in groups.values() for entry in group.values()}
     result = []
     separate = sum(
-        len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups.values()
+        len(group) > 1 and frozenset(entry.key for entry in group.values()) not in by_runs for group in groups
     )
     if separate > MANY and not (store.cache / "tables").exists():
         print(
             f"joining the seeds of {separate} settings from their predictions, once; the next table is fast",
             file=sys.stderr,
         )
-    for group in groups.values():
+    for group in groups:
         runs = [group[seed] for seed in sorted(group)]
         result.append(_setting(runs, by_runs.get(frozenset(entry.key for entry in runs)), store))
-    for entry in summaries:  # of a results.json that lists no runs
-        if not keys_in_groups & set(entry.inputs.get("runs", ())):
+    own = [entry for group in groups for entry in group.values()]
+    keys, families = {entry.key for entry in own}, {entry.family for entry in own} - {""}
+    for entry in summaries:  # of a results.json without its single seeds
+        if entry.family not in families and not keys & set(entry.inputs.get("runs", ())):
             result.append(Setting(entry, entry.seeds, [entry.key], [], entry.metrics))
     return result
 
@@ -98,6 +108,15 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
         by_rows = joined(stored, results, store.own(store.cache / "tables"))
         metrics = over_runs(by_rows, [entry.metrics for entry in stored])
     return Setting(stored[0], [e.seeds[0] for e in stored], [e.key for e in stored], stored, metrics, cautions)
+
+
+def with_seeds(setting: Setting, seeds: Collection[int]) -> Setting | None:
+    """The setting over these of its seeds only; None if it lacks one of them, or has no predictions of its seeds one by one."""
+    if set(setting.seeds) == set(seeds):
+        return setting
+    runs = [entry for entry in setting.runs if entry.seeds[0] in seeds]
+    part = _setting(runs, None, runs[0].run.store) if runs and len(runs) == len(seeds) else None
+    return part if part is not None and set(part.seeds) == set(seeds) else None
 
 
 def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -> dict[str, Any]:
