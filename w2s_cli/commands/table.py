@@ -70,11 +70,11 @@ def run(argv: list[str]) -> int:
         )
     selected = select(entries, request.where)
     grid = lay_out(request, by_seed(selected) if request.by_seed else settings(selected, store), all_settings)
-    _write(grid, cells=options.cells, config_dir=options.config_dir)
+    _write(grid, cells=options.cells, config_dir=options.config_dir, outputs=options.outputs)
     return 0
 
 
-def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
+def _write(grid: Grid, *, cells: bool, config_dir: str | None, outputs: str) -> None:
     from w2s_cli.results.table import formats
 
     request = grid.request
@@ -91,7 +91,7 @@ def _write(grid: Grid, *, cells: bool, config_dir: str | None) -> None:
         from w2s_cli.results.table.missing import left_out
 
         grid.left_out = left_out(grid)
-        commands = fill(grid, config_dir)
+        commands = fill(grid, config_dir, outputs)
     numbers = {(row, column): place for place, (row, column, _) in enumerate(commands, start=1)}
     notes = [*standing(grid), *(notes_of(tests, ", ".join(grid.row_fields)) if tests else []), *filling(commands)]
     notes += trace(grid) if cells else [_how_to_trace(grid)]

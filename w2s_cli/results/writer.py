@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.paths import BUNDLED
 from w2s_cli.pipeline.builder import supervisor
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph, Job
@@ -32,6 +33,8 @@ from w2s_cli.store.holds import hold
 from w2s_cli.store.places import RUNS, StoreError
 from w2s_cli.store.shapes import fits, read_manifest, read_record
 from w2s_cli.store.store import Store, unwritable
+
+PATHS = ("path", "test_path")  # last parts of the fields with a user's file or folder
 
 
 @contextmanager
@@ -155,11 +158,21 @@ def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> 
         "train": config["train"]["mode"],
         **settings(config),
         "seeds": [job.config["seed"] for job in jobs],
-        "words": list(jobs[0].words),
+        "words": [_anywhere(word) for word in jobs[0].words],
         "metrics": with_trainings(metrics, graph, store, [job.names[name] for job in jobs])
         if fits(metrics, Metrics)
         else metrics,
     }
+
+
+def _anywhere(word: str) -> str:
+    """A word whose value is a path of the working directory, with the whole path: `w2s table` prints it in any folder."""
+    name, sign, value = word.partition("=")
+    plain = value.strip("'\"")
+    if name.rpartition(".")[2] not in PATHS or not sign or plain in ("", "null") or plain.startswith(BUNDLED):
+        return word
+    path = os.path.join(os.getcwd(), os.path.expanduser(plain))
+    return f"{name}={path if value == plain else value.replace(plain, path)}"
 
 
 def wall_times(graph: Graph, store: Store) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@
 """
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 from w2s_cli.config.pairs import fits
 from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.results.reader import Entry
+from w2s_cli.results.stages import read_stage
 from w2s_cli.results.table.distinguishing import NOT_SETTINGS, shown_in
 from w2s_cli.results.table.grid import Grid, Values
 from w2s_cli.results.table.settings import Setting
@@ -78,23 +80,50 @@ def _rule(setting: Setting) -> str:
     return setting.entry.blocks.get("pairs", "").partition(":")[2].strip() or "all"
 
 
-def commands(grid: Grid, config_dir: str | None = None) -> list[tuple[Values, Values, str | None]]:
-    """(row, column values, command) of every missing cell; None if no stored setting has one of its values."""
-    folders = [*([Path(config_dir).expanduser()] if config_dir else []), configs_folder()]
+def commands(
+    grid: Grid, config_dir: str | None = None, outputs: str = "outputs"
+) -> list[tuple[Values, Values, str | None]]:
+    """(row, column values, command) of every missing cell; None if no stored setting has one of its values.
+
+    `config_dir` and `outputs` are those of `w2s table`. Without `config_dir` the command has that of a stored result.
+    """
     all_settings = [setting for cell in grid.cells.values() for setting in cell]
     commands_of: list[tuple[Values, Values, str | None]] = []
     for row, column in grid.missing():
         wanted = _wanted(grid, row, column)
         neighbours = [s for (r, _), cell in grid.cells.items() if r == row for s in cell]
         neighbours += [s for (_, c), cell in grid.cells.items() if c == column for s in cell]
+        own = config_dir or _config_dir([setting.entry for setting in [*neighbours, *all_settings]])
+        folders = [*([Path(own).expanduser()] if own else []), configs_folder()]
         seeds = [int(wanted.pop("seed"))] if "seed" in wanted else neighbours[0].seeds
         words = _words(
             neighbours[0].entry, wanted, [setting.entry for setting in [*neighbours, *all_settings]], folders
         )
-        options = ["--config-dir", config_dir] if config_dir else []
-        command = None if words is None else shlex.join(["w2s", "train", *options, *words, *_seeds(seeds)])
+        options = ["--config-dir", _from_here(own)] if own else []
+        places = [f"outputs={written(outputs)}"] if outputs != "outputs" else []
+        here = [_path_from_here(word) for word in words or ()]
+        command = None if words is None else shlex.join(["w2s", "train", *options, *here, *_seeds(seeds), *places])
         commands_of.append((row, column, command))
     return commands_of
+
+
+def _config_dir(entries: Iterable[Entry]) -> str | None:
+    """The user's config folder of the first of these results that has one, from its stage; None if none has."""
+    jobs = (read_stage(entry.run.store, entry.key).job for entry in entries)
+    folders = (folder for job in jobs for folder in job.get("execution", {}).get("folders", ()))
+    return next((folder for folder in folders if Path(folder).is_dir()), None)
+
+
+def _path_from_here(word: str) -> str:
+    """A word whose value is a path in the folder of this command, as the user would type it here; any other word unchanged."""
+    name, sign, value = word.partition("=")
+    return f"{name}{sign}{_from_here(value)}" if sign and os.path.isabs(value) else word
+
+
+def _from_here(path: str) -> str:
+    """A path relative to the working directory, if it lies in it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def _words(
@@ -108,7 +137,9 @@ def _words(
         donor = next((entry for entry in donors if shown_in(entry, name, [*wanted]) == value), None)
         if donor is None:
             return None
-        places = PLACES.get(name, (name,))
+        group, _, last = name.rpartition(".")
+        # the name of a rule is its file's: the group is chosen, not the name set
+        places = (group,) if last == "name" else PLACES.get(name, (name,))
         if name == "setting" and "loss" not in wanted:
             places = (*places, "loss")
         if name in (*MODELS, "data"):
@@ -116,7 +147,7 @@ def _words(
             places = tuple(place for place in places if place != name)
         words = [word for word in words if not _about(word, places)]
         words += [word for word in donor.words if _about(word, places) and word not in words]
-        if "." in name and not any(_about(word, (name,)) for word in words):
+        if "." in name and last != "name" and not any(_about(word, (name,)) for word in words):
             words.append(f"{name}={written(_at(donor.config, name))}")
     return words
 
