@@ -40,7 +40,7 @@ def main(outputs: Path) -> None:
     )
     truth, many = read(redrawn, store)
     _, few = read(pinned, store)
-    table = [["training rows", "figure", "intervals", "of all seeds and rows", "of the others", "unbounded"]]
+    table = [["training rows", "figure", "intervals", "of all seeds and rows", "of the others", "no gap"]]
     for name, predictions in (("drawn by each seed", many), ("pinned by data.seed", few)):
         own = predictions is many
         parts = cuts(len(predictions["weak"].p), len(truth), shuffled=own)  # pinned seeds stay with their draw
@@ -74,7 +74,7 @@ def coverage(
     *,
     own: bool,
 ) -> dict[str, list[str]]:
-    """Figure → number of intervals, the share that holds the value of all seeds and rows, and of the others, and the unbounded ones.
+    """Figure → number of intervals, the share that holds the value of all seeds and rows, and of the others, and those without a gap.
 
     Args:
         many: the predictions for the true value.
@@ -85,7 +85,7 @@ def coverage(
         float
     )  # [seeds, rows, roles]
     held: dict[str, list[tuple[bool, bool]]] = {figure: [] for figure in (*ROLES, "pgr")}
-    unbounded = dict.fromkeys(held, 0)
+    no_gap = dict.fromkeys(held, 0)
     for seeds, rows in parts:
         of_part = {role: Predictions(p.p[seeds][:, rows], p.logits[seeds][:, rows]) for role, p in predictions.items()}
         metrics = report(truth[rows], of_part, draws=DRAWS, confidence=CONFIDENCE, redrawn=True)
@@ -94,11 +94,11 @@ def coverage(
         for figure, outcomes in held.items():
             bounds = metrics[figure]["interval"]
             if bounds is None:
-                unbounded[figure] += 1
+                no_gap[figure] += 1
             else:
                 outcomes.append((bounds[0] <= true[0][figure] <= bounds[1], bounds[0] <= true[1][figure] <= bounds[1]))
     return {
-        figure: [str(len(outcomes)), *(f"{share:.3f}" for share in np.mean(outcomes, axis=0)), str(unbounded[figure])]
+        figure: [str(len(outcomes)), *(f"{share:.3f}" for share in np.mean(outcomes, axis=0)), str(no_gap[figure])]
         for figure, outcomes in held.items()
     }
 

@@ -17,7 +17,7 @@ def load(run: str | Path, *, by: Literal["seed", "setting"] = "seed") -> list[di
 
     Every field of results.json is a column (lists unchanged), and `setting` describes the run in words. Fields of the configuration that
     vary between results of the same models and data are columns by their dotted names (`data.limits.strong_train`). Accuracies and PGR
-    are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None for an unbounded interval. `pgr` is None without a
+    are shares; `<name>_low` and `<name>_high` are the bounds of their intervals, None for PGR without a gap. `pgr` is None without a
     weak supervisor, and `pgr_flag` is the reason why a PGR must not be quoted (gap_is_noise, ceiling_below_weak, no_width).
     `<role>_untrained_threshold` is true if a seed's model predicts one class on nearly all test rows in spite of its AUROC (where nearly
     all rows are of that class, this is no fault of its training). `labels_accuracy` is that of the labels on the student's own rows, and

@@ -29,7 +29,7 @@ from w2s_cli.results.diff import (
 from w2s_cli.results.reader import SUMMARY, Entry, Run, read_run
 from w2s_cli.results.runs import find_run, find_runs
 from w2s_cli.results.stages import read_stage, read_upstream
-from w2s_cli.results.text_table import bounds, number, print_table
+from w2s_cli.results.text_table import NO_GAP, bounds, number, print_table
 from w2s_cli.statistics import ROLES
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
@@ -237,5 +237,12 @@ def _line(role: str, pair: dict[str, Any]) -> list[str]:
     if interval == [0.0, 0.0]:
         verdict = "the same"
     difference = None if old is None or new is None else new - old
-    cells = [number(old, digits), number(new, digits), number(difference, digits), bounds(interval, digits)]
+    figures = [_figure(role, pair[side], digits) for side in ("a", "b")]
+    cells = [*figures, number(difference, digits), bounds(interval, digits)]
     return ["PGR" if role == "pgr" else role.removesuffix("_accuracy"), *cells, verdict]
+
+
+def _figure(role: str, side: dict[str, Any], digits: int) -> str:
+    """A figure of one side; a PGR that a side with all roles lacks has no gap."""
+    no_gap = role == "pgr" and side["pgr"] is None and all(f"{one}_accuracy" in side for one in ROLES)
+    return NO_GAP if no_gap else number(side[role], digits)

@@ -72,6 +72,14 @@ def test_results_differ_by_what_the_stored_predictions_say(outputs: Path, capsys
     assert said["noise"] == "seeds and test rows"
 
 
+def test_a_pgr_without_a_gap_has_the_word_of_the_tables(outputs: Path, capsys: Any) -> None:
+    flat = {"data": "flat", "weak": "gpt2", "strong": "qwen", "loss": "xent", "seed": 0, "levels": (0.7, 0.7, 0.7)}
+    store_run(outputs, [flat], name="130000-d-44444444")
+    assert dispatch(["diff", "130000", "120000"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("PGR"))
+    assert re.match(r"PGR +no gap +0\.\d\d +- +-", line)
+
+
 def test_the_interval_of_one_seed_is_the_paired_bootstrap_over_rows(outputs: Path, capsys: Any) -> None:
     found = diff(capsys, "100000-a", "110000-b")
     one = next(result for result in found["results"] if result["a"]["seeds"] == [1])
