@@ -53,6 +53,10 @@ def run(arguments: list[str], task: Task) -> int:
         raise UserError(explain(error, words.folder)) from error
     except ValueError as error:
         raise UserError(explain(error, words.folder)) from error
+    except RecursionError as error:
+        raise UserError(
+            "the configuration is nested too deeply: a YAML file, or a value on the command line."
+        ) from error
     except YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
     return task(jobs, folders(words))

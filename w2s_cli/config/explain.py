@@ -34,6 +34,8 @@ def explain(error: BaseException, folder: Path | None) -> str:
             f"{match[1]}.yaml has defaults, and one of them, {match[2]}, is no file of the package or of a --config-dir folder: "
             "leave them out, or name a file."
         )
+    if match := re.search(r"In '([^']+)': \w+ raised while composing config:\s+(.*)", text):
+        return f"{match[1]}.yaml has another shape than its group: {match[2]}."
     if match := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
         group, name = match[1], match[2]
         listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or options(group, folder)

@@ -83,7 +83,9 @@ def syntax_tree(source: bytes, path: str) -> ast.Module:
     """
     try:
         return ast.parse(decode_source(source), filename=path)
-    except (ValueError, RecursionError, MemoryError) as error:  # another encoding; nested too deeply
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # another encoding; nested too deeply
+        if isinstance(error, SyntaxError) and error.filename:
+            raise
         raise SyntaxError(f"this is no Python ({error or 'nested too deeply'})", (path, None, None, None)) from error
 
 
