@@ -104,5 +104,20 @@ def test_seeds_with_a_label_file_each_are_one_setting(w2s_inside: Any, tiny: lis
     assert [entry["metrics"]["student"]["labels"]["accuracy"] for entry in of_seeds] == [0.0, 1.0]  # its own file
     assert {entry["weak"] for entry in of_seeds} == {str(tmp_path / "mine-${seed}.jsonl")}
     shown = w2s_inside("table", "rows=weak").stdout
-    assert sum("mine-" in line for line in shown.splitlines()) == 1, shown
+    assert sum(line.startswith("…/mine-${seed}.jsonl  ") for line in shown.splitlines()) == 1, shown  # one row
     assert "2 seeds" in done.stdout
+
+
+def test_a_file_without_labels_for_some_rows_is_refused_by_the_plan(
+    w2s_inside: Any, tiny: list[str], tmp_path: Path
+) -> None:
+    few = write_jsonl(tmp_path / "few.jsonl", ROWS[:100])
+    words = [*without_weak(tiny), "labels=file", f"labels.path={few}"]
+    for command in ("plan", "train"):
+        done = w2s_inside(command, *words, code=2)
+        assert "ids are missing" in done.stderr
+        assert f"{few}: " in done.stderr
+    assert not list(tmp_path.glob("outputs/stages/*/*"))
+    odd = write_jsonl(tmp_path / "odd.jsonl", [{**row, "p": 1.5 if row["id"] == "r3" else 0.5} for row in ROWS])
+    refused = w2s_inside("plan", *words[:-1], f"labels.path={odd}", code=2).stderr
+    assert 'odd.jsonl, line 4, column "p": 1.5: a probability lies between 0 and 1.' in refused

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.data.pools import POOLS
 from w2s_cli.errors import UserError, did_you_mean
@@ -22,8 +23,13 @@ from w2s_cli.pipeline.kinds import Field, Kind
 from w2s_cli.pipeline.method import stages_of
 from w2s_cli.pipeline.reads import Layers, Recorded
 from w2s_cli.pipeline.resolve import Resolver, bind, flag
+from w2s_cli.store.context import Context
+from w2s_cli.store.files import write_json
 from w2s_cli.store.keys import canonical_json
 from w2s_cli.values import fit
+
+if TYPE_CHECKING:
+    from w2s_cli.data.artifacts.rows import Rows
 
 OWN_ROLES = ("student", "ceiling", "hop")  # roles with a group of settings that replace those of their model
 
@@ -274,6 +280,23 @@ class Planning:
         path = self.resolver.code("data/transforms", data["transform"])
         bind(path, data["transform"], data["options"], at_run_time=("draw",), field="data.options")
         return path
+
+    def rows_of(self, pool: Pool) -> "Rows | None":
+        """The rows of a pool without their texts: of the finished stage, else made now in a temporary folder; None of data on the hub."""
+        from w2s_cli.data.artifacts.rows import read_rows
+
+        stage, store = self.builder.graph.stages[str(pool.key)], self.resolver.store
+        made = store.folder(stage.key)
+        if made is not None and store.state(stage.key).digest:
+            return read_rows(made / "result", texts=False)
+        path = stage.execution["data_path"]
+        if path is None or not Path(path).exists():
+            return None
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            metrics = stage.of.run(stage.identity["params"], {}, Context(folder, folder, folder, stage.execution))
+            write_json(folder / "manifest.json", {"metrics": metrics})
+            return read_rows(folder, texts=False)
 
     def opens(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A worker's settings for opening a model, beside the model's identity."""

@@ -82,12 +82,16 @@ class Traits:
     over_seeds: str | None = None  # the kind that joins the stages of several seeds
 
 
+FP32_BYTES = 4  # of a saved weight, as w2s saves what it trains
+
+
 @dataclass(frozen=True)
 class Work:
     """The work of a stage."""
 
     flops: float = 0.0
     tokens: float = 0.0  # trained on, over all epochs
+    bytes: float = 0.0  # of weights on the disk when it is done
 
 
 class Amounts(Protocol):

@@ -36,6 +36,7 @@ class Cost:
     flops: float = 0.0
     seconds: float = 0.0  # of stages with a rate
     unrated: float = 0.0  # FLOPs of stages without a rate
+    bytes: float = 0.0  # of weights on the disk
 
 
 @dataclass
@@ -75,6 +76,7 @@ def estimate(facts: Facts, keys: Collection[str]) -> Cost:
         work = _work(stage, facts)
         total.flops += work.flops
         total.tokens += work.tokens
+        total.bytes += work.bytes
         total.trainings += stage.of.traits.trains
         speed = _speed(stage, facts)
         if speed:
@@ -124,7 +126,8 @@ def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
     if not per_row:
         per_row = TOKENS_ASSUMED
         facts.unmeasured.add(data)
-    return facts.rows[rows] * float(min(per_row, stage.identity["params"].get("max_length") or per_row))
+    texts = 2 if pool.identity["params"].get("second") else 1  # each text of a pair is cut by itself
+    return facts.rows[rows] * float(min(per_row, texts * (stage.identity["params"].get("max_length") or per_row)))
 
 
 def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:
@@ -250,6 +253,7 @@ def table(everything: Cost, left: Cost, facts: Facts) -> tuple[list[list[str]], 
     rows.append(["tokens trained on", _short(everything.tokens), _short(left.tokens)])
     rows.append(["FLOPs", f"{everything.flops:.2g}", f"{left.flops:.2g}"])
     rows.append(["hours", _hours(everything), _hours(left)])
+    rows.append(["disk for weights", *(f"{cost.bytes / 1e9:.3g} GB" for cost in (everything, left))])
     notes = sorted(facts.assumed)
     if facts.unmeasured:
         notes.append(f"{TOKENS_ASSUMED} tokens per row are assumed for {', '.join(sorted(facts.unmeasured))}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.contract import FP32_BYTES, TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.stages._optimization import OPTIMIZATION
@@ -153,7 +153,7 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
         steps = math.ceil(amounts.rows("rows") * params["epochs"] / params["batch_size"])
         evaluations = steps // params["stopping"]["every"]
         flops += 2 * amounts.parameters * evaluations * amounts.tokens("validation_rows")
-    return Work(flops, tokens)
+    return Work(flops, tokens, FP32_BYTES * amounts.parameters if params["mode"] == "full" else 0.0)
 
 
 cautions = unread_texts

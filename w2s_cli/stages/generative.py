@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Amounts, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.stages._optimization import OPTIMIZATION
 from w2s_cli.store.context import Context
@@ -68,7 +68,7 @@ def flops_per_token(params: Mapping[str, Any]) -> int:
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     """The training."""
     tokens = amounts.tokens("rows") * params["epochs"]
-    return Work(flops_per_token(params) * amounts.parameters * tokens, tokens)
+    return Work(flops_per_token(params) * amounts.parameters * tokens, tokens, FP32_BYTES * amounts.parameters)
 
 
 cautions = unread_texts

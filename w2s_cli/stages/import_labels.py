@@ -15,15 +15,20 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import sha256_file
 
 if TYPE_CHECKING:
+    from w2s_cli.data.artifacts.rows import Rows
     from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.statistics.figures import Floats
 
 VERSION = 1
 TRAITS = Traits(gives="labels")
 
 
 def plan(job: "Planning", *, path: str, rows: Pool) -> Spec:
-    """Labels from a file."""
+    """Labels from a file; rows without a label are refused here, before any training, if the data set lies on this machine."""
     sha256, absolute = job.resolver.file(path, "labels")
+    pool = job.rows_of(rows)
+    if pool is not None:
+        _joined(Path(absolute), pool)
     return Spec(
         {"sha256": sha256},
         {"rows": rows},
@@ -48,9 +53,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
-    from w2s_cli.data.label_files import file_order, probabilities
-    from w2s_cli.data.read import read
-    from w2s_cli.data.sources import SplitFiles, format_of
 
     fault("import_labels.start")
     path = Path(ctx.execution["labels_path"])
@@ -58,14 +60,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise UserError(f"labels.path: there is no file {path}.")
     if sha256_file(path, ctx.digests, again=True) != params["sha256"]:
         raise UserError(f"{path} has changed since this run was planned; run the command again.")
-    data_format = format_of(path.name)
-    if data_format is None:
-        raise UserError(f"{path}: labels are read from jsonl, json, csv, tsv and parquet files (also .gz).")
-    labels = read(SplitFiles(data_format, (path,)))
     rows = read_rows(cast(Path, inputs["rows"]), texts=False)
-    order = file_order(labels, rows.ids)
+    p = _joined(path, rows)
     fault("import_labels.step")
-    p = probabilities(labels, rows.classes)[order]  # [rows, classes]
     write_labels(ctx.result, rows.ids, p)
     ctx.progress(len(rows.ids), len(rows.ids), examples=len(rows.ids))
     return {
@@ -73,3 +70,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "accuracy": float((p.argmax(axis=1) == rows.labels).mean()),
         "mean_p": [float(mean) for mean in p.mean(axis=0)],
     }
+
+
+def _joined(path: Path, rows: "Rows") -> "Floats":
+    """The file's probabilities for the rows of a pool, [rows, classes].
+
+    Raises:
+        UserError: as `run`.
+    """
+    from w2s_cli.data.label_files import file_order, probabilities
+    from w2s_cli.data.read import read
+    from w2s_cli.data.sources import SplitFiles, format_of
+
+    data_format = format_of(path.name)
+    if data_format is None:
+        raise UserError(f"{path}: labels are read from jsonl, json, csv, tsv and parquet files (also .gz).")
+    labels = read(SplitFiles(data_format, (path,)))
+    order = file_order(labels, rows.ids)
+    return probabilities(labels, rows.classes)[order]

@@ -1,6 +1,7 @@
 """Figures of finished stages behind a plan's cost and behind a result: those of another shape count as missing."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -73,4 +74,12 @@ def test_updates_and_accuracies_of_another_shape_are_unknown(graph: Graph, tmp_p
     metrics = {role: {"per_seed": {"accuracy": [0.5]}} for role in ("weak", "student")}
     joined = with_trainings(metrics, graph, Store(tmp_path), [graph.jobs[0].names["pgr"]])
     assert joined["weak"]["per_seed"]["updates"] == [30]
-    assert joined["student"] == {"per_seed": {"accuracy": [0.5], "updates": [None]}}
+    assert joined["student"] == {"per_seed": {"accuracy": [0.5], "updates": [None]}, "epochs": 1.0}
+
+
+def test_a_reproduction_of_bundled_data_counts_real_tokens_and_the_disk(w2s_inside: Any) -> None:
+    said = w2s_inside("reproduce", "burns_nlp", "--scale", "demo", "--plan").stdout
+    assert "tokens per row are assumed" not in said
+    disk = re.search(r"disk for weights +([\d.]+) GB +\1 GB", said)
+    assert disk
+    assert 0.02 < float(disk[1]) < 0.2  # seven trainings of models of 0.2 to 2.6 million parameters
