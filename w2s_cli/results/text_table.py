@@ -5,16 +5,17 @@
   that needs rich imports it.
 """
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.results.narrow import GAP, blocks, fitted, flowed
+from w2s_cli.results.narrow import Rows as Rows
 from w2s_cli.statistics import ROLES
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-Rows = list[list[str]]
 
 AGREEMENT = {
     "overall": "agreement with the supervisor",
@@ -22,7 +23,7 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
-FIGURE = set("0123456789.,[]()-–+% ")  # the characters of figures and intervals
+FIGURE = set("0123456789.,[]()-–+% \n")  # the characters of figures and intervals
 
 
 def results_table(metrics: Mapping[str, Any]) -> Rows:
@@ -144,12 +145,20 @@ def _figures(cells: Sequence[str]) -> bool:
 
 
 def rich_table(rows: Rows, title: str | None = None) -> "Table":
-    """The same table for a rich console."""
+    """The same table for a rich console; a cell may have several lines."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),  # the box has one character between two columns
+    )
     for name, *cells in zip(*rows, strict=True):
         table.add_column(Text(name), justify="right" if _figures(cells) else "left", no_wrap=True)
     for row in rows[1:]:
@@ -159,13 +168,26 @@ def rich_table(rows: Rows, title: str | None = None) -> "Table":
 
 
 def print_table(rows: Rows, title: str | None = None, notes: Sequence[str] = ()) -> None:
-    """Print to stdout, by rich on a terminal and as plain text elsewhere."""
+    """Print to stdout: by rich on a terminal, wrapped to its width where it is too wide, and as plain text elsewhere."""
     if sys.stdout.isatty():
         from rich.console import Console
 
         console = Console(highlight=False)
-        console.print(rich_table(rows, title))
+        narrow = fitted(rows, console.width)
+        if narrow:
+            console.print(rich_table(narrow, title))
+        else:
+            console.print(title or "", blocks(rows, console.width), sep="\n", markup=False, soft_wrap=True)
+        if notes:
+            print()
         for note in notes:
             console.print(note, markup=False, style="yellow" if note.startswith("Caution") else "dim")
         return
     print("\n".join(([title] if title else []) + [plain(rows), *notes]))
+
+
+def print_items(title: str, items: Sequence[str]) -> None:
+    """Print `title: item, item, …`: on a terminal, in lines that end between two items; elsewhere in one line."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    first, *more = items
+    print("\n".join(flowed([f"{title}: {first}", *more], width)))
