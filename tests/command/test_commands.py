@@ -1,8 +1,8 @@
 """The commands around a run: what they say about it, and what they leave when they remove something."""
 
 import json
-import re
 import os
+import re
 import shutil
 import signal
 import subprocess
