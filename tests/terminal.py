@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -46,6 +47,13 @@ class Terminal:
         assert sign is None, f"{sign!r} is not on the screen:\n{self.screen()}"
         return self.screen()
 
+    def read_for(self, seconds: float) -> None:
+        """Read what comes in this time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.descriptor], [], [], left)[0]:
+                self.written += os.read(self.descriptor, 65536)
+
     def type(self, keys: str) -> None:
         """Type keys; "\x03" is Ctrl-C."""
         os.write(self.descriptor, keys.encode())
@@ -53,6 +61,12 @@ class Terminal:
     def code(self) -> int:
         """The exit code of the ended command."""
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+    def end(self) -> None:
+        """Kill the command, which waits for more."""
+        os.kill(self.process, signal.SIGKILL)
+        os.close(self.descriptor)
+        os.waitpid(self.process, 0)
 
     def screen(self) -> str:
         """All lines that the terminal shows and has scrolled away."""

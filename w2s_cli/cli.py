@@ -81,6 +81,6 @@ def _call(argv: list[str]) -> int:
         from w2s_cli.commands.help import show_command_help
 
         return show_command_help(name, COMMANDS)
-    module, function = COMMANDS[name][0].split(":")
+    module, function = COMMANDS[name].call.split(":")
     code: int = getattr(importlib.import_module(f"w2s_cli.commands.{module}"), function)(rest)
     return code

@@ -109,7 +109,7 @@ def words(kind: Any) -> str:
         return _one_of(get_args(inner))
     if is_dataclass(inner):
         return f"a group of fields ({', '.join(field.name for field in fields(inner))})"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Any: "any value"}
     name = names.get(inner) or ("a dictionary" if _plain(inner) in (dict, Mapping) else "a list")
     return " ".join(filter(None, [name, _bounds(rules)]))
 

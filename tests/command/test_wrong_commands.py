@@ -72,7 +72,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "never abstaining enough": (["plan", "method=ensemble", "combine.abstain_below=1.5"], ["at least 0 and below 1"]),
     "unknown argument of a rule": (
         ["plan", "method=selection", "select.args.budgt=1"],
-        ["this select has no argument budgt", "configs/select/"],
+        ["this select has no argument budgt", "w2s config select"],
     ),
     "label tokens on pairs": (
         ["plan", "train=token_head", "data=hh_harmless_small"],
@@ -108,7 +108,9 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "negative seed": (["plan", "seed=-1"], ["seed=-1", "between 0"]),
     "hub id in place of a name": (["plan", "weak=meta-llama/Llama-3"], ["weak=local weak.id=meta-llama/Llama-3"]),
     "several values without -m": (["plan", "seed=0,1"], ["are a sweep", "w2s train -m"]),
-    "outputs as an option": (["plan", "--outputs", "x"], ["outputs=DIR"]),
+    "outputs without a folder": (["plan", "--outputs"], ["--outputs needs a folder", "outputs=DIR"]),
+    "two folders of outputs": (["plan", "--outputs", "x", "outputs=y"], ["outputs has two values"]),
+    "a spelt-out field": (["train", "strong.learning_rate=1e-5"], ['Did you mean "lr"']),
     "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
     "learning rate that another one hides": (
         ["plan", "train=probe", "weak.lr=1e-3", "strong.lr=1e-3", "train.lr=1e-2"],

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.commands import COMMANDS
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.runs import LATEST
@@ -25,7 +26,12 @@ class Parser(argparse.ArgumentParser):
 
 def parser(command: str, description: str) -> Parser:
     """A parser with the options that all these commands share."""
-    arg_parser = Parser(prog=f"w2s {command}", description=description, allow_abbrev=False)
+    arg_parser = Parser(
+        prog=f"w2s {command}",
+        description=description,
+        allow_abbrev=False,
+        epilog=f"example: w2s {command} {COMMANDS[command].example}",
+    )
     arg_parser.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
     return arg_parser
 

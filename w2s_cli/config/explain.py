@@ -56,8 +56,8 @@ def unknown_word(name: str, folder: Path | None) -> str:
     """The message for a field or group that a configuration does not have."""
     if ruled := re.match(r"(loss|combine|select|control)\.args\.(\S+)", name):
         return (
-            f"this {ruled[1]} has no argument {ruled[2]}: see `args` in its YAML (configs/{ruled[1]}/, or {ruled[1]}/ of your "
-            "--config-dir)."
+            f"this {ruled[1]} has no argument {ruled[2]} in its YAML; if its code takes one, write +{name}=VALUE. w2s config {ruled[1]} "
+            "with the same words lists its arguments."
         )
     declared = set(declared_fields())
     above, last = split_at_unknown(name)

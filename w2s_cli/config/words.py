@@ -6,18 +6,20 @@
 * Refused are two words for one field, of which Hydra would use the last, and Hydra's own settings outside its launchers and sweepers.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.declared import declared_fields
-from w2s_cli.config.quotes import escaped, unescaped
+from w2s_cli.config.quotes import escaped, quoted, unescaped
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 
 ROLES_FROM_MODELS = ("weak", "strong")
-OPTIONS = ("-m", "--multirun", "--config-dir", "--force", "--debug", "--help")
+OPTIONS = ("-m", "--multirun", "--config-dir", "--outputs", "--force", "--debug", "--help")
 OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups of other commands than runs
+PLAIN = r"[\w./-]+"  # a folder that needs no quotes
 GLOBAL_GROUPS = ("debug",)  # their files set fields of other groups
 OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
@@ -50,9 +52,13 @@ def parse(arguments: list[str]) -> Words:
             words.multirun = True
         elif name == "--config-dir":
             _take_folder(words, value if sign else next(waiting, ""))
+        elif name == "--outputs":  # as the commands that read an outputs folder have it
+            folder = value if sign else next(waiting, "")
+            if not folder:
+                raise UserError("--outputs needs a folder: --outputs DIR, or outputs=DIR.")
+            words.overrides.append(f"outputs={folder if re.fullmatch(PLAIN, folder) else quoted(folder)}")
         elif word.startswith("-"):
-            hint = " The outputs folder is set as outputs=DIR." if name == "--outputs" else did_you_mean(word, OPTIONS)
-            raise UserError(f'unknown option "{word}".{hint}')
+            raise UserError(f'unknown option "{word}".{did_you_mean(word, OPTIONS)}')
         elif not name.lstrip("+~") or (not sign and not word.startswith("~")):
             raise UserError(
                 f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
