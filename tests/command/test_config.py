@@ -12,6 +12,7 @@ from w2s_cli.commands import COMMANDS
 from w2s_cli.commands.options import Parser
 from w2s_cli.commands.reference import page
 from w2s_cli.config.described import described
+from w2s_cli.results.table.request import OPTIONS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -77,7 +78,7 @@ def test_one_group_and_one_field_can_be_asked_for(w2s_inside: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["lr"], "lr is in weak.lr, strong.lr"),
+        (["lr"], "names of their groups before them: weak.lr, strong.lr"),
         (["strong.learning_rate"], 'Did you mean "lr"'),
         (["stong"], 'Did you mean "strong"'),
         (["model"], "weak and strong"),
@@ -116,6 +117,13 @@ def test_the_help_of_a_command_has_an_example(w2s_inside: Run, command: str) -> 
     out = w2s_inside(command, "--help").stdout
     assert re.search(rf"examples?:\s+w2s {command}", " ".join(out.split()))
     assert "usage" in out
+
+
+def test_the_help_of_tables_has_every_option_with_its_default(w2s_inside: Run) -> None:
+    out = w2s_inside("table", "--help").stdout
+    for option in OPTIONS:
+        assert re.search(rf"^  {option} +\S+ +\S", out, re.MULTILINE), option
+    assert "aggregate  median    of several settings in a cell" in out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

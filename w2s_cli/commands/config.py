@@ -106,13 +106,10 @@ def chosen(values: Mapping[str, Any], names: Sequence[str], words: Words) -> lis
     fields: list[str] = []
     for name in names:
         inside = [field for field in values if field == name or field.startswith(f"{name}.")]
-        alike = [field for field in values if field.endswith(f".{name}") and not field.startswith("method.")]
         if not inside:
             if name == "model":
                 raise UserError("model is no part of a configuration: the two models are weak and strong.")
-            raise UserError(
-                f"{name} is in {', '.join(alike)}: name one." if alike else unknown_word(name, words.folder)
-            )
+            raise UserError(unknown_word(name, words.folder))
         fields += inside
     return list(dict.fromkeys(fields)) if names else list(values)
 

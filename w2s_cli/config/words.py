@@ -58,11 +58,10 @@ def parse(arguments: list[str]) -> Words:
                 raise UserError("--outputs needs a folder: --outputs DIR, or outputs=DIR.")
             words.overrides.append(f"outputs={folder if re.fullmatch(PLAIN, folder) else quoted(folder)}")
         elif word.startswith("-"):
-            raise UserError(f'unknown option "{word}".{did_you_mean(word, OPTIONS)}')
+            raise UserError(_unknown_option(word))
         elif not name.lstrip("+~") or (not sign and not word.startswith("~")):
-            raise UserError(
-                f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
-            )
+            example = f"{word}=…" if word in _written() else "weak=gpt2 or seed=3"
+            raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example {example}.')
         else:
             words.overrides.append(unescaped(rewrite(word)))
     _refuse_repeated(words)
@@ -71,6 +70,22 @@ def parse(arguments: list[str]) -> Words:
         _refuse_hydra(word, words)
         _refuse_prefixes(word, always)
     return words
+
+
+def _unknown_option(word: str) -> str:
+    """The message for a word with a dash."""
+    name = word.partition("=")[0]
+    bare = name.lstrip("-").replace("-", "_")
+    if name in OPTIONS:
+        return f"{word} has no use in this command: leave it out."
+    if bare in _written():
+        return f'unknown option "{word}". Groups and fields are written without dashes: {bare}=…'
+    return f'unknown option "{word}".{did_you_mean(word, OPTIONS)}'
+
+
+def _written() -> set[str]:
+    """The names of all fields and groups that stand before a "=" on the command line."""
+    return {*declared_fields(), *group_names(None), *ROLES_FROM_MODELS} - {"model", *OTHER_COMMANDS}
 
 
 def _take_folder(words: Words, folder: str) -> None:

@@ -24,18 +24,21 @@ SWITCHES = {"true": True, "false": False, "yes": True, "no": False}
 class Request:
     """The fields of configs/table/*.yaml."""
 
-    about: str = "results"
+    about: str = "results"  # the title
+    # fields, also any dotted field of a configuration; others: all other fields in which rows differ
     rows: list[str] = field(default_factory=lambda: ["data", "weak", "strong", "setting", "others"])
-    columns: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)  # fields, as of rows
+    # pgr, pgr_auroc, weak, student, ceiling, labels, student.auroc, gap, gain, agreement, …; NAME.interval
     metric: list[str] = field(default_factory=lambda: ["pgr"])
-    where: dict[str, list[str]] = field(default_factory=dict)  # field → values to show
+    where: dict[str, list[str]] = field(default_factory=dict)  # FIELD=VALUE,…: the rows to show; also FIELD=VALUE alone
     aggregate: str = "median"  # of several settings in a cell: median | median_runs | mean
     baselines: str = "per_seed"  # of PGR: per_seed | mean (over all stored seeds)
-    intervals: bool = True
+    intervals: bool = True  # beside each figure
     digits: int | None = None  # null: 2 for PGR, else 3
     tests: list[str] = field(default_factory=list)  # all | first | COLUMN:COLUMN, paired over the rows
-    format: str | None = None  # null: by the suffix of `out`, else text
-    out: str | None = None
+    # text | markdown | csv | latex | parquet | json; null: by the suffix of `out`, else text
+    format: str | None = None
+    out: str | None = None  # a file: .txt .md .csv .tex .parquet .json
     runs: list[str] = field(default_factory=list)  # run and sweep folders; empty: all
 
     @property
