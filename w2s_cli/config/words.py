@@ -60,7 +60,7 @@ def parse(arguments: list[str]) -> Words:
         elif word.startswith("-"):
             raise UserError(_unknown_option(word))
         elif not name.lstrip("+~") or (not sign and not word.startswith("~")):
-            example = f"{word}=…" if word in _written() else "weak=gpt2 or seed=3"
+            example = f"{word}=…" if word in _written() else _choice(word) or "weak=gpt2 or seed=3"
             raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example {example}.')
         else:
             words.overrides.append(unescaped(rewrite(word)))
@@ -81,6 +81,13 @@ def _unknown_option(word: str) -> str:
     if bare in _written():
         return f'unknown option "{word}". Groups and fields are written without dashes: {bare}=…'
     return f'unknown option "{word}".{did_you_mean(word, OPTIONS)}'
+
+
+def _choice(word: str) -> str | None:
+    """`data=sciq` of the word "sciq"; None for a word that no group has."""
+    groups = sorted(group_names(None) - {*OTHER_COMMANDS, *GLOBAL_GROUPS})
+    group = next((group for group in groups if word in options(group, None)), None)
+    return group and f"{'weak' if group == 'model' else group}={word}"
 
 
 def _written() -> set[str]:

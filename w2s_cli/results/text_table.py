@@ -174,6 +174,8 @@ def print_table(rows: Rows, title: str | None = None, notes: Sequence[str] = ())
 
         console = Console(highlight=False)
         narrow = fitted(rows, console.width)
+        if title:
+            print()
         if narrow:
             console.print(rich_table(narrow, title))
         else:

@@ -11,6 +11,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
+from w2s_cli.results.runs import LATEST
 from w2s_cli.results.table.measures import BASELINES, RULES
 from w2s_cli.store.files import read_yaml
 
@@ -101,7 +102,9 @@ def _table_name(loose: Sequence[str], folders: Sequence[Path], *, fields_set: bo
                 f"{loose[0]} does not exist; w2s table NAME reads configs/table/NAME.yaml, or a YAML file by its path."
             )
         return Path(loose[0]), list(loose[1:])
-    if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run has such a name
+    if (
+        loose and loose[0] != LATEST and not any(letter in loose[0] for letter in "/-0123456789")
+    ):  # no run has such a name
         raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], files)}')
     return (None if fields_set else files.get("settings")), list(loose)
 
