@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.pipeline.graph import Stage
-from w2s_cli.run.progress import Clock, outcome, stage_label
+from w2s_cli.run.progress import OUTCOMES, Clock, stage_label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,7 +71,7 @@ class LiveView:
     def event(self, stage: Stage, event: dict[str, Any]) -> None:
         """Take an event of a worker into the view."""
         kind = event["event"]
-        if kind in ("busy", "restart"):
+        if kind not in ("started", "progress", *OUTCOMES):  # the view of a stage stays as it is
             return
         shown = self.running.setdefault(stage.key, Shown(stage))
         if kind == "started":
@@ -83,7 +83,7 @@ class LiveView:
             succeeded = kind in ("done", "cached")
             self.finished += succeeded
             shown.mark = "✓" if succeeded else "▪" if kind == "stopped" else "✗"
-            shown.words = f"{outcome(event)} in {shown.clock.elapsed()}"
+            shown.words = f"{OUTCOMES[kind]} in {shown.clock.elapsed()}"
             del self.running[stage.key]
             self.ended.append(shown)
 

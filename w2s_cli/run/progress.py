@@ -14,6 +14,12 @@ from typing import Any, Protocol
 from w2s_cli.pipeline.graph import Stage
 
 LINE_EVERY_S = 10.0
+OUTCOMES = {  # event at the end of a stage → its words
+    "done": "done",
+    "cached": "done by another command",
+    "stopped": "stopped, state saved",
+    "failed": "FAILED",
+}
 
 
 class View(Protocol):
@@ -93,10 +99,10 @@ class PlainView:
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
         elif kind == "restart":
             print(f"{label}: out of memory, continues in a new process with smaller micro-batches", flush=True)
-        elif kind != "busy":
+        elif kind in OUTCOMES:
             self.finished += kind in ("done", "cached")
             clock = self.clocks.setdefault(stage.key, Clock())
-            print(f"{label}: {outcome(event)} in {clock.elapsed()} ({self.finished}/{self.total} stages)", flush=True)
+            print(f"{label}: {OUTCOMES[kind]} in {clock.elapsed()} ({self.finished}/{self.total} stages)", flush=True)
 
 
 def stage_label(stage: Stage, width: int = sys.maxsize) -> str:
@@ -111,13 +117,6 @@ def stage_label(stage: Stage, width: int = sys.maxsize) -> str:
         if len(label) <= width:
             return label
     return stage.name[:width]
-
-
-def outcome(event: dict[str, Any]) -> str:
-    """The words for the end of a stage."""
-    return {"done": "done", "cached": "done by another command", "stopped": "stopped, state saved", "failed": "FAILED"}[
-        event["event"]
-    ]
 
 
 def short(value: float) -> str:
