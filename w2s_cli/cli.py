@@ -67,6 +67,8 @@ def _outcome(argv: list[str], *, debug: bool) -> int:
 
 def _call(argv: list[str]) -> int:
     _refuse_bytes(argv)
+    if argv[:1] in (["-h"], ["--help"], ["help"]) and argv[1:2] and argv[1] in COMMANDS:
+        argv = [argv[1], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         from w2s_cli.commands.help import show_help
 
@@ -78,12 +80,14 @@ def _call(argv: list[str]) -> int:
         return 0
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
-        raise UserError(f'unknown command "{name}".{did_you_mean(name, COMMANDS, at_most=20)}')
+        if "=" in name:
+            raise UserError(f'"{name}" is no command: a line begins with one, for example w2s train {name}')
+        raise UserError(f'unknown command "{name}".{did_you_mean(name, COMMANDS, at_most=len(COMMANDS))}')
     if "-h" in rest or "--help" in rest:
         from w2s_cli.commands.help import show_command_help
 
         return show_command_help(name, COMMANDS)
-    module, function = COMMANDS[name][0].split(":")
+    module, function = COMMANDS[name].call.split(":")
     code: int = getattr(importlib.import_module(f"w2s_cli.commands.{module}"), function)(rest)
     return code
 

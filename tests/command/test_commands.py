@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -324,6 +325,30 @@ def test_help_of_a_command_comes_wherever_it_is_asked_for(w2s_inside: Run) -> No
         assert f"w2s {words[0]}" in w2s_inside(*words).stdout
 
 
+def test_help_may_stand_before_its_command(w2s_inside: Run) -> None:
+    for words in (["help", "train"], ["--help", "train"], ["-h", "ls"]):
+        assert w2s_inside(*words).stdout == w2s_inside(words[1], "--help").stdout
+
+
+def test_every_command_takes_the_outputs_folder_in_both_forms(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    (tmp_path / "outputs").rename(tmp_path / "other folder")
+    key = next((tmp_path / "other folder" / "stages" / "finetune").glob("weak-*")).name[-12:]
+    commands = [
+        *(["train", *ran], ["plan", *ran], ["evaluate", *ran], ["label", *ran], ["data", "check", *ran]),
+        *(["table"], ["ls"], ["status"], ["show", key], ["why", key], ["logs", key], ["gc"], ["report"], ["plot"]),
+        *(["diff", "latest", "latest"], ["reproduce", "gpt2_replication", "--plan", "--scale", "demo"]),
+    ]
+    forms = (["--outputs", "other folder"], ["--outputs=other folder"], ['outputs="other folder"'])
+    for command in commands:
+        code = None if command[0] == "data" else 0  # the tiny data have problems
+        shown = [w2s_inside(*command, *form, code=code).stdout for form in forms[: 3 if command[-1] == ran[-1] else 2]]
+        assert len({re.sub(r"\d+\.\d s", "", text) for text in shown}) == 1, command
+        if command[-1] != ran[-1]:
+            w2s_inside(*command, "outputs=other folder")
+    assert not (tmp_path / "outputs").exists()
+    w2s_inside("rm", "--outputs", "other folder", key)
+
+
 def test_results_load_as_flat_rows_for_a_notebook(ran: list[str], tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs" / "runs").glob("*/*")
     (row,) = load(run)
@@ -374,7 +399,8 @@ def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s_inside: Run
     words = ["-m", *others, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]
     out = w2s_inside("train", *words).stdout
     assert "median PGR on local, naive, xent" in out
-    assert len([line for line in out.splitlines() if line.startswith(("local  one", "local  two"))]) == 6
+    own = set(re.findall(r"^ *(0.00[456]) +(one|two) ", out, re.MULTILINE))  # a row says what its setting was run with
+    assert len(own) == 6, out
 
 
 def test_a_group_of_the_command_line_stands_in_the_table_by_its_fields(w2s_inside: Run, ran: list[str]) -> None:

@@ -104,6 +104,8 @@ def test_every_command_of_a_page_is_one_that_w2s_accepts(
             words = words[1:] if name == "data" else words
             extra = ["method=pretrain"] if name == "pretrain" else []
             assert "stages" in w2s_inside("plan", *extra, *words).stdout
+        elif name == "config":
+            w2s_inside(name, *words)
         else:
             check_options(name, words, w2s_inside)
 

@@ -72,7 +72,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "never abstaining enough": (["plan", "method=ensemble", "combine.abstain_below=1.5"], ["at least 0 and below 1"]),
     "unknown argument of a rule": (
         ["plan", "method=selection", "select.args.budgt=1"],
-        ["this select has no argument budgt", "configs/select/"],
+        ["this select has no argument budgt", "w2s config select"],
     ),
     "label tokens on pairs": (
         ["plan", "train=token_head", "data=hh_harmless_small"],
@@ -108,7 +108,19 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "negative seed": (["plan", "seed=-1"], ["seed=-1", "between 0"]),
     "hub id in place of a name": (["plan", "weak=meta-llama/Llama-3"], ["weak=local weak.id=meta-llama/Llama-3"]),
     "several values without -m": (["plan", "seed=0,1"], ["are a sweep", "w2s train -m"]),
-    "outputs as an option": (["plan", "--outputs", "x"], ["outputs=DIR"]),
+    "outputs without a folder": (["plan", "--outputs"], ["--outputs needs a folder", "outputs=DIR"]),
+    "two folders of outputs": (["plan", "--outputs", "x", "outputs=y"], ["outputs has two values"]),
+    "a field without its group": (["plan", "device=cpu"], ["launcher.device"]),
+    "a field of several groups": (["plan", "lr=1e-5"], ["weak.lr, strong.lr, student.lr"]),
+    "a spelt-out field without its group": (["plan", "learning_rate=1e-5"], ["weak.lr, strong.lr"]),
+    "a field without its underscore": (["plan", "batchsize=8"], ["strong.batch_size"]),
+    "a field as an option": (["plan", "--seed", "3"], ["without dashes: seed=…"]),
+    "a group as an option": (["plan", "--data=sciq"], ["without dashes: data=…"]),
+    "a field and its value as two words": (["plan", "seed", "3"], ['"seed" is not an override', "seed=…"]),
+    "a line without a command": (["loss=kl"], ["is no command", "w2s train loss=kl"]),
+    "an option of another command": (["data", "check", "data=sciq", "--force", "x"], ["--force has no use"]),
+    "a choice without its group": (["data", "check", "sciq"], ['"sciq" is not an override', "data=sciq"]),
+    "a spelt-out field": (["train", "strong.learning_rate=1e-5"], ['Did you mean "lr"']),
     "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
     "learning rate that another one hides": (
         ["plan", "train=probe", "weak.lr=1e-3", "strong.lr=1e-3", "train.lr=1e-2"],
@@ -386,3 +398,30 @@ def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s_insid
         write_jsonl(tmp_path / "sciq" / f"{split}.jsonl", sentences(4))  # planning does not open it
     done = w2s_inside("plan", "data=sciq", "data.path=sciq", "+data.options.chocies=[a]", code=None)
     assert_refused(done, 'choice has no argument "chocies"', 'Did you mean "choices"')
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "KEY", "--jsn"], 'Did you mean "--json"'),
+        (["gc", "--yess"], 'Did you mean "--yes"'),
+        (["ls", "--state", "nosuch"], '--state="nosuch" is unknown'),
+        (["ls", "done"], "--state done"),
+        (["why", "latest"], "is a run"),
+        (["logs", "latest"], "w2s status latest lists the stages"),
+        (["status", "KEY"], "is the key of a stage, and not a run: w2s show KEY"),
+        (["report", "KEY"], "is the key of a stage"),
+        (["plot", "latest", "curves"], "w2s plot curves latest"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_name_of_another_thing_is_told_apart(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, words: list[str], said: str
+) -> None:
+    key = next((tmp_path / "outputs" / "stages" / "evaluate").glob("*-*")).name[-12:]
+    done = w2s_inside(*(word.replace("KEY", key) for word in words), code=None)
+    assert_refused(done, said.replace("KEY", key))
+
+
+def test_a_table_of_the_latest_run_is_asked_for_by_that_name(w2s_inside: Run, ran: list[str]) -> None:
+    assert w2s_inside("table", "latest").stdout == w2s_inside("table").stdout

@@ -1,51 +1,55 @@
-"""`w2s completion bash|zsh|fish`: a script that calls `w2s completion words`. It needs no Hydra, so a Tab takes 0.1 seconds."""
+"""`w2s completion bash|zsh|fish`: a script that calls `w2s completion words`. It needs no Hydra, so a Tab takes 0.1 seconds.
 
-from w2s_cli.commands import COMMANDS
-from w2s_cli.commands.help import groups
-from w2s_cli.config.declared import class_of, declared_fields
+The script adds the space behind a finished word itself, since a word that ends in "=", "." or "[" goes on.
+"""
+
 from w2s_cli.errors import UserError
 
 BASH = """\
 _w2s() {
-  local IFS=$'\\n'
-  COMPREPLY=($(w2s completion words "${COMP_LINE:0:COMP_POINT}"))
-  [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+  local IFS=$'\\n' i
+  COMPREPLY=($("${COMP_WORDS[0]/#\\~/$HOME}" completion words "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
   [[ ${COMP_WORDS[COMP_CWORD]} == "=" || ${COMP_WORDS[COMP_CWORD-1]} == "=" ]] && COMPREPLY=("${COMPREPLY[@]#*=}")
+  for i in "${!COMPREPLY[@]}"; do
+    [[ ${COMPREPLY[i]} == *[=.[] ]] || COMPREPLY[i]+=" "
+  done
 }
-complete -o default -F _w2s w2s"""
-ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + BASH
-FISH = 'complete -c w2s -f -a "(w2s completion words (commandline -cp))"'
+complete -o default -o nospace -F _w2s w2s"""
+ZSH = """\
+_w2s() {
+  local -a offered open
+  offered=(${(f)"$(${words[1]/#\\~/$HOME} completion words "${(j: :)words[1,CURRENT]}" 2>/dev/null)"})
+  open=(${(M)offered:#*[=.\\[]})
+  offered=(${offered:#*[=.\\[]})
+  (( $#open + $#offered )) || { compset -P '*='; _files; return }
+  compadd -Q -S '' -- $open
+  compadd -Q -- $offered
+}
+(( $+functions[compdef] )) || { autoload -U compinit && compinit }
+compdef _w2s w2s"""
+FISH = """\
+complete -c w2s -f -a "(w2s completion words (commandline -cp) 2>/dev/null)"
+complete -c w2s -n 'string match -qr "(path|outputs|out|dir)(=| +)[^ ]*\\$" -- (commandline -cp)' -F"""
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+USAGE = """\
+usage: w2s completion bash|zsh|fish
+
+Print the script with which a shell completes the commands, options, groups, fields, values, stages and runs of w2s.
+
+example: w2s completion bash >> ~/.bashrc      (or, for this window: eval "$(w2s completion bash)")"""
 
 
 def run(argv: list[str]) -> int:
     """Print the script of a shell, or the candidates for the end of a line."""
-    if argv[:1] == ["words"] and len(argv) == 2:
-        print("\n".join(words(argv[1])))
+    if argv[:1] == ["words"] and len(argv) > 1:
+        from w2s_cli.commands.candidates import candidates
+
+        print("\n".join(candidates(" ".join(argv[1:]))))
+        return 0
+    if argv[:1] in (["--help"], ["-h"]):
+        print(USAGE)
         return 0
     if len(argv) != 1 or argv[0] not in SCRIPTS:
         raise UserError('w2s completion: name a shell: bash, zsh or fish. For example: eval "$(w2s completion bash)"')
     print(SCRIPTS[argv[0]])
     return 0
-
-
-def words(line: str) -> list[str]:
-    """The candidates for the last word of a command line."""
-    line_words = line.split(" ")
-    last = line_words[-1]
-    if len(line_words) <= 2:
-        return [name for name in COMMANDS if name.startswith(last)]
-    names = groups()
-    tables = names.pop("table", [])
-    if line_words[1] == "table":
-        from w2s_cli.results.table.request import OPTIONS
-
-        return [word for word in (*tables, *(f"{option}=" for option in OPTIONS)) if word.startswith(last)]
-    experiments = names.pop("experiment", [])
-    completed = [name for name in experiments if name.startswith(last)] if line_words[1] == "reproduce" else []
-    choices = {"weak": names["model"], "strong": names["model"], **{g: n for g, n in names.items() if g != "model"}}
-    group, sign, start = last.partition("=")
-    if sign:
-        return [f"{group}={name}" for name in choices.get(group, []) if name.startswith(start)]
-    fields = [name for name in declared_fields() if class_of(name) is None]
-    return [*completed, *(f"{name}=" for name in (*choices, *fields) if name.startswith(last))]

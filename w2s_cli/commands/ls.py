@@ -3,23 +3,26 @@
 import time
 
 from w2s_cli.commands.options import parse, parser, store_of
-from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.errors import UserError, did_you_mean, need_one_of
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.store import folder_state
+
+STATES = ("done", "failed", "resumable", "running", "damaged", "missing", "older")
 
 
 def run(argv: list[str]) -> int:
     """List stages."""
     arg_parser = parser("ls", "List the stages in the outputs folder, oldest first.")
     arg_parser.add_argument("kind", nargs="?", help="only stages of this kind (finetune, label, …)")
-    arg_parser.add_argument(
-        "--state", help="only stages in this state (done, failed, resumable, running, damaged, missing, older)"
-    )
+    arg_parser.add_argument("--state", help=f"only stages in this state ({', '.join(STATES)})")
     options = parse(arg_parser, argv)
     store = store_of(options)
     kinds = sorted(path.name for path in store.stages.iterdir() if path.is_dir())
     if options.kind and options.kind not in kinds:
-        raise UserError(f'w2s ls: there is no stage of kind "{options.kind}".{did_you_mean(options.kind, kinds)}')
+        hint = f" A state is chosen as --state {options.kind}." if options.kind in STATES else ""
+        raise UserError(f'w2s ls: there is no stage of kind "{options.kind}".{hint}{did_you_mean(options.kind, kinds)}')
+    if options.state:
+        need_one_of(options.state, STATES, "--state")
     timed_rows = []
     for key, folder in store.folders().items():
         if options.kind and folder.parent.name != options.kind:

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.errors import UserError
+from w2s_cli.commands import COMMANDS
+from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import locate
-from w2s_cli.results.runs import LATEST
+from w2s_cli.results.runs import LATEST, find_runs
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.places import check_name
 from w2s_cli.store.shapes import read_own_job
@@ -20,12 +21,21 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UserError."""
 
     def error(self, message: str) -> Any:
-        raise UserError(f"{message}. See: {self.prog} --help")
+        name, sign, words = message.partition("unrecognized arguments: ")
+        option = words.split(" ")[0].partition("=")[0]
+        options = [known for known in self._option_string_actions if known.startswith("--")]
+        hint = did_you_mean(option, options) if sign and not name and option.startswith("-") else ""
+        raise UserError(f"{message}.{hint} See: {self.prog} --help")
 
 
 def parser(command: str, description: str) -> Parser:
     """A parser with the options that all these commands share."""
-    arg_parser = Parser(prog=f"w2s {command}", description=description, allow_abbrev=False)
+    arg_parser = Parser(
+        prog=f"w2s {command}",
+        description=description,
+        allow_abbrev=False,
+        epilog=f"example: w2s {command} {COMMANDS[command].example}",
+    )
     arg_parser.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
     return arg_parser
 
@@ -64,11 +74,24 @@ def stage_of(store: Store, named: str) -> Path:
         check_name(named, "a stage is named by the beginning of its key or folder:")
         folders = store.match(named) or sorted(p for p in store.folders().values() if p.name.startswith(named))
     if not folders:
-        raise UserError(f'no stage has a key or a folder that begins with "{named}"; w2s ls lists them.')
+        runs = _runs(store, named)
+        raise UserError(
+            f'"{named}" is a run, {runs[0].name}, and not a stage: w2s status {named} lists the stages of a run with their keys.'
+            if len(runs) == 1
+            else f'no stage has a key or a folder that begins with "{named}"; w2s ls lists them.'
+        )
     if len(folders) > 1:
         names = ", ".join(path.name for path in folders[:8])
         raise UserError(f'"{named}" fits {len(folders)} stages: {names}. Give more digits of the key.')
     return folders[0]
+
+
+def _runs(store: Store, named: str) -> list[Path]:
+    """The runs with a name; [] without one."""
+    try:
+        return find_runs(store.root, named)
+    except UserError:
+        return []
 
 
 def job_of(folder: Path) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def run(argv: list[str]) -> int:
     options = parse(arg_parser, [f"--{word}" if word.startswith("out=") else word for word in argv])
     if len(options.words) > 2 or (len(options.words) == 2 and options.words[0] not in kinds()):
         word = options.words[0]
+        if options.words[1] in kinds():
+            raise UserError(f"w2s plot: the run follows the kind: w2s plot {options.words[1]} {word}")
         raise UserError(
             f'w2s plot: there is no figure "{word}".{did_you_mean(word, kinds())} The run follows the kind.'
         )

@@ -12,7 +12,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from w2s_cli.commands.help import width
 from w2s_cli.commands.options import parser, store_of
+from w2s_cli.config.described import comments, literal
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.results.cautions import once
@@ -20,7 +22,7 @@ from w2s_cli.results.environment import difference, of_entries
 from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, select
-from w2s_cli.results.table.request import METRIC, read_request
+from w2s_cli.results.table.request import METRIC, OPTIONS, Request, read_request
 from w2s_cli.results.table.settings import by_seed, settings
 from w2s_cli.results.text_table import NO_GAP, REASONS, Rows, plain, print_table
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 COMMANDS_SHOWN = 12
 FILL = "Fill it: "
-RICH_MARGIN = 2  # rich's extra width of a column
 EXAMPLES = """\
 examples:
   w2s table                                     one row for each setting with results
@@ -37,18 +38,13 @@ examples:
   w2s table pgr data=sciq,boolq out=pgr.tex     configs/table/pgr.yaml, filtered, as LaTeX (also .md .csv .parquet .json .txt)
   w2s table rows=data columns=method,loss metric=pgr aggregate=median
   w2s table losses tests=logconf:xent           paired t and Wilcoxon over data sets
-  w2s table pgr --cells                         the stage keys behind every cell; then w2s show KEY, w2s why KEY
-
-options: rows= columns= (fields, also any dotted field of a configuration; others: all
-  other fields in which rows differ) metric= (pgr, pgr_auroc, weak, student, ceiling, labels, student.auroc,
-  gap, gain, agreement, …; NAME.interval) where=FIELD=VALUE,… or FIELD=VALUE aggregate=median|median_runs|mean baselines=per_seed|mean
-  intervals=true|false digits=N tests=all|first|A:B format=text|markdown|csv|latex|parquet|json out=FILE"""
+  w2s table pgr --cells                         the stage keys behind every cell; then w2s show KEY, w2s why KEY"""
 
 
 def run(argv: list[str]) -> int:
     """Print or write a table."""
     arg_parser = parser("table", "Show stored results as a table.")
-    arg_parser.epilog = EXAMPLES
+    arg_parser.epilog = f"{EXAMPLES}\n\noptions, set as OPTION=VALUE, with their defaults:\n{_options()}"
     arg_parser.formatter_class = argparse.RawDescriptionHelpFormatter
     arg_parser.add_argument(
         "words", nargs="*", metavar="NAME | RUN | OPTION=VALUE", help="a table, runs to read, options"
@@ -72,6 +68,16 @@ def run(argv: list[str]) -> int:
     grid = lay_out(request, by_seed(selected) if request.by_seed else settings(selected, store), all_settings)
     _write(grid, cells=options.cells, config_dir=options.config_dir, outputs=options.outputs)
     return 0
+
+
+def _options() -> str:
+    """The options of a table with their defaults, as their declaration explains them."""
+    meanings, lines = comments(Request), []
+    for option in OPTIONS:
+        value = getattr(Request(), option)
+        default = ",".join(value) or "none" if isinstance(value, list | dict) else literal(value)
+        lines += textwrap.wrap(f"  {option:<10} {default:<9} {meanings[option]}", width(), subsequent_indent=" " * 14)
+    return "\n".join(lines)
 
 
 def _write(grid: Grid, *, cells: bool, config_dir: str | None, outputs: str) -> None:
@@ -110,19 +116,19 @@ def _print(grid: Grid, rows: Rows, tests: "list[Comparison]", notes: Sequence[st
     from w2s_cli.results.table.fitting import wide
     from w2s_cli.results.table.formats import page_width, pages, pages_of_tests
 
-    width = page_width()
+    columns = page_width()
     for heading, tables in (
-        (title(grid), pages(grid, rows, width, RICH_MARGIN)),
-        ("paired tests", pages_of_tests(tests, width, RICH_MARGIN)),
+        (title(grid), pages(grid, rows, columns)),
+        ("paired tests", pages_of_tests(tests, columns)),
     ):
         for number, page in enumerate(tables):
             first = heading if number == 0 else None
-            if wide(page, RICH_MARGIN) <= width:
+            if wide(page) <= columns:
                 print_table(page, first)
             else:
                 print("\n".join([*([first] if first else []), plain(page)]))
     for note in notes:  # a command stays in one line, for the clipboard
-        print(note if FILL in note else textwrap.fill(note, width, break_long_words=False, break_on_hyphens=False))
+        print(note if FILL in note else textwrap.fill(note, columns, break_long_words=False, break_on_hyphens=False))
 
 
 def title(grid: Grid) -> str:

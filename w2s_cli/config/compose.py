@@ -67,8 +67,7 @@ def composed(words: Words) -> list[Composed]:
     import hydra
     from omegaconf import OmegaConf
 
-    quoted = str(words.folder).replace("'", "\\'")
-    search = [f"hydra.searchpath=['file://{quoted}']"] if words.folder else []
+    search = searched(words)
 
     def compose(overrides: list[str]) -> dict[str, Any]:
         container: Any = OmegaConf.to_container(hydra.compose("config", overrides=[*search, *overrides]))
@@ -78,6 +77,12 @@ def composed(words: Words) -> list[Composed]:
         if words.multirun:
             return compose_sweep(words.overrides, words.folder, compose)
         return [unresolved(compose(words.overrides), words.overrides)]
+
+
+def searched(words: Words) -> list[str]:
+    """Hydra's word for the user's config folder."""
+    quoted = str(words.folder).replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"] if words.folder else []
 
 
 def _by_hydra(words: Words, task: Task) -> int:

@@ -40,3 +40,11 @@ def declared_fields(cls: Any = Config, prefix: str = "") -> Iterator[str]:
         inner = inner_class(field.type)
         if is_dataclass(inner):
             yield from declared_fields(inner, f"{prefix}{field.name}.")
+
+
+def fields_named(name: str) -> list[str]:
+    """The declared fields inside of groups with this last name, also spelt out or without underscores: "device" → launcher.device."""
+    bare, initials = name.replace("_", "").lower(), "".join(part[:1] for part in name.split("_"))
+    inside = [(field, field.rpartition(".")[2]) for field in declared_fields() if "." in field]
+    exact = [field for field, last in inside if last.replace("_", "") == bare]
+    return exact or [field for field, last in inside if last == initials != name]

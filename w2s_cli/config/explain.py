@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from w2s_cli.config.declared import class_of, declared_fields
+from w2s_cli.config.declared import class_of, declared_fields, fields_named
 from w2s_cli.config.schema import Config, field_names
 from w2s_cli.config.words import (
     OTHER_COMMANDS,
@@ -76,8 +76,8 @@ def unknown_word(name: str, folder: Path | None) -> str:
     """The message for a field or group that a configuration does not have."""
     if ruled := re.match(r"(loss|combine|select|control)\.args\.(\S+)", name):
         return (
-            f"this {ruled[1]} has no argument {ruled[2]}: see `args` in its YAML (configs/{ruled[1]}/, or {ruled[1]}/ of your "
-            "--config-dir)."
+            f"this {ruled[1]} has no argument {ruled[2]} in its YAML; if its code takes one, write +{name}=VALUE. w2s config {ruled[1]} "
+            "with the same words lists its arguments."
         )
     declared = set(declared_fields())
     above, last = split_at_unknown(name)
@@ -88,6 +88,8 @@ def unknown_word(name: str, folder: Path | None) -> str:
     rest, within = name.removeprefix(unknown), f"{above}." if above else ""
     if rest and (alike := [field for field in declared if field.startswith(within) and field.endswith(rest)]):
         return f'unknown field "{name}".{did_you_mean(name, alike, at_most=40)}'
+    if cls is Config and not rest and (inside := fields_named(last)):
+        return f'unknown field "{last}". Fields have the names of their groups before them: {", ".join(inside)}.'
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
     return f'unknown field "{unknown}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'
 

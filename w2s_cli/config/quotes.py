@@ -28,7 +28,7 @@ def unescaped(word: str) -> str:
     Raises:
         UserError: an escape that YAML does not have, or that is no character.
     """
-    return _with_texts(word, lambda inside: _quoted(ESCAPE.sub(lambda escape: _character(escape[1], word), inside)))
+    return _with_texts(word, lambda inside: quoted(ESCAPE.sub(lambda escape: _character(escape[1], word), inside)))
 
 
 def escaped(word: str) -> str:
@@ -65,7 +65,7 @@ def _character(escape: str, word: str) -> str:
     return SINGLE[escape]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """`text` in double quotes of Hydra's grammar: backslashes before a quote are doubled, and the quote gets one of its own."""
     doubled = re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + ('\\"' if match[2] else ""), text)
     return f'"{doubled}"'

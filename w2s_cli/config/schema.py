@@ -72,7 +72,7 @@ class SharesConfig:
 class SplitsConfig:
     """The splits of the training and the test rows: splits of the source, or files of a folder."""
 
-    train: str | None = "train"
+    train: str | None = "train"  # the split of all other pools
     test: str | None = None  # null: a share of the training split, pools.test
 
 
@@ -91,10 +91,10 @@ class LimitsConfig:
 class DataConfig:
     """One data set (configs/data/*.yaml)."""
 
-    name: str = MISSING
+    name: str = MISSING  # its name in tables
     hub: str | None = None  # hub id of a data set without loading script
-    hub_config: str | None = None
-    revision: str = "main"
+    hub_config: str | None = None  # one of several configurations of a hub data set
+    revision: str = "main"  # branch, tag or commit of the hub data set
     path: str | None = None  # a local file or folder instead of the hub; "bundled:…" ships with w2s
     format: str | None = None  # null: by suffix
     splits: SplitsConfig = field(default_factory=SplitsConfig)
@@ -103,7 +103,7 @@ class DataConfig:
     second: str | None = None  # for pairs: a format string for the second text; class 1: the second text is better
     label: str | None = None  # the label column
     transform: str | None = None  # a function in data/transforms/<name>.py, for rows that a template cannot make
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # arguments of the transform
     group: list[str] = field(default_factory=list)  # columns; rows with equal values in them are in one pool
     id: str | None = None  # a column of unique ids; null: <split>-<row number>
     classes: list[str] | None = None  # class names in the order of the labels
@@ -116,17 +116,17 @@ class DataConfig:
     seed: Seed | None = None
     test_seed: Seed = 0  # of the test rows and their drawn labels, which all seeds share
     expected: dict[Literal["train", "test", "base_rate", "tokens"], Any] | None = None  # when the recipe was written
-    warning: str | None = None
-    source: str | None = None
-    licence: str | None = None
+    warning: str | None = None  # a caution that every plan of the data set shows
+    source: str | None = None  # where the data come from, for people
+    licence: str | None = None  # for people
 
 
 @dataclass
 class LossConfig:
     """A loss of losses/<name>.py and its keyword arguments (configs/loss/*.yaml)."""
 
-    name: str = "xent"
-    args: Arguments = field(default_factory=dict)
+    name: str = "xent"  # a function in losses/<name>.py
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
     label: str | None = None  # name in tables; null: its name
 
 
@@ -144,8 +144,8 @@ class LabelsConfig:
 class CombineConfig:
     """The rule that combines the labels of several weak supervisors (configs/combine/*.yaml): combining/<name>.py."""
 
-    name: str = "mean_probability"
-    args: Arguments = field(default_factory=dict)
+    name: str = "mean_probability"  # a function in combining/<name>.py
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
     label: str | None = None  # name in tables; null: its name
     # a supervisor abstains on a row if its largest probability is below this value
     abstain_below: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -156,8 +156,8 @@ class CombineConfig:
 class SelectConfig:
     """The rule that keeps or changes weak labels (configs/select/*.yaml): selection/<name>.py."""
 
-    name: str = "confidence"
-    args: Arguments = field(default_factory=dict)
+    name: str = "confidence"  # a function in selection/<name>.py
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
     label: str | None = None  # name in tables; null: its name
 
 
@@ -165,9 +165,9 @@ class SelectConfig:
 class ControlConfig:
     """An experiment's control, for any method (configs/control/*.yaml)."""
 
-    name: str = "none"
+    name: str = "none"  # its name in tables
     rule: str | None = None  # a rule of selection/<rule>.py over the labels of every student
-    args: Arguments = field(default_factory=dict)
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
     self_pair: bool = False  # the weak model is used as the strong model too
 
 
@@ -175,13 +175,14 @@ class ControlConfig:
 class StoppingConfig:
     """Early stopping, for any method (configs/stopping/*.yaml)."""
 
-    name: str = "none"
+    name: str = "none"  # its name in tables
     by: Literal["weak", "truth"] | None = None  # weak: students by weak labels; truth: by ground truth, a diagnostic
     # against the validation labels
     metric: Annotated[Literal["accuracy", "auroc"], With("stopping=weak_labels")] = "accuracy"
     every: Annotated[int, Gt(0), With("stopping=weak_labels")] = 25  # optimizer steps between two evaluations
     # a training ends after this many evaluations without a gain; null: it takes all steps; the best weights are kept either way
     patience: Annotated[Annotated[int, Gt(0)] | None, With("stopping=weak_labels")] = None
+    # whose trainings are stopped
     roles: list[Literal["weak", "student", "ceiling"]] = field(default_factory=lambda: ["weak", "student", "ceiling"])
 
 
@@ -189,7 +190,7 @@ class StoppingConfig:
 class FewShotConfig:
     """Prompts with examples (method=few_shot)."""
 
-    shots: Count = 5
+    shots: Count = 5  # examples in a prompt
     tokens: list[str] = field(default_factory=lambda: [" no", " yes"])  # one token for each class
     suffix: str = "\nAnswer:"  # between a text and its label
     separator: Annotated[str, With("few_shot.chat=false")] = "\n\n"  # between two examples
@@ -219,9 +220,9 @@ class LauncherConfig:
 class MethodConfig:
     """A pipeline as data (configs/method/*.yaml)."""
 
-    name: str = MISSING
+    name: str = MISSING  # its name in tables
     base: str | None = None  # another method; `stages` then has only the differences (config/methods.py)
-    stages: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, Any] = field(default_factory=dict)  # name → kind and fields (pipeline/method.py)
 
 
 @dataclass
@@ -254,11 +255,11 @@ class Config:
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary
-    outputs: str = "outputs"
+    outputs: str = "outputs"  # the folder of stages and runs
     # false: weights are removed once no stage of the command reads them; labels and metrics stay
     keep_weights: bool = True
     bootstrap: Count = 2000  # resamples behind each interval
-    confidence: Annotated[float, Gt(0), Lt(1)] = 0.95
+    confidence: Annotated[float, Gt(0), Lt(1)] = 0.95  # of each interval
 
 
 def defaults() -> dict[str, Any]:

@@ -22,10 +22,10 @@ Optimizer = Literal["adam", "adamw"]
 class Optimization:
     """The common part of every training's recipe: the learning rate's schedule and the optimizer."""
 
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Warmup = 0.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"  # of the learning rate after the warm-up
+    warmup: Warmup = 0.0  # share of all updates in which the learning rate rises
     optimizer: Optimizer = "adam"
-    betas: Betas = field(default_factory=lambda: [0.9, 0.999])
+    betas: Betas = field(default_factory=lambda: [0.9, 0.999])  # decay of Adam's two means
     weight_decay: Decay = 0.0
     max_grad_norm: Norm | None = None  # global norm of the gradient; null: no clipping
 
@@ -61,9 +61,10 @@ class LoraConfig:
 class TrainConfig(Optimization):
     """The training of a classifier (configs/train/*.yaml)."""
 
+    # what learns: all weights, adapters, or a linear head on fixed features
     mode: Literal["full", "lora", "probe"] = "full"
     lr: Positive | None = None  # of all models without a rate of their own on the command line; null: each model's
-    epochs: Positive = 2.0
+    epochs: Positive = 2.0  # passes over the training rows
     labels: Literal["soft", "hard", "sharpened"] = "soft"  # the form of the weak labels for the student
     # temperature of sharpened labels: p^(1/T), renormalised
     sharpening: Annotated[float, Gt(0), With("train.labels=sharpened")] = 0.5
@@ -75,25 +76,26 @@ class TrainConfig(Optimization):
 class GenerativeConfig(Optimization):
     """Language-model training on the task's texts before the transfer (method=generative_finetuning)."""
 
-    epochs: Positive = 1.0
+    epochs: Positive = 1.0  # passes over the texts
     lr: Positive | None = None  # null: the model's learning rate
-    batch_size: Count = 32
+    batch_size: Count = 32  # texts of an update
 
 
 @dataclass
 class PretrainConfig(Optimization):
     """The pretraining of a language model from scratch (configs/pretrain/*.yaml)."""
 
-    name: str = MISSING
+    name: str = MISSING  # its name in tables
     # path, and templates over its fields (jsonl) or none (text)
     corpus: dict[Literal["path", "templates"], Any] = field(default_factory=dict)
+    # of a byte-pair encoding that is trained on the corpus
     tokenizer: dict[Literal["vocab_size", "add_prefix_space"], Any] = field(
         default_factory=lambda: {"vocab_size": 4096, "add_prefix_space": True}
     )
     architecture: dict[str, Any] = field(default_factory=dict)  # model_type and fields of its transformers config
     # entries: each text its own row; packed: texts joined to rows of max_length
     sequence: Literal["entries", "packed"] = "entries"
-    max_length: Count = 64
+    max_length: Count = 64  # tokens of a row
     batch_entries: Count | None = None  # rows of an update …
     batch_tokens: Count | None = None  # … or tokens
     epochs: Positive = 1.0  # passes over the corpus
@@ -102,7 +104,7 @@ class PretrainConfig(Optimization):
     optimizer: Optimizer = "adamw"
     betas: Betas = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: Decay = 0.1
-    max_grad_norm: Norm | None = 1.0
+    max_grad_norm: Norm | None = 1.0  # null: no clipping
     precision: Precision = "bf16"
     validation_share: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of entries held out for the validation loss
     seed: Seed = 0

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.declared import declared_fields
-from w2s_cli.config.quotes import escaped, unescaped
+from w2s_cli.config.quotes import escaped, quoted, unescaped
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
 
 ROLES_FROM_MODELS = ("weak", "strong")
-OPTIONS = ("-m", "--multirun", "--config-dir", "--force", "--debug", "--help")
+OPTIONS = ("-m", "--multirun", "--config-dir", "--outputs", "--force", "--debug", "--help")
 OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups of other commands than runs
+PLAIN = r"[\w./-]+"  # a folder that needs no quotes
 GLOBAL_GROUPS = ("debug",)  # their files set fields of other groups
 OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
@@ -52,13 +53,16 @@ def parse(arguments: list[str]) -> Words:
             words.multirun = True
         elif name == "--config-dir":
             _take_folder(words, value if sign else next(waiting, ""))
+        elif name == "--outputs":  # as the commands that read an outputs folder have it
+            folder = value if sign else next(waiting, "")
+            if not folder:
+                raise UserError("--outputs needs a folder: --outputs DIR, or outputs=DIR.")
+            words.overrides.append(f"outputs={folder if re.fullmatch(PLAIN, folder) else quoted(folder)}")
         elif word.startswith("-"):
-            hint = " The outputs folder is set as outputs=DIR." if name == "--outputs" else did_you_mean(word, OPTIONS)
-            raise UserError(f'unknown option "{word}".{hint}')
+            raise UserError(_unknown_option(word))
         elif not name.lstrip("+~") or (not sign and not word.startswith("~")):
-            raise UserError(
-                f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example weak=gpt2 or seed=3.'
-            )
+            example = f"{word}=…" if word in _written() else _choice(word) or "weak=gpt2 or seed=3"
+            raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example {example}.')
         else:
             words.overrides.append(unescaped(rewrite(word)))
     _refuse_repeated(words)
@@ -67,6 +71,29 @@ def parse(arguments: list[str]) -> Words:
         _refuse_hydra(word, words)
         _refuse_prefixes(word, always)
     return words
+
+
+def _unknown_option(word: str) -> str:
+    """The message for a word with a dash."""
+    name = word.partition("=")[0]
+    bare = name.lstrip("-").replace("-", "_")
+    if name in OPTIONS:
+        return f"{word} has no use in this command: leave it out."
+    if bare in _written():
+        return f'unknown option "{word}". Groups and fields are written without dashes: {bare}=…'
+    return f'unknown option "{word}".{did_you_mean(word, OPTIONS)}'
+
+
+def _choice(word: str) -> str | None:
+    """`data=sciq` of the word "sciq"; None for a word that no group has."""
+    groups = sorted(group_names(None) - {*OTHER_COMMANDS, *GLOBAL_GROUPS})
+    group = next((group for group in groups if word in options(group, None)), None)
+    return group and f"{'weak' if group == 'model' else group}={word}"
+
+
+def _written() -> set[str]:
+    """The names of all fields and groups that stand before a "=" on the command line."""
+    return {*declared_fields(), *group_names(None), *ROLES_FROM_MODELS} - {"model", *OTHER_COMMANDS}
 
 
 def _take_folder(words: Words, folder: str) -> None:

@@ -38,6 +38,7 @@ ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
+REQUIRED: Any = object()  # in place of the default of an argument without one
 LARGEST_POWER = 64  # the evaluation of 9**9**9 would not end
 
 
@@ -89,6 +90,24 @@ def bind(
     if misfits:
         raise UserError("\n".join(f"{name}: {misfit}" for misfit in misfits))
     return bound
+
+
+def signature(path: Path, name: str, *, at_run_time: Sequence[str] = ("progress",)) -> dict[str, tuple[Any, Any]]:
+    """Keyword argument → (type, default) of function `name` in a Python file; REQUIRED without a default.
+
+    Raises:
+        UserError: a syntax error in the file, no such function, or a default that is no constant.
+    """
+    function = _function(path, name)
+    arguments = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    return {
+        argument.arg: (
+            annotation(argument.annotation),
+            REQUIRED if default is None else _default(default, f"{path}: the default of {argument.arg}"),
+        )
+        for argument, default in arguments
+        if argument.arg not in at_run_time
+    }
 
 
 def _tree(path: Path) -> ast.Module:

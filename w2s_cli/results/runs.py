@@ -8,6 +8,7 @@
 
 import os
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from w2s_cli.errors import UserError
@@ -63,6 +64,8 @@ def find_runs(root: Path, name: str) -> list[Path]:
         problem = "there is no run yet" if name == LATEST else f'no run is called "{name}"'
         if name != LATEST and not path.exists():
             problem = f"there is no folder {path}, and {problem}"
+        if os.sep not in part and part and any(root.glob(f"stages/*/*-{escape(part)}*")):
+            raise UserError(f'"{name}" is the key of a stage, and not a run: w2s show {name}.{_hint(all_runs)}')
         raise UserError(f"{root}: {problem}.{_hint(all_runs)}")
     return chosen
 

@@ -1,24 +1,36 @@
-"""The output at the end of a command: one table per result, the time per stage, and the folder of the artifacts."""
+"""The output at the end of a command: the results in one table, the time per stage, and the folder of the run.
+
+One setting has the whole table of its roles. Several settings share one table with a row each: what a sweep is run for is their
+comparison, and the tables of all settings would push it off the screen. What all settings share stands above the table.
+"""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.pipeline.graph import Graph
+from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.environment import difference, here, of_entries
-from w2s_cli.results.fields import setting, shown, value_of
+from w2s_cli.results.fields import setting, shown, value_of, words_of
 from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.table.distinguishing import varying
-from w2s_cli.results.text_table import number, pgr_bounds, pgr_value, print_table, results_notes, results_table
+from w2s_cli.results.text_table import (
+    number,
+    pgr_bounds,
+    pgr_value,
+    print_items,
+    print_table,
+    results_notes,
+    results_table,
+)
 from w2s_cli.statistics import ROLES
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
-TABLES_SHOWN = 4  # more settings than this share one table, with one row each
+NAMES = ("weak", "strong", "data", "setting")  # first columns of the table of several settings
 
 
 def show_results(
@@ -32,8 +44,10 @@ def show_results(
     """Print the results of a finished command; several seeds of one setting are shown by their summary."""
     summaries = [entry for entry in results if entry.summarises]
     entries = summaries or results
-    if len(entries) > TABLES_SHOWN:
-        print_table(overview(entries), notes=once((title(e), of_result(e, graph.stages[e.key])) for e in entries))
+    if len(entries) > 1:
+        shared, rows = overview(entries)
+        notes = once((title(e), below(e, graph.stages[e.key])) for e in entries)
+        print_table(rows, shared, [*notes, "w2s report has the whole table of each setting."])
         print()
     else:
         for entry in entries:
@@ -53,20 +67,43 @@ def show_results(
         if len(rows) > 1:
             print_table(rows)
             print()
-    print(f"time per stage: {time_spent(wall)}")
-    print(f"artifacts: {os.path.relpath(folder)}/stages   results: {os.path.relpath(folder)}/results.json")
+    print_items("time per stage", time_spent(wall))
+    print(f"the run, with results.json and links to its stages:\n{os.path.relpath(folder)}")
 
 
-def overview(entries: list[Entry]) -> list[list[str]]:
-    """The table of a sweep, with a row for each setting."""
-    rows = [["weak", "strong", "data", "setting", "seeds", "weak acc.", "student", "ceiling", "PGR", "interval"]]
-    for entry in entries:
+def overview(entries: list[Entry]) -> tuple[str, list[list[str]]]:
+    """The table of a sweep, with a row for each setting, and its title: what all settings share.
+
+    Its first columns are the swept words of the command line; the names of models, data and method stand there too if the words
+    do not tell the settings apart.
+    """
+    names = {
+        name: [setting(entry.fields) if name == "setting" else str(entry.fields[name]) for entry in entries]
+        for name in NAMES
+    }
+    shared = [f"{name} {values[0]}" for name, values in names.items() if len(set(values)) == 1]
+    columns = _varied({name: [words_of(e).get(name, "-") for e in entries] for e in entries for name in words_of(e)})
+    columns.pop("seed", None)
+    if len(set(zip(*columns.values(), strict=True))) < len(entries):
+        columns = {**_varied(names), **columns}
+    rows = [[*columns, "seeds", *ROLES, "PGR", "interval"]]
+    for place, entry in enumerate(entries):
         metrics = entry.metrics
         accuracies = [number(metrics.get(role, {}).get("accuracy")) for role in ROLES]
         pgr = [pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"])] if "pgr" in metrics else ["-", "-"]
-        names = [entry.fields["weak"], entry.fields["strong"], entry.fields["data"], setting(entry.fields)]
-        rows.append([*names, str(len(entry.seeds)), *accuracies, *pgr])
-    return rows
+        own = [values[place] for values in columns.values()]
+        rows.append([*own, ", ".join(map(str, entry.seeds)), *accuracies, *pgr])
+    return ", ".join(shared), rows
+
+
+def _varied(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: values for name, values in columns.items() if len(set(values)) > 1}
+
+
+def below(entry: Entry, planned: Stage | None = None) -> list[str]:
+    """The lines below the table of a sweep that one of its settings adds: its seeds and rows, and its cautions."""
+    first, *more = results_notes(entry.metrics)
+    return [first, *(note for note in more if note.startswith("Caution")), *of_result(entry, planned)]
 
 
 def medians(entries: list[Entry]) -> list[str]:
@@ -114,15 +151,14 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def time_spent(wall: dict[str, list[float]]) -> str:
-    """'student 5 × 18.2 s, ceiling 5 × 17.9 s, …', ordered by total time."""
+def time_spent(wall: dict[str, list[float]]) -> list[str]:
+    """'student 5 × 18.2 s', 'ceiling 5 × 17.9 s', …, ordered by total time."""
     longest = sorted(wall.items(), key=lambda item: -sum(item[1]))
     parts = []
     for name, seconds in longest[:STAGES_TIMED]:
         times = f"{len(seconds)} × " if len(seconds) > 1 else ""
         parts.append(f"{name} {times}{sum(seconds) / len(seconds):.1f} s")
-    more = f", {len(longest) - STAGES_TIMED} more" if len(longest) > STAGES_TIMED else ""
-    return ", ".join(parts) + more
+    return parts + ([f"{len(longest) - STAGES_TIMED} more"] if len(longest) > STAGES_TIMED else [])
 
 
 def title(entry: Entry) -> str:

@@ -5,19 +5,20 @@
 """
 
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.escaping import is_figure
+from w2s_cli.results.narrow import GAP, blocks, fitted, flowed
+from w2s_cli.results.narrow import Rows as Rows
 from w2s_cli.statistics import ROLES
 from w2s_cli.terminal import console, one_line, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-Rows = list[list[str]]
 
 AGREEMENT = {
     "overall": "agreement with the supervisor",
@@ -172,17 +173,26 @@ def broken(text: str, width: int) -> str:
 
 def is_figures(cells: Sequence[str]) -> bool:
     """Whether a column has only figures or intervals."""
-    filled = [cell for cell in cells if cell.partition(" n=")[0] not in ("", "-", NO_GAP)]
+    lines = (cell.replace("\n", " ") for cell in cells)  # of a cell that was wrapped
+    filled = [cell for cell in lines if cell.partition(" n=")[0] not in ("", "-", NO_GAP)]
     return bool(filled) and all(map(is_figure, filled))
 
 
 def rich_table(rows: Rows, title: str | None = None) -> "Table":
-    """The same table for a rich console."""
+    """The same table for a rich console; a cell may have several lines."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0),  # the box has one character between two columns
+    )
     for name, *cells in zip(*rows, strict=True):
         table.add_column(Text(visible(name)), justify="right" if is_figures(cells) else "left", no_wrap=True)
     for row in rows[1:]:
@@ -192,11 +202,27 @@ def rich_table(rows: Rows, title: str | None = None) -> "Table":
 
 
 def print_table(rows: Rows, title: str | None = None, notes: Sequence[str] = ()) -> None:
-    """Print to stdout, by rich on a terminal and as plain text elsewhere."""
+    """Print to stdout: by rich on a terminal, wrapped to its width where it is too wide, and as plain text elsewhere."""
     if sys.stdout.isatty():
         terminal = console(highlight=False)
-        terminal.print(rich_table(rows, title and one_line(title)))
+        shown = [[visible(cell) for cell in row] for row in rows]
+        heading, narrow = title and one_line(title), fitted(shown, terminal.width)
+        if heading:
+            print()
+        if narrow:
+            terminal.print(rich_table(narrow, heading))
+        else:
+            terminal.print(heading or "", blocks(shown, terminal.width), sep="\n", markup=False, soft_wrap=True)
+        if notes:
+            print()
         for note in notes:
             terminal.print(one_line(note), markup=False, style="yellow" if note.startswith("Caution") else "dim")
         return
     print("\n".join(([title] if title else []) + [plain(rows), *notes]))
+
+
+def print_items(title: str, items: Sequence[str]) -> None:
+    """Print `title: item, item, …`: on a terminal, in lines that end between two items; elsewhere in one line."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    first, *more = items
+    print("\n".join(flowed([f"{title}: {first}", *more], width)))

@@ -8,11 +8,12 @@ from w2s_cli.results.page.markup import Html, join, rows, tag
 from w2s_cli.results.page.stages import detail
 from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
-from w2s_cli.results.summary_table import TABLES_SHOWN, medians, overview, title
+from w2s_cli.results.summary_table import below, medians, overview, title
 from w2s_cli.results.text_table import bounds, number, pgr_bounds, pgr_value, results_notes, results_table
 from w2s_cli.statistics import ROLE_NAMES, ROLES
 
 STAGES_NAMED = 20
+TABLES_SHOWN = 4  # the tables of more settings than this are left out
 
 
 def missing(run: Run, stages: list[Stage]) -> Html:
@@ -60,12 +61,14 @@ def table(run: Run) -> Html:
 
 
 def _tables(run: Run) -> Html:
+    """The tables of the run: of several settings first one with a row each."""
     entries = run.settings
-    if len(entries) > TABLES_SHOWN:
-        notes = once(((title(entry), of_result(entry)) for entry in entries), at_most=None)
-        return join(rows(overview(entries)), *(tag("p", note, class_="note") for note in notes))
     parts: list[Html] = []
-    for entry in entries:
+    if len(entries) > 1:
+        shared, lines = overview(entries)
+        notes = once(((title(entry), below(entry)) for entry in entries), at_most=None)
+        parts += [tag("p", shared), rows(lines), *(tag("p", note, class_="note") for note in notes)]
+    for entry in entries if len(entries) <= TABLES_SHOWN else ():
         parts.append(tag("h3", title(entry)) if len(entries) > 1 else Html(""))
         parts.append(rows(results_table(entry.metrics)))
         parts += [tag("p", note, class_="note") for note in [*results_notes(entry.metrics), *of_result(entry)]]

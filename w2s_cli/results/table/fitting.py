@@ -12,12 +12,12 @@ NARROW = 12  # characters to which a column of names may be wrapped
 LINES = 3  # of a row whose names are wrapped; more only where a single column does not fit otherwise
 
 
-def wide(rows: Rows, margin: int = 0) -> int:
-    """Characters of the widest line; `margin` more for each column (a rich table's padding)."""
-    return max(map(len, plain(rows).splitlines())) + margin * len(rows[0])
+def wide(rows: Rows) -> int:
+    """Characters of the widest line."""
+    return max(map(len, plain(rows).splitlines()))
 
 
-def fitted(rows: Rows, names: int, corner: str, width: int, margin: int = 0) -> list[Rows]:
+def fitted(rows: Rows, names: int, corner: str, width: int) -> list[Rows]:
     """The table as one or several tables that fit the page.
 
     Args:
@@ -25,41 +25,40 @@ def fitted(rows: Rows, names: int, corner: str, width: int, margin: int = 0) -> 
         names: number of first columns that name the row.
         corner: the first word of a transposed table: the name of its rows.
         width: width of the page, in characters.
-        margin: as in `wide`.
     """
-    if whole := _fit(rows, width, margin):
+    if whole := _fit(rows, width):
         return [whole]
     transposed = _transposed(rows, names, corner)
-    if wide(transposed, margin) <= width:
+    if wide(transposed) <= width:
         return [transposed]
     blocks: list[list[int]] = []
     for column in range(names, len(rows[0])):
-        if blocks and _fit(_columns(rows, names, [*blocks[-1], column]), width, margin):
+        if blocks and _fit(_columns(rows, names, [*blocks[-1], column]), width):
             blocks[-1].append(column)
         else:
             blocks.append([column])
-    tables = [_fit(_columns(rows, names, block), width, margin, most=None) for block in blocks]
+    tables = [_fit(_columns(rows, names, block), width, most=None) for block in blocks]
     fitting = [table for table in tables if table is not None]
     return fitting if len(fitting) == len(tables) else [rows]
 
 
-def _fit(rows: Rows, width: int, margin: int, most: int | None = LINES) -> Rows | None:
+def _fit(rows: Rows, width: int, most: int | None = LINES) -> Rows | None:
     """The table, with wrapped names if it needs them, of rows with at most so many lines; None if it does not fit."""
-    if wide(rows, margin) <= width:
+    if wide(rows) <= width:
         return rows
-    narrow = wrapped(rows, width, margin)
+    narrow = wrapped(rows, width)
     few = most is None or max(cell.count("\n") + 1 for row in narrow for cell in row) <= most
-    return narrow if few and wide(narrow, margin) <= width else None
+    return narrow if few and wide(narrow) <= width else None
 
 
-def wrapped(rows: Rows, width: int, margin: int = 0) -> Rows:
+def wrapped(rows: Rows, width: int) -> Rows:
     """The table with line breaks in its names and headings, the widest columns first, so that it fits if it can."""
     whole = [list(column) for column in zip(*rows, strict=True)]
     columns = [list(column) for column in whole]
     for column in columns:
         if is_figures(column[1:]):  # a heading is no wider than its figures need
             column[0] = broken(column[0], max(NARROW, *map(len, column[1:])))
-    while (excess := wide(_rows(columns), margin) - width) > 0:
+    while (excess := wide(_rows(columns)) - width) > 0:
         widths = [0 if is_figures(column[1:]) else _widest(column) for column in columns]
         most = max(widths)
         if most <= NARROW:

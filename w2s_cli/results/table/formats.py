@@ -58,14 +58,14 @@ def seeds_in(cell: Sequence[Setting]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
-def pages(grid: Grid, rows: Rows, width: int, margin: int = 0) -> list[Rows]:
+def pages(grid: Grid, rows: Rows, width: int) -> list[Rows]:
     """The rows of `table` as text tables of at most `width` characters."""
-    return fitted(rows, len(grid.row_fields), " / ".join(grid.column_fields), width, margin)
+    return fitted(rows, len(grid.row_fields), " / ".join(grid.column_fields), width)
 
 
-def pages_of_tests(tests: Sequence[Comparison], width: int, margin: int = 0) -> list[Rows]:
+def pages_of_tests(tests: Sequence[Comparison], width: int) -> list[Rows]:
     """The comparisons as text tables of at most `width` characters."""
-    return fitted(table_of(list(tests)), 1, "", width, margin) if tests else []
+    return fitted(table_of(list(tests)), 1, "", width) if tests else []
 
 
 def page_width() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder, read_mapping
+from w2s_cli.results.runs import LATEST
 from w2s_cli.results.table.measures import BASELINES, RULES
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json")
@@ -24,18 +25,21 @@ SWITCHES = {"true": True, "false": False, "yes": True, "no": False}
 class Request:
     """The fields of configs/table/*.yaml."""
 
-    about: str = "results"  # with METRIC in the place of the metric's name
+    about: str = "results"  # the title, with METRIC in the place of the metric's name
+    # fields, also any dotted field of a configuration; others: all other fields in which rows differ
     rows: list[str] = field(default_factory=lambda: ["data", "weak", "strong", "setting", "others"])
-    columns: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)  # fields, as of rows
+    # pgr, pgr_auroc, weak, student, ceiling, labels, student.auroc, gap, gain, agreement, …; NAME.interval
     metric: list[str] = field(default_factory=lambda: ["pgr"])
-    where: dict[str, list[str]] = field(default_factory=dict)  # field → values to show
+    where: dict[str, list[str]] = field(default_factory=dict)  # FIELD=VALUE,…: the rows to show; also FIELD=VALUE alone
     aggregate: str = "median"  # of several settings in a cell: median | median_runs | mean
     baselines: str = "per_seed"  # of PGR: per_seed | mean (over all stored seeds)
-    intervals: bool = True
+    intervals: bool = True  # beside each figure
     digits: int | None = None  # null: 2 for PGR, else 3
     tests: list[str] = field(default_factory=list)  # all | first | COLUMN:COLUMN, paired over the rows
-    format: str | None = None  # null: by the suffix of `out`, else text
-    out: str | None = None
+    # text | markdown | csv | latex | parquet | json; null: by the suffix of `out`, else text
+    format: str | None = None
+    out: str | None = None  # a file: .txt .md .csv .tex .parquet .json
     runs: list[str] = field(default_factory=list)  # run and sweep folders; empty: all
 
     @property
@@ -98,7 +102,9 @@ def _table_name(loose: Sequence[str], folders: Sequence[Path], *, fields_set: bo
                 f"{loose[0]} does not exist; w2s table NAME reads configs/table/NAME.yaml, or a YAML file by its path."
             )
         return Path(loose[0]), list(loose[1:])
-    if loose and not any(letter in loose[0] for letter in "/-0123456789"):  # no run has such a name
+    if (
+        loose and loose[0] != LATEST and not any(letter in loose[0] for letter in "/-0123456789")
+    ):  # no run has such a name
         raise UserError(f'there is no table "{loose[0]}".{did_you_mean(loose[0], files)}')
     return (None if fields_set else files.get("settings")), list(loose)
 
