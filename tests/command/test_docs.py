@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, sentences, write_jsonl
+from tests.data_sets import read_gz
 from w2s_cli.commands import COMMANDS, train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,6 +35,7 @@ CHOICES = {  # command → the file of its first word
     "ls": "w2s_cli/stages/{}.py",
 }
 PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
+BUNDLED = ROOT / "w2s_cli" / "bundled" / "data" / "wordnet"
 MOST_LINES = 150  # of the README
 
 
@@ -82,7 +84,8 @@ def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
             (tmp_path / name).write_text(text)
     rows = sentences(40)
     write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
-    write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": row["label"]} for row in rows])
+    bundled = [row for split in ("train", "test") for row in read_gz(BUNDLED / f"{split}.jsonl.gz")]
+    write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": number % 2} for number, row in enumerate(bundled)])
     reviews = [
         {"product": f"p{number}", "title": "It", "body": row["text"], "stars_above_3": row["label"]}
         for number, row in enumerate(rows)
