@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts())}; none: all")
     made.add_argument("--size", choices=sorted(SIZES), default="full", help="default: full")
     made.add_argument("--quick", action="store_const", const="quick", dest="size", help="small sizes: minutes")
-    made.add_argument("--check", action="store_true", help="compare with the stored ratios; writes nothing, 1 if worse")
+    made.add_argument(
+        "--check", action="store_true", help="compare with this processor's stored ratios; writes nothing, 1 if worse"
+    )
     made.add_argument("--threads", type=int, help="CPU threads of every program (default 1)")
     made.add_argument("--repeats", type=int, help="runs of each program, each with its own seed")
     made.add_argument("--work", type=Path, help="scratch folder, kept (default: a temporary one)")
@@ -86,7 +88,8 @@ def measure(settings: Settings, chosen: Sequence[str], docs: Path, words: Sequen
         if check:
             before = stored.records(stored.read(path), settings.size, part)
             if not before:
-                print(f"  nothing is stored for {part} at size {settings.size}: nothing to compare with")
+                others = ", ".join(stored.read(path)) or "none"
+                print(f"  no record of {part} at size {settings.size} on {stored.processor()}, only of: {others}")
             worse += regressions(before, found)
         elif found or not stored.records(stored.read(path), settings.size, part):  # no GPU here: keep another machine's
             stored.keep(path, settings.size, part, found, around)

@@ -12,22 +12,27 @@ PROGRAM_FIGURES = (
     ("peak_mib", "peak MiB", ",.0f"),
     ("accuracy", "test accuracy", ".3f"),
 )
-SIZES = {"full": "Full size", "quick": "Quick size (`--quick`)", "tiny": "Tiny size"}
+SIZES = {"full": "full size", "quick": "quick size (`--quick`)", "tiny": "tiny size"}
 HEAD = """# Benchmarks
 
 Made by `scripts/bench` (what each program does: `scripts/benchmarks/`); do not edit. Programs run in turn (A B A B), each in a
 process of its own with the same number of threads; a ratio is the median of the ratios of the pairs, with their range. CPU seconds are
-those of a program and its children. `scripts/bench --check` measures again and fails if a ratio is more than 20 % worse than here;
-with `--quick` it takes minutes and compares with the quick size below, which has no targets: start-up weighs more in less work.
+those of a program and its children. Each processor has a section of its own. `scripts/bench --check` measures again and fails if a ratio
+is more than 20 % worse than in the section of the same processor, or says that there is none; with `--quick` it takes minutes and
+compares with the quick size, which has no targets: start-up weighs more in less work. "The same test rows right" compares with the
+reference loop of `scripts/benchmarks/programs/reference.py`, which takes the order of rows from w2s.
 """
 
 
-def markdown(stored: dict[str, dict[str, Any]], headings: dict[str, tuple[str, str]]) -> str:
-    """The whole page. `headings`: part → (title, text), in the order of the page."""
+def markdown(stored: dict[str, dict[str, dict[str, Any]]], headings: dict[str, tuple[str, str]]) -> str:
+    """The whole page. `stored`: processor → size → part → records; `headings`: part → (title, text), in the order of the page."""
     pieces = [HEAD]
-    for size in (name for name in SIZES if name in stored):
-        parts = {part: stored[size][part] for part in headings if part in stored[size]}
-        pieces.append(f"## {SIZES[size]}\n")
+    for processor, size in (
+        (processor, name) for processor, sizes in stored.items() for name in SIZES if name in sizes
+    ):
+        of_size = stored[processor][size]
+        parts = {part: of_size[part] for part in headings if part in of_size}
+        pieces.append(f"## {processor}: {SIZES[size]}\n")
         every = [Record(**one) for kept in parts.values() for one in kept["records"]]
         aimed = [one for one in every if one.target is not None or one.met is not None]
         if aimed:

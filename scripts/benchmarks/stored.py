@@ -1,4 +1,8 @@
-"""docs/benchmarks.json: the records of each size and part, with the machine, versions, commit and command that they came from."""
+"""docs/benchmarks.json: the records of each processor, size and part, with the machine, versions, commit and command that they came from.
+
+A ratio of two programs is one processor's: of matrix libraries one is slow on one make and fast on the other. So each processor has records
+of its own, and a check compares with those of this processor only.
+"""
 
 import os
 import platform
@@ -33,10 +37,8 @@ def circumstances(words: Sequence[str], threads: int) -> dict[str, Any]:
     }
 
 
-def machine() -> str:
-    """'AMD EPYC (family 25, model 17), 2 cores, 23 GiB' and the GPU, if there is one."""
-    import torch
-
+def processor() -> str:
+    """'AMD EPYC (family 25, model 17)', and the matrix units of Intel's: with them, bf16 is another matter."""
     said: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -47,24 +49,31 @@ def machine() -> str:
     name = said.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in said:
         name += f" (family {said['cpu family']}, model {said.get('model')})"
+    return f"{name} with AMX" if "amx_bf16" in said.get("flags", "").split() else name
+
+
+def machine() -> str:
+    """'AMD EPYC (family 25, model 17), 2 cores, 23 GiB' and the GPU, if there is one."""
+    import torch
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}{gpu}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()}{gpu}"
 
 
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """size → part → {"records", "circumstances"}; {} if there is no file."""
+def read(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """processor → size → part → {"records", "circumstances"}; {} if there is no file."""
     return dict(read_json(path) or {})
 
 
-def records(stored: dict[str, dict[str, Any]], size: str, part: str) -> list[Record]:
-    """The stored records of a part; [] if it was never measured at this size."""
-    return [Record(**one) for one in stored.get(size, {}).get(part, {}).get("records", [])]
+def records(stored: dict[str, dict[str, dict[str, Any]]], size: str, part: str) -> list[Record]:
+    """The stored records of a part on this processor; [] if it was never measured on it at this size."""
+    return [Record(**one) for one in stored.get(processor(), {}).get(size, {}).get(part, {}).get("records", [])]
 
 
 def keep(path: Path, size: str, part: str, found: Sequence[Record], told: dict[str, Any]) -> None:
-    """Put a part's records in the place of its old ones."""
+    """Put a part's records on this processor in the place of its old ones."""
     stored = read(path)
     kept = {"circumstances": told, "records": [asdict(one) for one in found]}
-    stored.setdefault(size, {})[part] = kept
+    stored.setdefault(processor(), {}).setdefault(size, {})[part] = kept
     write_json(path, stored)

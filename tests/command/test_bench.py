@@ -182,7 +182,8 @@ def test_a_planted_regression_is_found(tmp_path: Path, capsys: pytest.CaptureFix
     assert "### Linear probes" in (tmp_path / "benchmarks.md").read_text()
     path = tmp_path / "benchmarks.json"
     written = json.loads(path.read_text())
-    (ratio,) = (one for one in written["tiny"]["probe"]["records"] if "fp32, one head" in one["name"])
+    (processor,) = written
+    (ratio,) = (one for one in written[processor]["tiny"]["probe"]["records"] if "fp32, one head" in one["name"])
     assert ratio["target"] is None  # targets are for the full size
     assert "MISSED" not in capsys.readouterr().out
     ratio["value"] *= 5
@@ -193,3 +194,7 @@ def test_a_planted_regression_is_found(tmp_path: Path, capsys: pytest.CaptureFix
         in capsys.readouterr().out.split("worse than stored")[1]
     )
     assert json.loads(path.read_text()) == written  # a check writes nothing
+    path.write_text(json.dumps({"Another (family 1, model 1)": written[processor]}))
+    assert bench.main([*words, "--check"]) == 0
+    said = capsys.readouterr().out
+    assert f"no record of probe at size tiny on {processor}, only of: Another (family 1, model 1)" in said
