@@ -25,7 +25,7 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.attention import cpu, varlen
 from w2s_cli.training.batching import Layout
-from w2s_cli.training.device import autocast
+from w2s_cli.training.device import autocast, matmul_dtype
 from w2s_cli.training.models.compiled import is_compiled
 from w2s_cli.training.models.trunk import inputs, layers
 
@@ -121,14 +121,8 @@ def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
     if model.device.type == "cuda":
         where = varlen.spans(lengths, model.device, last=last)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = cpu.runs(lengths, _matmul_dtype(model), last=last)
+    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), last=last)
     return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
-
-
-def _matmul_dtype(model: Any) -> torch.dtype:
-    if torch.is_autocast_enabled(model.device.type):
-        return torch.get_autocast_dtype(model.device.type)
-    return model.dtype  # type: ignore[no-any-return]
 
 
 def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
