@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 
 from w2s_cli.store.context import Context
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.training.attention import cpu, varlen
+from w2s_cli.training.attention import cpu, rotation, varlen
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.device import autocast, matmul_dtype
 from w2s_cli.training.models.compiled import is_compiled
@@ -135,7 +135,8 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
     config = model.base_model.config
     before, config._attn_implementation = config._attn_implementation, NAME
     try:
-        output = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
+        with rotation.faster(layers(model.base_model)[0]):
+            output = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
     finally:
         config._attn_implementation = before
     return output.last_hidden_state  # type: ignore[no-any-return]
