@@ -2,11 +2,13 @@
 
 * For short rows in bf16 this takes half the time of the fused kernel. Above `LONG` tokens the scores [tokens, tokens] leave the cache,
   and each row goes through the fused kernel.
-* A CPU's bf16 matmul kernels are compiled for each shape, which took an eighth of a training's time. So a row is extended, by tokens
+* A CPU's matmul kernels are compiled for each shape, which took an eighth of a training's time. So a row is extended, by tokens
   that follow it, to a multiple of `STEP` tokens. Causality hides the added keys; the results of the added queries are dropped.
 * Rows of equal extended length are computed together while their scores stay in the cache: each row by itself waits for the calls. A
-  longer row is computed in equal blocks of at most about `BLOCK` queries, each with the keys up to the block's end: its scores stay in
-  the cache too, and nearly half of a long row's scores are not computed.
+  longer row is computed in blocks of about `BLOCK` queries, each with the keys up to the block's end: its scores stay in the cache too,
+  and nearly half of a long row's scores are not computed.
+* Each new shape of a matmul takes half a millisecond and half a MiB: numbers of rows are powers of two, blocks have one size but for a
+  row's last, and the one query of a row in the last layer needs no matmul.
 * Scores become shares in place, and a pass without gradients keeps none: the next row has its memory.
 """
 
@@ -25,7 +27,7 @@ STEP = 16  # tokens: rows are extended to a multiple of it, the last row beyond 
 # A round number of tokens makes fewer shapes. Above 2,048 tokens, activations leave the cache and nothing is gained.
 LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
 LONG = 1024  # tokens of a row
-BLOCK = 272  # queries of a long row in one matmul, at most
+BLOCK = 256  # queries of a long row in one matmul, about
 
 
 class Block(NamedTuple):
@@ -72,13 +74,15 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]
 
 
 def _groups(widths: list[int]) -> Iterator[Sequence[int]]:
-    """Adjacent rows of equal width, as many as have no more scores than the largest block."""
+    """Adjacent rows of equal width, as many as have no more scores than a block; a power of two, which makes fewer shapes."""
     start = 0
     for width, same in groupby(widths):
         end = start + len(list(same))
         most = max(1, BLOCK**2 // width**2)
-        yield from (range(at, min(at + most, end)) for at in range(start, end, most))
-        start = end
+        while start < end:
+            rows = 1 << (min(most, end - start).bit_length() - 1)
+            yield range(start, start + rows)
+            start += rows
 
 
 def _together(starts: Sequence[int], rows: Sequence[int], keys: int, dtype: torch.dtype, *, last: bool) -> Run:
@@ -99,12 +103,12 @@ def _together(starts: Sequence[int], rows: Sequence[int], keys: int, dtype: torc
 
 
 def _blocks(keys: int, most: int, dtype: torch.dtype) -> list[Block]:
-    """The queries of a row of `keys` tokens in equal parts of at most about `most`, the last part first."""
-    size = -(-keys // -(-keys // most) // STEP) * STEP
+    """The queries of a row of `keys` tokens, `most` at a time; the last block, which comes first, has some less or more."""
+    starts = range(0, max(1, keys - most // 3), most)
     return [
         Block(first, end, end, torch.full((end - first, end), float("-inf"), dtype=dtype).triu(first + 1).unsqueeze(0))
-        for first, end in ((first, min(first + size, keys)) for first in reversed(range(0, keys, size)))
-    ]
+        for first, end in zip(starts, [*starts[1:], keys], strict=True)
+    ][::-1]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
@@ -145,9 +149,9 @@ class _Rows(torch.autograd.Function):
             states, shares = [], []
             for first, end, keys, mask in run.blocks:
                 mask = mask if len(mask) == 1 else mask.repeat(len(query), 1, 1)
-                scores = torch.baddbmm(mask, q[:, first:end], k[:, :keys].transpose(1, 2), alpha=scale)
+                scores = _product(q[:, first:end], k[:, :keys].transpose(1, 2), scale, mask)
                 shares.append(torch.softmax(scores, -1, out=scores))  # [heads·rows, queries, keys]
-                states.append(torch.bmm(shares[-1], v[:, :keys]))
+                states.append(_product(shares[-1], v[:, :keys]))
             _put(out, run.own_queries, run.real_queries, _in_order(states))
             if keeps:
                 kept += [q, k, v, *shares]
@@ -169,10 +173,13 @@ class _Rows(torch.autograd.Function):
             for first, end, keys, _ in run.blocks:
                 share = next(kept)
                 own_q, own_g = q[:, first:end], g[:, first:end]
-                scores = torch.bmm(own_g, v[:, :keys].transpose(1, 2))
+                scores = _product(own_g, v[:, :keys].transpose(1, 2))
                 torch.ops.aten._softmax_backward_data.out(scores, share, -1, share.dtype, grad_input=scores)
-                to_q.append(_scaled(scores, k[:, :keys], ctx.scale))
-                of_k, of_v = _scaled(scores.transpose(1, 2), own_q, ctx.scale), torch.bmm(share.transpose(1, 2), own_g)
+                to_q.append(_product(scores, k[:, :keys], ctx.scale))
+                of_k, of_v = (
+                    _product(scores.transpose(1, 2), own_q, ctx.scale),
+                    _product(share.transpose(1, 2), own_g),
+                )
                 if to_k is None or to_v is None:  # the first block has all keys
                     to_k, to_v = of_k, of_v
                 else:
@@ -191,9 +198,16 @@ def _in_order(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], 1)
 
 
-def _scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """a b · scale, without a pass of its own for the factor."""
-    return torch.baddbmm(b.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
+def _product(a: Tensor, b: Tensor, scale: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """a b · scale + mask, of [n, i, k] and [n, k, j]; vectors without a matmul, whose kernel is compiled for each shape."""
+    if 1 not in a.shape[1:]:
+        some = b.new_empty(1, 1, 1) if mask is None else mask
+        return torch.baddbmm(some, a, b, beta=int(mask is not None), alpha=scale)
+    wide = torch.promote_types(a.dtype, torch.float32)  # as a matmul adds up
+    dtype, a, b = a.dtype, a.to(wide), b.to(wide)
+    product = a * b if a.shape[2] == 1 else (a.transpose(1, 2) * b).sum(1, keepdim=True)
+    product.mul_(scale)
+    return (product if mask is None else product.add_(mask)).to(dtype)
 
 
 def _room(like: Tensor, shape: tuple[int, ...], end: int) -> Tensor:
