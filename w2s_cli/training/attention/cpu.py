@@ -26,6 +26,7 @@ from w2s_cli.training.device import matmul_dtype
 STEP = 16  # tokens: rows are extended to a multiple of it, the last row beyond the end of all tokens
 # A round number of tokens makes fewer shapes. Above 2,048 tokens, activations leave the cache and nothing is gained.
 LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
+ROWS = 8  # rows of the last layer's only queries: filled up to a multiple of it
 LONG = 1024  # tokens of a row
 BLOCK = 256  # queries of a long row in one matmul, about
 

@@ -85,7 +85,13 @@ def layout(model: Any) -> Layout:
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right, on the CPU."""
     lengths = mask.sum(1).tolist()
-    last = (torch.tensor(list(accumulate(lengths))) - 1).to(model.device, non_blocking=True)  # [rows]
+    ends = torch.tensor(list(accumulate(lengths))) - 1
+    rows = len(ends)
+    if (
+        model.device.type == "cpu"
+    ):  # each number of rows compiles kernels of its own: the last row once more, up to a round number
+        ends = pad(ends, (0, -rows % cpu.ROWS), value=int(ends[-1]))
+    last = ends.to(model.device, non_blocking=True)  # [rows, filled up]
     at_all, at_last = _within(model, lengths, last=False), _within(model, lengths, last=True)
     layer = layers(model.base_model)[-1]
 
@@ -97,10 +103,11 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
         short = {name: _only(part, last, hidden.shape[1]) for name, part in named.items()}
         short["attend"] = lambda query, _, __, scale: at_last(query, key, value, scale)
         states: Tensor = forward(hidden[:, last], *args, **short)
-        return states.new_zeros(hidden.shape).index_copy(1, last, states)  # trunks expect as many tokens as before
+        whole = states.new_zeros(hidden.shape)  # trunks expect as many tokens as before
+        return whole.index_copy(1, last[:rows], states[:, :rows])
 
     with _replaced(layer, shortened):
-        return _forward(model, ids, mask, at_all)[0, last]
+        return _forward(model, ids, mask, at_all)[0, last[:rows]]
 
 
 def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
