@@ -8,7 +8,7 @@
   longer row is computed in blocks of about `BLOCK` queries, each with the keys up to the block's end: its scores stay in the cache too,
   and nearly half of a long row's scores are not computed.
 * Each new shape of a matmul takes half a millisecond and half a MiB: numbers of rows are powers of two, blocks have one size but for a
-  row's last, and the one query of a row in the last layer needs no matmul.
+  row's last, and the one query of a row in the last layer needs no matmul. The linear layers behind it see a multiple of 8 rows.
 * Scores become shares in place, and a pass without gradients keeps none: the next row has its memory.
 """
 
@@ -25,8 +25,7 @@ from w2s_cli.training.device import matmul_dtype
 
 STEP = 16  # tokens: rows are extended to a multiple of it, the last row beyond the end of all tokens
 # A round number of tokens makes fewer shapes. Above 2,048 tokens, activations leave the cache and nothing is gained.
-LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
-ROWS = 8  # rows of the last layer's only queries: filled up to a multiple of it
+LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1, last=8)
 LONG = 1024  # tokens of a row
 BLOCK = 256  # queries of a long row in one matmul, about
 

@@ -87,10 +87,7 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     lengths = mask.sum(1).tolist()
     ends = torch.tensor(list(accumulate(lengths))) - 1
     rows = len(ends)
-    if (
-        model.device.type == "cpu"
-    ):  # each number of rows compiles kernels of its own: the last row once more, up to a round number
-        ends = pad(ends, (0, -rows % cpu.ROWS), value=int(ends[-1]))
+    ends = pad(ends, (0, -rows % layout(model).last), value=int(ends[-1]))  # the last row once more
     last = ends.to(model.device, non_blocking=True)  # [rows, filled up]
     at_all, at_last = _within(model, lengths, last=False), _within(model, lengths, last=True)
     layer = layers(model.base_model)[-1]
