@@ -29,6 +29,7 @@ class Layout:
     most: int | None = None  # most tokens in a micro-batch, whatever the budget
     unit: int = 1  # packed rows and `spare` tokens after them are filled up to a multiple of it
     spare: int = 0
+    last: int = 1  # packed rows: the last layer's queries, one a row, are filled up to a multiple of it
     alone: bool = False  # each row goes through the model by itself
 
     def room(self, lengths: np.ndarray) -> int:

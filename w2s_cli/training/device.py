@@ -75,3 +75,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def matmul_dtype(device: str, dtype: torch.dtype) -> torch.dtype:
+    """The type of matmuls on `device` ("cpu", "cuda", …): autocast's within such a context, else `dtype`."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else dtype

@@ -2,13 +2,17 @@
 
 * For short rows in bf16 this takes half the time of the fused kernel. Above `LONG` tokens the scores [tokens, tokens] leave the cache,
   and each row goes through the fused kernel.
-* A CPU's bf16 matmul kernels are compiled for each shape, which took an eighth of a training's time. So a row is extended, by tokens
+* A CPU's matmul kernels are compiled for each shape, which took an eighth of a training's time. So a row is extended, by tokens
   that follow it, to a multiple of `STEP` tokens. Causality hides the added keys; the results of the added queries are dropped.
-* Short rows of equal extended length are computed together. Longer rows are computed alone, `BLOCK` queries at a time with the keys up
-  to the block's end: the scores of a block stay in the cache, and nearly half of a long row's scores are not computed.
+* Rows of equal extended length are computed together while their scores stay in the cache: each row by itself waits for the calls. A
+  longer row is computed in blocks of about `BLOCK` queries, each with the keys up to the block's end: its scores stay in the cache too,
+  and nearly half of a long row's scores are not computed.
+* Each new shape of a matmul takes half a millisecond and half a MiB: numbers of rows are powers of two, blocks have one size but for a
+  row's last, and the one query of a row in the last layer needs no matmul. The linear layers behind it see a multiple of 8 rows.
+* Scores become shares in place, and a pass without gradients keeps none: the next row has its memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
@@ -17,90 +21,94 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from w2s_cli.training.batching import Layout
+from w2s_cli.training.device import matmul_dtype
 
 STEP = 16  # tokens: rows are extended to a multiple of it, the last row beyond the end of all tokens
 # A round number of tokens makes fewer shapes. Above 2,048 tokens, activations leave the cache and nothing is gained.
-LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1)
+LAYOUT = Layout(packed=True, most=2048, unit=2 * STEP, spare=STEP - 1, last=8)
 LONG = 1024  # tokens of a row
-_SHORT = 64
-BLOCK = 256  # queries of a long row in one matmul
+BLOCK = 256  # queries of a long row in one matmul, about
+
+
+class Block(NamedTuple):
+    """Some queries of a run, with the keys up to the last of them: their scores stay in the cache."""
+
+    first: int  # query of each row; of the run's extended rows
+    end: int
+    keys: int
+    mask: Tensor  # [1 or rows, queries, keys] −inf on hidden keys
 
 
 class Run(NamedTuple):
     """Adjacent rows of the same extended length, computed together."""
 
     rows: int
-    queries: int  # of each row, extended
-    keys: int
-    query_at: Tensor | slice  # [rows·queries] their places; a slice for one row, to avoid a copy
+    query_at: Tensor | slice  # [rows·queries] their places, extended; a slice for one row, to avoid a copy
     key_at: Tensor | slice  # [rows·keys]
     real_queries: Tensor | slice  # [real] which of query_at belong to the rows themselves …
     real_keys: Tensor | slice
-    own_queries: Tensor | slice  # [real] … and their places
-    own_keys: Tensor | slice
-    mask: Tensor  # [1 or rows, queries, keys] −inf on hidden keys
-    more: bool = False  # whether an earlier run has these keys too
+    own_queries: slice  # … and their places
+    own_keys: slice
+    blocks: list[Block]  # of all queries, the last block first: it has all keys
 
 
 def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]:
     """The runs of rows of `lengths`; the queries are all tokens, or (`last`) each row's last token. `dtype` is the type of matmuls."""
     starts = [0, *accumulate(lengths)]
 
-    def size(row: int) -> tuple[int, int]:
-        width = -(-lengths[row] // STEP) * STEP
-        return width, 0 if width <= _SHORT else row  # each longer row by itself
-
+    if last:  # few scores: all rows at once, with as many keys as the longest
+        every = range(len(lengths))
+        return [_together(starts, every, max(lengths), dtype, last=True)]
     groups = []
-    fused = max(lengths) > LONG
-    for (keys, _), same in groupby(range(len(lengths)), key=size):
-        rows = list(same)
-        own = torch.tensor([lengths[row] for row in rows])  # [rows]
-        if len(rows) == 1 and not last:
-            groups += _blocks(starts[rows[0]], lengths[rows[0]], keys, keys if fused else BLOCK, dtype)
-            continue
-        at: Tensor | slice
-        which: Tensor | slice
-        own_at: Tensor | slice
-        steps = torch.arange(keys)
-        real = steps < own[:, None]  # [rows, keys]
+    block = LONG if max(lengths) > LONG else BLOCK  # the fused kernel has blocks of its own
+    widths = [-(-length // STEP) * STEP for length in lengths]
+    for rows in _groups(widths):
+        keys = widths[rows[0]]
         if len(rows) == 1:
-            start, length = starts[rows[0]], lengths[rows[0]]
-            at, which, own_at = slice(start, start + keys), slice(0, length), slice(start, start + length)
+            start, end = starts[rows[0]], starts[rows[0] + 1]
+            at, real, own = slice(start, start + keys), slice(0, end - start), slice(start, end)
+            groups.append(Run(1, at, at, real, real, own, own, _blocks(keys, block, dtype)))
         else:
-            at = (torch.tensor([starts[row] for row in rows])[:, None] + steps).flatten()
-            which = real.flatten().nonzero().squeeze(1)
-            own_at = at[which]
-        if last:
-            mask = torch.zeros(real.shape, dtype=dtype).masked_fill(~real, float("-inf")).unsqueeze(1)
-            here, every = slice(rows[0], rows[-1] + 1), slice(None)
-            groups.append(Run(len(rows), 1, keys, here, at, every, which, here, own_at, mask))
-        else:
-            groups.append(Run(len(rows), keys, keys, at, at, which, which, own_at, own_at, _causal(keys, 0, dtype)))
+            groups.append(_together(starts, rows, keys, dtype, last=False))
     return groups
 
 
-def _blocks(start: int, length: int, keys: int, block: int, dtype: torch.dtype) -> list[Run]:
-    """One row from token `start`, extended to `keys` tokens: `block` queries at a time, with the keys up to the block's end.
-
-    The last block, which has all keys, comes first: the gradients of the other blocks' keys are added to its gradients.
-    """
-    blocks = []
-    for first in reversed(range(0, keys, block)):
-        end = min(first + block, keys)
-        seen = min(end, length)  # ≥ first + 1, for `keys` is less than a STEP above `length`
-        queries, every = slice(start + first, start + end), slice(start, start + end)
-        blocks.append(
-            Run(
-                1, end - first, end, queries, every, slice(0, seen - first), slice(0, seen),
-                slice(start + first, start + seen), slice(start, start + seen), _causal(end, first, dtype), end < keys,
-            )
-        )  # fmt: skip
-    return blocks
+def _groups(widths: list[int]) -> Iterator[Sequence[int]]:
+    """Adjacent rows of equal width, as many as have no more scores than a block; a power of two, which makes fewer shapes."""
+    start = 0
+    for width, same in groupby(widths):
+        end = start + len(list(same))
+        most = max(1, BLOCK**2 // width**2)
+        while start < end:
+            rows = 1 << (min(most, end - start).bit_length() - 1)
+            yield range(start, start + rows)
+            start += rows
 
 
-def _causal(keys: int, first: int, dtype: torch.dtype) -> Tensor:
-    """[1, keys − first, keys]: −inf where a key is after the query; the first query is token `first`."""
-    return torch.full((keys - first, keys), float("-inf"), dtype=dtype).triu(first + 1).unsqueeze(0)
+def _together(starts: Sequence[int], rows: Sequence[int], keys: int, dtype: torch.dtype, *, last: bool) -> Run:
+    """Adjacent rows in one run: `keys` tokens from the start of each, of which those of other rows are dropped."""
+    first = torch.tensor([starts[row] for row in rows])
+    lengths = torch.tensor([starts[row + 1] for row in rows]) - first
+    steps = torch.arange(keys)
+    present = steps < lengths[:, None]  # [rows, keys]
+    at = (first[:, None] + steps).flatten()
+    real = present.flatten().nonzero().squeeze(1)
+    own = slice(starts[rows[0]], starts[rows[-1] + 1])
+    if last:
+        mask = torch.zeros(present.shape, dtype=dtype).masked_fill(~present, float("-inf")).unsqueeze(1)
+        here = slice(rows[0], rows[-1] + 1)
+        at = at.clamp(max=own.stop - 1)
+        return Run(len(rows), here, at, slice(None), real, here, own, [Block(0, 1, keys, mask)])
+    return Run(len(rows), at, at, real, real, own, own, _blocks(keys, keys, dtype))
+
+
+def _blocks(keys: int, most: int, dtype: torch.dtype) -> list[Block]:
+    """The queries of a row of `keys` tokens, `most` at a time; the last block, which comes first, has some less or more."""
+    starts = range(0, max(1, keys - most // 3), most)
+    return [
+        Block(first, end, end, torch.full((end - first, end), float("-inf"), dtype=dtype).triu(first + 1).unsqueeze(0))
+        for first, end in zip(starts, [*starts[1:], keys], strict=True)
+    ][::-1]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
@@ -108,13 +116,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: l
 
     Keys and values may have fewer heads; each of their heads then serves several heads of queries. Under autocast, matmuls are in its type.
     """
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    dtype = matmul_dtype(query.device.type, query.dtype)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     shared = query.shape[1] // key.shape[1]
     if shared > 1:
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
-    if max(run.keys for run in layout) <= LONG:
+    if max(run.blocks[0].keys for run in layout) <= LONG:
         return _Rows.apply(query[0], key[0], value[0], scale, layout).unsqueeze(0)  # type: ignore[no-any-return, no-untyped-call]
     out = query.new_zeros(query.transpose(1, 2).shape)  # [1, tokens, heads, dim]
     for run in layout:
@@ -122,8 +129,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, layout: l
             _take(tensor[0], at, run).view(query.shape[1], run.rows, -1, query.shape[3]).transpose(0, 1)
             for tensor, at in ((query, run.query_at), (key, run.key_at), (value, run.key_at))
         )
-        causal = run.queries > 1
-        mask = None if causal else run.mask.unsqueeze(1)
+        causal = q.shape[2] > 1
+        mask = None if causal else run.blocks[0].mask.unsqueeze(1)
         states = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
         out[:, run.own_queries] = states.transpose(1, 2).flatten(0, 1)[run.real_queries]
     return out
@@ -134,15 +141,20 @@ class _Rows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, layout: list[Run]) -> Tensor:
-        out = _room(query, (query.shape[1], len(query), query.shape[2]), [run.own_queries for run in layout])
+        out = _room(query, (query.shape[1], len(query), query.shape[2]), layout[-1].own_queries.stop)
         kept: list[Tensor] = []
+        keeps = any(ctx.needs_input_grad)  # else the next row's scores take the memory of this row's
         for run in layout:
             q, k, v = _take(query, run.query_at, run), _take(key, run.key_at, run), _take(value, run.key_at, run)
-            mask = run.mask if len(run.mask) == 1 else run.mask.repeat(len(query), 1, 1)
-            scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=scale)  # [heads·rows, queries, keys]
-            share = scores.softmax(-1)
-            _put(out, run.own_queries, run.real_queries, torch.bmm(share, v))
-            kept += [q, k, v, share]
+            states, shares = [], []
+            for first, end, keys, mask in run.blocks:
+                mask = mask if len(mask) == 1 else mask.repeat(len(query), 1, 1)
+                scores = _product(q[:, first:end], k[:, :keys].transpose(1, 2), scale, mask)
+                shares.append(torch.softmax(scores, -1, out=scores))  # [heads·rows, queries, keys]
+                states.append(_product(shares[-1], v[:, :keys]))
+            _put(out, run.own_queries, run.real_queries, _in_order(states))
+            if keeps:
+                kept += [q, k, v, *shares]
         ctx.save_for_backward(*kept)
         ctx.scale, ctx.layout, ctx.keys = scale, layout, key.shape[1]
         return out
@@ -150,39 +162,69 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
         heads, dim = slope.shape[1:]
-        slope_q = _room(slope, slope.shape, [run.own_queries for run in ctx.layout])
-        first = [run.own_keys for run in ctx.layout if not run.more]
-        slope_k, slope_v = (_room(slope, (ctx.keys, heads, dim), first) for _ in "kv")
-        kept = ctx.saved_tensors
-        for run, q, k, v, share in zip(ctx.layout, kept[0::4], kept[1::4], kept[2::4], kept[3::4], strict=True):
+        slope_q = _room(slope, slope.shape, ctx.layout[-1].own_queries.stop)
+        slope_k, slope_v = (_room(slope, (ctx.keys, heads, dim), ctx.layout[-1].own_keys.stop) for _ in "kv")
+        kept = iter(ctx.saved_tensors)
+        for run in ctx.layout:
+            q, k, v = next(kept), next(kept), next(kept)
             g = q.new_zeros(q.shape)  # added queries have no part in the result
             g.view(heads, -1, dim)[:, run.real_queries] = slope.transpose(0, 1)[:, run.own_queries]
-            _put(slope_v, run.own_keys, run.real_keys, torch.bmm(share.transpose(1, 2), g), add=run.more)
-            scores = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), share, -1, share.dtype)
-            _put(slope_q, run.own_queries, run.real_queries, torch.bmm(scores, k).mul_(ctx.scale))
-            _put(
-                slope_k, run.own_keys, run.real_keys, torch.bmm(scores.transpose(1, 2), q).mul_(ctx.scale), add=run.more
-            )
+            to_q, to_k, to_v = [], None, None
+            for first, end, keys, _ in run.blocks:
+                share = next(kept)
+                own_q, own_g = q[:, first:end], g[:, first:end]
+                scores = _product(own_g, v[:, :keys].transpose(1, 2))
+                torch.ops.aten._softmax_backward_data.out(scores, share, -1, share.dtype, grad_input=scores)
+                to_q.append(_product(scores, k[:, :keys], ctx.scale))
+                of_k, of_v = (
+                    _product(scores.transpose(1, 2), own_q, ctx.scale),
+                    _product(share.transpose(1, 2), own_g),
+                )
+                if to_k is None or to_v is None:  # the first block has all keys
+                    to_k, to_v = of_k, of_v
+                else:
+                    to_k[:, :keys] += of_k
+                    to_v[:, :keys] += of_v
+            assert to_k is not None
+            assert to_v is not None
+            _put(slope_q, run.own_queries, run.real_queries, _in_order(to_q))
+            _put(slope_k, run.own_keys, run.real_keys, to_k)
+            _put(slope_v, run.own_keys, run.real_keys, to_v)
         return slope_q.transpose(0, 1), slope_k.transpose(0, 1), slope_v.transpose(0, 1), None, None
 
 
-def _room(like: Tensor, shape: tuple[int, ...], places: list[Tensor | slice]) -> Tensor:
-    """Empty [tokens, heads, dim], the order of linear layers; zeros after the `places`, the only part that is written later."""
+def _in_order(parts: list[Tensor]) -> Tensor:
+    """The queries of all blocks, which come last first."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], 1)
+
+
+def _product(a: Tensor, b: Tensor, scale: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """a b · scale + mask, of [n, i, k] and [n, k, j]; vectors without a matmul, whose kernel is compiled for each shape."""
+    if 1 not in a.shape[1:]:
+        some = b.new_empty(1, 1, 1) if mask is None else mask
+        return torch.baddbmm(some, a, b, beta=int(mask is not None), alpha=scale)
+    wide = torch.promote_types(a.dtype, torch.float32)  # as a matmul adds up
+    dtype, a, b = a.dtype, a.to(wide), b.to(wide)
+    product = a * b if a.shape[2] == 1 else (a.transpose(1, 2) * b).sum(1, keepdim=True)
+    product.mul_(scale)
+    return (product if mask is None else product.add_(mask)).to(dtype)
+
+
+def _room(like: Tensor, shape: tuple[int, ...], end: int) -> Tensor:
+    """Empty [tokens, heads, dim], the order of linear layers; zeros from token `end`, where nothing is written later."""
     empty = like.new_empty(shape)
-    empty[sum(at.stop - at.start if isinstance(at, slice) else len(at) for at in places) :] = 0
+    empty[end:] = 0
     return empty
 
 
 def _take(tensor: Tensor, at: Tensor | slice, run: Run) -> Tensor:
     """[heads, all tokens, dim] → [heads·rows, tokens, dim] of the run's rows, contiguous for matmuls."""
-    return tensor[:, at].reshape(len(tensor) * run.rows, -1, tensor.shape[-1]).contiguous()
+    # of several rows whole tokens first: these are contiguous
+    part = tensor[:, at] if isinstance(at, slice) else tensor.transpose(0, 1).index_select(0, at).transpose(0, 1)
+    return part.reshape(len(part) * run.rows, -1, part.shape[-1]).contiguous()
 
 
-def _put(out: Tensor, own: Tensor | slice, real: Tensor | slice, values: Tensor, *, add: bool = False) -> None:
-    """Write (or `add`) the `real` tokens of `values` [heads·rows, tokens, dim] to their places `own` in `out` [all tokens, heads, dim]."""
+def _put(out: Tensor, own: slice, real: Tensor | slice, values: Tensor) -> None:
+    """Write the `real` tokens of `values` [heads·rows, tokens, dim] to their places `own` in `out` [all tokens, heads, dim]."""
     heads, dim = out.shape[1:]
-    part = values.view(heads, -1, dim).transpose(0, 1)[real]
-    if add:  # the keys of several blocks of queries
-        out[own] += part
-    else:
-        out[own] = part
+    out[own] = values.view(heads, -1, dim).transpose(0, 1)[real]

@@ -23,9 +23,9 @@ from torch.nn.functional import pad
 
 from w2s_cli.store.context import Context
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.training.attention import cpu, varlen
+from w2s_cli.training.attention import cpu, rotation, varlen
 from w2s_cli.training.batching import Layout
-from w2s_cli.training.device import autocast
+from w2s_cli.training.device import autocast, matmul_dtype
 from w2s_cli.training.models.compiled import is_compiled
 from w2s_cli.training.models.trunk import inputs, layers
 
@@ -85,7 +85,10 @@ def layout(model: Any) -> Layout:
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right, on the CPU."""
     lengths = mask.sum(1).tolist()
-    last = (torch.tensor(list(accumulate(lengths))) - 1).to(model.device, non_blocking=True)  # [rows]
+    ends = torch.tensor(list(accumulate(lengths))) - 1
+    rows = len(ends)
+    ends = pad(ends, (0, -rows % layout(model).last), value=int(ends[-1]))  # the last row once more
+    last = ends.to(model.device, non_blocking=True)  # [rows, filled up]
     at_all, at_last = _within(model, lengths, last=False), _within(model, lengths, last=True)
     layer = layers(model.base_model)[-1]
 
@@ -97,10 +100,11 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
         short = {name: _only(part, last, hidden.shape[1]) for name, part in named.items()}
         short["attend"] = lambda query, _, __, scale: at_last(query, key, value, scale)
         states: Tensor = forward(hidden[:, last], *args, **short)
-        return states.new_zeros(hidden.shape).index_copy(1, last, states)  # trunks expect as many tokens as before
+        whole = states.new_zeros(hidden.shape)  # trunks expect as many tokens as before
+        return whole.index_copy(1, last[:rows], states[:, :rows])
 
     with _replaced(layer, shortened):
-        return _forward(model, ids, mask, at_all)[0, last]
+        return _forward(model, ids, mask, at_all)[0, last[:rows]]
 
 
 def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
@@ -121,14 +125,8 @@ def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
     if model.device.type == "cuda":
         where = varlen.spans(lengths, model.device, last=last)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = cpu.runs(lengths, _matmul_dtype(model), last=last)
+    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), last=last)
     return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
-
-
-def _matmul_dtype(model: Any) -> torch.dtype:
-    if torch.is_autocast_enabled(model.device.type):
-        return torch.get_autocast_dtype(model.device.type)
-    return model.dtype  # type: ignore[no-any-return]
 
 
 def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
@@ -141,7 +139,8 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
     config = model.base_model.config
     before, config._attn_implementation = config._attn_implementation, NAME
     try:
-        output = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
+        with rotation.faster(layers(model.base_model)[0]):
+            output = model.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=attend)
     finally:
         config._attn_implementation = before
     return output.last_hidden_state  # type: ignore[no-any-return]

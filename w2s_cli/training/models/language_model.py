@@ -14,8 +14,9 @@ from torch import Tensor
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.training.models.architectures import Tables, has_next_token
+from w2s_cli.training.models.fused import fuse
 from w2s_cli.training.models.opening import open_config, open_weights
-from w2s_cli.training.models.trunk import attention_for, fuse_activations, zero_dropout
+from w2s_cli.training.models.trunk import attention_for, zero_dropout
 
 
 def fresh_language_model(
@@ -54,7 +55,7 @@ def fresh_language_model(
         model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
     except (ValueError, TypeError) as error:
         raise UserError(f"architecture {model_type}: {error}") from error
-    fuse_activations(model)
+    fuse(model)
     return model
 
 

@@ -18,7 +18,8 @@ from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
 from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, unusable
-from w2s_cli.training.models.trunk import fuse_activations, zero_dropout
+from w2s_cli.training.models.fused import fuse
+from w2s_cli.training.models.trunk import zero_dropout
 
 _TEXT_FILES = [f"*{suffix}" for suffix in READ if suffix not in WEIGHTS]
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
@@ -193,7 +194,7 @@ def open_weights(
                 f"the checkpoint in {folder} is not a {config.model_type} of its config.json: it {what} "
                 f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
             )
-    fuse_activations(model)
+    fuse(model)
     return model, missing
 
 

@@ -18,16 +18,6 @@ def zero_dropout(config: Any) -> None:
             setattr(config, name, 0.0)
 
 
-def fuse_activations(model: Any) -> None:
-    """Use torch's tanh-GELU, one pass over memory, where an architecture (GPT-2) computes the same formula in eight passes."""
-    from transformers.activations import GELUTanh, NewGELUActivation
-
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, NewGELUActivation):
-                setattr(module, name, GELUTanh())
-
-
 def usable_positions(model: Any) -> int | None:
     """Tokens that a row of `model` may have by its position embedding; None without a limit in its config."""
     positions: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
