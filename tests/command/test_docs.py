@@ -5,6 +5,7 @@
 * A path is checked where it begins with a folder of the repository, and where it is the target of a link.
 """
 
+import contextlib
 import functools
 import re
 import shlex
@@ -82,12 +83,12 @@ def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
         for name, text in written_files(page).items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-    rows = sentences(40)
+    rows = sentences(240)
     write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
     bundled = [row for split in ("train", "test") for row in read_gz(BUNDLED / f"{split}.jsonl.gz")]
     write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": number % 2} for number, row in enumerate(bundled)])
     reviews = [
-        {"product": f"p{number}", "title": "It", "body": row["text"], "stars_above_3": row["label"]}
+        {"product": f"p{number}", "title": "It", "body": row["text"], "stars_above_3": int(str(row["label"]))}
         for number, row in enumerate(rows)
     ]
     pq.write_table(pa.Table.from_pylist(reviews), tmp_path / "reviews.parquet")
@@ -126,6 +127,53 @@ def test_the_answers_that_a_page_quotes_are_those_of_w2s(own: Path, w2s_inside: 
     assert quoted
     for words, answer in quoted:
         assert w2s_inside(*words.split(), code=2).stderr.strip() == answer
+
+
+@pytest.mark.slow
+def test_every_command_of_the_pages_that_needs_no_hub_runs(
+    own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver = train.Resolver
+    monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
+    ran = []
+    for page in PAGES:
+        for name, *words in command_lines(page):
+            if name in ("pretrain", "reproduce") and "--plan" not in words and "--summary" not in words:
+                continue  # minutes, or a hub
+            if name in COMPOSED and name != "data":
+                words = [*words, *([] if "debug=tiny" in words else ["debug=tiny"])]
+                if "the hub cannot be reached" in w2s_inside("plan", *words).stdout:
+                    continue
+            done = w2s_inside(name, *map(named_in(own), words), code=None)
+            # the figure needs several models, and a doctor may have a warning
+            assert done.returncode == 0 or [name, *words] in (["plot", "scaling"], ["doctor"], ["data", "check"]), (
+                f"w2s {name} {shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+            )
+            ran.append(name)
+    assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(ran)
+    assert ran.count("train") > 15
+
+
+def named_in(folder: Path) -> Callable[[str], str]:
+    """A function that puts a key or a run of the folder in the place of KEY and RUN."""
+
+    def name(word: str) -> str:
+        runs = sorted(path.name for path in folder.glob("outputs/runs/*/*"))
+        stages = sorted(path.parent.name[-12:] for path in folder.glob("outputs/stages/finetune/*/record.json"))
+        return {"KEY": stages[-1], "RUN": runs[0], "RUN_A": runs[0], "RUN_B": runs[-1]}.get(word, word)
+
+    return name
+
+
+def test_the_experiment_and_the_notebook_of_the_pages_work(own: Path, w2s_inside: Run, finished: Path) -> None:
+    (code,) = (code for code in blocks(DOCS / "experiments.md", "yaml") if code.startswith("name: mine"))
+    (own / "mine" / "experiment").mkdir(parents=True)
+    (own / "mine" / "experiment" / "mine.yaml").write_text(code)
+    assert "runs of w2s train" in w2s_inside("reproduce", "mine", "--config-dir", "mine", "--plan").stdout
+    (notebook,) = (code for code in blocks(DOCS / "runs.md", "python") if "w2s_cli.load" in code)
+    shutil.copytree(finished, own / "outputs", symlinks=True)
+    with contextlib.chdir(own):
+        exec(compile(notebook, "docs/runs.md", "exec"), {})
 
 
 def check_options(name: str, words: list[str], w2s_inside: Run) -> None:
