@@ -65,5 +65,8 @@ def of_user_code(called: str, error: BaseException, file: str | None = None) -> 
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file] or frames
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f" ({error.filename}, line {error.lineno})"
+        error = SyntaxError(error.msg)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return UserError(f"{called} failed: {text}{where}")

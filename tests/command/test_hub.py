@@ -126,6 +126,7 @@ def test_a_plan_without_a_network_stands_in_for_what_it_cannot_know_and_remember
 
 
 def test_what_the_hub_once_said_needs_no_stand_in(w2s: Run, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()  # the commit is noted in it
     words = ["strong=local", "strong.id=org/gated"]  # it tells its commit to everybody, and its files to few
     with tiny_hub(REPOS) as address:
         first = w2s("plan", *words, **online(tmp_path, address)).stdout

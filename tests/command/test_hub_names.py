@@ -38,7 +38,10 @@ def test_the_command_of_the_readme_runs_offline_and_its_commits_are_in_the_keys(
     assert used == [("Qwen/Qwen2.5-0.5B", QWEN), ("Qwen/Qwen2.5-0.5B", QWEN), ("gpt2", GPT2)]
 
 
-def test_a_branch_that_moves_does_not_change_the_keys_of_a_running_study(w2s: Run, hub_home: Path) -> None:
+def test_a_branch_that_moves_does_not_change_the_keys_of_a_running_study(
+    w2s: Run, hub_home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outputs").mkdir()  # as a study that runs has it
     before = w2s("plan", "weak=gpt2", "strong=qwen", HF_HOME=str(hub_home)).stdout
     (hub_home / "hub" / "models--gpt2" / "refs" / "main").write_text("f" * 40)
     assert w2s("plan", "weak=gpt2", "strong=qwen", HF_HOME=str(hub_home)).stdout == before

@@ -91,7 +91,7 @@ def test_a_removal_whose_reader_has_gone_removes_all_that_it_listed(tmp_path: Pa
 def test_a_worker_that_died_while_it_was_free_is_reported_by_its_events(tmp_path: Path) -> None:
     popen = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     popen.wait()
-    worker = LocalWorker(popen)
+    worker = LocalWorker(popen, 1)
     worker.give("key", tmp_path, None)
     assert worker.events() is None
     assert worker.key == "key"

@@ -213,7 +213,7 @@ def test_a_plain_value_has_the_type_of_its_argument_so_1_and_1_0_are_one_stage(
 
 WRONG = {
     "no plan": ("VERSION = 1\nTRAITS = None\ndef run(params, inputs, ctx): ...\n", "has no plan"),
-    "an error at import": ("1 / 0\n", "cannot be imported: ZeroDivisionError"),
+    "an error at import": ("1 / 0\n", "failed: ZeroDivisionError"),
     "an annotation without meaning": (KIND.replace("rows: Pool", "rows: Poool"), "Poool"),
     "an error in plan": (KIND.replace("settings = model.model", "settings = model.modell"), "modell"),
 }

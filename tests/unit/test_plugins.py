@@ -90,10 +90,10 @@ def test_what_is_no_plain_name_is_refused_even_where_there_is_such_a_file(tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("import nothing_of_that_name", "cannot be imported: ModuleNotFoundError: .*nothing_of_that_name"),
-        ("raise ValueError('on purpose')", "cannot be imported: ValueError: on purpose"),
-        ("def mine(:", "cannot be imported: SyntaxError"),
-        ("import sys\nsys.exit(3)", "cannot be imported: SystemExit: 3"),
+        ("import nothing_of_that_name", "failed: ModuleNotFoundError: .*nothing_of_that_name"),
+        ("raise ValueError('on purpose')", "failed: ValueError: on purpose"),
+        ("def mine(:", "failed: SyntaxError: .*mine.py, line 1\\)"),
+        ("import sys\nsys.exit(3)", "failed: SystemExit: 3"),
         ("def other(): ...", r"defines no function mine\(.+\)"),
         ("mine = 3", r"defines no function mine\(.+\)"),
     ],

@@ -204,10 +204,10 @@ class LauncherConfig:
     name: str = "local"  # the starter of workers: run/launchers/<name>.py
     jobs: Parallel | None = None  # number of stages at a time; null: as many as cores and memory have room for
     isolate: bool = False  # a fresh process for every stage
+    # auto: a GPU if there is one, else the CPU
     device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
-    threads: Parallel | None = (
-        None  # CPU threads of one stage; null: by the model's size, with jobs set all cores / jobs
-    )
+    # CPU threads of one stage; null: by the model's size, with jobs set all cores / jobs
+    threads: Parallel | None = None
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update

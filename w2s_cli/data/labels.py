@@ -20,7 +20,10 @@ from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 
 FEWEST, MOST = 2, 20  # classes
-FEWEST_ROWS = 10  # of a class that nobody named
+FEWEST_ROWS, STRAY = (
+    10,
+    0.1,
+)  # of a class that nobody named: fewer rows, and a smaller share of all, are taken for slips
 SHOWN = 5  # places of bad rows in a message
 MISSING = "the label is missing (null, NaN or empty)."
 TRUE_FALSE = {"false": 0, "true": 1}
@@ -97,7 +100,7 @@ def _no_class_name(value: Any) -> str | None:
 def _refuse_rare(places: Mapping[Any, str], counts: Mapping[Any, int]) -> None:
     """Refuse classes of so few rows that they may be slips: one stray label would make a task of three classes of one of two."""
     for value in sorted(places):
-        if counts[value] < FEWEST_ROWS:
+        if counts[value] < min(FEWEST_ROWS, STRAY * sum(counts.values())):
             number = f"only {counts[value]} of the {sum(counts.values()):,} rows"
             raise UserError(
                 f'{places[value]}: {number} ha{"s" if counts[value] == 1 else "ve"} the label "{spelled(value)}". If it is a slip, '

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_jsonl
+from tests.conftest import ROOT, write_jsonl
+from tests.data_sets import read_gz
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.results import writer
 from w2s_cli.results.writer import entries
 from w2s_cli.store.store import Store
 
@@ -104,8 +104,11 @@ def test_seeds_of_one_job_share_its_words_and_no_result_has_words_in_its_identit
 def test_a_reference_to_the_seed_names_another_file_for_each_seed_and_the_seeds_stay_one_setting(
     tmp_path: Path,
 ) -> None:
+    ids = [row["id"] for row in read_gz(ROOT / "w2s_cli" / "bundled" / "data" / "wordnet" / "train.jsonl.gz")]
     for seed in range(3):
-        write_jsonl(tmp_path / f"labels-{seed}.jsonl", [{"id": f"r{seed}", "label": 1}])
+        write_jsonl(
+            tmp_path / f"labels-{seed}.jsonl", [{"id": name, "label": (seed + n) % 3 % 2} for n, name in enumerate(ids)]
+        )
     words = ("debug=tiny", "labels=file", f"labels.path={tmp_path}/labels-${{seed}}.jsonl")
     for seeds in (["seeds=3"], ["-m", "seed=0,1,2"]):
         graph = planned(tmp_path, *words, *seeds)
@@ -129,19 +132,6 @@ def test_a_reference_to_the_seed_in_data_path_names_other_data_for_each_seed(tmp
             assert len({stage.identity["params"]["source"]["sha256"] for stage in sources}) == 3
         [(jobs, _, _)] = graph.summaries
         assert jobs == graph.jobs
-
-
-def test_a_label_file_whose_name_is_a_number_is_named_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_jsonl(tmp_path / "123", [{"id": "r", "label": 1}])
-    graph = planned(tmp_path, *PLAIN, "labels=file", "labels.path=123", "labels.test_path=123")
-    monkeypatch.setattr(writer, "read_manifest", lambda _: {"metrics": {"rows": 1}})
-    for stage in graph.stages.values():
-        folder = tmp_path / "stages" / stage.kind / f"{stage.slug}-{stage.key}"
-        folder.mkdir(parents=True)
-        (folder / "record.json").write_text("{}")
-    (entry,) = entries(graph, Store(tmp_path))
-    assert entry["weak"] == "123"
 
 
 def test_every_seed_has_its_own_training_rows_unless_data_seed_pins_them(tmp_path: Path) -> None:

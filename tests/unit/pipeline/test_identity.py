@@ -220,7 +220,7 @@ def test_a_sweep_asks_for_shared_stages_once(fixed: list[str], tmp_path: Path) -
 
 
 def test_labels_from_a_file_leave_no_weak_model_in_the_graph(fixed: list[str], tmp_path: Path) -> None:
-    labels = write_jsonl(tmp_path / "labels.jsonl", [{"id": "train-0", "label": 1}])
+    labels = write_jsonl(tmp_path / "labels.jsonl", [{"id": f"train-{n}", "label": 1} for n in range(10)])
     names = keys_of(tmp_path, *fixed, "labels=file", f"labels.path={labels}")
     assert "weak" not in names
     assert "weak_test" not in names

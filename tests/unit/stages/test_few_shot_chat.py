@@ -167,7 +167,7 @@ def test_the_template_is_the_one_that_the_tokenizer_uses(tmp_path: Path) -> None
 
 def test_a_template_that_is_no_text_is_told_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{")
-    with pytest.raises(UserError, match=r"chat_template\.jinja is no text in UTF-8"):
+    with pytest.raises(UserError, match=r"chat_template\.jinja is not UTF-8"):
         template_of(tmp_path)
 
 
