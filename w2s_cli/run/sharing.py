@@ -46,17 +46,30 @@ class Sharing:
         self.jobs: int | None = launcher["jobs"]
         if self.jobs is None and on_accelerator(str(launcher["device"])):
             self.jobs = 1
+        self.graph = graph
         self.needs = {key: self._need(graph.stages[key], launcher["threads"]) for key in keys}
         self.free: float | None = None  # bytes when nothing ran
 
     def _need(self, stage: Stage, threads: int | None) -> Need:
-        size, model = _parameters(stage), stage.about.get("model") is not None
+        size, model = self._parameters(stage), stage.about.get("model") is not None
         if threads is None and self.jobs is not None:
             threads = max(1, self.cores // self.jobs)
         elif threads is None:
             unknown = model and size is None
             threads = self.cores if unknown else min(self.cores, max(1, round((size or 0) / PER_THREAD)))
         return Need(threads, _bytes(size or 0) if model else 0.2 * GIB, model)
+
+    def _parameters(self, stage: Stage) -> float | None:
+        """Parameters of a stage's model: configured, else of the stage that made it, else by its weights; None if unknown."""
+        if stage.about.get("parameters"):
+            return float(stage.about["parameters"]) * 1e6
+        made_by = stage.inputs.get("model")
+        if isinstance(made_by, str) and made_by in self.graph.stages:
+            return self._parameters(self.graph.stages[made_by])
+        folder = stage.execution.get("model_path")
+        if not folder:
+            return None
+        return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 4 or None
 
     def room(self, key: str, running: Iterable[str]) -> bool:
         """Whether the stage may start beside the stages `running`."""
@@ -86,16 +99,6 @@ def on_accelerator(device: str) -> bool:
     if device != "auto":
         return device != "cpu"
     return sys.platform == "darwin" or any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _parameters(stage: Stage) -> float | None:
-    """The parameters of a stage's model: configured, else from the size of its weights in a local folder; None if unknown."""
-    if stage.about.get("parameters"):
-        return float(stage.about["parameters"]) * 1e6
-    folder = stage.execution.get("model_path")
-    if not folder:
-        return None
-    return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 4 or None
 
 
 def _bytes(size: float) -> float:

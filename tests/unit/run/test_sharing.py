@@ -14,10 +14,11 @@ from w2s_cli.store import memory
 LAUNCHER = {"jobs": None, "threads": None, "device": "cpu"}
 
 
-def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None) -> Any:
+def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:
     """A stage with a model of so many parameters; without `model` one that opens none."""
     about = {"model": model, "parameters": millions} if model else {}
-    return SimpleNamespace(about=about, execution={"model_path": str(path)} if path else {})
+    inputs = {"model": made_by} if made_by else {}
+    return SimpleNamespace(about=about, inputs=inputs, execution={"model_path": str(path)} if path else {})
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def test_a_narrow_model_has_one_thread_and_a_large_one_has_all_cores(machine: An
     assert threads(stage(None), stage(model=None)) == [4, 1]  # of unknown size, and without a model
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 4000)
     assert threads(stage(None, path=tmp_path)) == [1]  # by the size of its weights
+    assert threads(stage(2.56), stage(None, made_by="0")) == [1, 1]  # a label stage has the size of its model
 
 
 def test_numbers_of_the_user_hold(machine: Any) -> None:
