@@ -14,6 +14,7 @@ from w2s_cli.store.places import check_name
 from w2s_cli.store.shapes import read_own_job
 from w2s_cli.store.store import Store
 
+SHOWN = 8  # stages that a message lists
 RUN = f"its path, the beginning of its <date>/<time>-<slug>, of its time or of its digest, or {LATEST}"
 
 
@@ -81,7 +82,7 @@ def stage_of(store: Store, named: str) -> Path:
             else f'no stage has a key or a folder that begins with "{named}"; w2s ls lists them.'
         )
     if len(folders) > 1:
-        names = ", ".join(path.name for path in folders[:8])
+        names = ", ".join(path.name for path in folders[:SHOWN]) + (", …" if len(folders) > SHOWN else "")
         raise UserError(f'"{named}" fits {len(folders)} stages: {names}. Give more digits of the key.')
     return folders[0]
 
