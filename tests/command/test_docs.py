@@ -35,6 +35,9 @@ CHOICES = {  # command → the file of its first word
     "plot": "w2s_cli/results/figures/{}.py",
     "ls": "w2s_cli/stages/{}.py",
 }
+MAY_REFUSE = {  # a figure of several models, no reproduction yet, a warning, problems of data
+    *(("plot", "scaling"), ("reproduce", "--summary"), ("doctor",), ("doctor", "--verify"), ("data", "check"))
+}
 PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
 BUNDLED = ROOT / "w2s_cli" / "bundled" / "data" / "wordnet"
 MOST_LINES = 150  # of the README
@@ -135,7 +138,7 @@ def test_every_command_of_the_pages_that_needs_no_hub_runs(
 ) -> None:
     resolver = train.Resolver
     monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
-    ran = []
+    ran, wrong = [], []
     for page in PAGES:
         for name, *words in command_lines(page):
             if name in ("pretrain", "reproduce") and "--plan" not in words and "--summary" not in words:
@@ -145,11 +148,11 @@ def test_every_command_of_the_pages_that_needs_no_hub_runs(
                 if "the hub cannot be reached" in w2s_inside("plan", *words).stdout:
                     continue
             done = w2s_inside(name, *map(named_in(own), words), code=None)
-            # the figure needs several models, and a doctor may have a warning
-            assert done.returncode == 0 or [name, *words] in (["plot", "scaling"], ["doctor"], ["data", "check"]), (
-                f"w2s {name} {shlex.join(words)}\n{done.stdout}\n{done.stderr}"
-            )
+            unsure = "leaves none of the 64 rows with a label" in done.stderr  # the supervisor of a tiny run
+            if done.returncode and (name, *words[:1]) not in MAY_REFUSE and not unsure:
+                wrong.append(f"w2s {name} {shlex.join(words)} → {done.returncode}\n{done.stderr}")
             ran.append(name)
+    assert not wrong, "\n\n".join(wrong)
     assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(ran)
     assert ran.count("train") > 15
 
@@ -158,9 +161,12 @@ def named_in(folder: Path) -> Callable[[str], str]:
     """A function that puts a key or a run of the folder in the place of KEY and RUN."""
 
     def name(word: str) -> str:
-        runs = sorted(path.name for path in folder.glob("outputs/runs/*/*"))
-        stages = sorted(path.parent.name[-12:] for path in folder.glob("outputs/stages/finetune/*/record.json"))
-        return {"KEY": stages[-1], "RUN": runs[0], "RUN_A": runs[0], "RUN_B": runs[-1]}.get(word, word)
+        if word == "KEY":
+            return max(path.parent.name[-12:] for path in folder.glob("outputs/stages/finetune/*/record.json"))
+        if word in ("RUN", "RUN_A", "RUN_B"):
+            runs = [path.name for path in folder.glob("outputs/runs/*/*")]
+            return max(runs) if word == "RUN_B" else min(runs)
+        return word
 
     return name
 
