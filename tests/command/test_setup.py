@@ -12,7 +12,7 @@ from tests.terminal import Terminal
 
 PIP = """#!/usr/bin/env bash
 # in place of the virtual environment's Python
-echo "Collecting six==1.17.0 (from -r x)"; sleep 1.2; echo "noise of pip"
+echo "Collecting six==1.17.0 (from -r x)"; sleep "$(cat pause 2>/dev/null || echo 1.2)"; echo "noise of pip"
 case "$*" in *editable*) [ ! -e fail ] || { echo "ERROR: no space"; exit 3; } ;; esac
 """
 
@@ -66,6 +66,7 @@ def test_a_failed_step_shows_what_pip_said(checkout: Path) -> None:
 
 
 def test_a_window_shows_the_time_and_pips_latest_step_in_one_line(checkout: Path) -> None:
+    (checkout / "pause").write_text("4")  # a busy machine may show no second between 1 and 1.2
     terminal = Terminal(["scripts/setup"], checkout, environment(), columns=80, rows=24)
     terminal.read_until("2/3 torch (the largest download) … 1 s  Collecting six==1.17.0")
     screen = terminal.read_until(None)
@@ -77,6 +78,7 @@ def test_a_window_shows_the_time_and_pips_latest_step_in_one_line(checkout: Path
 
 
 def test_ctrl_c_ends_the_installation_too(checkout: Path) -> None:
+    (checkout / "pause").write_text("30")
     terminal = Terminal(["scripts/setup"], checkout, environment(), columns=80, rows=24)
     terminal.read_until("Collecting")
     terminal.type("\x03")
