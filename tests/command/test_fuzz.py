@@ -14,7 +14,7 @@ from w2s_cli.config.declared import declared_fields
 from w2s_cli.config.words import OPTIONS, group_names, options
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-LONGEST_S = 10  # of one plan
+LONGEST_S = 30  # of one plan
 WORDS = 2000
 VALUES = [
     *(
