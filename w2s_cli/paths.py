@@ -40,7 +40,10 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(not_utf8(path, error)) from error
+        byte = f"{error.object[error.start]:#04x}"
+        raise UserError(
+            f"{path} is not UTF-8 (byte {byte}): convert it, iconv -f latin1 -t utf8 FILE > NEW."
+        ) from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -70,13 +73,6 @@ def _yaml(read: Callable[[str], Any], path: Path) -> Any:
         return read(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that no calendar has
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
-
-
-def not_utf8(path: Path, error: UnicodeDecodeError) -> str:
-    """The message for a file that is not UTF-8."""
-    return (
-        f"{path} is not UTF-8 (byte {error.object[error.start]:#04x}): convert it, iconv -f latin1 -t utf8 FILE > NEW."
-    )
 
 
 def corpus_files(path: Path) -> list[Path]:

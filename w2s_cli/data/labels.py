@@ -20,10 +20,8 @@ from w2s_cli.data.rows import Rows
 from w2s_cli.errors import UserError
 
 FEWEST, MOST = 2, 20  # classes
-FEWEST_ROWS, STRAY = (
-    10,
-    0.1,
-)  # of a class that nobody named: fewer rows, and a smaller share of all, are taken for slips
+# of a class that nobody named: fewer rows, and a smaller share of all rows, are taken for slips
+FEWEST_ROWS, STRAY = 10, 0.1
 SHOWN = 5  # places of bad rows in a message
 MISSING = "the label is missing (null, NaN or empty)."
 TRUE_FALSE = {"false": 0, "true": 1}

@@ -17,6 +17,7 @@ from w2s_cli.results.text_table import broken
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 MARKERS = {"weak": "^", "student": "o", "ceiling": "s"}
@@ -120,6 +121,20 @@ def legend_above(figure: "Figure", handles: Sequence[Any], columns: int, title: 
         columnspacing=1.2,
         handletextpad=0.5,
         borderaxespad=0.1,
+    )
+
+
+def legend_of_panel(axes: "Axes", title: str, **options: Any) -> "Legend":
+    """Draw the title and the legend of one panel above it; `options` are those of matplotlib's `legend`."""
+    return axes.legend(
+        title=title,
+        title_fontsize=7,
+        alignment="left",
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        borderaxespad=0.1,
+        labelspacing=0.25,
+        **options,
     )
 
 

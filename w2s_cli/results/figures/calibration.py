@@ -15,6 +15,7 @@ from w2s_cli.results.drawing.style import (
     MARKERS,
     PAGE_INCHES,
     fit,
+    legend_of_panel,
     new_figure,
     quiet_grid,
 )
@@ -141,16 +142,7 @@ def _reliability(axes: "Axes", entry: Entry, tables: dict[str, tuple[Any, Any]],
         )
     classes = next(iter(tables.values()))[0].shape[1]
     quiet_grid(axes, "both")
-    legend = axes.legend(
-        title=title,
-        title_fontsize=7,
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        handletextpad=0.2,
-        borderaxespad=0.1,
-        labelspacing=0.25,
-    )
+    legend = legend_of_panel(axes, title, handletextpad=0.2)
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_sizes([16])  # type: ignore[attr-defined]

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.groups import grouped
 from w2s_cli.results.drawing.names import heading
-from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, PAGE_INCHES, PALETTE, fit, new_figure, quiet_grid
+from w2s_cli.results.drawing.style import (
+    COLOURS,
+    COLUMN_INCHES,
+    PAGE_INCHES,
+    PALETTE,
+    fit,
+    legend_of_panel,
+    new_figure,
+    quiet_grid,
+)
 from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
 
@@ -102,17 +111,7 @@ def _head(axes: "Axes", name: str, groups: Sequence[Group], count: int, inches: 
     handles = [
         Line2D([], [], color=PALETTE[place], label=fit(group.name, inches - 0.35)) for place, group in enumerate(groups)
     ]
-    axes.legend(
-        handles=handles,
-        title=title,
-        title_fontsize=7,
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
-        handlelength=1.2,
-        borderaxespad=0.1,
-        labelspacing=0.25,
-    )
+    legend_of_panel(axes, title, handles=handles, handlelength=1.2)
 
 
 def _draw(axes: "Axes", quantity: str, groups: Sequence[Group], colour: str) -> None:
