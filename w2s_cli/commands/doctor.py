@@ -17,6 +17,7 @@ from w2s_cli.hub import hub_cache
 from w2s_cli.paths import PACKAGE, configs_folder, locate
 from w2s_cli.pipeline.provenance import LIBRARIES
 from w2s_cli.store.claims import locks_work
+from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
 
 Line = tuple[str, str]  # (ok | note | PROBLEM, text)
@@ -131,7 +132,8 @@ def artifacts(store: Store) -> Iterator[Line]:
         if state.word == "damaged":
             yield (
                 "PROBLEM",
-                f"{folder.relative_to(store.root)}: {state.detail}; w2s train makes it again, w2s rm {key} removes it",
+                f"{folder.relative_to(store.root)}: {state.detail}; its command makes it again, "
+                f"{command_line(store.root, 'rm', key)} removes it",
             )
         sound += state.word == "done"
     yield "ok", f"{sound} finished stages verified"

@@ -25,9 +25,11 @@ from w2s_cli.results.text_table import print_table
 from w2s_cli.store.claims import claim
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import Hold, holds, removing
-from w2s_cli.store.places import StoreError, closed_folders, lies_in
+from w2s_cli.store.places import StoreError, closed_folders, command_line, lies_in
 from w2s_cli.store.publishing import remove_stage
 from w2s_cli.store.store import Store, is_older
+
+DAYS = 7.0  # after which unfinished work is stale
 
 Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
 
@@ -41,7 +43,7 @@ def run(argv: list[str]) -> int:
     )
     arg_parser.add_argument("--yes", action="store_true", help="remove the listed folders")
     arg_parser.add_argument(
-        "--days", type=float, default=7.0, help="unfinished work is stale after so many days (default: 7)"
+        "--days", type=float, default=DAYS, help=f"unfinished work is stale after so many days (default: {DAYS:g})"
     )
     options = parse(arg_parser, argv)
     if not 0 <= options.days < math.inf:
@@ -68,7 +70,9 @@ def _collect(store: Store, days: float, *, yes: bool) -> int:
         ]
     )
     if not yes:
-        print(f"{_counted(list(sizes.values()))}. Nothing was removed; w2s gc --yes removes them.")
+        again = [] if days == DAYS else ["--days", f"{days:g}"]
+        removal = command_line(store.root, "gc", *again, "--yes")
+        print(f"{_counted(list(sizes.values()))}. Nothing was removed; {removal} removes them.")
         return 0
     removed = [sizes[path] for path, _ in listed if remove(path, store)]
     print(f"removed {_counted(removed)}")
@@ -84,7 +88,8 @@ def _explain_kept(store: Store, plans: Plans, held: list[Hold]) -> None:
     for folder in [folder for folder, keys in plans.items() if keys is None]:
         name = folder.relative_to(store.root)
         print(
-            f"{name}: its plan cannot be read, so every stage stays: run its command again, or remove the run: w2s rm {name}",
+            f"{name}: its plan cannot be read, so every stage stays: run its command again, or remove the run: "
+            f"{command_line(store.root, 'rm', str(name))}",
             file=sys.stderr,
         )
     for hold in held:

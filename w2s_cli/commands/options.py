@@ -10,7 +10,7 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import locate
 from w2s_cli.results.runs import LATEST, find_runs
 from w2s_cli.store.keys import KEY_DIGITS
-from w2s_cli.store.places import check_name
+from w2s_cli.store.places import OUTPUTS, check_name, command_line
 from w2s_cli.store.shapes import read_own_job
 from w2s_cli.store.store import Store
 
@@ -37,7 +37,9 @@ def parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
         epilog=f"example: w2s {command} {COMMANDS[command].example}",
     )
-    arg_parser.add_argument("--outputs", default="outputs", metavar="DIR", help="the outputs folder (default: outputs)")
+    arg_parser.add_argument(
+        "--outputs", default=OUTPUTS, metavar="DIR", help=f"the outputs folder (default: {OUTPUTS})"
+    )
     return arg_parser
 
 
@@ -69,7 +71,8 @@ def stage_of(store: Store, named: str) -> Path:
         folders = [folder for folder in store.folders().values() if os.path.realpath(folder) in places]
         if not folders:
             raise UserError(
-                f"{named} is no stage of {store.root}; w2s ls lists them, and outputs=DIR names another outputs folder."
+                f"{named} is no stage of {store.root}; {command_line(store.root, 'ls')} lists them, "
+                "and outputs=DIR names another outputs folder."
             )
     else:
         check_name(named, "a stage is named by the beginning of its key or folder:")
@@ -77,9 +80,10 @@ def stage_of(store: Store, named: str) -> Path:
     if not folders:
         runs = _runs(store, named)
         raise UserError(
-            f'"{named}" is a run, {runs[0].name}, and not a stage: w2s status {named} lists the stages of a run with their keys.'
+            f'"{named}" is a run, {runs[0].name}, and not a stage: '
+            f"{command_line(store.root, 'status', named)} lists the stages of a run with their keys."
             if len(runs) == 1
-            else f'no stage has a key or a folder that begins with "{named}"; w2s ls lists them.'
+            else f'no stage has a key or a folder that begins with "{named}"; {command_line(store.root, "ls")} lists them.'
         )
     if len(folders) > 1:
         names = ", ".join(path.name for path in folders[:SHOWN]) + (", …" if len(folders) > SHOWN else "")
@@ -100,7 +104,8 @@ def job_of(folder: Path) -> dict[str, Any]:
     job = read_own_job(folder)
     if job is None:
         raise UserError(
-            f"{folder}/stage.json is missing, unreadable or edited; w2s rm {folder.name[-KEY_DIGITS:]} removes the stage."
+            f"{folder}/stage.json is missing, unreadable or edited; "
+            f"{command_line(folder.parents[2], 'rm', folder.name[-KEY_DIGITS:])} removes the stage."
         )
     return job
 

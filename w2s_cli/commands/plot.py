@@ -10,6 +10,7 @@ from pathlib import Path
 from w2s_cli.commands.options import RUN, parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.results.runs import LATEST, find_run
+from w2s_cli.store.places import command_line
 
 
 def run(argv: list[str]) -> int:
@@ -62,7 +63,8 @@ def run(argv: list[str]) -> int:
     plotted_run = read_run(folder, store)
     if not plotted_run.entries and not any(stage.result for stage in plotted_run.stages):
         raise UserError(
-            f"{folder} has no results yet: w2s status shows the remaining stages, and the same w2s train command continues it."
+            f"{folder} has no results yet: {command_line(store.root, 'status', folder.name)} shows the remaining stages, "
+            "and the same w2s train command continues it."
         )
     base = target(out, folder)
     drawn, missing = [], []
@@ -87,7 +89,7 @@ def run(argv: list[str]) -> int:
     print(f"figures of {os.path.relpath(folder)}:")
     failed = [stage.name for stage in plotted_run.stages if stage.state.word == "failed"]
     if failed:
-        print(f"unfinished: {', '.join(failed)} failed; w2s status says why")
+        print(f"unfinished: {', '.join(failed)} failed; {command_line(store.root, 'status', folder.name)} says why")
     for line in missing:
         print(line)
     for path in sorted(drawn):

@@ -18,6 +18,7 @@ from w2s_cli.store.claims import claim, owner
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import holder, holds, removing
 from w2s_cli.store.keys import KEY_DIGITS
+from w2s_cli.store.places import command_line
 from w2s_cli.store.publishing import prune_weights, remove_stage
 from w2s_cli.store.store import Store
 
@@ -55,7 +56,7 @@ def _remove_run(folder: Path, store: Store, *, weights: bool) -> None:
             if hold.run == folder:
                 raise UserError(f"{name} is in use by {hold.process}; stop that process first.")
         shutil.rmtree(store.own(folder))
-    print(f"removed {name}; its stages stay, and w2s gc lists those that no other run has")
+    print(f"removed {name}; its stages stay, and {command_line(store.root, 'gc')} lists those that no other run has")
 
 
 def _remove_stage(folder: Path, store: Store, plans: list[set[str]], *, weights: bool) -> None:

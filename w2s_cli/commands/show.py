@@ -14,6 +14,7 @@ from w2s_cli.results.reader import runs_of
 from w2s_cli.results.runs import CONFIG, PLAN, find_runs, run_folders
 from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import files_size
+from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
 
 
@@ -77,9 +78,13 @@ def _stage(store: Store, name: str) -> Path:
         if len(runs) != 1:
             raise
         run_name = runs[0].name
+        page, figures, against = (
+            command_line(store.root, *words)
+            for words in (("report", run_name), ("table", run_name), ("diff", run_name, "OTHER"))
+        )
         raise UserError(
-            f"{run_name} is a run, and w2s show is for one stage. Its page: w2s report {run_name}; its figures: w2s table {run_name}; "
-            f"against another run: w2s diff {run_name} OTHER; its stages: {os.path.relpath(runs[0])}/{PLAN}."
+            f"{run_name} is a run, and w2s show is for one stage. Its page: {page}; its figures: {figures}; against another run: "
+            f"{against}; its stages: {os.path.relpath(runs[0])}/{PLAN}."
         ) from None
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from w2s_cli.commands.help import width
@@ -25,6 +26,7 @@ from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, sel
 from w2s_cli.results.table.request import METRIC, OPTIONS, Request, read_request
 from w2s_cli.results.table.settings import by_seed, settings
 from w2s_cli.results.text_table import NO_GAP, REASONS, Rows, plain, print_table
+from w2s_cli.store.places import command_line
 
 if TYPE_CHECKING:
     from w2s_cli.results.table.comparisons import Comparison
@@ -214,7 +216,8 @@ def filling(commands: Sequence[tuple[Values, Values, str | None]]) -> list[str]:
 
 def trace(grid: Grid) -> list[str]:
     """The keys of every cell."""
-    notes = ["Stages behind each cell (w2s show KEY, w2s why KEY):"]
+    show, why = (command_line(_root(grid), command, "KEY") for command in ("show", "why"))
+    notes = [f"Stages behind each cell ({show}, {why}):"]
     for (row, column), cell in grid.cells.items():
         keys = "  ".join(f"{' '.join(s.keys)} (seeds {', '.join(map(str, s.seeds))})" for s in cell)
         notes.append(f"  {', '.join([*row, *column]) or 'all'}: {keys}")
@@ -223,7 +226,15 @@ def trace(grid: Grid) -> list[str]:
 
 def _how_to_trace(grid: Grid) -> str:
     key = next(iter(grid.cells.values()))[0].keys[0]
-    return f"Trace a cell: --cells lists the stages behind each; w2s show {key} has its record, w2s why {key} its inputs, rows and commit."
+    show, why = (command_line(_root(grid), command, key) for command in ("show", "why"))
+    return (
+        f"Trace a cell: --cells lists the stages behind each; {show} has its record, {why} its inputs, rows and commit."
+    )
+
+
+def _root(grid: Grid) -> Path:
+    """The outputs folder of the table's results."""
+    return next(iter(grid.cells.values()))[0].entry.run.store.root
 
 
 def _range(values: Sequence[float]) -> str:

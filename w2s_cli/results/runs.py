@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 
 from w2s_cli.errors import UserError
-from w2s_cli.store.places import RUNS, check_name
+from w2s_cli.store.places import RUNS, check_name, command_line
 
 CONFIG, PLAN, RESULTS = "config.yaml", "plan.json", "results.json"
 FILES = (CONFIG, PLAN, RESULTS)  # files that a command writes; a folder with one of them is a run
@@ -65,7 +65,9 @@ def find_runs(root: Path, name: str) -> list[Path]:
         if name != LATEST and not path.exists():
             problem = f"there is no folder {path}, and {problem}"
         if os.sep not in part and part and any(root.glob(f"stages/*/*-{escape(part)}*")):
-            raise UserError(f'"{name}" is the key of a stage, and not a run: w2s show {name}.{_hint(all_runs)}')
+            raise UserError(
+                f'"{name}" is the key of a stage, and not a run: {command_line(root, "show", name)}.{_hint(all_runs)}'
+            )
         raise UserError(f"{root}: {problem}.{_hint(all_runs)}")
     return chosen
 

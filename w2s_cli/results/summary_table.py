@@ -27,6 +27,7 @@ from w2s_cli.results.text_table import (
     results_table,
 )
 from w2s_cli.statistics import ROLES
+from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store
 
 STAGES_TIMED = 8
@@ -47,7 +48,9 @@ def show_results(
     if len(entries) > 1:
         shared, rows = overview(entries)
         notes = once((title(e), below(e, graph.stages[e.key])) for e in entries)
-        print_table(rows, shared, [*notes, "w2s report has the whole table of each setting."])
+        print_table(
+            rows, shared, [*notes, f"{command_line(store.root, 'report')} has the whole table of each setting."]
+        )
         print()
     else:
         for entry in entries:

@@ -35,7 +35,7 @@ from w2s_cli.store.claims import claim, reading
 from w2s_cli.store.context import Context, Restart, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
-from w2s_cli.store.places import StoreError
+from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.shapes import read_job, read_record
 from w2s_cli.store.store import OLDER, Store, is_older
 
@@ -127,7 +127,8 @@ class Worker:
         execution = job.get("execution", {})
         if keys.stage_key(ident) != job["key"] or not folder.name.endswith(job["key"]):
             raise UserError(
-                f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: w2s rm {job['key']}"
+                f"{folder}/stage.json was edited: it does not have the key {job['key']}. Remove it: "
+                f"{command_line(folder.parents[2], 'rm', job['key'])}"
             )
         store = Store(folder.parents[2])
         kind = find(job["kind"], execution.get("folders", ()))
@@ -154,7 +155,7 @@ class Worker:
                     )
                     if input_folder is None or problems:
                         raise UserError(
-                            f"the input {edge} ({input_folder or key}) cannot be used: {'; '.join(problems)}. Run w2s train again."
+                            f"the input {edge} ({input_folder or key}) cannot be used: {'; '.join(problems)}. Run the same command again."
                         )
                     locks.enter_context(reading(input_folder))
                     # from here on the read lock keeps the weights
@@ -162,7 +163,7 @@ class Worker:
                     if record_of_input.get("pruned"):
                         raise UserError(
                             f"the weights of the input {edge} ({input_folder}) were removed by another command (keep_weights=false). "
-                            "Run w2s train again, which makes them again."
+                            "The same command makes them again."
                         )
                     record["inputs"][key] = record_of_input["result"]
                     folders.append(input_folder / "result")
@@ -221,7 +222,8 @@ class _output_to:  # noqa: N801 - used like a function
 
 def _disk_message(error: OSError, folder: Path) -> str:
     if error.errno == errno.ENOSPC:
-        return f"no space left on device for {folder}. Free some (w2s gc lists removable files), then run the same command: it continues."
+        listing = command_line(folder.parents[2], "gc")
+        return f"no space left on device for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
     return f"{error.strerror or error}: {error.filename or folder}"
 
 

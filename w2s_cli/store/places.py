@@ -9,8 +9,10 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
+OUTPUTS = "outputs"  # the folder of a command that names no other
 RUNS = ("runs", "sweeps")  # folders of the store for commands with one job, and with several
 
 
@@ -51,6 +53,19 @@ def owned_stage(folder: Path) -> Path:
         for link in [entry for entry in entries if entry.is_symlink()]:
             owned(Path(link.path), folder.parents[2])
     return folder
+
+
+def command_line(root: Path, *words: str) -> str:
+    """`w2s WORD…` as it is typed in this folder for the store at `root`, which is named unless it is ./outputs."""
+    relative, absolute = os.path.relpath(root), os.path.abspath(root)
+    place = [] if relative == OUTPUTS else [f"outputs={min(relative, absolute, key=len)}"]
+    return shlex.join(["w2s", *words, *place])
+
+
+def from_here(path: str) -> str:
+    """A path relative to the working directory, if it lies in it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def closed_folders(root: Path) -> list[Path]:

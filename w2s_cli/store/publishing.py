@@ -18,7 +18,7 @@ from typing import Any
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest, safe_name, sha256_file, sync, write_json
 from w2s_cli.store.keys import FORMAT, KEY_DIGITS
-from w2s_cli.store.places import StoreError, owned
+from w2s_cli.store.places import StoreError, command_line, owned
 from w2s_cli.store.shapes import read_manifest, read_record
 
 WEIGHTS = (".safetensors", ".bin")  # too large to hash at every use
@@ -142,8 +142,8 @@ def prune_weights(folder: Path) -> int:
         return 0
     if manifest is None:
         raise StoreError(
-            f"{folder}/result/manifest.json is missing or unreadable, so its weights are unknown: w2s rm {folder.name[-KEY_DIGITS:]} "
-            "removes the whole stage."
+            f"{folder}/result/manifest.json is missing or unreadable, so its weights are unknown. Remove the whole stage with: "
+            f"{command_line(folder.parents[2], 'rm', folder.name[-KEY_DIGITS:])}"
         )
     weights = [n for n in manifest["files"] if Path(n).suffix in WEIGHTS and n.startswith("model/")]
     present = [n for n in weights if owned(folder / "result" / n, folder.parents[2]).exists()]

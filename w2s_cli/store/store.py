@@ -21,7 +21,7 @@ from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import DIGESTS, read_json, write_json
-from w2s_cli.store.places import StoreError, owned, owned_stage
+from w2s_cli.store.places import StoreError, command_line, owned, owned_stage
 from w2s_cli.store.shapes import fits, read_job, read_manifest, read_record
 
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
@@ -150,7 +150,7 @@ class Store:
         if keys.canonical_json(stored) != keys.canonical_json(ident):
             raise StoreError(
                 f"{folder}/stage.json does not hold the stage that its key {keys.stage_key(ident)} names: it was edited, or two "
-                f"stages share a key. Remove it with: w2s rm {keys.stage_key(ident)}"
+                f"stages share a key. Remove it with: {command_line(self.root, 'rm', keys.stage_key(ident))}"
             )
 
     def state(self, key: str) -> State:

@@ -23,6 +23,7 @@ from w2s_cli.results.stages import read_stage
 from w2s_cli.results.table.distinguishing import NOT_SETTINGS, shown_in
 from w2s_cli.results.table.grid import Grid, Values
 from w2s_cli.results.table.settings import Setting
+from w2s_cli.store.places import OUTPUTS, from_here
 
 TRAIN = ("train", "train.mode", "train.lora")
 PLACES = {  # field of a result → names in its words, if they differ
@@ -81,7 +82,7 @@ def _rule(setting: Setting) -> str:
 
 
 def commands(
-    grid: Grid, config_dir: str | None = None, outputs: str = "outputs"
+    grid: Grid, config_dir: str | None = None, outputs: str = OUTPUTS
 ) -> list[tuple[Values, Values, str | None]]:
     """(row, column values, command) of every missing cell; None if no stored setting has one of its values.
 
@@ -99,8 +100,8 @@ def commands(
         words = _words(
             neighbours[0].entry, wanted, [setting.entry for setting in [*neighbours, *all_settings]], folders
         )
-        options = ["--config-dir", _from_here(own)] if own else []
-        places = [f"outputs={written(outputs)}"] if outputs != "outputs" else []
+        options = ["--config-dir", from_here(own)] if own else []
+        places = [f"outputs={written(outputs)}"] if outputs != OUTPUTS else []
         here = [_path_from_here(word) for word in words or ()]
         command = None if words is None else shlex.join(["w2s", "train", *options, *here, *_seeds(seeds), *places])
         commands_of.append((row, column, command))
@@ -117,13 +118,7 @@ def _config_dir(entries: Iterable[Entry]) -> str | None:
 def _path_from_here(word: str) -> str:
     """A word whose value is a path in the folder of this command, as the user would type it here; any other word unchanged."""
     name, sign, value = word.partition("=")
-    return f"{name}{sign}{_from_here(value)}" if sign and os.path.isabs(value) else word
-
-
-def _from_here(path: str) -> str:
-    """A path relative to the working directory, if it lies in it."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith(os.pardir) else relative
+    return f"{name}{sign}{from_here(value)}" if sign and os.path.isabs(value) else word
 
 
 def _words(
