@@ -206,7 +206,7 @@ class LauncherConfig:
     isolate: bool = False  # a fresh process for every stage
     # auto: a GPU if there is one, else the CPU
     device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
-    # CPU threads of one stage; null: by the model's size, with jobs set all cores / jobs
+    # CPU threads of one stage; null: by its matmuls and by the stages beside it (run/threads.py)
     threads: Parallel | None = None
     micro_tokens: Count = 8192  # padded tokens in a training micro-batch
     eval_tokens: Count = 32768  # … and in an inference batch

@@ -97,7 +97,9 @@ class Work:
 class Amounts(Protocol):
     """The sizes behind a stage, measured or expected (pipeline.cost)."""
 
-    parameters: float  # of the stage's model
+    @property
+    def parameters(self) -> float:
+        """Of the stage's model."""
 
     def tokens(self, edge: str) -> float:
         """Tokens of the rows of the input `edge`, after the stage's cut to max_length."""

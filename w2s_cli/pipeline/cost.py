@@ -10,19 +10,20 @@
 
 import math
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from w2s_cli.paths import configs_folder, read_mapping
-from w2s_cli.pipeline.contract import Work
+from w2s_cli.pipeline.contract import Amounts, Work
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.kinds import Kind, find, kind_names
 from w2s_cli.store.shapes import fits, read_manifest, read_own_job, read_record
 from w2s_cli.store.store import Store
 
 TOKENS_ASSUMED = 200
+ROWS_ASSUMED = 10_000  # of a data set of unknown size, where only the proportions of stages matter
 CLOSE = 2.0  # a measured rate is used for models up to this factor larger or smaller
 TERA = 1e12
 
@@ -86,6 +87,15 @@ def estimate(facts: Facts, keys: Collection[str]) -> Cost:
     return total
 
 
+def planned_amounts(graph: Graph) -> Callable[[Stage, float], Amounts]:
+    """(stage, parameters of its model) → its sizes, from the plan alone: the same before, during and after a run."""
+    planned = Facts(graph, {}, {}, {}, {}, None)
+    for key, stage in graph.stages.items():
+        if stage.of.traits.gives == "rows":
+            planned.rows[key] = max(1, _expected_count(stage, planned, ROWS_ASSUMED))
+    return lambda stage, parameters: _Amounts(stage, planned, parameters)
+
+
 @dataclass(frozen=True)
 class _Amounts:
     """The sizes of one stage's inputs and model, for its kind's `cost`."""
@@ -134,12 +144,15 @@ def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:
     """Number of rows of a pool, counted or expected."""
     folder = store.folder(key)
     metrics = _metrics(folder) if folder and (folder / "record.json").exists() else {}
-    if fits(metrics, _Pool):
-        return int(metrics["rows"])
+    return int(metrics["rows"]) if fits(metrics, _Pool) else _expected_count(stage, facts)
+
+
+def _expected_count(stage: Stage, facts: Facts, unknown: int | None = None) -> int:
+    """Number of rows of a pool by its recipe; a data set of unknown size has `unknown` rows, or for None as many as its limit."""
     params, expected = stage.identity["params"], stage.execution.get("expected") or {}
     share = params["share"] or [0.0, 1.0]
     split = "test" if stage.about["rows"] == "test" and expected.get("test") else "train"
-    expected_rows = expected.get(split)
+    expected_rows = expected.get(split, unknown)
     limit = params["limit"]
     if expected_rows is None:
         instead = "its limits are used" if limit else "its rows are not counted"

@@ -111,7 +111,7 @@ class Scheduler:
         for key in list(self.pending):
             if not self._ready(key) or not self.sharing.room(key, [w.key for w in self.workers if w.key]):
                 continue
-            worker = self._free_worker(key) or self._start(self.sharing.needs[key].threads)
+            worker = next((w for w in self.workers if w.key is None), None) or self._start()
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.remove(key)
@@ -124,14 +124,8 @@ class Scheduler:
         open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
         return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
-    def _free_worker(self, key: str) -> Worker | None:
-        """A worker without a stage that may run this one: for a model, with its number of threads."""
-        need = self.sharing.needs[key]
-        free = [w for w in self.workers if w.key is None]
-        return next((w for w in free if w.threads == need.threads or not need.model), None)
-
-    def _start(self, threads: int) -> Worker:
-        worker = launchers.start(self.launcher["name"], threads)
+    def _start(self) -> Worker:
+        worker = launchers.start(self.launcher["name"])
         self.workers.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         return worker

@@ -1,11 +1,9 @@
-"""The machine shared between stages: the CPU threads of each stage, and whether one more stage may start beside the running ones.
+"""The machine shared between stages: what each stage needs, and whether one more may start beside the running ones.
 
-* The threads of a stage depend on its model's size and on the machine alone, never on what else runs: another number of threads is
-  another order of sums, so a stage made again would have other bytes. A narrow model gains nothing from a second thread, since each of
-  its operations is over before the threads have met. A model gets one thread for each `PER_THREAD` parameters.
-* Stages run side by side as long as their threads fit the cores and their memory fits what was free when nothing ran. One stage always
-  may run. An accelerator has one stage at a time, because its memory is not counted.
-* `launcher.threads` and `launcher.jobs` hold where the user sets them; with `jobs` alone the cores are divided.
+* Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
+  stage always may run. An accelerator has one stage at a time, because its memory is not counted.
+* `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
+  cores are divided.
 * The cores are those of this process: its affinity, the quota of its control group, and OMP_NUM_THREADS, by which users of shared
   machines say how many they may use.
 """
@@ -18,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
 from w2s_cli.store import memory
 
-PER_THREAD = 20e6  # parameters
 GIB = 1 << 30
 IMPORTED = 0.8 * GIB  # bytes of a worker with torch and transformers
 OF_PARAMETER = 22  # bytes: weights, gradients, two moments of Adam, a copy in bf16, parts of the next
-PACKED = 2048  # most tokens of a forward pass on a CPU (training/attention/cpu.py)
 OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of width (Korthikanti et al. 2022)
-DEPTH = 32  # width of a model divided by its layers, about
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,6 @@ class Need:
 
     threads: int
     bytes: float
-    model: bool  # it opens a model, so its worker loads torch with this number of threads
 
 
 class Sharing:
@@ -47,17 +42,28 @@ class Sharing:
         if self.jobs is None and on_accelerator(str(launcher["device"])):
             self.jobs = 1
         self.graph = graph
-        self.needs = {key: self._need(graph.stages[key], launcher["threads"]) for key in keys}
+        self.needs = self._needs(keys, launcher["threads"], accelerated=on_accelerator(str(launcher["device"])))
         self.free: float | None = None  # bytes when nothing ran
 
-    def _need(self, stage: Stage, threads: int | None) -> Need:
-        size, model = self._parameters(stage), stage.about.get("model") is not None
-        if threads is None and self.jobs is not None:
-            threads = max(1, self.cores // self.jobs)
-        elif threads is None:
-            unknown = model and size is None
-            threads = self.cores if unknown else min(self.cores, max(1, round((size or 0) / PER_THREAD)))
-        return Need(threads, _bytes(size or 0) if model else 0.2 * GIB, model)
+    def _needs(self, keys: Iterable[str], chosen: int | None, *, accelerated: bool) -> dict[str, Need]:
+        """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+        work = works(self.graph, self._parameters)
+        upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
+        beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
+        machine, needs = memory.machine_bytes(), {}
+        for key in keys:
+            stage = self.graph.stages[key]
+            model = stage.about.get("model") is not None
+            size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            fitting = max(1.0, machine // size) if machine else float("inf")
+            if chosen is not None:
+                count = chosen
+            elif accelerated:
+                count = max(1, self.cores // (self.jobs or 1))
+            else:
+                count = threads(work[key], self.jobs or min(beside[key], fitting), self.cores)
+            needs[key] = Need(count, size)
+        return needs
 
     def _parameters(self, stage: Stage) -> float | None:
         """Parameters of a stage's model: configured, else of the stage that made it, else by its weights; None if unknown."""
@@ -77,11 +83,11 @@ class Sharing:
         if not others:
             self.free = memory.free_bytes()
             return True
-        if self.jobs is not None and len(others) >= self.jobs:
-            return False
+        if self.jobs is not None:
+            return len(others) < self.jobs
         if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
             return False
-        return self.jobs is not None or need.threads + sum(other.threads for other in others) <= self.cores
+        return need.threads + sum(other.threads for other in others) <= self.cores
 
 
 def cores() -> int:
@@ -103,5 +109,4 @@ def on_accelerator(device: str) -> bool:
 
 def _bytes(size: float) -> float:
     """The memory of a training of a model with `size` parameters; of a wider or deeper one it is off by a part, not by a factor."""
-    width = (DEPTH / 12 * size) ** (1 / 3)  # 12 · layers · width² parameters
-    return float(IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width * width / DEPTH)
+    return IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width(size) ** 2 / DEPTH

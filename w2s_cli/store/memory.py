@@ -75,6 +75,12 @@ def most_bytes() -> int | None:
     return min([own + free, *_limits()])
 
 
+def machine_bytes() -> int | None:
+    """The bytes of the machine, or of this process's control groups; None if unknown. Unlike free memory the figure is always the same."""
+    total = _kernel("/proc/meminfo", "MemTotal")
+    return None if total is None else min([total, *_limits()])
+
+
 def free_bytes() -> int | None:
     """The bytes that further processes of this one's control group may have; None if unknown."""
     most, own = most_bytes(), _own()

@@ -1,4 +1,4 @@
-"""How stages share the machine: threads by the model's size, side by side within cores and memory, and the user's numbers hold."""
+"""How stages share the machine: side by side within cores and memory, and the user's numbers hold."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,11 @@ def stage(millions: float | None = None, model: str | None = "m", path: Path | N
     """A stage with a model of so many parameters; without `model` one that opens none."""
     about = {"model": model, "parameters": millions} if model else {}
     inputs = {"model": made_by} if made_by else {}
-    return SimpleNamespace(about=about, inputs=inputs, execution={"model_path": str(path)} if path else {})
+    kind = SimpleNamespace(optional=lambda _: None, traits=SimpleNamespace(gives="labels"))
+    execution = {"model_path": str(path)} if path else {}
+    return SimpleNamespace(
+        about=about, inputs=inputs, execution=execution, of=kind, upstream=lambda: list(inputs.values())
+    )
 
 
 @pytest.fixture
@@ -28,6 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(cores: int, free: float | None = 1000.0) -> None:
         monkeypatch.setattr(sharing, "cores", lambda: cores)
         monkeypatch.setattr(memory, "free_bytes", lambda: None if free is None else int(free * GIB))
+        monkeypatch.setattr(memory, "machine_bytes", lambda: None)
 
     return make
 
@@ -53,18 +58,18 @@ def together(planned: Sharing, keys: Iterable[str]) -> list[str]:
 
 def test_a_narrow_model_has_one_thread_and_a_large_one_has_all_cores(machine: Any, tmp_path: Path) -> None:
     machine(4)
-    assert threads(stage(0.2), stage(2.56), stage(60), stage(135), stage(7000)) == [1, 1, 3, 4, 4]
+    assert threads(stage(0.2), stage(0.5), stage(135), stage(7000)) == [1, 2, 4, 4]
     assert threads(stage(None), stage(model=None)) == [4, 1]  # of unknown size, and without a model
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 4000)
     assert threads(stage(None, path=tmp_path)) == [1]  # by the size of its weights
-    assert threads(stage(2.56), stage(None, made_by="0")) == [1, 1]  # a label stage has the size of its model
+    assert threads(stage(0.2), stage(None, made_by="0")) == [1, 1]  # a label stage has the size of its model
 
 
 def test_numbers_of_the_user_hold(machine: Any) -> None:
     machine(8)
-    assert threads(stage(2.56), stage(135), jobs=2) == [4, 4]
-    assert threads(stage(2.56), stage(135), threads=3) == [3, 3]
-    narrow = [stage(2.56)] * 5
+    assert threads(stage(0.2), stage(135), jobs=2) == [1, 4]
+    assert threads(stage(0.2), stage(135), threads=3) == [3, 3]
+    narrow = [stage(0.2)] * 5
     assert together(shared(*narrow, jobs=1), "01234") == ["0"]
     assert together(shared(*narrow, jobs=3, threads=8), "01234") == ["0", "1", "2"]
     assert together(shared(*narrow, threads=3), "01234") == ["0", "1"]
@@ -72,24 +77,26 @@ def test_numbers_of_the_user_hold(machine: Any) -> None:
 
 def test_stages_run_side_by_side_until_the_cores_are_taken(machine: Any) -> None:
     machine(2)
-    planned = shared(stage(0.2), stage(2.56), stage(2.56), stage(135))
+    planned = shared(stage(0.2), stage(0.2), stage(0.2), stage(135))
     assert together(planned, "0123") == ["0", "1"]
     assert together(planned, "3012") == ["3"]
     assert not planned.room("3", ["0"])
     machine(1)
-    assert together(shared(stage(0.2), stage(2.56)), "01") == ["0"]
+    assert together(shared(stage(0.2), stage(0.2)), "01") == ["0"]
 
 
 def test_memory_is_counted_before_a_second_stage_starts_and_one_stage_always_runs(machine: Any) -> None:
     machine(8, free=2.0)
-    planned = shared(stage(2.56), stage(2.56), stage(2.56))
-    assert together(planned, "012") == ["0"]
-    machine(8, free=3.0)
-    assert together(shared(stage(2.56), stage(2.56), stage(2.56)), "012") == ["0", "1"]
+    narrow = [stage(0.2)] * 3
+    planned = shared(*narrow)
+    assert together(planned, "012") == ["0", "1"]
+    machine(8, free=1.5)
+    assert together(shared(*narrow), "012") == ["0"]
+    assert together(shared(*narrow, jobs=3), "012") == ["0", "1", "2"]  # the user's number holds
     machine(8, free=1.0)
     assert together(shared(stage(7000)), "0") == ["0"]
     machine(8, free=None)  # unknown: not counted
-    assert together(shared(stage(2.56), stage(2.56)), "01") == ["0", "1"]
+    assert together(shared(*narrow), "01") == ["0", "1"]
 
 
 def test_an_accelerator_has_one_stage_at_a_time_unless_the_user_says_more(machine: Any) -> None:

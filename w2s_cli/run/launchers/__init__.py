@@ -1,6 +1,6 @@
 """Launchers, which start workers: one file for each way, chosen as `launcher.name` (configs/launcher/*.yaml).
 
-A launcher is a file with `start(threads) -> Worker`. The scheduler uses only the members of `Worker`.
+A launcher is a file with `start() -> Worker`. The scheduler uses only the members of `Worker`.
 """
 
 from importlib import import_module
@@ -15,7 +15,6 @@ class Worker(Protocol):
     """A process that runs stages, one after another."""
 
     key: str | None  # key of its stage; None: free
-    threads: int  # CPU threads, fixed when torch loads
 
     def fileno(self) -> int:
         """The file descriptor that becomes readable when there are events."""
@@ -43,7 +42,7 @@ def check(name: str) -> None:
         raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
 
 
-def start(name: str, threads: int) -> Worker:
-    """A new worker with `threads` CPU threads, from the launcher `name`, a name that `check` has passed."""
-    worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start(threads)
+def start(name: str) -> Worker:
+    """A new worker from the launcher `name`, a name that `check` has passed."""
+    worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start()
     return worker

@@ -1,6 +1,7 @@
 """Workers as child processes of this machine, with jobs on their standard input and events on their standard output.
 
-* The number of threads and the wait policy are in the environment from the start: both are read when torch loads.
+* The wait policy of threads is in the environment from the start, because it is read when torch loads. A worker begins with one
+  thread, and each stage with a model sets its own number (training/device.py).
 * A worker dies with its parent (`--serve PID`), so a killed command leaves no worker behind.
 """
 
@@ -24,7 +25,6 @@ class LocalWorker:
     """A worker as a child process."""
 
     popen: subprocess.Popen[bytes]
-    threads: int
     key: str | None = None  # key of its stage; None: free
     buffer: bytes = b""  # beginning of an incomplete event
 
@@ -69,16 +69,16 @@ class LocalWorker:
             self.popen.wait()
 
 
-def start(threads: int) -> LocalWorker:
+def start() -> LocalWorker:
     """A new worker process."""
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONPATH": os.pathsep.join(p for p in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if p),
     }
     command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
     popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    return LocalWorker(popen, threads)
+    return LocalWorker(popen)
