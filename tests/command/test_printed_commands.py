@@ -153,10 +153,10 @@ def test_the_printed_removals_run_and_free_the_way_for_the_same_command(elsewher
     assert again[0] == "train"
     w2s(elsewhere, *again)
     (stage(elsewhere, "finetune/ceiling") / "result" / "model" / "config.json").write_text("{}", encoding="utf-8")
-    [removal] = elsewhere_printed(w2s(elsewhere, "doctor", words[-1], code=1), ELSEWHERE)
+    [removal] = elsewhere_printed(w2s(elsewhere, "doctor", "--verify", words[-1], code=1), ELSEWHERE)
     w2s(elsewhere, *removal)
     w2s(elsewhere, "train", *words)
-    assert "PROBLEM" not in w2s(elsewhere, "doctor", words[-1]).stdout
+    assert "PROBLEM" not in w2s(elsewhere, "doctor", "--verify", words[-1]).stdout
 
 
 def test_the_printed_commands_of_gc_remove_a_runs_stages(elsewhere: Path) -> None:

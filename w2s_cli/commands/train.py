@@ -27,7 +27,7 @@ from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
 from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
-from w2s_cli.store.places import StoreError
+from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.store import Store, unwritable
 
 if TYPE_CHECKING:
@@ -256,5 +256,6 @@ def _check_writable(store: Store) -> None:
     free = shutil.disk_usage(store.root).free
     if free < 50 * 2**20:
         raise UserError(
-            f"{store.root}: only {free // 2**20} MiB free on this disk; free some (w2s gc lists removable files), or set outputs=DIR."
+            f"{store.root}: only {free // 2**20} MiB free on this disk; free some ({command_line(store.root, 'gc')} lists what can go), "
+            "or set outputs=DIR."
         )

@@ -2,7 +2,7 @@
 
 * No cell is cut: a key, a path or a figure that ends in "…" can be neither read nor copied. An interval, "[0.1, 0.2]", stays in one piece.
 * The column that costs the fewest lines is wrapped first. Only where words are not enough, a name is broken after its hyphens, slashes
-  and underscores.
+  and the like.
 * Where even that does not fit, a row is printed as `column: value` pairs below its first cell.
 """
 
@@ -15,7 +15,7 @@ Rows = list[list[str]]
 
 GAP = 2  # spaces between two columns
 WORD = re.compile(r"\[[^\[\]]*\]\S*|\S+")
-PART = re.compile(r"[\d-]+$|[^-/_]*[-/_]+|[^-/_]+")  # a date is one part
+PART = re.compile(r"[\d-]+$|[^-/_,=>+]*[-/_,=>+]+|[^-/_,=>+]+")  # a date is one part
 
 
 def fitted(rows: Rows, width: int) -> Rows | None:
@@ -68,14 +68,19 @@ def _least(column: Sequence[str], parts: bool) -> int:
 
 
 def wrapped(cell: str, width: int, parts: bool) -> list[str]:
-    """The lines of a cell, of at most `width` characters where its pieces allow; its indentation stands before each line."""
+    """The lines of a cell, of at most `width` characters where its pieces allow; its indentation stands before each line.
+
+    With `parts`, a word that is longer than a line has several pieces.
+    """
     if len(cell) <= width:
         return [cell]
     text = cell.lstrip(" ")
     indent = cell[: len(cell) - len(text)]
     lines = [indent]
     for word in WORD.findall(text):
-        for number, piece in enumerate(PART.findall(word) if parts and not word.startswith("[") else [word]):
+        for number, piece in enumerate(
+            PART.findall(word) if parts and len(word) > width and not word.startswith("[") else [word]
+        ):
             space = " " if number == 0 and lines[-1].strip() else ""
             if lines[-1].strip() and len(lines[-1] + space + piece) > width:
                 lines.append(indent + piece)

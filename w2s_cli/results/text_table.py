@@ -4,7 +4,6 @@
 * This file imports little, since a cached `w2s train` and `w2s ls` print with it. The function that needs rich imports it.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,10 +25,6 @@ AGREEMENT = {
     "when_weak_wrong": "  where it is wrong",
 }
 SEEDS_SHOWN = 10
-WORDS, SIGNS = (
-    re.compile(r"(?<=\s)(?=\S)"),
-    re.compile(r"(?<=[/,_=>+-])(?=[^\s/,_=>+-])"),
-)  # places where a line may end
 NO_GAP = "no gap"  # in the place of a PGR whose gap between weak supervisor and ceiling may be zero, or is negative
 REASONS = {  # flag of such a PGR → its reason
     "gap_is_noise": "the ceiling does not beat the weak supervisor by more than noise, so every PGR is possible",
@@ -154,21 +149,6 @@ def plain(rows: Rows) -> str:
             ]
             lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def broken(text: str, width: int) -> str:
-    """`text` in lines of at most `width` characters: broken at blanks, in a longer word after signs, else anywhere."""
-    lines = [""]
-    for word in WORDS.split(text):
-        for piece in [word] if len(word.rstrip()) <= width else SIGNS.split(word):
-            if len((lines[-1] + piece).rstrip()) > width and lines[-1]:
-                lines.append("")
-            rest = piece
-            while len(rest.rstrip()) > width:
-                lines[-1:] = [rest[:width], ""]
-                rest = rest[width:]
-            lines[-1] += rest
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def is_figures(cells: Sequence[str]) -> bool:

@@ -429,4 +429,4 @@ def test_plot_of_a_run_without_results_says_how_to_go_on(tmp_path, capsys):
     (tmp_path / "outputs" / "stages").mkdir()
     (folder / "results.json").write_text(json.dumps({"format": FORMAT, "entries": []}))
     assert dispatch(["plot", "01234567", "--outputs", str(tmp_path / "outputs")]) == 2
-    assert "has no results yet: w2s status shows the remaining stages" in capsys.readouterr().err
+    assert f"has no results yet: w2s status {folder.name} outputs=" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.text_table import broken
+from w2s_cli.results.narrow import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def cut(text: str, letters: int = 48) -> str:
 
 def fit(text: str, inches: float) -> str:
     """`text` broken into lines of at most `inches` in 7-point letters."""
-    return broken(text, max(8, int(inches * LETTERS_PER_INCH)))
+    return "\n".join(wrapped(text, max(8, int(inches * LETTERS_PER_INCH)), parts=True))
 
 
 def legend_above(figure: "Figure", handles: Sequence[Any], columns: int, title: str) -> None:

@@ -6,7 +6,8 @@
 * If not even one column fits beside the wrapped names, the table stays whole, and the terminal wraps it.
 """
 
-from w2s_cli.results.text_table import Rows, broken, is_figures, plain
+from w2s_cli.results import narrow
+from w2s_cli.results.text_table import Rows, is_figures, plain
 
 NARROW = 12  # characters to which a column of names may be wrapped
 LINES = 3  # of a row whose names are wrapped; more only where a single column does not fit otherwise
@@ -46,9 +47,9 @@ def _fit(rows: Rows, width: int, most: int | None = LINES) -> Rows | None:
     """The table, with wrapped names if it needs them, of rows with at most so many lines; None if it does not fit."""
     if wide(rows) <= width:
         return rows
-    narrow = wrapped(rows, width)
-    few = most is None or max(cell.count("\n") + 1 for row in narrow for cell in row) <= most
-    return narrow if few and wide(narrow) <= width else None
+    thin = wrapped(rows, width)
+    few = most is None or max(cell.count("\n") + 1 for row in thin for cell in row) <= most
+    return thin if few and wide(thin) <= width else None
 
 
 def wrapped(rows: Rows, width: int) -> Rows:
@@ -57,7 +58,7 @@ def wrapped(rows: Rows, width: int) -> Rows:
     columns = [list(column) for column in whole]
     for column in columns:
         if is_figures(column[1:]):  # a heading is no wider than its figures need
-            column[0] = broken(column[0], max(NARROW, *map(len, column[1:])))
+            column[0] = _broken(column[0], max(NARROW, *map(len, column[1:])))
     while (excess := wide(_rows(columns)) - width) > 0:
         widths = [0 if is_figures(column[1:]) else _widest(column) for column in columns]
         most = max(widths)
@@ -65,10 +66,14 @@ def wrapped(rows: Rows, width: int) -> Rows:
             break
         place = widths.index(most)
         goal = max(NARROW, most - excess, *(other for other in widths if other < most))
-        columns[place] = [broken(cell, goal) for cell in whole[place]]
+        columns[place] = [_broken(cell, goal) for cell in whole[place]]
         if _widest(columns[place]) >= most:
             break
     return _rows(columns)
+
+
+def _broken(cell: str, width: int) -> str:
+    return "\n".join(narrow.wrapped(cell, width, parts=True))
 
 
 def _widest(column: list[str]) -> int:
