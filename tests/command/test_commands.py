@@ -259,6 +259,8 @@ def test_seeds_end_in_one_table_over_seeds(w2s_inside: Run, ran: list[str], tmp_
     assert "seeds 0, 1" in out
     assert "the intervals hold the noise of training rows, training seeds and test rows." in out
     assert out.count("PGR  ") == 1
+    status = w2s_inside("status").stdout
+    assert all(re.search(rf"student-\S+-s{seed} ", status) for seed in (0, 1))  # not one name for both
     again = w2s_inside("train", "-m", *ran, "seed=0,1").stdout
     assert "the intervals hold the noise of training rows, training seeds and test rows." in again
     assert len(list((tmp_path / "outputs").glob("stages/summary/*/record.json"))) == 1

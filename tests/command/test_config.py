@@ -79,13 +79,13 @@ def test_one_group_and_one_field_can_be_asked_for(w2s_inside: Run) -> None:
     ("words", "said"),
     [
         (["lr"], "names of their groups before them: weak.lr, strong.lr"),
-        (["strong.learning_rate"], 'Did you mean "lr"'),
+        (["strong.learning_rate"], 'Did you mean "strong.lr"'),
         (["stong"], 'Did you mean "strong"'),
         (["model"], "weak and strong"),
         (["-m", "seed=0,1"], "without -m"),
         (["--reference", "seed=1"], "no other word"),
         (["seed=x"], "seed=x: must be a whole number"),
-        (["strong.learning_rate=1"], 'Did you mean "lr"'),
+        (["strong.learning_rate=1"], 'Did you mean "strong.lr"'),
         (["loss=nosuch"], 'unknown loss "nosuch"'),
         (["--outputs"], "--outputs needs a folder"),
     ],
@@ -168,3 +168,11 @@ def test_no_field_is_without_a_meaning_but_those_whose_group_says_it() -> None:
         r"(train|generative|pretrain)\.(optimizer|weight_decay|lr|precision|seed|warmup|betas|epochs|schedule)$"
     )
     assert [name for name in silent if not plain.match(name)] == []
+
+
+def test_the_help_of_a_command_shows_the_values_of_the_files_that_are_chosen_by_default(w2s_inside: Run) -> None:
+    lines = dict(re.findall(r"^  (\S+) +(.+?)  ", w2s_inside("train", "--help").stdout, re.MULTILINE))
+    assert lines["weak|strong.lr"] == "of its file"  # another one for each model
+    assert lines["train.epochs"] == "2"
+    assert lines["data.name"] == "wordnet_living"
+    assert lines["combine.name"] == "mean_probability"

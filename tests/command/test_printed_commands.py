@@ -82,9 +82,6 @@ def test_in_the_folder_of_the_runs_a_printed_command_has_their_short_paths(study
         assert "stages" in w2s(study, "plan", *words[1:]).stdout
 
 
-ELSEWHERE = "../outputs"
-
-
 @pytest.fixture
 def elsewhere(tmp_path: Path, ran: list[str]) -> Path:
     """A folder beside the outputs folder of a finished run."""
@@ -92,6 +89,11 @@ def elsewhere(tmp_path: Path, ran: list[str]) -> Path:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     return folder
+
+
+def outputs(elsewhere: Path) -> str:
+    """The outputs folder of the finished run, as w2s names it in another folder."""
+    return str(elsewhere.parent / "outputs")
 
 
 def stage(folder: Path, name: str) -> Path:
@@ -125,8 +127,8 @@ def run_name(folder: Path) -> str:
 def test_a_printed_command_names_the_outputs_folder_that_is_meant(
     elsewhere: Path, words: Callable[[Path], list[str]], code: int, printed_ones: list[str]
 ) -> None:
-    said = w2s(elsewhere, *words(elsewhere), f"outputs={ELSEWHERE}", code=code)
-    commands = [command for command in elsewhere_printed(said, ELSEWHERE) if "OTHER" not in command]
+    said = w2s(elsewhere, *words(elsewhere), f"outputs={outputs(elsewhere)}", code=code)
+    commands = [command for command in elsewhere_printed(said, outputs(elsewhere)) if "OTHER" not in command]
     assert [command[0] for command in commands] == printed_ones, said.stdout + said.stderr
     for command in commands:
         w2s(elsewhere, *command)
@@ -134,7 +136,7 @@ def test_a_printed_command_names_the_outputs_folder_that_is_meant(
 
 
 def test_the_printed_removals_run_and_free_the_way_for_the_same_command(elsewhere: Path, tiny: list[str]) -> None:
-    words = [*tiny, f"outputs={ELSEWHERE}"]
+    words = [*tiny, f"outputs={outputs(elsewhere)}"]
     student = stage(elsewhere, "finetune/student") / "stage.json"
     edited = json.loads(student.read_text(encoding="utf-8"))
     edited["params"]["seed"] = 77
@@ -143,27 +145,32 @@ def test_the_printed_removals_run_and_free_the_way_for_the_same_command(elsewher
         w2s(elsewhere, "train", *words, code=2),
         w2s(elsewhere, "show", student.parent.name, words[-1], code=2),
     ):
-        [removal] = elsewhere_printed(said, ELSEWHERE)
+        [removal] = elsewhere_printed(said, outputs(elsewhere))
         assert removal[0] == "rm"
     w2s(elsewhere, *removal)
     labels = (elsewhere.parent / "outputs").glob("stages/label/*-*")
     w2s(elsewhere, "rm", *(folder.name for folder in labels), words[-1])
     other = [word.replace("bootstrap=200", "bootstrap=300") for word in words]
-    [again] = elsewhere_printed(w2s(elsewhere, "evaluate", *other, code=2), ELSEWHERE)
+    [again] = elsewhere_printed(w2s(elsewhere, "evaluate", *other, code=2), outputs(elsewhere))
     assert again[0] == "train"
     w2s(elsewhere, *again)
     (stage(elsewhere, "finetune/ceiling") / "result" / "model" / "config.json").write_text("{}", encoding="utf-8")
-    [removal] = elsewhere_printed(w2s(elsewhere, "doctor", "--verify", words[-1], code=1), ELSEWHERE)
+    [removal] = elsewhere_printed(w2s(elsewhere, "doctor", "--verify", words[-1], code=2), outputs(elsewhere))
     w2s(elsewhere, *removal)
     w2s(elsewhere, "train", *words)
     assert "PROBLEM" not in w2s(elsewhere, "doctor", "--verify", words[-1]).stdout
+    comparisons = (elsewhere.parent / "outputs").glob("stages/evaluate/*-*")
+    w2s(elsewhere, "rm", *(folder.name for folder in comparisons), words[-1])
+    said = w2s(elsewhere, "table", words[-1])
+    assert "The stages behind these figures were removed" in said.stdout
+    assert elsewhere_printed(said, outputs(elsewhere)) == []
 
 
 def test_the_printed_commands_of_gc_remove_a_runs_stages(elsewhere: Path) -> None:
-    words = [f"outputs={ELSEWHERE}"]
-    [listing] = elsewhere_printed(w2s(elsewhere, "rm", run_name(elsewhere), *words), ELSEWHERE)
+    words = [f"outputs={outputs(elsewhere)}"]
+    [listing] = elsewhere_printed(w2s(elsewhere, "rm", run_name(elsewhere), *words), outputs(elsewhere))
     assert listing[0] == "gc"
-    [removal] = elsewhere_printed(w2s(elsewhere, *listing, "--days", "0"), ELSEWHERE)
+    [removal] = elsewhere_printed(w2s(elsewhere, *listing, "--days", "0"), outputs(elsewhere))
     assert removal[:3] == ["gc", "--days", "0"]
     w2s(elsewhere, *removal)
     assert not list((elsewhere.parent / "outputs" / "stages").glob("*/*-*"))

@@ -32,7 +32,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "unknown option of a record command": (["ls", "--colour"], ["w2s ls", "--colour", "--help"]),
     "bare word": (["train", "gpt2"], ['"gpt2" is not an override', "weak=gpt2"]),
     "misspelt group": (["plan", "wek=gpt2"], ['unknown field "wek"', 'Did you mean "weak"']),
-    "misspelt key": (["plan", "strong.lrr=1"], ['unknown field "strong.lrr"', 'Did you mean "lr"']),
+    "misspelt key": (["plan", "strong.lrr=1"], ['unknown field "strong.lrr"', 'Did you mean "strong.lr"']),
     "misspelt top-level field": (["plan", "sede=1"], ['unknown field "sede"', 'Did you mean "seed"']),
     "added key": (["plan", "+strong.foo=1"], ["strong.foo", "unknown field"]),
     "unknown model": (["plan", "weak=gpt3"], ['unknown model "gpt3"', 'Did you mean "gpt2"', "pythia-70m"]),
@@ -108,6 +108,24 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "negative seed": (["plan", "seed=-1"], ["seed=-1", "between 0"]),
     "hub id in place of a name": (["plan", "weak=meta-llama/Llama-3"], ["weak=local weak.id=meta-llama/Llama-3"]),
     "several values without -m": (["plan", "seed=0,1"], ["are a sweep", "w2s train -m"]),
+    "several values of a field": (["plan", "strong.lr=1e-5,1e-4"], ["are a sweep", "w2s train -m strong.lr=1e-5,1e-4"]),
+    "several choices without -m": (["plan", "loss=xent,logconf"], ["are a sweep", "w2s train -m loss=xent,logconf"]),
+    "a name in place of a choice": (["plan", "weak.name=gpt2"], ["only renames", "weak=gpt2 chooses"]),
+    "a name of a data set": (["plan", "data.name=sciq"], ["only renames", "data=sciq chooses"]),
+    "a name of a method": (["plan", "method.name=mine"], ["only renames", "method=mine chooses"]),
+    "names in a sweep": (["plan", "-m", "strong.name=gpt2,wordnet-l"], ["only renames"]),
+    "outputs of an empty variable": (["plan", "outputs="], ["outputs=", "must be a folder"]),
+    "a quote in a value": (["plan", 'loss=it"s'], ["cannot read loss=it", "needs quotes"]),
+    "a field in capitals": (["plan", "SEED=3"], ["before them: seed, weak.seed"]),
+    "a path in place of a data set": (
+        ["plan", "data=/usr/bin/env"],
+        ["is a path", "data=local data.path=/usr/bin/env"],
+    ),
+    "a path in place of a model": (["plan", "weak=/usr/bin"], ["is a path", "weak=local weak.path=/usr/bin"]),
+    "own file in place of the bundled one": (
+        ["plan", "data.path=/usr/bin/env"],
+        ["data=local data.path=", "data.text=COLUMN"],
+    ),
     "outputs without a folder": (["plan", "--outputs"], ["--outputs needs a folder", "outputs=DIR"]),
     "two folders of outputs": (["plan", "--outputs", "x", "outputs=y"], ["outputs has two values"]),
     "a field without its group": (["plan", "device=cpu"], ["launcher.device"]),
@@ -120,7 +138,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "a line without a command": (["loss=kl"], ["is no command", "w2s train loss=kl"]),
     "an option of another command": (["data", "check", "data=sciq", "--force", "x"], ["--force has no use"]),
     "a choice without its group": (["data", "check", "sciq"], ['"sciq" is not an override', "data=sciq"]),
-    "a spelt-out field": (["train", "strong.learning_rate=1e-5"], ['Did you mean "lr"']),
+    "a spelt-out field": (["train", "strong.learning_rate=1e-5"], ['Did you mean "strong.lr"']),
     "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
     "learning rate that another one hides": (
         ["plan", "train=probe", "weak.lr=1e-3", "strong.lr=1e-3", "train.lr=1e-2"],
@@ -182,10 +200,10 @@ def test_wrong_data(w2s_inside: Run, tiny: list[str], tmp_path: Path, case: str)
     assert_refused(w2s_inside("train", *with_rows(tiny, tmp_path, change(list(sentences(240)))), code=None), *said)
 
 
-def test_missing_column(w2s_inside: Run, tiny: list[str]) -> None:
-    assert_refused(
-        w2s_inside("train", *without(tiny, "data.text"), "data.text=txet", code=None), "txet", 'Did you mean "text"'
-    )
+@pytest.mark.parametrize("field", ["data.text", "data.label", "data.id"])
+def test_a_missing_column_is_refused_by_the_plan(w2s_inside: Run, tiny: list[str], field: str) -> None:
+    done = w2s_inside("plan", *without(tiny, field), f"{field}=txet", code=None)
+    assert_refused(done, 'no column "txet"', f"({field})", "Known: id, label, text")
 
 
 def test_missing_file(w2s_inside: Run, tiny: list[str]) -> None:
@@ -386,9 +404,25 @@ def test_own_loss_that_returns_no_scalar_or_takes_no_such_value(
     assert_refused(w2s_inside("train", *ran, *words, "+loss.args.by=two", code=None), "loss mine failed: TypeError")
 
 
-def test_one_mistake_gives_one_message(w2s_inside: Run, tiny: list[str]) -> None:
-    done = w2s_inside("train", *without(tiny, "data.text"), "data.text=txet", code=2)
-    assert done.stderr.count('"txet"') == 1
+def test_own_loss_without_a_gradient_or_without_progress(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    words = own_loss(tmp_path, "def mine(logits, labels, *, progress):\n    return (logits - labels).mean().detach()\n")
+    assert_refused(w2s_inside("train", *ran, *words, code=None), "loss mine has no gradient")
+    path = tmp_path / "own" / "losses" / "mine.py"
+    path.write_text(path.read_text().replace(", *, progress", ""))
+    assert_refused(w2s_inside("plan", *ran, *words, code=None), str(path), "must take the argument progress")
+
+
+def test_own_yaml_of_another_shape(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = own_loss(tmp_path, "", yaml="name: mine\nargs: [1]\n")
+    done = w2s_inside("plan", *tiny, *words, code=None)
+    assert_refused(done, "loss/mine.yaml has another shape", "w2s config loss")
+    assert "DictConfig" not in done.stderr
+
+
+def test_one_mistake_gives_one_message(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
+    rows = [{**row, "label": "odd" if number % 7 == 0 else row["label"]} for number, row in enumerate(sentences(240))]
+    done = w2s_inside("train", *with_rows(tiny, tmp_path, rows), "data.classes=['0','1']", code=2)
+    assert done.stderr.count("odd") == 1, done.stderr
     assert "correct the cause, then run the same command" in done.stderr
 
 
@@ -411,6 +445,7 @@ def test_unknown_option_of_a_transform_is_refused_before_anything_runs(w2s_insid
         (["logs", "latest"], "w2s status latest lists the stages"),
         (["status", "KEY"], "is the key of a stage, and not a run: w2s show KEY"),
         (["report", "KEY"], "is the key of a stage"),
+        (["rm", "latest"], "removed by its path or whole name only: w2s rm outputs/runs/"),
         (["plot", "latest", "curves"], "w2s plot curves latest"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

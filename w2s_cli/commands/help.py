@@ -11,9 +11,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from w2s_cli.commands import Command
-from w2s_cli.config.described import described, groups
+from w2s_cli.config.described import described, groups, literal
 from w2s_cli.config.words import OTHER_COMMANDS, options
-from w2s_cli.paths import configs_folder
+from w2s_cli.paths import configs_folder, read_mapping
+from w2s_cli.results.fields import flatten
 
 EXAMPLES = {
     "w2s train": "the bundled experiment: real data, real models, no download",
@@ -109,15 +110,29 @@ def applies(option: str, command: str) -> bool:
 def print_fields(command: str) -> None:
     """Print the fields of a command with their defaults and allowed values; groups of the same fields share their lines."""
     alike = {name: names for names in groups().values() for name in names}
+    chosen = _of_default_files()
     for field in described():
         top, _, rest = field.name.partition(".")
         names = alike.get(top, [top])
         if names[0] != top or not reads(command, top):
             continue
         name = f"{'|'.join(names)}.{rest}" if rest else top
-        value = "of its file" if field.written == "required" else field.written
-        text = f"  {name:<31} {value:<12} {field.allowed}"
+        written = {chosen.get(f"{each}.{rest}", field.written) for each in names}  # of weak and strong, or of one group
+        value = written.pop() if len(written) == 1 else "of its file"
+        text = f"  {name:<31} {value:<12}  {field.allowed}"
         print("\n".join(textwrap.wrap(text, width(), subsequent_indent=" " * 8, break_on_hyphens=False)))
+
+
+def _of_default_files() -> dict[str, str]:
+    """Dotted field → its value in the file of its group that is chosen by default."""
+    values: dict[str, str] = {}
+    for entry in read_mapping(configs_folder() / "config.yaml")["defaults"]:
+        for group, name in entry.items() if isinstance(entry, dict) else ():
+            folder, _, part = group.partition("@")
+            if name and not group.startswith("override"):
+                content = read_mapping(configs_folder() / folder / f"{name}.yaml")
+                values |= {f"{part or folder}.{field}": literal(value) for field, value in flatten(content)}
+    return values
 
 
 def print_pairs(pairs: Mapping[str, str], column: int) -> None:

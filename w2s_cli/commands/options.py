@@ -78,7 +78,7 @@ def stage_of(store: Store, named: str) -> Path:
         check_name(named, "a stage is named by the beginning of its key or folder:")
         folders = store.match(named) or sorted(p for p in store.folders().values() if p.name.startswith(named))
     if not folders:
-        runs = _runs(store, named)
+        runs = runs_called(store, named)
         raise UserError(
             f'"{named}" is a run, {runs[0].name}, and not a stage: '
             f"{command_line(store.root, 'status', named)} lists the stages of a run with their keys."
@@ -91,7 +91,7 @@ def stage_of(store: Store, named: str) -> Path:
     return folders[0]
 
 
-def _runs(store: Store, named: str) -> list[Path]:
+def runs_called(store: Store, named: str) -> list[Path]:
     """The runs with a name; [] without one."""
     try:
         return find_runs(store.root, named)

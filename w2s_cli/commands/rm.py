@@ -6,10 +6,11 @@
 * What a process has claimed, or a running command holds, stays.
 """
 
+import os
 import shutil
 from pathlib import Path
 
-from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
+from w2s_cli.commands.options import file_size, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import planned_keys
@@ -37,7 +38,7 @@ def run(argv: list[str]) -> int:
     options = parse(arg_parser, argv)
     store = store_of(options)
     runs = {name: whole_run(store.root, name) for name in options.names}
-    folders = [runs[name] or stage_of(store, name) for name in options.names]
+    folders = [runs[name] or _stage(store, name) for name in options.names]
     plans = [planned_keys(folder) or set() for folder in run_folders(store.root)]
     for folder in dict.fromkeys(folders):
         if folder in runs.values():
@@ -45,6 +46,22 @@ def run(argv: list[str]) -> int:
         else:
             _remove_stage(folder, store, plans, weights=options.weights)
     return 0
+
+
+def _stage(store: Store, name: str) -> Path:
+    """The stage `name`.
+
+    Raises:
+        UserError: no such stage; if the name is a run's, but neither its path nor whole, with the command that removes the run.
+    """
+    try:
+        return stage_of(store, name)
+    except UserError:
+        runs = runs_called(store, name)
+        if len(runs) != 1:
+            raise
+        whole = command_line(store.root, "rm", os.path.relpath(runs[0]))
+        raise UserError(f'"{name}" is a run, which is removed by its path or whole name only: {whole}.') from None
 
 
 def _remove_run(folder: Path, store: Store, *, weights: bool) -> None:

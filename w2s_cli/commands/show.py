@@ -1,17 +1,16 @@
 """`w2s show KEY-PREFIX`: one stage: identity, inputs, metrics, files, provenance."""
 
-import contextlib
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.commands.options import file_size, job_of, parse, parser, stage_of, store_of
+from w2s_cli.commands.options import file_size, job_of, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import flatten
 from w2s_cli.results.reader import runs_of
-from w2s_cli.results.runs import CONFIG, PLAN, find_runs, run_folders
+from w2s_cli.results.runs import CONFIG, PLAN, run_folders
 from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import files_size
 from w2s_cli.store.places import command_line
@@ -72,9 +71,7 @@ def _stage(store: Store, name: str) -> Path:
     try:
         return stage_of(store, name)
     except UserError:
-        runs: list[Path] = []
-        with contextlib.suppress(UserError):
-            runs = find_runs(store.root, name)
+        runs = runs_called(store, name)
         if len(runs) != 1:
             raise
         run_name = runs[0].name

@@ -16,13 +16,15 @@ def run(argv: list[str]) -> int:
     store = store_of(options)
     shown_run = read_run(find_run(store.root, options.run), store)
     rows, counts = [["stage", "kind", "key", "state", ""]], dict[str, int]()
+    names = [stage.name for stage in shown_run.stages]
     for stage in shown_run.stages:
         state = stage.state
         counts[state.word] = counts.get(state.word, 0) + 1
         detail = (
             f"{state.record['wall_s']:.1f} s" if state.word == "done" and "wall_s" in state.record else state.detail
         )
-        rows.append([stage.name, stage.kind, stage.key, state.word, detail])
+        name = stage.planned.get("slug", stage.name) if names.count(stage.name) > 1 else stage.name  # of a sweep
+        rows.append([name, stage.kind, stage.key, state.word, detail])
     notes = [", ".join(f"{count} {word}" for word, count in counts.items())]
     print_table(rows, title=os.path.relpath(shown_run.folder), notes=notes)
     return 0

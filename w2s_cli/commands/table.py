@@ -225,7 +225,16 @@ def trace(grid: Grid) -> list[str]:
 
 
 def _how_to_trace(grid: Grid) -> str:
-    key = next(iter(grid.cells.values()))[0].keys[0]
+    stored = (
+        key
+        for cell in grid.cells.values()
+        for setting in cell
+        for key in setting.keys
+        if setting.entry.run.store.folder(key)
+    )
+    key = next(stored, None)
+    if key is None:
+        return "The stages behind these figures were removed; the figures are those of the runs' results.json."
     show, why = (command_line(_root(grid), command, key) for command in ("show", "why"))
     return (
         f"Trace a cell: --cells lists the stages behind each; {show} has its record, {why} its inputs, rows and commit."

@@ -18,13 +18,12 @@ from w2s_cli.config.methods import stages_of, with_own_groups
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, refuse_many, unresolved
-from w2s_cli.config.words import ROLES_FROM_MODELS, Words, chosen_files, key, options, parse, refuse_hidden
+from w2s_cli.config.words import ROLES_FROM_MODELS, UNNAMED, Words, chosen_files, key, options, parse, refuse_hidden
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import check_mapping, configs_folder
 from w2s_cli.values import MISSING, fit_fields
 
 Task = Callable[[list[Composed], list[Path]], int]
-UNNAMED = "local"  # configs/model/local.yaml, a model of the user's own
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra

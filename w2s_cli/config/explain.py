@@ -1,6 +1,7 @@
 """Messages for errors of Hydra and OmegaConf and for wrong fields: what is wrong, where, and what to do."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,10 @@ NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no vi
 def explain(error: BaseException, folder: Path | None) -> str:
     """The message for an error of Hydra or OmegaConf."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    if (match := re.search(r"Could not find '(model|data)/([^']+)'", text)) and Path(match[2]).expanduser().exists():
+        own = f"data=local data.path={match[2]} data.text=COLUMN data.label=COLUMN"
+        role = f"weak=local weak.path={match[2]} (or strong)"
+        return f"{match[2]} is a path, and not the name of a {match[1]}. For your own: {own if match[1] == 'data' else role}."
     if match := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
         return (
             f'unknown model "{match[1]}": its name must be a file of configs/model/. '
@@ -35,7 +40,7 @@ def explain(error: BaseException, folder: Path | None) -> str:
             "leave them out, or name a file."
         )
     if match := re.search(r"In '([^']+)': \w+ raised while composing config:\s+(.*)", text):
-        return f"{match[1]}.yaml has another shape than its group: {match[2]}."
+        return f"{match[1]}.yaml has another shape than its group: {_of_shape(match[2], match[1].partition('/')[0])}."
     if match := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
         group, name = match[1], match[2]
         listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or options(group, folder)
@@ -59,17 +64,39 @@ def explain(error: BaseException, folder: Path | None) -> str:
     if "invalid literal for int()" in text:
         return f"a list has no fields; set the whole list, FIELD=[…] ({text})."
     if any(sign in text for sign in NO_GRAMMAR):
-        return f"cannot read an override: {text.splitlines()[0]} Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+        return _unreadable(text.splitlines()[0])
     if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
         return f"{typed(match[1])}: several values in one word are a sweep: add -m (w2s train -m …)."
     if match := re.search(r"Override (\S+)=(.+?) looks like a config group override", text):
         return f"{typed(f'{match[1]}={match[2]}')}: a group has one of its names, {typed(f'{match[1]}=NAME')}."
-    if "Ambiguous value for argument" in text:
-        return "several values in one field are a sweep: w2s train -m seed=0,1. A text with a comma needs quotes: 'data.text=\"a, b\"'."
+    if match := re.search(r"Ambiguous value for argument '(.+?)'\n", text):
+        field = key(match[1])
+        return (
+            f"{typed(match[1])}: several values in one field are a sweep: add -m (w2s train -m {typed(match[1])}). "
+            f"A text with a comma needs quotes: '{field}=\"a, b\"'."
+        )
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("See https", "Set the env"))
     ]
     return " ".join(dict.fromkeys(lines))
+
+
+def _of_shape(problem: str, group: str) -> str:
+    """An error of OmegaConf while a YAML file is merged into its group, in words."""
+    if re.search(r"Cannot merge \w+ with \w+", problem):
+        return f"a list stands where there are named fields, or the reverse (w2s config {group} shows the fields)"
+    return problem
+
+
+def _unreadable(problem: str) -> str:
+    """The message for a word outside of Hydra's grammar; `problem` is the parser's, with the word at its end or without it."""
+    word = re.sub(r"^\w+Exception: ", "", problem).rstrip(". ")
+    name, sign, value = word.partition("=")
+    if not sign or not re.fullmatch(r"[\w.@/+~-]+", name):
+        return f"cannot read an override: {word}. Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+    inside = value.replace('"', '\\"')
+    as_typed = shlex.quote(f'{typed(name)}="{inside}"')
+    return f"cannot read {typed(word)}: a value with special characters needs quotes, in a shell {as_typed}."
 
 
 def unknown_word(name: str, folder: Path | None) -> str:
@@ -89,9 +116,14 @@ def unknown_word(name: str, folder: Path | None) -> str:
     if rest and (alike := [field for field in declared if field.startswith(within) and field.endswith(rest)]):
         return f'unknown field "{name}".{did_you_mean(name, alike, at_most=40)}'
     if cls is Config and not rest and (inside := fields_named(last)):
-        return f'unknown field "{last}". Fields have the names of their groups before them: {", ".join(inside)}.'
+        own = [field for field in field_names(Config) if field == last.lower()]
+        return (
+            f'unknown field "{last}". Fields have the names of their groups before them: {", ".join([*own, *inside])}.'
+        )
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
-    return f'unknown field "{unknown}".{did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)}'
+    hint = did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)
+    whole = hint.replace('mean "', f'mean "{within}', 1)
+    return f'unknown field "{unknown}".{whole}'
 
 
 def refuse_unknown(words: Words) -> None:

@@ -255,7 +255,7 @@ class Config:
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary
-    outputs: str = "outputs"  # the folder of stages and runs
+    outputs: Annotated[str, Matches(r"(?s).+"), "a folder"] = "outputs"  # the folder of stages and runs
     # false: weights are removed once no stage of the command reads them; labels and metrics stay
     keep_weights: bool = True
     bootstrap: Count = 2000  # resamples behind each interval

@@ -21,6 +21,7 @@ ROLES_FROM_MODELS = ("weak", "strong")
 OPTIONS = ("-m", "--multirun", "--config-dir", "--outputs", "--force", "--debug", "--help")
 OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}  # groups of other commands than runs
 PLAIN = r"[\w./-]+"  # a folder that needs no quotes
+UNNAMED = "local"  # the file of a group for a model or data set of the user's own
 GLOBAL_GROUPS = ("debug",)  # their files set fields of other groups
 OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
@@ -202,6 +203,22 @@ def _refuse_prefixes(word: str, always: set[str]) -> None:
         raise UserError(f"{word}: a field cannot be deleted; set it, {name}=VALUE (or null, if null is allowed).")
 
 
+def _refuse_renaming(words: Words) -> None:
+    """Refuse GROUP.name=NAME where GROUP=NAME is meant: the name alone would head the results of another one."""
+    chosen = {key(word): word.partition("=")[2] for word in words.overrides}
+    for word in words.overrides:
+        group, _, last = key(word).partition(".")
+        place = "model" if group in ROLES_FROM_MODELS else group
+        if last != "name" or place not in ("model", "data", "method") or chosen.get(group) == UNNAMED:
+            continue
+        names = re.split(r"[^\w.-]+", word.partition("=")[2])
+        if place == "method" or set(names) & set(options(place, words.folder)):
+            what = {"model": f"{group} model", "data": "data set"}.get(place, place)
+            raise UserError(
+                f"{word} only renames the results of the {what} that is chosen; {group}={word.partition('=')[2]} chooses another."
+            )
+
+
 def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
     """Refuse words without an effect because of another value of the composed configuration.
 
@@ -209,6 +226,7 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
         UserError: seed beside seeds, labels.source beside labels, or a field of a recipe that is not chosen.
     """
     written = {key(word) for word in words.overrides}
+    _refuse_renaming(words)
     if config["seeds"] is not None and "seed" in written:
         last = config["seeds"] - 1
         raise UserError(

@@ -154,8 +154,8 @@ def _paths(path: Path, splits: Mapping[str, str | None]) -> dict[str, list[Path]
         }
     if splits.get("test"):
         raise UserError(
-            f'{path} has no splits and cannot hold the test split "{splits["test"]}": give a folder with a file per split, '
-            "or take the test rows out of it: data.splits.test=null data.pools.test=0.2 (and as much less for the others)."
+            f'{path} has no splits and cannot hold the test split "{splits["test"]}": give a folder with a file per split. '
+            "A file of your own needs data=local data.path=… data.text=COLUMN data.label=COLUMN, which takes the test rows out of it."
         )
     return {"train": whole}
 

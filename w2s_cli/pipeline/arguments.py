@@ -70,6 +70,12 @@ def bind(
         UserError: a syntax error in the file, no such function, an unknown argument, or a missing or wrong value.
     """
     function = _function(path, name)
+    own = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+    for argument_name in at_run_time:
+        if argument_name not in own and function.args.kwarg is None:
+            raise UserError(
+                f"{path}: the function {name} must take the argument {argument_name}, with which it is called."
+            )
     bound: dict[str, Any] = {}
     kinds: dict[str, Any] = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):

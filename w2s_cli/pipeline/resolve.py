@@ -38,6 +38,8 @@ from w2s_cli.training.chat import digest, template_of
 from w2s_cli.training.models import folder as model_folder
 from w2s_cli.training.models.architectures import Tables, tables
 
+AT_RUN_TIME = {"losses": ("progress",)}  # folder of code → arguments that every caller gives
+
 Hub = Literal["required", "if reachable", "never"]
 
 
@@ -125,6 +127,16 @@ class Resolver:
         commit = self.commit("dataset", data["hub"], data["revision"])
         return {"hub": data["hub"], "config": data["hub_config"], "revision": commit}, None
 
+    def check_columns(self, data: Mapping[str, Any]) -> None:
+        """Refuse (UserError) a user's own file without a column that its recipe names."""
+        if data["path"] and not data["path"].startswith(BUNDLED) and not data["transform"]:
+            from w2s_cli.data.columns import refuse_missing
+
+            path = locate(data["path"])
+            fields = [data[name] for name in ("splits", "format", "text", "template", "second", "label", "id", "group")]
+            if path.exists():
+                self._once(f"columns:{path}:{canonical_json(fields)}", lambda: refuse_missing(path, data))
+
     def file(self, path: str, what: str) -> tuple[str, str]:
         """(sha256, absolute path) of one file."""
         file = locate(path)
@@ -189,7 +201,7 @@ class Resolver:
         def identity() -> dict[str, Any]:
             return {
                 "name": rule["name"],
-                "args": bind(path, name, given, at_run_time=("progress",)),
+                "args": bind(path, name, given, at_run_time=AT_RUN_TIME.get(folder, ())),
                 "code": ast_hash(path),
             }
 

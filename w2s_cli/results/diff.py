@@ -17,7 +17,7 @@ from w2s_cli.results.stages import Stage
 
 Change = tuple[str, str, str]  # name, value in A, value in B
 ABSENT = "-"
-SEEDS = ("seeds",)  # fields for the choice of seeds only
+NO_SETTINGS = ("seeds", "outputs")  # the choice of seeds, and a place
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Side:
 def config_changes(a: Side, b: Side) -> list[Change]:
     """The different fields of the configurations, without a method's copies of other groups."""
     values = [_values(side.configs) for side in (a, b)]
-    changes = [(name, old, new) for name, old, new in changed(*values) if name not in SEEDS]
+    changes = [(name, old, new) for name, old, new in changed(*values) if name not in NO_SETTINGS]
     outside = {(name.rsplit(".", 1)[-1], old, new) for name, old, new in changes if not name.startswith("method.")}
     return [c for c in changes if not (c[0].startswith("method.") and (c[0].rsplit(".", 1)[-1], c[1], c[2]) in outside)]
 

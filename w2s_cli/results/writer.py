@@ -79,6 +79,7 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
     plan = [
         {
             "name": stage.name,
+            "slug": stage.slug,
             "kind": stage.kind,
             "gives": stage.of.traits.gives,
             "key": key,

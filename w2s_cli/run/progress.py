@@ -76,6 +76,8 @@ class PlainView:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.total = len(stages)
         self.finished = 0
+        labels = [stage_label(stage) for stage in stages]
+        self.shared = {label for label in labels if labels.count(label) > 1}  # of several stages of a sweep
         self.clocks: dict[str, Clock] = {}
 
     def __enter__(self) -> "PlainView":
@@ -87,6 +89,7 @@ class PlainView:
     def event(self, stage: Stage, event: dict[str, Any]) -> None:
         kind = event["event"]
         label = stage_label(stage)
+        label += f" {stage.key}" if label in self.shared else ""
         if kind == "started":
             self.clocks[stage.key] = Clock()
             print(f"{label}: started", flush=True)

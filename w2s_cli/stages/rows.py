@@ -31,6 +31,7 @@ def plan(job: "Planning", *, pool: str) -> Spec:
     data = job.config["data"]
     source, path = job.resolver.data(data)
     check_recipe(data.plain)
+    job.resolver.check_columns(data.plain)
     transform = job.transform(data) if data["transform"] else None
     expected = data.plain["expected"] or {}
     about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
@@ -58,8 +59,8 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
         )
     if rare:
         lines.append(
-            f"Caution: fewer than {RARE:.0%} of the rows of {about['data']} are of class {', '.join(rare)}: a slip among the labels, or "
-            "a class that a model can hardly learn (w2s data check; data.balanced=true)."
+            f"Caution: fewer than {RARE:.0%} of the rows of {about['data']} are of class {', '.join(rare)}: a slip among the labels, "
+            "to be corrected or left out, or a class that a model can hardly learn; w2s data check counts the classes."
         )
     return lines
 

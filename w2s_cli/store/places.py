@@ -57,8 +57,7 @@ def owned_stage(folder: Path) -> Path:
 
 def command_line(root: Path, *words: str) -> str:
     """`w2s WORD…` as it is typed in this folder for the store at `root`, which is named unless it is ./outputs."""
-    relative, absolute = os.path.relpath(root), os.path.abspath(root)
-    place = [] if relative == OUTPUTS else [f"outputs={min(relative, absolute, key=len)}"]
+    place = [] if os.path.relpath(root) == OUTPUTS else [f"outputs={from_here(os.path.abspath(root))}"]
     return shlex.join(["w2s", *words, *place])
 
 

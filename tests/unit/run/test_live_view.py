@@ -7,7 +7,7 @@ import pytest
 from w2s_cli.pipeline import kinds
 from w2s_cli.pipeline.graph import Stage
 from w2s_cli.run.live_view import SHORTEST_BAR, LiveView, chosen
-from w2s_cli.run.progress import stage_label
+from w2s_cli.run.progress import PlainView, stage_label
 
 FIGURES = ["loss 0.412", "310 ex/s", "8.1k tok/s", "3 min 20 s left"]
 
@@ -86,3 +86,19 @@ def test_a_label_loses_its_details_before_its_letters() -> None:
 )
 def test_rates_give_way_before_the_remaining_time(width: int, shown: str) -> None:
     assert chosen(FIGURES, width) == shown
+
+
+def test_plain_lines_tell_stages_with_the_same_words_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    kind = kinds.find("rows")
+    rows = [
+        Stage("rows:test", kind, {"inputs": {}}, key, "", {}, {"data": "d", "rows": "test"}) for key in ("aaa", "bbb")
+    ]
+    view = PlainView([*rows, stage(1)])
+    for each in (*rows, stage(1)):
+        view.event(each, {"event": "started"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "rows:test aaa: started",
+        "rows:test bbb: started",
+        "student (qwen2.5-0.5b, logconf, seed 1): started",
+    ]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CAPTION = "Agreement of the student with its supervisor, where the supervisor is right and where it is wrong."
 PARTS = {
-    "when_weak_right": ("where it is right", "#0072B2", "o"),
-    "when_weak_wrong": ("where it is wrong", "#D55E00", "D"),
+    "when_weak_right": ("where the supervisor is right", "#0072B2", "o"),
+    "when_weak_wrong": ("where the supervisor is wrong", "#D55E00", "D"),
 }
 
 

@@ -43,7 +43,7 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
     names = all_names[:ROWS_SHOWN]
     if len(names) < 2:
         raise NoDataError(
-            f"the run has {'one data set' if names else 'no results'}, this figure compares several: w2s train -m data=A,B"
+            f"the run has {'one data set' if names else 'no results'}, and this figure compares several: those of a sweep over data="
         )
     inches = inches or COLUMN_INCHES
     all_students = list(dict.fromkeys(student(e, entries) for e in entries))

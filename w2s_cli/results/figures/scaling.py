@@ -54,7 +54,7 @@ def scaling(run: Run, inches: float | None = None, axis: str = "size") -> "Figur
     models = list(dict.fromkeys(e.fields["strong"] for e in entries))
     if len(models) < 2:
         raise NoDataError(
-            f"the run has {'one strong model' if models else 'no results'}, this figure compares several: w2s train -m strong=A,B"
+            f"the run has {'one strong model' if models else 'no results'}, and this figure compares several: those of a sweep over strong="
         )
     inches = inches or COLUMN_INCHES
     x, sized = places(entries, axis)

@@ -96,6 +96,10 @@ def _check_value(called: str, value: Any, logits: Tensor) -> None:
         raise UserError(
             f"{called} must return a scalar, the mean over its rows, and returned shape {list(value.shape)}"
         )
+    if logits.requires_grad and not value.requires_grad:
+        raise UserError(
+            f"{called} has no gradient: its value does not depend on the logits, or was detached (detach, item, no_grad)"
+        )
     if value.device.type == "cpu" and not torch.isfinite(value) and torch.isfinite(logits).all():
         raise UserError(
             f"{called} is {float(value)} although all logits are finite: the fault is in the loss, not in the learning rate"
