@@ -134,7 +134,8 @@ def _message(where: str, value: Any, kind: Any) -> str:
     allowed = words(kind)
     if isinstance(value, float) and not math.isfinite(value):
         allowed = allowed.replace("a number", "a finite number", 1)
-    return f"{where}={shown(value)}: must be {allowed}."
+    as_list = f", for example {where}=[{value}]" if allowed.startswith("a list") and isinstance(value, str) else ""
+    return f"{where}={shown(value)}: must be {allowed}{as_list}."
 
 
 @cache  # a sweep fits the same fields hundreds of times

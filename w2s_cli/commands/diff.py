@@ -211,7 +211,11 @@ def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:
     pairs = summaries or results
     for pair in pairs[:SHOWN]:
         fields = {name: (value, pair["b"].get(name)) for name, value in pair["a"].items() if name not in FIGURES}
-        words = [f"{n} {v if v == w else f'{v} → {w}'}" for n, (v, w) in fields.items() if n not in ("key", "seeds")]
+        words = [
+            f"{name} {value if value == other else f'{value} → {other}'}"
+            for name, (value, other) in fields.items()
+            if name not in ("key", "seeds") and (value, other) != (None, None)
+        ]
         seeds = [", ".join(map(str, pair[s]["seeds"])) for s in ("a", "b")]
         words.append(f"seeds {seeds[0] if seeds[0] == seeds[1] else ' → '.join(seeds)}" if any(seeds) else "")
         rows = [["", "A", "B", "B - A", "interval", ""]]

@@ -150,6 +150,7 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
         if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}
         _refuse_borrowed_name(role, values[role]["name"], given)
+        _refuse_revision(role, values[role], given)
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]
     misfits: list[str] = []
@@ -174,6 +175,14 @@ def _refuse_borrowed_name(role: str, name: Any, given: set[str]) -> None:
         raise UserError(
             f"{other}=… takes another model than {role}={name}, under its name and with its learning rate: use {role}={UNNAMED} {other}=…, "
             f"or say its name, {role}.name=…"
+        )
+
+
+def _refuse_revision(role: str, model: dict[str, Any], given: set[str]) -> None:
+    """Refuse (UserError) a revision of a model in a folder, which has none."""
+    if f"{role}.revision" in given and model["path"]:
+        raise UserError(
+            f"{role}.revision has no effect on {model['name']}, a model in a folder: a revision belongs to a model of the hub."
         )
 
 

@@ -168,7 +168,7 @@ def test_all_wrong_fields_are_in_one_message(composition: dict[str, Any]) -> Non
         ("train.betas", [0, 0.5], [0.0, 0.5]),
         ("train.max_grad_norm", None, None),
         ("student.epochs", None, None),
-        ("weak.revision", 2024, "2024"),
+        ("data.revision", 2024, "2024"),
         ("data.classes", [0, 1], ["0", "1"]),
         ("keep_weights", "no", False),
         ("seeds", "3", 3),
