@@ -72,7 +72,7 @@ def test_files_in_another_encoding_are_refused_by_name(w2s_inside: Run, tmp_path
     own(
         tmp_path,
         "losses/mine.py",
-        "# -*- coding: latin-1 -*-\n# café\ndef mine(logits, labels): ...\n".encode("latin-1"),
+        "# -*- coding: latin-1 -*-\n# café\ndef mine(logits, labels, *, progress): ...\n".encode("latin-1"),
     )
     assert "mine" in w2s_inside("plan", *code, "loss=mine").stdout  # it states its encoding, so Python reads it
 

@@ -58,7 +58,7 @@ def _stage(store: Store, name: str) -> Path:
         return stage_of(store, name)
     except UserError:
         runs = runs_called(store, name)
-        if len(runs) != 1:
+        if len(runs) != 1 or os.sep in name:
             raise
         whole = command_line(store.root, "rm", os.path.relpath(runs[0]))
         raise UserError(f'"{name}" is a run, which is removed by its path or whole name only: {whole}.') from None

@@ -189,7 +189,7 @@ def with_hydra_schema() -> None:
     ("stage", "messages"),
     [
         ("student: {train: {mode: prob}}", ["method.stages.student.train.mode=prob", "full, lora, probe"]),
-        ("student: {train: {epoch: 3}}", ['"method.stages.student.train.epoch"', 'mean "train.epochs"']),
+        ("student: {train: {epoch: 3}}", ['"method.stages.student.train.epoch"', 'mean "epochs"']),
         ("student: {train: {max_grad_norm: -1}}", ["student.train.max_grad_norm=-1", "greater than 0"]),
         ("student: {first: {train: {lr: -1}}, foreach: 2}", ["student.first.train.lr=-1", "greater than 0"]),
         ("student: {loss: {name: xent, arg: {}}}", ['"method.stages.student.loss.arg"', 'mean "args"']),

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from w2s_cli.combining import Votes
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.arguments import bind
+from w2s_cli.pipeline.resolve import AT_RUN_TIME
 from w2s_cli.selection import Labels
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -192,7 +193,7 @@ def arguments(folder: str, name: str) -> dict[str, Any]:
 
 def planned(folder: str, name: str, args: dict[str, Any]) -> dict[str, Any]:
     """All arguments of one as a plan has them."""
-    return bind(ROOT / "w2s_cli" / folder / f"{name}.py", name, args, at_run_time=("progress",))
+    return bind(ROOT / "w2s_cli" / folder / f"{name}.py", name, args, at_run_time=AT_RUN_TIME.get(folder, ()))
 
 
 def run_it(folder: str, name: str, args: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What is in a stage's key, and what is not: one test walks every field of the configuration."""
 
+import gzip
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from tests.conftest import ROOT, sentences, write_jsonl
 from w2s_cli.config import compose
 from w2s_cli.config import schema as config
 from w2s_cli.config.sweeps import Composed
+from w2s_cli.data.form import template_fields
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
@@ -251,8 +253,16 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
 
     given = [] if path.stem == "local" else [word for word in fixed if not word.startswith("data")]
     words = fixed if path.stem == "local" else [*given, f"data={path.stem}", f"data.path={tmp_path / 'folder'}"]
-    for split in filter(None, yaml.safe_load(path.read_text())["splits"].values()):  # planning does not open them
-        name = (split if "." in split else f"{split}.jsonl").replace("*", "h")
-        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True, parents=True)
-        write_jsonl(tmp_path / "folder" / name, sentences(4))
+    recipe = yaml.safe_load(path.read_text())
+    columns = [recipe.get("text"), recipe.get("label"), recipe.get("id"), *(recipe.get("group") or [])]
+    columns += [*template_fields(recipe.get("template") or ""), *template_fields(recipe.get("second") or "")]
+    row = {column: "a" for column in columns if column}  # the plan looks for them
+    for split in filter(None, recipe["splits"].values()):
+        file = tmp_path / "folder" / (split if "." in split else f"{split}.jsonl").replace("*", "h")
+        file.parent.mkdir(exist_ok=True, parents=True)
+        write_jsonl(file, [row])
+        if file.suffix == ".gz":
+            file.write_bytes(gzip.compress(file.read_bytes()))
+        elif file.suffix == ".json":
+            file.write_text(json.dumps([row]))
     assert "pgr" in keys_of(tmp_path, *words)
