@@ -122,8 +122,9 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "a field in capitals": (["plan", "SEED=3"], ["before them: seed, weak.seed"]),
     "a path in place of a data set": (
         ["plan", "data=/usr/bin/env"],
-        ["is a path", "data=local data.path=/usr/bin/env"],
+        ["is a path, and not the name of a data set", "data=local data.path=/usr/bin/env"],
     ),
+    "a data set of nobody's folder": (["plan", 'data="~nobody_of_this_name/x"'], ["unknown"]),
     "a path in place of a model": (["plan", "weak=/usr/bin"], ["is a path", "weak=local weak.path=/usr/bin"]),
     "own file in place of the bundled one": (
         ["plan", "data.path=/usr/bin/env"],

@@ -41,14 +41,11 @@ def run(argv: list[str]) -> int:
         "--x", choices=["size", "compute"], default="size", help="the axis of scaling (default: size)"
     )
     options = parse(arg_parser, [f"--{word}" if word.startswith("out=") else word for word in argv])
-    if len(options.words) > 2 or (
-        len(options.words) == 2 and (options.words[0] not in kinds() or options.words[1] in kinds())
-    ):
+    named = [word for word in options.words if word in kinds()]
+    if len(named) > 1:
+        raise UserError(f"w2s plot draws one kind of figure, or without a kind all of them: {' or '.join(named)}?")
+    if len(options.words) > 2 or (len(options.words) == 2 and options.words[0] not in kinds()):
         word = options.words[0]
-        if set(options.words[:2]) <= set(kinds()):
-            raise UserError(
-                f"w2s plot draws one kind of figure, or without a kind all of them: {' or '.join(options.words)}?"
-            )
         if options.words[1] in kinds():
             raise UserError(f"w2s plot: the run follows the kind: w2s plot {options.words[1]} {word}")
         raise UserError(

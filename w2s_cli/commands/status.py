@@ -1,6 +1,7 @@
 """`w2s status [RUN]`: the stages of a run with their states, read from files. The run may be active elsewhere."""
 
 import os
+from collections import Counter
 
 from w2s_cli.commands.options import RUN, parse, parser, store_of
 from w2s_cli.results.reader import read_run
@@ -16,14 +17,14 @@ def run(argv: list[str]) -> int:
     store = store_of(options)
     shown_run = read_run(find_run(store.root, options.run), store)
     rows, counts = [["stage", "kind", "key", "state", ""]], dict[str, int]()
-    names = [stage.name for stage in shown_run.stages]
+    names = Counter(stage.name for stage in shown_run.stages)
     for stage in shown_run.stages:
         state = stage.state
         counts[state.word] = counts.get(state.word, 0) + 1
         detail = (
             f"{state.record['wall_s']:.1f} s" if state.word == "done" and "wall_s" in state.record else state.detail
         )
-        name = stage.planned.get("slug", stage.name) if names.count(stage.name) > 1 else stage.name  # of a sweep
+        name = stage.planned.get("slug", stage.name) if names[stage.name] > 1 else stage.name  # of a sweep
         rows.append([name, stage.kind, stage.key, state.word, detail])
     notes = [", ".join(f"{count} {word}" for word, count in counts.items())]
     print_table(rows, title=os.path.relpath(shown_run.folder), notes=notes)

@@ -1,5 +1,6 @@
 """Messages for errors of Hydra and OmegaConf and for wrong fields: what is wrong, where, and what to do."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -25,10 +26,13 @@ NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no vi
 def explain(error: BaseException, folder: Path | None) -> str:
     """The message for an error of Hydra or OmegaConf."""
     text = "\n".join(str(e) for e in (error, error.__cause__) if e)
-    if (match := re.search(r"Could not find '(model|data)/([^']+)'", text)) and Path(match[2]).expanduser().exists():
-        own = f"data=local data.path={match[2]} data.text=COLUMN data.label=COLUMN"
-        role = f"weak=local weak.path={match[2]} (or strong)"
-        return f"{match[2]} is a path, and not the name of a {match[1]}. For your own: {own if match[1] == 'data' else role}."
+    match = re.search(r"Could not find '(model|data)/([^']+)'", text)
+    if match and os.path.exists(os.path.expanduser(match[2])):  # both without an error for any name
+        what, instead = {
+            "data": ("data set", f"data=local data.path={match[2]} data.text=COLUMN data.label=COLUMN"),
+            "model": ("model", f"weak=local weak.path={match[2]} (or strong)"),
+        }[match[1]]
+        return f"{match[2]} is a path, and not the name of a {what}. For your own: {instead}."
     if match := re.search(r"Could not find 'model/([^']*/[^']*)'", text):
         return (
             f'unknown model "{match[1]}": its name must be a file of configs/model/. '
@@ -41,7 +45,7 @@ def explain(error: BaseException, folder: Path | None) -> str:
         )
     if match := re.search(r"In '([^']+)': \w+ raised while composing config:\s+(.*)", text):
         return f"{match[1]}.yaml has another shape than its group: {_of_shape(match[2], match[1].partition('/')[0])}."
-    if match := re.search(r"Could not find '([\w@/.-]+?)/([^'/]*)'", text):
+    if match := re.search(r"Could not find '((?:hydra/)?[\w@.-]+)/([^']*)'", text):
         group, name = match[1], match[2]
         listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE) or options(group, folder)
         return f'unknown {group} "{name}".{did_you_mean(name, listed, at_most=60)}'

@@ -67,6 +67,7 @@ def parse(arguments: list[str]) -> Words:
         else:
             words.overrides.append(unescaped(rewrite(word)))
     _refuse_repeated(words)
+    _refuse_renaming(words)
     always = group_names(None) | set(ROLES_FROM_MODELS)  # groups of every configuration
     for word in words.overrides:
         _refuse_hydra(word, words)
@@ -226,7 +227,6 @@ def refuse_hidden(words: Words, config: dict[str, Any]) -> None:
         UserError: seed beside seeds, labels.source beside labels, or a field of a recipe that is not chosen.
     """
     written = {key(word) for word in words.overrides}
-    _refuse_renaming(words)
     if config["seeds"] is not None and "seed" in written:
         last = config["seeds"] - 1
         raise UserError(

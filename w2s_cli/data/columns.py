@@ -3,18 +3,24 @@
 A file above `MOST` bytes is read by its stage only: a plan should take a second. Columns that a transform may add are not looked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.data.form import template_fields
+from w2s_cli.data.form import needed
 from w2s_cli.data.sources import local_files
 
 MOST = 10_000_000
 
 
-def refuse_missing(path: Path, data: Mapping[str, Any]) -> None:
-    """Refuse a local file that cannot be read, or has not the columns of the recipe.
+def named(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(column, option with its name) of a recipe without a transform."""
+    own_id = [(data["id"], "data.id")] if data["id"] else []
+    return [*needed(data, data["second"]), *own_id, *((column, "data.group") for column in data["group"])]
+
+
+def refuse_missing(path: Path, data: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> None:
+    """Refuse a local file or folder that cannot be read, or has not the `columns`.
 
     Raises:
         UserError: as the rows stage would.
@@ -24,17 +30,5 @@ def refuse_missing(path: Path, data: Mapping[str, Any]) -> None:
     for files in local_files(path, data["splits"], data["format"]).values():
         if sum(file.stat().st_size for file in files.files) <= MOST:
             rows = read(files)
-            for column, option in _named(data):
+            for column, option in columns:
                 rows.need(column, option)
-
-
-def _named(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(column, field with its name) of a recipe without a transform."""
-    for option in ("text", "label", "id"):
-        if data[option]:
-            yield data[option], f"data.{option}"
-    for option in ("template", "second"):
-        for column in template_fields(data[option], f"data.{option}") if data[option] else ():
-            yield column, f"data.{option}"
-    for column in data["group"]:
-        yield column, "data.group"

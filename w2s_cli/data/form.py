@@ -75,17 +75,10 @@ def former(
     Raises:
         UserError: a missing field of text, label or template (at once if no transform could add it).
     """
-    label = dataset["label"] or "label"
-    texts: list[tuple[str, str | None, list[str]]] = []  # (option, template, fields) of each text of a row
-    if dataset["template"]:
-        texts.append(("data.template", dataset["template"], template_fields(dataset["template"])))
-    else:
-        texts.append(("data.text", None, [dataset["text"]]))
-    if second:
-        texts.append(("data.second", second, template_fields(second, "data.second")))
-    needed = [*((field, option) for option, _, fields in texts for field in fields), (label, "data.label")]
+    texts, asked = _texts(dataset, second), needed(dataset, second)
+    label = asked[-1][0]
     if transform is None:
-        for field, option in needed:
+        for field, option in asked:
             rows.need(field, option)
     read_label = class_reader(classes)
 
@@ -96,7 +89,7 @@ def former(
     def form(name: str, row: dict[str, Any]) -> Formed:
         if transform is not None:
             row = {**row, **_call(transform, row, dataset, name, seed, rows)}
-        for field, option in needed:
+        for field, option in asked:
             if field not in row and field not in rows.columns:  # JSON lines may omit a null field
                 raise UserError(
                     f'{rows.shown}: neither a column nor the transform gives "{field}" ({option}).'
@@ -113,6 +106,21 @@ def former(
         return Formed(made[0], made[1] if second else None, number)
 
     return form
+
+
+def needed(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, str]]:
+    """(field, option with its name) of everything that a row's texts and its label, the last one, are made of."""
+    fields = [(field, option) for option, _, names in _texts(dataset, second) for field in names]
+    return [*fields, (dataset["label"] or "label", "data.label")]
+
+
+def _texts(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, str | None, list[str]]]:
+    """(option, template, fields) of each text of a row."""
+    template = dataset["template"]
+    first = (
+        ("data.template", template, template_fields(template)) if template else ("data.text", None, [dataset["text"]])
+    )
+    return [first, *([("data.second", second, template_fields(second, "data.second"))] if second else [])]
 
 
 def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:

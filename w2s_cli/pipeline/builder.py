@@ -129,7 +129,9 @@ class Builder:
         name = f"rows:{pool}"
         if name not in self.job.names:
             kind = kinds.find("rows", self.resolver.folders)
-            self._add(name, kind, kind.plan(Planning(self, name), pool=pool))
+            key = self._add(name, kind, kind.plan(Planning(self, name), pool=pool))
+            if self.resolver.store.folder(key) is None:  # else it was looked at before
+                self.resolver.check_columns(self.config["data"].plain)
         return Pool(pool, self.job.names[name])
 
     def features(self, asked_by: str, settings: Mapping[str, Any], rows: Pool) -> Edge:

@@ -130,12 +130,12 @@ class Resolver:
     def check_columns(self, data: Mapping[str, Any]) -> None:
         """Refuse (UserError) a user's own file without a column that its recipe names."""
         if data["path"] and not data["path"].startswith(BUNDLED) and not data["transform"]:
-            from w2s_cli.data.columns import refuse_missing
+            from w2s_cli.data.columns import named, refuse_missing
 
-            path = locate(data["path"])
-            fields = [data[name] for name in ("splits", "format", "text", "template", "second", "label", "id", "group")]
+            path, columns = locate(data["path"]), named(data)
             if path.exists():
-                self._once(f"columns:{path}:{canonical_json(fields)}", lambda: refuse_missing(path, data))
+                asked = canonical_json([data["splits"], data["format"], columns])
+                self._once(f"columns:{path}:{asked}", lambda: refuse_missing(path, data, columns))
 
     def file(self, path: str, what: str) -> tuple[str, str]:
         """(sha256, absolute path) of one file."""

@@ -7,6 +7,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
@@ -76,8 +77,7 @@ class PlainView:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.total = len(stages)
         self.finished = 0
-        labels = [stage_label(stage) for stage in stages]
-        self.shared = {label for label in labels if labels.count(label) > 1}  # of several stages of a sweep
+        self.labels = Counter(map(stage_label, stages))  # one of several stages of a sweep is told apart by its key
         self.clocks: dict[str, Clock] = {}
 
     def __enter__(self) -> "PlainView":
@@ -89,7 +89,7 @@ class PlainView:
     def event(self, stage: Stage, event: dict[str, Any]) -> None:
         kind = event["event"]
         label = stage_label(stage)
-        label += f" {stage.key}" if label in self.shared else ""
+        label += f" {stage.key}" if self.labels[label] > 1 else ""
         if kind == "started":
             self.clocks[stage.key] = Clock()
             print(f"{label}: started", flush=True)

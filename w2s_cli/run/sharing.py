@@ -39,10 +39,11 @@ class Sharing:
     def __init__(self, graph: Graph, keys: Iterable[str], launcher: Mapping[str, Any]) -> None:
         self.cores = cores()
         self.jobs: int | None = launcher["jobs"]
-        if self.jobs is None and on_accelerator(str(launcher["device"])):
+        accelerated = on_accelerator(str(launcher["device"]))
+        if self.jobs is None and accelerated:
             self.jobs = 1
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"], accelerated=on_accelerator(str(launcher["device"])))
+        self.needs = self._needs(keys, launcher["threads"], accelerated=accelerated)
         self.free: float | None = None  # bytes when nothing ran
 
     def _needs(self, keys: Iterable[str], chosen: int | None, *, accelerated: bool) -> dict[str, Need]:

@@ -31,7 +31,6 @@ def plan(job: "Planning", *, pool: str) -> Spec:
     data = job.config["data"]
     source, path = job.resolver.data(data)
     check_recipe(data.plain)
-    job.resolver.check_columns(data.plain)
     transform = job.transform(data) if data["transform"] else None
     expected = data.plain["expected"] or {}
     about = {"data": data["name"], "rows": pool, "limit": data["limits"].get(pool)}
