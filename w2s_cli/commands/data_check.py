@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
 
 NOTHING, DOUBTFUL = 0, 2
-COLUMNS = ["id", "group", "text", "label"]  # of rows.parquet
+COLUMNS = ["id", "group", "text"]  # of rows.parquet
 
 
 def run(argv: list[str]) -> int:
@@ -85,13 +85,15 @@ def _text_columns(data: Mapping[str, Any]) -> list[str]:
     """The columns of the source that make a text."""
     if data["template"]:
         return list(dict.fromkeys(template_fields(data["template"])))
-    return [data["text"]] if data["text"] else ["text"]
+    if data["text"] or not data["prompt"]:
+        return [data["text"] or "text"]
+    return template_fields(data["prompt"], "data.prompt") or [data["prompt"]]
 
 
 def _drift(expected: Mapping[str, Any] | None, metrics: Mapping[str, Any]) -> list[str]:
     """The differences from the data that the recipe was written for."""
     usable = metrics["usable"]
-    rate, rows = usable["base_rates"]["1"], usable["rows"]
+    rate, rows = usable["base_rates"].get("1"), usable["rows"]
     return drift(expected, split=metrics["split"], rows=metrics["source_rows"], base_rate=rate, counted=rows)
 
 
@@ -112,6 +114,11 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
         rows.append([pool, f"{size['rows']:,}", f"{metrics[pool]['pool_rows']:,}", *rates, dropped or "-"])
     yield plain(rows)
     yield ""
+    if all("levels" in metrics[pool] for pool in report["pools"]):
+        levels = sorted({level for pool in report["pools"] for level in metrics[pool]["levels"]})
+        counts = [[pool, *(str(metrics[pool]["levels"].get(level, 0)) for level in levels)] for pool in report["pools"]]
+        yield plain([["rows of level", *map(one_line, levels)], *counts])
+        yield ""
     for where, repeated in report["duplicates"].items():
         pool, _, other = where.partition(" in ")
         what = f"have a text of {other}" if other else "repeat a text of their pool"
@@ -157,7 +164,7 @@ def _pools(data: Mapping[str, Any], resolver: Resolver, seed: int) -> "Pools":
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 metrics = make_rows(params, {}, Context(folder, folder, folder, execution))
-                table = read_columns(folder / ROWS, COLUMNS, ["second"])
+                table = read_columns(folder / ROWS, COLUMNS, ["second", "label"])
                 pools[pool] = (table, {**metrics, "split": params["split"]})
     if not pools:
         raise UserError(

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from w2s_cli.config.trainings import Count, GenerativeConfig, Positive, Precision, PretrainConfig, Seed, TrainConfig
+from w2s_cli.config.trainings import (
+    Count,
+    GenerativeConfig,
+    Positive,
+    Precision,
+    PretrainConfig,
+    Seed,
+    TrainConfig,
+    TuneConfig,
+)
 from w2s_cli.values import MISSING, Matches, With
 
 Share = Annotated[float, Ge(0), Le(1)]
@@ -101,6 +110,16 @@ class DataConfig:
     text: str | None = None  # the text column …
     template: str | None = None  # … or a format string over the columns
     second: str | None = None  # for pairs: a format string for the second text; class 1: the second text is better
+    # of problems whose answers are texts, each a column or a format string: what a model reads …
+    prompt: str | None = None
+    answer: str | None = None  # … what a grader compares with …
+    solution: str | None = None  # … what a ceiling learns to write …
+    level: str | None = None  # … and how hard the problem is
+    grader: str | None = (
+        None  # the rule that reads answers, graders/<name>.py, unless the command chooses one (grader=)
+    )
+    new_tokens: Count | None = None  # tokens that an answer needs at most, unless generation.max_new_tokens says
+    stop: list[str] = field(default_factory=list)  # strings after which an answer is over, unless generation.stop says
     label: str | None = None  # the label column
     transform: str | None = None  # a function in data/transforms/<name>.py, for rows that a template cannot make
     options: dict[str, Any] = field(default_factory=dict)  # arguments of the transform
@@ -198,6 +217,41 @@ class FewShotConfig:
 
 
 @dataclass
+class GenerationConfig:
+    """The writing of texts by a language model (stages of kind generate)."""
+
+    samples: Count = 1  # texts for each prompt
+    temperature: Annotated[float, Ge(0)] = 0.0  # 0: always the most probable token (greedy)
+    top_p: Annotated[float, Gt(0), Le(1)] = 1.0  # the smallest set of tokens with this probability; 1: all
+    top_k: Count | None = None  # the most probable tokens; null: all
+    repetition_penalty: Annotated[float, Ge(1)] = 1.0  # above 1: tokens of prompt and text become less probable
+    max_new_tokens: Count | None = None  # tokens of a text; null: the data set's new_tokens, else 512
+    stop: list[str] | None = None  # strings that end a text, and are no part of it; null: the data set's
+    shots: Annotated[int, Ge(0)] = 4  # demonstrations before a prompt, of stages that name where these come from
+    separator: str = "\n\n"  # between plain demonstrations
+    demonstrations: str | None = None  # a file of demonstrations instead, JSON lines with prompt and completion
+    chat: bool | None = None  # prompts as turns of a chat; null: if the model's tokenizer has a chat template
+    engine: Literal["w2s", "vllm"] = "w2s"  # vllm: a package of its own, for large models on a GPU; its texts differ
+
+
+@dataclass
+class GraderConfig:
+    """The rule that reads answers and compares them (configs/grader/*.yaml): graders/<name>.py."""
+
+    name: str | None = None  # a function in graders/<name>.py; null: the data set's own
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
+
+
+@dataclass
+class ObjectiveConfig:
+    """What a language model learns from texts or pairs of texts (configs/objective/*.yaml): objectives/<name>.py."""
+
+    name: str = "sft"  # a function in objectives/<name>.py
+    args: Arguments = field(default_factory=dict)  # its keyword arguments
+    label: str | None = None  # name in tables; null: its name
+
+
+@dataclass
 class LauncherConfig:
     """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key (but see train.lora.dropout)."""
 
@@ -245,6 +299,10 @@ class Config:
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
     generative: GenerativeConfig = field(default_factory=GenerativeConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    grader: GraderConfig = field(default_factory=GraderConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     ladder: list[Any] = field(default_factory=list)  # models between weak and strong (method=bootstrapping), by name
     ensemble: Members = 3  # weak supervisors: K seeds of the weak model, or a list of models by name
     rounds: Annotated[int, Ge(1), Le(MOST_ROUNDS)] = 2  # of methods with repeated rounds

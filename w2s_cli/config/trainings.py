@@ -82,6 +82,16 @@ class GenerativeConfig(Optimization):
 
 
 @dataclass
+class TuneConfig(Optimization):
+    """The training of a language model on texts or pairs of texts (stages of kind tune)."""
+
+    mode: Literal["full", "lora"] = "full"  # what learns: all weights, or adapters
+    lr: Positive | None = None  # null: the model's learning rate
+    epochs: Positive = 3.0  # passes over the texts
+    lora: Annotated[LoraConfig, With("tune.mode=lora")] = field(default_factory=LoraConfig)
+
+
+@dataclass
 class PretrainConfig(Optimization):
     """The pretraining of a language model from scratch (configs/pretrain/*.yaml)."""
 

@@ -57,8 +57,8 @@ def check(
     """The report on the pools of one data set.
 
     Args:
-        tables: pool → rows (id, group, text, label; for pairs also second).
-        classes: class names.
+        tables: pool → rows (id, group, text, label; for pairs also second; of problems without labels no label).
+        classes: class names; none of problems without labels.
         readers: model name → how it reads texts.
         text_columns: the columns of the source that make a text.
         own_test: the test rows are a split of the source.
@@ -67,7 +67,7 @@ def check(
         pools, duplicates, crossings, truncation, baseline, telltales, and `problems`: reasons to doubt results, in words.
     """
     texts = {pool: _columns(table) for pool, table in tables.items()}
-    labels = {pool: table.column("label").to_numpy().astype(np.int64) for pool, table in tables.items()}
+    labels = {pool: _labels(table) for pool, table in tables.items()}
     keys = {pool: [text_key(*row) for row in zip(*columns, strict=True)] for pool, columns in texts.items()}
     order = {pool: _turned(*columns) for pool, columns in texts.items()}
     pairs = any(len(columns) > 1 for columns in texts.values())
@@ -86,7 +86,7 @@ def check(
         "telltales": [],
     }
     train = [pool for pool in TRAIN if pool in tables]
-    if train and "test" in tables:
+    if train and "test" in tables and classes:
         report["baseline"], report["telltales"] = baseline(texts, labels, train, len(classes))
     report["problems"] = problems(report)
     return report
@@ -164,6 +164,13 @@ def _more_tokens(model: str, cut: Mapping[str, Any]) -> str:
         return f"{model} reads no more, so take a model with a longer context, or shorter texts"
     end = "" if cut["limit"] >= UNLIMITED else f", up to the model's {cut['limit']:,}"
     return f"raise MODEL.max_length (weak.max_length, strong.max_length){end}"
+
+
+def _labels(table: pa.Table) -> Integers:
+    """Class numbers [rows]; zeros for problems without labels."""
+    if "label" not in table.column_names:
+        return np.zeros(len(table), dtype=np.int64)
+    return np.asarray(table.column("label").to_numpy(), dtype=np.int64)
 
 
 def _columns(table: pa.Table) -> list[list[str]]:

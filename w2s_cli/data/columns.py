@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.data.form import needed
+from w2s_cli.data.form import needed, problem_parts
 from w2s_cli.data.sources import local_files
 
 MOST = 10_000_000
@@ -16,7 +16,11 @@ MOST = 10_000_000
 def named(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(column, option with its name) of a recipe without a transform."""
     own_id = [(data["id"], "data.id")] if data["id"] else []
-    return [*needed(data, data["second"]), *own_id, *((column, "data.group") for column in data["group"])]
+    return [
+        *needed(data, data["second"], problem_parts(data)),
+        *own_id,
+        *((column, "data.group") for column in data["group"]),
+    ]
 
 
 def refuse_missing(path: Path, data: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> None:

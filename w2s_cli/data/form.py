@@ -1,7 +1,8 @@
-"""From a source's row to a text and a label, by the data set's YAML.
+"""From a source's row to a text and a label, or to a problem with its answer, by the data set's YAML.
 
 A template is a format string over the row's fields, with plain names only (`{question}`), so that a YAML cannot reach into objects. A
-list becomes lines. For anything beyond a template, the YAML names one function, a transform, which is loaded by name as losses are.
+list becomes lines. The parts of a problem (PROBLEM) are columns, or templates. For anything beyond a template, the YAML names one
+function, a transform, which is loaded by name as losses are.
 """
 
 import hashlib
@@ -20,6 +21,12 @@ Transform = Callable[..., dict[str, Any] | None]
 Grouping = Callable[..., Sequence[Any]]  # (row, **options) → values that are equal in all rows of a group
 TAKEN = ("pool", "order")  # purposes of draws in `pools.py`
 TRANSFORMS = "data/transforms"
+PROBLEM = (
+    "prompt",
+    "answer",
+    "solution",
+    "level",
+)  # the parts of a problem: fields of a recipe, columns of rows.parquet
 
 
 LEFT_OUT, ELSEWHERE = "left out by ", "with a "  # beginnings of the reasons that a recipe or data.drop_overlap asks for
@@ -41,11 +48,12 @@ def text_key(*texts: str) -> bytes:
 
 
 class Formed(NamedTuple):
-    """A source's row as text and label."""
+    """A source's row as text and label, as a problem, or as both."""
 
-    text: str  # of a pair: the first text
+    text: str  # of a pair: the first text; of a problem without a label: its prompt
     second: str | None  # of a pair: the second text
-    label: int  # class number; of a pair 1: the second is preferred
+    label: int | None  # class number; of a pair 1: the second is preferred; None: the data set has no labels
+    problem: Mapping[str, str]  # part of PROBLEM → its text; empty without data.prompt
 
     @property
     def key(self) -> bytes:
@@ -61,6 +69,7 @@ def former(
     *,
     seed: int,
     second: str | None = None,
+    problem: Mapping[str, str] | None = None,
 ) -> Callable[[str, dict[str, Any]], Formed]:
     """A function (row id, row) → `Formed` that raises `UnusableRowError`.
 
@@ -71,12 +80,13 @@ def former(
         transform: see `data/transforms`.
         seed: of drawn labels.
         second: the template of the second text of a pair.
+        problem: part of PROBLEM → its column or template.
 
     Raises:
-        UserError: a missing field of text, label or template (at once if no transform could add it).
+        UserError: a missing field of text, label, problem or template (at once if no transform could add it).
     """
-    texts, asked = _texts(dataset, second), needed(dataset, second)
-    label = asked[-1][0]
+    texts, parts, label = _texts(dataset, second), _parts(problem or {}), label_column(dataset)
+    asked = needed(dataset, second, problem)
     if transform is None:
         for field, option in asked:
             rows.need(field, option)
@@ -95,28 +105,63 @@ def former(
                     f'{rows.shown}: neither a column nor the transform gives "{field}" ({option}).'
                     f"{did_you_mean(field, row)}"
                 )
-        made = [_text(row, template, fields, f"{rows.shown}, row {name}") for _, template, fields in texts]
+        where = f"{rows.shown}, row {name}"
+        made = [_text(row, template, fields, where) for _, template, fields in texts]
         if len(set(made)) < len(made):
             raise UnusableRowError("both texts are the same")
+        solved = {part: _part(row, template, fields, where) for part, template, fields in parts}
+        if label is None:
+            return Formed(solved["prompt"], None, None, solved)
         number = read_label(row.get(label))
         if isinstance(number, str):
             if transform is None:  # the rows of the whole split are looked at, to name all bad ones
                 refuse_bad(rows, label, rows.column(label), fault)
             raise UserError(f'{rows.shown}, column "{label}", row {name}: {number}')
-        return Formed(made[0], made[1] if second else None, number)
+        return Formed(made[0], made[1] if second else None, number, solved)
 
     return form
 
 
-def needed(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, str]]:
-    """(field, option with its name) of everything that a row's texts and its label, the last one, are made of."""
+def label_column(dataset: Mapping[str, Any]) -> str | None:
+    """The column of the labels; None of a data set of problems alone, which has neither data.text nor data.template."""
+    return (dataset["label"] or "label") if dataset["text"] or dataset["template"] else None
+
+
+def needed(
+    dataset: Mapping[str, Any], second: str | None, problem: Mapping[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """(field, option with its name) of everything that a row's texts, its problem and its label are made of."""
     fields = [(field, option) for option, _, names in _texts(dataset, second) for field in names]
-    return [*fields, (dataset["label"] or "label", "data.label")]
+    fields += [(field, f"data.{part}") for part, _, names in _parts(problem or {}) for field in names]
+    label = label_column(dataset)
+    return fields if label is None else [*fields, (label, "data.label")]
+
+
+def problem_parts(data: Mapping[str, Any]) -> dict[str, str] | None:
+    """Part of PROBLEM → its column or template, of a recipe with data.prompt; None without."""
+    return {part: data[part] for part in PROBLEM if data[part]} if data["prompt"] else None
+
+
+def _parts(problem: Mapping[str, str]) -> list[tuple[str, str | None, list[str]]]:
+    """(part, template or None, fields) of each part of a problem."""
+    return [
+        (part, how, template_fields(how, f"data.{part}")) if "{" in how else (part, None, [how])
+        for part, how in problem.items()
+    ]
+
+
+def _part(row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:
+    """One part of a problem; a column may hold a number."""
+    if template is None and isinstance(row.get(fields[0]), int | float):
+        template = f"{{{fields[0]}}}"
+    return _text(row, template, fields, where)
 
 
 def _texts(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, str | None, list[str]]]:
-    """(option, template, fields) of each text of a row."""
+    """(option, template, fields) of each text of a row; none of a problem alone."""
     template = dataset["template"]
+    if not template and not dataset["text"]:
+        return []
     first = (
         ("data.template", template, template_fields(template)) if template else ("data.text", None, [dataset["text"]])
     )

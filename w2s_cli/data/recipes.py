@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.data.form import template_fields
+from w2s_cli.data.form import PROBLEM, label_column, problem_parts, template_fields
 from w2s_cli.data.labels import FEWEST, MOST, spelled
 from w2s_cli.data.pools import KEEPS_TEXT, POOLS, shares
 from w2s_cli.data.sources import FORMATS
@@ -69,6 +69,7 @@ def rows_params(
         "source": dict(source),
         "splits": {role: data["splits"].get(role) for role in SPLITS},
         "second": data["second"],
+        "problem": problem_parts(data),
         "pool": pool,
         **draws[pool],
         "limit": data["limits"].get(pool),
@@ -103,13 +104,19 @@ def check_recipe(data: Mapping[str, Any]) -> None:
         UserError: names the field and its allowed values.
     """
     where = f'data set "{data["name"]}"'
-    if bool(data["text"]) == bool(data["template"]):
+    _check_problem(where, data)
+    if bool(data["text"]) == bool(data["template"]) and not data["prompt"]:
+        raise UserError(
+            f"{where}: give either data.text=COLUMN or data.template, a format string over the columns; or, of problems whose answers are "
+            "texts, data.prompt."
+        )
+    if data["text"] and data["template"]:
         raise UserError(f"{where}: give either data.text=COLUMN or data.template, a format string over the columns.")
     if data["template"] and not template_fields(data["template"]):
         raise UserError(f'{where}: data.template "{data["template"]}" names no column; write it as {{column}}.')
     if data["second"] is not None and not template_fields(data["second"], "data.second"):
         raise UserError(f'{where}: data.second "{data["second"]}" names no column; write it as {{column}}.')
-    if not data["label"] and not data["transform"]:
+    if label_column(data) and not data["label"] and not data["transform"]:
         raise UserError(f"{where}: which column is the label? data.label=COLUMN")
     if data["options"] and not data["transform"]:
         raise UserError(
@@ -123,13 +130,38 @@ def check_recipe(data: Mapping[str, Any]) -> None:
         raise UserError(
             f"{where}: train and test are the same split; data.splits.test=null takes the test rows out of it, apart from the others."
         )
-    _check_classes(where, data["classes"], data["transform"], data["label"])
+    if label_column(data):
+        _check_classes(where, data["classes"], data["transform"], data["label"])
     if data["second"] and data["classes"] and len(data["classes"]) != FEWEST:
         raise UserError(
             f"{where}: pairs (data.second) have two classes, the first or the second is better; data.classes={list(data['classes'])}."
         )
     _check_pools(where, data["pools"], own_test=bool(data["splits"].get("test")))
     _check_limits(where, data)
+
+
+def _check_problem(where: str, data: Mapping[str, Any]) -> None:
+    """Refuse parts of a problem without a prompt, and fields of classifiers beside a problem without a label."""
+    parts = [part for part in PROBLEM if data[part] is not None]
+    if parts and not data["prompt"]:
+        raise UserError(
+            f"{where}: data.{parts[0]} is part of a problem: what does a model read? data.prompt=COLUMN, or a format string"
+        )
+    for part in parts:
+        if not data[part].strip() or ("{" in data[part] and not template_fields(data[part], f"data.{part}")):
+            raise UserError(
+                f'{where}: data.{part} "{data[part]}" names no column: write a column, or a format string with {{column}}.'
+            )
+    if data["prompt"] and label_column(data) is None:
+        for field in ("second", "label", "classes"):
+            if data[field]:
+                raise UserError(
+                    f"{where}: data.{field} belongs to texts with labels; give data.text or data.template too, or leave it out."
+                )
+        if data["balanced"]:
+            raise UserError(
+                f"{where}: data.balanced makes classes alike, and these problems have no classes; leave it out."
+            )
 
 
 def _check_classes(where: str, classes: Any, transform: str | None, label: str | None) -> None:

@@ -37,9 +37,12 @@ class TakenRows:
     groups: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     seconds: list[str | None] = field(default_factory=list)  # of pairs
-    labels: list[int] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)  # None: the data set has no labels
+    problems: list[Mapping[str, str]] = field(default_factory=list)  # part of form.PROBLEM → its text
     dropped: Counter[str] = field(default_factory=Counter)
-    looked_at: Counter[int] = field(default_factory=Counter)  # class → rows that could be formatted, before balancing
+    looked_at: Counter[int | None] = field(
+        default_factory=Counter
+    )  # class → rows that could be formatted, before balancing
 
 
 def split_files(params: Mapping[str, Any], ctx: Context) -> dict[str, SplitFiles]:
@@ -83,7 +86,8 @@ def former_of(
     if dataset["transform"]:
         transform = find_transform(dataset["transform"], ctx.execution.get("folders", ()), params["code"])
         check_options(dataset["transform"], transform, dataset["options"])
-    return former(dataset, rows, classes, transform, seed=seed, second=params.get("second"))
+    texts = {"second": params.get("second"), "problem": params.get("problem")}
+    return former(dataset, rows, classes, transform, seed=seed, **texts)
 
 
 def take(
@@ -101,7 +105,7 @@ def take(
     form = former_of(params, rows, classes, params["seed"], ctx)
     quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
     wanted = quota * len(classes) if dataset["balanced"] else limit
-    counts: Counter[int] = Counter()
+    counts: Counter[int | None] = Counter()
     pool = TakenRows()
     for step, (index, row) in enumerate(zip(order, rows.take(order), strict=True)):
         if len(pool.ids) == wanted:
@@ -118,7 +122,7 @@ def take(
         except UnusableRowError as reason:
             pool.dropped[str(reason)] += 1
             continue
-        text, second, label = formed
+        text, second, label, problem = formed
         pool.looked_at[label] += 1
         if counts[label] < quota:
             counts[label] += 1
@@ -127,6 +131,7 @@ def take(
             pool.texts.append(text)
             pool.seconds.append(second)
             pool.labels.append(label)
+            pool.problems.append(problem)
     ctx.progress(len(pool.ids), max(len(pool.ids), 1), examples=len(order))
     return _balanced(pool, len(classes)) if dataset["balanced"] else pool
 
@@ -141,10 +146,10 @@ def _balanced(pool: TakenRows, classes: int) -> TakenRows:
     """The pool cut to as many rows of each class as the rarest has; what goes is the end of the order."""
     totals = Counter(pool.labels)
     fewest = min(totals[number] for number in range(classes))
-    seen: Counter[int] = Counter()
+    seen: Counter[int | None] = Counter()
     kept = TakenRows(dropped=pool.dropped, looked_at=pool.looked_at)
-    columns = (pool.ids, pool.groups, pool.texts, pool.seconds, pool.labels)
-    for name, group, text, second, label in zip(*columns, strict=True):
+    columns = (pool.ids, pool.groups, pool.texts, pool.seconds, pool.labels, pool.problems)
+    for name, group, text, second, label, problem in zip(*columns, strict=True):
         seen[label] += 1
         if seen[label] <= fewest:
             kept.ids.append(name)
@@ -152,11 +157,12 @@ def _balanced(pool: TakenRows, classes: int) -> TakenRows:
             kept.texts.append(text)
             kept.seconds.append(second)
             kept.labels.append(label)
+            kept.problems.append(problem)
     return kept
 
 
 def refuse_useless(pool: TakenRows, classes: list[str], params: Mapping[str, Any], rows: Rows) -> None:
-    """Nothing can be learned from, or measured on, no rows or one class."""
+    """Nothing can be learned from, or measured on, no rows or one class; `classes` is empty for rows without labels."""
     where = f'{rows.shown}: the pool {params["pool"]} of data set "{params["dataset"]["name"]}"'
     if not pool.ids:
         lost = ", ".join(f"{reason} ({count})" for reason, count in pool.dropped.items())
@@ -167,8 +173,10 @@ def refuse_useless(pool: TakenRows, classes: list[str], params: Mapping[str, Any
         )
         reasons = lost or short or f"no row of {rows.count} falls into its share; give it a larger one (data.pools)"
         raise UserError(f"{where} is empty: {reasons}.")
-    if len(set(pool.labels)) == 1:
+    labels = set(pool.labels)
+    if classes and len(labels) == 1:
+        only = classes[next(label for label in labels if label is not None)]
         raise UserError(
-            f"{where} has only one class: all {len(pool.labels)} rows are {classes[pool.labels[0]]}. "
+            f"{where} has only one class: all {len(pool.labels)} rows are {only}. "
             "Check the label column (data.label), or raise the limit (data.limits)."
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.data.form import label_column
 from w2s_cli.data.pools import POOLS
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.hub import UnreachableError
@@ -72,6 +73,12 @@ class Builder:
                 f'stage "{name}": a method cannot name a stage of kind "{kind.name}"; it is added for the stages that need it.'
             )
         kinds.check_fields(name, kind, fields)
+        data = self.config.plain["data"]
+        if kind.labels() and label_column(data) is None:
+            raise UserError(
+                f'stage "{name}" ({kind.name}) classifies texts, and data={data["name"]} has problems whose answers are texts '
+                "(data.prompt): use a method for texts (docs/text.md), or another data set."
+            )
         values = {
             field.name: self._value(name, kind, field, fields[field.name])
             for field in kind.fields.values()
@@ -239,10 +246,23 @@ class Planning:
         method = self.config["method"]["name"]
         causal.need_causal(self.resolver, method, self.stage, role, settings, why, instead, probed=probed)
 
-    def chat_template(self, settings: Mapping[str, Any], chat: bool | None) -> str | None:
+    def need_problems(self, *parts: str) -> None:
+        """Refuse a data set without these parts of a problem (data.prompt, data.answer, …)."""
+        data = self.config.plain["data"]
+        for part in parts:
+            if not data[part]:
+                raise UserError(
+                    f'stage "{self.stage}" needs problems with a {part}, and data={data["name"]} names none: data.{part}=COLUMN, or use a '
+                    "data set of problems (docs/data.md)."
+                )
+
+    def chat_template(
+        self, settings: Mapping[str, Any], chat: bool | None, option: str = "few_shot.chat"
+    ) -> str | None:
         """The sha256 of the model's chat template, for prompts as turns of a chat; None for prompts without turns.
 
-        `chat`: whether there are turns; None: if the model has a template. On a plan without the hub an unknown template counts as none.
+        `chat`: whether there are turns, as `option` says; None: if the model has a template. On a plan without the hub an unknown
+        template counts as none.
 
         Raises:
             UserError: `chat`, and the model has no template.
@@ -258,8 +278,8 @@ class Planning:
             return None
         if chat and template is None:
             raise UserError(
-                f'stage "{self.stage}": few_shot.chat=true, but the model "{settings["name"]}" has no chat template: leave '
-                "few_shot.chat out, or choose an instruct model."
+                f'stage "{self.stage}": {option}=true, but the model "{settings["name"]}" has no chat template: leave '
+                f"{option} out, or choose an instruct model."
             )
         return template
 

@@ -75,7 +75,9 @@ class Spec:
 class Traits:
     """A kind's properties for the rest of the program, so that no code has a list of kinds."""
 
-    gives: str | None = None  # the artifact: "rows", "labels", "model", "features", "weights", "comparison" or None
+    gives: str | None = (
+        None  # the artifact: "rows", "labels", "model", "features", "weights", "texts", "comparison", … or None
+    )
     trains: bool = False  # updates weights: has a message when it continues, counts as a training, has curves
     learns: bool = False  # learns from its `labels`: a control can replace them
     implied: bool = False  # added for the stages that need it; a method cannot name it
@@ -92,6 +94,7 @@ class Work:
     flops: float = 0.0
     tokens: float = 0.0  # trained on, over all epochs
     bytes: float = 0.0  # of weights on the disk when it is done
+    written: float = 0.0  # tokens of texts, at most
 
 
 class Amounts(Protocol):

@@ -32,6 +32,17 @@ class Labels(TypedDict):
     per_seed: list[Share]
 
 
+class Texts(TypedDict):
+    """The form of a role's answers."""
+
+    samples: Count
+    well_formed: Share
+    cut: Share
+    tokens: Annotated[float, lambda value: value >= 0]
+    pass_at: NotRequired[dict[str, Share]]
+    majority: NotRequired[Share]
+
+
 class Role(TypedDict):
     """The figures of weak supervisor, student or ceiling."""
 
@@ -41,6 +52,7 @@ class Role(TypedDict):
     interval: Interval
     per_seed: Annotated[PerSeed, lambda per_seed: _has_areas(per_seed)]
     labels: NotRequired[Labels]
+    texts: NotRequired[Texts]
     epochs: NotRequired[Annotated[float, lambda epochs: epochs > 0] | None]
 
 
@@ -107,7 +119,7 @@ class _Metrics(TypedDict):
     rows: Count
     seeds: Count
     confidence: Annotated[float, lambda value: 0 < value < 1]
-    majority: Share
+    majority: NotRequired[Share]
     noise: NotRequired[str]
     differences: NotRequired[dict[str, Difference]]
     weak: NotRequired[Role]
@@ -117,6 +129,9 @@ class _Metrics(TypedDict):
     agreement: NotRequired[Agreement]
     misfit: NotRequired[Misfit]
     pseudolabels: NotRequired[Pseudolabels]
+    floor: NotRequired[str]
+    others: NotRequired[dict[str, Role]]
+    levels: NotRequired[dict[str, dict[str, float]]]
 
 
 Metrics = Annotated[_Metrics, lambda metrics: _has_seeds(metrics) and _has_roles(metrics)]

@@ -13,6 +13,7 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.environment import difference, here, of_entries
 from w2s_cli.results.fields import setting, shown, value_of, words_of
+from w2s_cli.results.graded_table import level_rows
 from w2s_cli.results.pairs import recovered_over
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.stages import read_stage
@@ -58,6 +59,9 @@ def show_results(
             if entry.fields["ensemble"] is not None:
                 notes.append("The weak row is the first supervisor alone, as with method=naive; PGR is relative to it.")
             print_table(results_table(entry.metrics), title(entry), notes)
+            if by_level := level_rows(entry.metrics):
+                print()
+                print_table(by_level)
             print()
     for line in [*medians(entries), *cautions(graph, store), *difference(of_entries(results), here())]:
         print(line)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from w2s_cli.results import graded_table
 from w2s_cli.results.escaping import is_figure
 from w2s_cli.results.narrow import GAP, blocks, fitted, flowed
 from w2s_cli.results.narrow import Rows as Rows
@@ -41,6 +42,8 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
     """
     confidence = f"{100 * metrics['confidence']:g} % interval"
     per_seed = 1 < metrics["seeds"] <= SEEDS_SHOWN
+    if graded_table.is_graded(metrics):
+        return _graded(metrics, confidence, per_seed=per_seed)
     rows = [["", "accuracy", confidence, "AUROC", "ECE", *(["per seed"] if per_seed else [])]]
     for role in ROLES:
         if role in metrics:
@@ -78,16 +81,31 @@ def results_table(metrics: Mapping[str, Any]) -> Rows:
     return rows
 
 
+def _graded(metrics: Mapping[str, Any], confidence: str, *, per_seed: bool) -> Rows:
+    """The table of graded answers."""
+    columns = graded_table.heading(metrics)
+    rows = [["", "accuracy", confidence, *columns, *(["per seed"] if per_seed else [])]]
+    for role, block in graded_table.blocks(metrics).items():
+        seeds = [" ".join(number(value) for value in block["per_seed"]["accuracy"])] if per_seed else []
+        cells = [number(block["accuracy"]), bounds(block["interval"]), *graded_table.figures(block, columns)]
+        rows.append([role, *cells, *seeds])
+    if "pgr" in metrics:
+        pgr, empty = metrics["pgr"], [""] * len(columns)
+        ratios = pgr["per_seed"] if pgr["interval"] else [None] * metrics["seeds"]
+        seeds = [" ".join(number(value, 2) for value in ratios)] if per_seed else []
+        rows.append([graded_table.ratio_name(metrics), pgr_value(pgr), pgr_bounds(pgr), *empty, *seeds])
+    return rows
+
+
 def results_notes(metrics: Mapping[str, Any]) -> list[str]:
     """The notes of a table: the numbers of rows and seeds, and whether the gap may be noise."""
-    rows, largest = (
-        f"{metrics['rows']:,} test rows",
-        f"the largest class is {metrics['majority']:.3f} of them",
-    )
+    rows, more = f"{metrics['rows']:,} test rows", ""
+    if "majority" in metrics:
+        more = f" (the largest class is {metrics['majority']:.3f} of them)"
     if metrics["seeds"] == 1:
-        notes = [f"One seed, {rows} ({largest}): the intervals hold test-row noise only."]
+        notes = [f"One seed, {rows}{more}: the intervals hold test-row noise only."]
     else:
-        notes = [f"{metrics['seeds']} seeds × {rows} ({largest}): the intervals hold the noise of {metrics['noise']}."]
+        notes = [f"{metrics['seeds']} seeds × {rows}{more}: the intervals hold the noise of {metrics['noise']}."]
         if "training rows" not in metrics["noise"]:
             notes.append("All seeds have the same training rows (data.seed): other rows would vary more.")
     pgr = metrics.get("pgr")

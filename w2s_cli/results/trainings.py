@@ -71,9 +71,9 @@ def _learner(graph: Graph, key: Any) -> Stage | None:
     """The stage that learned to make the predictions `key`: itself or the next one above it, by its model, else by its labels."""
     while isinstance(key, str):
         stage = graph.stages[key]
-        if stage.of.traits.learns:
+        if stage.of.traits.learns or stage.of.traits.trains:
             return stage
-        key = stage.inputs.get("model") or stage.inputs.get("labels")
+        key = next((stage.inputs[edge] for edge in ("model", "labels", "texts") if edge in stage.inputs), None)
     return None
 
 

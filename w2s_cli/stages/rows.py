@@ -1,4 +1,4 @@
-"""rows: the texts and true labels of one pool of a data set, by row id, in a fixed order.
+"""rows: the texts and true labels, or the problems, of one pool of a data set, by row id, in a fixed order.
 
 * Rows are chosen first and formatted afterwards, in the pool's order, until the limit is reached.
 * A balanced pool has the first rows of each class in that order, as many as the rarest class has.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 RARE = 0.02  # share of a pool's rows
-NEUTRAL = {"second": None, "overlap": None}
+NEUTRAL = {"second": None, "problem": None, "overlap": None}
 TRAITS = Traits(gives="rows", implied=True)
 
 
@@ -65,14 +65,15 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write rows.parquet (id, group, text: string; label: int32; for pairs also second: string) and return its figures.
+    """Write rows.parquet (see `data.artifacts.rows`) and return its figures.
 
     Args:
         params: from `data.recipes.rows_params`.
         inputs: none.
 
     Returns:
-        rows, base_rates {class number: share}, classes, pool_rows (before limit), source_rows (of the split),
+        rows, base_rates {class number: share} and classes (both empty for problems without labels), levels {level: rows} of problems
+        with a level, pool_rows (before limit), source_rows (of the split),
         dropped {reason: rows}, usable {rows: number of usable rows examined, base_rates: theirs before balancing},
         balanced_from (number of usable rows examined) or null.
 
@@ -81,6 +82,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     from w2s_cli.data import overlap, taking
     from w2s_cli.data.artifacts.rows import write_rows
+    from w2s_cli.data.form import label_column
     from w2s_cli.data.labels import FEWEST
     from w2s_cli.data.pools import pool_order, row_ids
     from w2s_cli.data.read import read
@@ -90,7 +92,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     dataset, split = params["dataset"], params["split"]
     files = taking.split_files(params, ctx)
     rows = read(files[split])
-    classes = dataset["classes"] or taking.class_names(dataset["label"], rows, split, files)
+    label = label_column(dataset)
+    classes = [] if label is None else dataset["classes"] or taking.class_names(label, rows, split, files)
     if params.get("second") and len(classes) != FEWEST:
         raise UserError(f"{rows.shown}: pairs (data.second) need two classes, but the labels are {', '.join(classes)}.")
     ids = row_ids(rows, split=split, column=dataset["id"])
@@ -104,18 +107,21 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         ctx.execution.get("expected"),
         split=split,
         rows=rows.count,
-        base_rate=pool.looked_at[1] / pool.looked_at.total(),
+        base_rate=pool.looked_at[1] / pool.looked_at.total() if classes else None,
         counted=pool.looked_at.total(),
     ):
         ctx.log(f"warning: {warning}")
         ctx.measure(warning=warning)
     second = pool.seconds if params.get("second") else None
-    write_rows(ctx.result, pool.ids, pool.groups, pool.texts, pool.labels, second)
+    labels = pool.labels if classes else None
+    write_rows(ctx.result, pool.ids, pool.groups, pool.texts, labels, second, pool.problems)
     counts = Counter(pool.labels)
+    levels = Counter(problem["level"] for problem in pool.problems if "level" in problem)
     return {
         "rows": len(pool.ids),
         "base_rates": {str(number): counts[number] / len(pool.ids) for number in range(len(classes))},
         "classes": list(classes),
+        **({"levels": dict(sorted(levels.items()))} if levels else {}),
         "pool_rows": len(order),
         "source_rows": rows.count,
         "dropped": dict(sorted(pool.dropped.items())),

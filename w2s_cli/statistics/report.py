@@ -92,7 +92,9 @@ def report(
         if more in predictions and less in predictions
     }
     if all(role in predictions for role in ROLES):
-        metrics["pgr"] = _pgr({role: metrics[role]["per_seed"]["accuracy"] for role in ROLES}, sample, confidence)
+        metrics["pgr"] = recovered_figures(
+            {role: metrics[role]["per_seed"]["accuracy"] for role in ROLES}, sample, confidence
+        )
     if "weak" in predictions and "student" in predictions:
         weak_class, student_class = predicted(predictions["weak"].p), predicted(predictions["student"].p)
         agree = (weak_class == student_class).astype(np.float64)
@@ -124,7 +126,9 @@ def _role(truth: Integers, predictions: Predictions) -> dict[str, Any]:
     return means | {"per_seed": per_seed | {"untrained_threshold": flags, "constant_answer": constant}}
 
 
-def _pgr(per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float) -> dict[str, Any]:
+def recovered_figures(
+    per_seed: Mapping[str, list[float]], sample: Mapping[str, Floats], confidence: float
+) -> dict[str, Any]:
     """PGR of the means over seeds; in `per_seed` the baselines are each seed's own weak supervisor and
     ceiling.
     """

@@ -14,7 +14,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.paths import read_text
 from w2s_cli.store.files import read_json
 
-WITHOUT = "few_shot.chat=false prompts without it"
+WITHOUT = "few_shot.chat=false (texts: generation.chat=false) prompts without it"
 TEXT = "<w2s: the text in question>"
 # replaces the function of that name in a template's surroundings; the line break belongs to the macro (trim_blocks)
 DATE = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}\n"
@@ -62,6 +62,12 @@ def at_answer(tokenizer: Any, suffix: str, label: str) -> tuple[str, str]:
     answered = _printed(tokenizer, [question, _assistant(label)], add_generation_prompt=False)
     answer = answered[len(prompt) :] if answered.startswith(prompt) else label
     return prompt, answer[: len(answer) - len(answer.lstrip())]
+
+
+def printed(tokenizer: Any, text: str, answer: str | None) -> str:
+    """A user's text with the beginning of the answer, or with the whole `answer`."""
+    turns = [_user(text.strip()), *([] if answer is None else [_assistant(answer)])]
+    return _printed(tokenizer, turns, add_generation_prompt=answer is None)
 
 
 def _printed(tokenizer: Any, turns: list[dict[str, str]], *, add_generation_prompt: bool = True) -> str:

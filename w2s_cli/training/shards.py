@@ -1,4 +1,4 @@
-"""Arrays computed shard by shard, so that a killed stage continues after its last finished shard.
+"""Arrays and tables computed shard by shard, so that a killed stage continues after its last finished shard.
 
 A shard is a file in `ctx.work`, always complete (written under another name, then renamed). The number of rows in a shard is part of
 the stage's identity and batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one.
@@ -7,6 +7,8 @@ the stage's identity and batches never cross a shard, so a resumed result has th
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors.numpy import load, save
 
 from w2s_cli.store.context import Context, Stopped
@@ -38,3 +40,25 @@ def in_shards(
         seen += int(tokens[start:end].sum())
         ctx.progress(end, rows, examples=end, tokens=seen)
     return np.concatenate(parts)
+
+
+def tables_in_shards(
+    rows: int, shard_rows: int, ctx: Context, kind: str, compute: Callable[[int, int], pa.Table]
+) -> pa.Table:
+    """`compute(start, end)` over all rows, joined; `compute` reports its own progress.
+
+    Raises:
+        Stopped: the stage was asked to stop; finished shards are kept.
+    """
+    parts = []
+    for start in range(0, rows, shard_rows):
+        path = ctx.work / f"shard-{start:09d}.parquet"
+        if not path.exists():
+            fault(f"{kind}.step")
+            if ctx.stop_requested():
+                raise Stopped
+            buffer = pa.BufferOutputStream()
+            pq.write_table(compute(start, min(rows, start + shard_rows)), buffer)
+            write_bytes(path, buffer.getvalue().to_pybytes())
+        parts.append(pq.read_table(path))
+    return pa.concat_tables(parts)

@@ -1,10 +1,12 @@
-"""rows.parquet: the texts and true labels of one pool, in its fixed order.
+"""rows.parquet: the texts and true labels, or the problems, of one pool, in its fixed order.
 
 * Columns: id, group, text, and of pairs second: string; label: int32. The names of the classes are a metric in the manifest beside it.
 * Pairs are rows of two texts, with class 1 = the second is preferred.
+* Problems have the columns of `form.PROBLEM` (prompt, answer, solution, level: string) that their recipe names. Without data.text and
+  data.template they have no label, and their text is the prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 
 from w2s_cli.data.artifacts import ROWS
 from w2s_cli.data.artifacts.tables import read_columns, refuse_repeats
+from w2s_cli.data.form import PROBLEM
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import Booleans, Integers
 from w2s_cli.store.files import read_json
@@ -51,15 +54,19 @@ def write_rows(
     ids: Sequence[str],
     groups: Sequence[str],
     texts: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int | None] | None,
     second: Sequence[str | None] | None = None,
+    problems: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Write the artifact; `second` is the other text of pairs."""
+    """Write the artifact; `second` is the other text of pairs, and `problems` are parts of PROBLEM by name, the same for all rows."""
     table = {"id": ids, "group": groups, "text": texts}
     columns: dict[str, Any] = {name: pa.array(values, pa.string()) for name, values in table.items()}
-    columns["label"] = pa.array(labels, pa.int32())
+    if labels is not None:
+        columns["label"] = pa.array(labels, pa.int32())
     if second is not None:
         columns["second"] = pa.array(second, pa.string())
+    for part in problems[0] if problems else ():
+        columns[part] = pa.array([problem[part] for problem in problems], pa.string())
     pq.write_table(pa.table(columns), folder / ROWS)
 
 
@@ -95,3 +102,35 @@ def read_rows(folder: Path, *, texts: bool = True, labels: bool = True) -> Rows:
             f"({len(wrong)} such rows)"
         )
     return Rows(path, ids, read_texts, truth.astype(np.int64), classes, second)
+
+
+@dataclass(frozen=True)
+class Problems:
+    """The problems of one pool, in its fixed order."""
+
+    path: Path
+    ids: list[str]
+    prompts: list[str]
+    parts: Mapping[str, list[str]]  # answer, solution, level: those that the recipe names
+
+    def need(self, part: str) -> list[str]:
+        """The column of a part; UserError if the recipe names none."""
+        if part not in self.parts:
+            raise UserError(f"{self.path} has no {part}s: name the column in the data set's recipe, data.{part}=COLUMN")
+        return self.parts[part]
+
+
+def read_problems(folder: Path) -> Problems:
+    """The problems of the artifact in `folder`.
+
+    Raises:
+        UserError: no rows, a repeated id, or rows without a prompt.
+    """
+    path = folder / ROWS
+    table = read_columns(path, ["id", "prompt"], [part for part in PROBLEM if part != "prompt"])
+    ids: list[str] = table["id"].to_pylist()
+    if not ids:
+        raise UserError(f"{path} has no rows: raise the limit of its pool")
+    refuse_repeats(ids, path)
+    parts = {name: table[name].to_pylist() for name in table.column_names if name not in ("id", "prompt")}
+    return Problems(path, ids, table["prompt"].to_pylist(), parts)

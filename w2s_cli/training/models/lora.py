@@ -52,8 +52,9 @@ def _targets(model: Any, targets: str | list[str]) -> list[str]:
     """The full names of the adapted layers."""
     from transformers.pytorch_utils import Conv1D
 
-    linear = [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
-    linear = [name for name in linear if not _in_head(name)]
+    words = model.get_output_embeddings()  # of a language model: no part of the body
+    parts = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
+    linear = [name for name, part in parts if part is not words and not _in_head(name)]
     if not linear:
         raise UserError(
             f"train=lora does not fit the architecture {model.config.model_type}: its body has no linear layer"

@@ -1,0 +1,141 @@
+"""Graders read the answer in a text and compare it with the right one. One file each, with one public function of the file's name.
+
+    def number(text, problem, *, …) -> Reading
+
+* `text` is what a model wrote, or the right answer of a recipe (data.answer), which is read by the same rule. `problem` is what the
+  model was asked. The keyword arguments are the `args` of `configs/grader/<name>.yaml`.
+* The value of a reading is in one spelling ("26" for "26.00"), so that answers can be counted and compared as texts: majorities and the
+  agreement of two models need no further rule. None: the text has no answer, which is never right and agrees with nothing.
+* A file may define `equal(value, answer, *, …)` for answers that have no one spelling, such as formulas; it has the same arguments.
+* A reading that takes longer than `SECONDS`, or raises, is an outcome of its own, never "wrong".
+* To add a grader, put `graders/<name>.py` into the package or into a `--config-dir` folder. No list has to be edited.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from w2s_cli.errors import UserError, of_user_code
+from w2s_cli.plugins import function_of, load_code
+
+GRADERS = "graders"  # the folder of the code
+SECONDS = 10.0  # of one text
+
+Outcome = Literal["right", "wrong", "no answer", "time-out", "error"]
+
+
+class Problem(NamedTuple):
+    """What the model was asked."""
+
+    prompt: str
+    answer: str
+
+
+class Reading(NamedTuple):
+    """The answer in a text."""
+
+    value: str | None  # in one spelling; None: no answer
+    well_formed: bool = True  # the answer stands where, and as, the task asks for it
+
+
+class Grade(NamedTuple):
+    """A text compared with the right answer."""
+
+    value: str | None
+    outcome: Outcome
+    well_formed: bool
+
+
+class Grader(NamedTuple):
+    """A rule with its arguments."""
+
+    read: Callable[[str, Problem], Reading]
+    equal: Callable[[str, str], bool]
+    name: str
+
+    def answer(self, problem: Problem) -> str:
+        """The right answer in the spelling of readings.
+
+        Raises:
+            UserError: the rule finds no answer in it.
+        """
+        with time_limit(SECONDS):
+            value = self.read(problem.answer, problem).value
+        if value is None:
+            raise UserError(
+                f'the grader {self.name} reads no answer in "{_short(problem.answer)}", the right answer to "{_short(problem.prompt)}": '
+                "choose another grader (grader=…), or correct data.answer"
+            )
+        return value
+
+    def grade(self, text: str, problem: Problem, answer: str) -> Grade:
+        """`text` compared with `answer`, the result of `answer(problem)`."""
+        try:
+            with time_limit(SECONDS):
+                reading = self.read(text, problem)
+                if reading.value is None:
+                    return Grade(None, "no answer", False)
+                return Grade(
+                    reading.value, "right" if self.equal(reading.value, answer) else "wrong", reading.well_formed
+                )
+        except TimeLimitError:
+            return Grade(None, "time-out", False)
+        except UserError:
+            raise  # a missing package
+        except Exception:  # a grader meets anything that a model may write
+            return Grade(None, "error", False)
+
+
+def load_grader(rule: Mapping[str, Any], folders: Sequence[Path | str] = ()) -> Grader:
+    """The grader of a stage's params: {name, args, code (its hash in the plan)}.
+
+    Raises:
+        UserError: no grader of that name, other code than planned, or an argument that it does not have.
+    """
+    name, args = str(rule["name"]), dict(rule["args"])
+    module, path = load_code(GRADERS, name, folders, planned=rule.get("code"))
+    function = function_of(module, path, "text, problem, *, …")
+    own = getattr(module, "equal", None)
+
+    def read(text: str, problem: Problem) -> Reading:
+        result = function(text, problem, **args)
+        if not isinstance(result, Reading):
+            raise of_user_code(str(path), TypeError(f"{name} returns {type(result).__name__}, not a Reading"))
+        return result
+
+    return Grader(read, (lambda value, answer: bool(own(value, answer, **args))) if own else _same, name)
+
+
+def _same(value: str, answer: str) -> bool:
+    return value == answer
+
+
+class TimeLimitError(Exception):
+    """A grader took too long."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeLimitError` inside the block after `seconds`; only in the main thread, the one that signals reach."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def expire(*_: object) -> None:
+        raise TimeLimitError
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _short(text: str, most: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]}…"

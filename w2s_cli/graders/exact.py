@@ -1,0 +1,19 @@
+"""exact: the text itself, in lower case, without punctuation at its ends and with single spaces."""
+
+import string
+
+from w2s_cli.graders import Problem, Reading
+
+
+def exact(text: str, problem: Problem, *, case: bool = False, first_line: bool = True) -> Reading:
+    """The whole text as the answer.
+
+    Args:
+        text: a completion, or the right answer.
+        problem: not used.
+        case: True: upper and lower case differ.
+        first_line: only the first line with text counts.
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    whole = " ".join((lines[0] if first_line and lines else text).split()).strip(string.punctuation + " ")
+    return Reading((whole if case else whole.casefold()) or None)

@@ -1,0 +1,59 @@
+"""The table of graded answers: roles, their accuracy, form and length, the recovered gap, and the accuracy by level."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from w2s_cli.statistics import ROLES
+
+OTHERS = {"untuned": "student before training", "prompted": "student prompted"}
+SHOWN = "texts"  # of a role's block: what only graded answers have
+
+
+def is_graded(metrics: Mapping[str, Any]) -> bool:
+    """Whether the metrics are of `statistics.graded`."""
+    return "floor" in metrics
+
+
+def blocks(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Role → its block, the roles of every comparison first."""
+    return {role: metrics[role] for role in ROLES if role in metrics} | dict(metrics.get("others", {}))
+
+
+def heading(metrics: Mapping[str, Any]) -> list[str]:
+    """The columns after accuracy and interval."""
+    texts = [block[SHOWN] for block in blocks(metrics).values()]
+    ks = [str(block["samples"]) for block in texts if block["samples"] > 1]
+    many = [f"pass@{ks[0]}", f"maj@{ks[0]}"] if ks else []
+    return ["well-formed", "cut", "tokens", *many]
+
+
+def figures(block: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The cells of one role under `heading`."""
+    texts = block[SHOWN]
+    cells = {
+        "well-formed": f"{texts['well_formed']:.3f}",
+        "cut": f"{texts['cut']:.3f}",
+        "tokens": f"{texts['tokens']:.1f}",
+        f"pass@{texts['samples']}": _share(texts.get("pass_at", {}).get(str(texts["samples"]))),
+        f"maj@{texts['samples']}": _share(texts.get("majority")),
+    }
+    return [cells.get(column, "") for column in columns]
+
+
+def ratio_name(metrics: Mapping[str, Any]) -> str:
+    """PGR, or RGR where the floor is not the weak supervisor (Yuan et al. 2025)."""
+    return "PGR" if metrics["floor"] == "weak" else f"RGR from {metrics['floor']}"
+
+
+def level_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """A table of accuracy by level: a header and a row for each role; empty without levels."""
+    levels = metrics.get("levels")
+    if not levels:
+        return []
+    roles = list(blocks(metrics))
+    head = ["accuracy by level", *levels]
+    return [head, *([role, *(f"{levels[level][role]:.3f}" for level in levels)] for role in roles)]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,100 @@
+"""What the kinds `choose` and `pair` share: their sources as a rule sees them, and the fields that name these sources."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Edge, Pool
+
+if TYPE_CHECKING:
+    from w2s_cli.choosing import Source, Texts
+    from w2s_cli.pipeline.builder import Planning
+
+
+def params_of(
+    job: "Planning",
+    folder: str,
+    rule: Mapping[str, Any],
+    texts: Sequence[Edge],
+    grades: Sequence[Edge] | None,
+    scores: Sequence[Edge] | None,
+    rows: Pool,
+) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """(params, inputs, whether the rule reads the ground truth) of a stage with a rule of `folder` over texts."""
+    for name, edges in (("grades", grades), ("scores", scores)):
+        if edges and len(edges) != len(texts):
+            raise UserError(
+                f'stage "{job.stage}": {name} are {len(edges)}, and texts {len(texts)}: name one for each of texts, in their order.'
+            )
+    params = {
+        "rule": job.rule(folder, rule),
+        "sources": [edge.name for edge in texts],
+        "seed": job.config["seed"],
+    }
+    inputs = {"texts": list(texts), "rows": rows, "grades": _listed(grades), "scores": _listed(scores)}
+    return params, inputs, job.says(folder, str(rule["name"]), "NEEDS_TRUTH")
+
+
+def _listed(edges: Sequence[Edge] | None) -> list[Edge] | None:
+    return list(edges) if edges else None
+
+
+def texts_of(params: Mapping[str, Any], inputs: Mapping[str, Any], *, truth: bool) -> "Texts":
+    """The sources of a stage as its rule sees them."""
+    from w2s_cli.choosing import Texts
+    from w2s_cli.data.artifacts.rows import read_problems
+
+    rows = read_problems(inputs["rows"]).ids
+    none: list[Path | None] = [None] * len(inputs["texts"])
+    columns = (params["sources"], inputs["texts"], inputs.get("grades", none), inputs.get("scores", none))
+    sources = [_source(*one, truth=truth) for one in zip(*columns, strict=True)]
+    known = set(rows)
+    for source, folder in zip(sources, inputs["texts"], strict=True):
+        if strange := [name for name in source.ids if name not in known]:
+            raise UserError(f"{folder} has a text of row {strange[0]}, which is no row of {inputs['rows']}")
+    return Texts(rows, sources, int(params["seed"]))
+
+
+def _source(name: str, folder: Path, grades: Path | None, scores: Path | None, *, truth: bool) -> "Source":
+    import numpy as np
+
+    from w2s_cli.choosing import Source
+    from w2s_cli.data.artifacts import COMPLETIONS
+    from w2s_cli.data.artifacts.completions import read_completions
+    from w2s_cli.data.artifacts.examples import read_examples
+    from w2s_cli.data.artifacts.grades import read_grades
+    from w2s_cli.data.artifacts.scores import read_scores
+
+    if not (folder / COMPLETIONS).exists():
+        examples = read_examples(folder)
+        if grades or scores:
+            raise UserError(
+                f'"{name}" gives chosen texts, which have no grades or scores of their own; name the stage that wrote them'
+            )
+        numbers: dict[str, int] = {}
+        samples = [numbers[row] for row in examples.ids if not numbers.update({row: numbers.get(row, -1) + 1})]
+        words = [len(text.split()) for text in examples.texts]
+        return Source(name, examples.ids, samples, examples.texts, words, np.ones(len(words), dtype=np.bool_))
+    completions = read_completions(folder)
+    graded = None if grades is None else read_grades(grades, completions)
+    return Source(
+        name,
+        completions.ids,
+        completions.samples.tolist(),
+        completions.texts,
+        completions.tokens.tolist(),
+        completions.whole,
+        None if graded is None else graded.answers,
+        graded.right if graded is not None and truth else None,
+        None if scores is None else read_scores(scores, completions.names),
+    )
+
+
+def nothing_left(where: str, rule: str, rows: int, diagnostics: Mapping[str, Any], what: str) -> UserError:
+    """The message of a rule that leaves nothing, with its counts."""
+    counts = ", ".join(f"{name} {count}" for name, count in diagnostics.items())
+    return UserError(
+        f"{where}: the rule {rule} leaves no {what} of {rows} rows ({counts or 'it counts nothing'}). Loosen it (its args in the method), "
+        "or make more texts (data.limits, generation.samples)"
+    )

@@ -1,0 +1,107 @@
+"""choose: the texts from which a student learns, by a rule of choosing/ over the texts of one or more stages.
+
+The rule sees texts, and where the stage names them, their answers (from `grade` stages) and scores. Whether an answer is right is shown
+only to rules that say so.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.stages._chosen import nothing_left, params_of, texts_of
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="texts")
+
+
+def plan(
+    job: "Planning",
+    *,
+    rows: Pool,
+    texts: list[Edge],
+    rule: Mapping[str, Any],
+    grades: list[Edge] | None = None,
+    scores: list[Edge] | None = None,
+) -> Spec:
+    """Chosen texts.
+
+    Args:
+        rows: the pool of the texts.
+        texts: completions, or texts that other stages chose.
+        rule: {name, args} of a file in choosing/.
+        grades, scores: stages of kinds grade and score (or exam), one for each of texts.
+    """
+    params, inputs, truth = params_of(job, "choosing", rule, texts, grades, scores, rows)
+    return Spec(
+        params,
+        inputs,
+        slug=f"{rule['name']}-{job.config['data']['name']}-{rows.name}",
+        about={"rows": rows.name, "rule": rule["name"], "truth": truth},
+        words=[f"{rule['name']} of {', '.join(params['sources'])}"],
+    )
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """One line for a rule that reads the ground truth of its rows."""
+    if not about["truth"]:
+        return []
+    return [
+        f"The rule {about['rule']} reads the ground truth of {about['rows']}: a control or an arm of a comparison, not a method."
+    ]
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write examples.parquet (`data.artifacts.examples`), in the pool's order.
+
+    `params`: rule {name, args, code}, sources (names of the stages), seed. `inputs`: rows, texts, and grades and scores of each.
+
+    Raises:
+        UserError: no text is left, or an error inside the rule.
+    """
+    from w2s_cli.choosing import Chosen, Place
+    from w2s_cli.data.artifacts.examples import Origin, write_examples
+    from w2s_cli.errors import of_user_code
+    from w2s_cli.plugins import call_code, function_of, load_code
+
+    fault("choose.start")
+    rule = params["rule"]
+    module, path = load_code("choosing", rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
+    texts = texts_of(params, inputs, truth=getattr(module, "NEEDS_TRUTH", False) is True)
+    chosen = call_code(f"rule {rule['name']}", function_of(module, path, "texts, *, …"), texts, args=rule["args"])
+    if not isinstance(chosen, Chosen):
+        raise of_user_code(str(path), TypeError(f"{rule['name']} returns {type(chosen).__name__}, not Chosen"))
+    fault("choose.step")
+    order = {row: place for place, row in enumerate(texts.rows)}
+
+    def turn(place: Place) -> tuple[int, int, int]:
+        return order[texts.sources[place.source].ids[place.at]], place.source, place.at
+
+    kept = [place for place in sorted(set(chosen.places), key=turn) if texts.sources[place.source].texts[place.at]]
+    if not kept:
+        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), chosen.diagnostics, "text")
+    sources = [texts.sources[place.source] for place in kept]
+    ids = [source.ids[place.at] for source, place in zip(sources, kept, strict=True)]
+    write_examples(
+        ctx.result,
+        ids,
+        [
+            Origin(source.texts[place.at], source.name, source.samples[place.at])
+            for source, place in zip(sources, kept, strict=True)
+        ],
+    )
+    ctx.progress(len(texts.rows), len(texts.rows), examples=len(kept))
+    counted = {source.name: sum(one is source for one in sources) for source in texts.sources}
+    return {
+        "rows": len(texts.rows),
+        "rows_chosen": len(set(ids)),
+        "texts": len(kept),
+        "of_source": counted,
+        "tokens": sum(source.tokens[place.at] for source, place in zip(sources, kept, strict=True)),
+        "left_out": dict(chosen.diagnostics),
+    }

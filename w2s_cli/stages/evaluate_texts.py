@@ -1,0 +1,102 @@
+"""evaluate_texts: the comparison of the roles' graded answers to the test rows; arithmetic on files, no model, no torch.
+
+Beside weak supervisor, student and ceiling it shows the student before its training (`untuned`) and prompted without training
+(`prompted`), where the method names them; `floor` says from which of them the recovered gap is counted.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.stages._cautions import comparison
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="comparison", over_seeds="summary_texts")
+ROLE_FIELDS = ("weak", "student", "ceiling", "untuned", "prompted")
+FEW_FORMED = 0.9  # share of well-formed answers below which an accuracy may be one of form
+
+
+def plan(
+    job: "Planning",
+    *,
+    weak: Edge | None = None,
+    student: Edge | None = None,
+    ceiling: Edge | None = None,
+    untuned: Edge | None = None,
+    prompted: Edge | None = None,
+    floor: Literal["weak", "untuned", "prompted"] = "weak",
+    rows: Pool,
+) -> Spec:
+    """A comparison of graded answers.
+
+    Args:
+        weak, student, ceiling, untuned, prompted: stages of kind grade.
+        floor: from which role the recovered gap is counted.
+        rows: the test rows.
+    """
+    config, seed = job.config, job.config["seed"]
+    graded = {"weak": weak, "student": student, "ceiling": ceiling, "untuned": untuned, "prompted": prompted}
+    if graded[floor] is None and student and ceiling:
+        raise UserError(
+            f'stage "{job.stage}": floor: {floor}, but the stage names no "{floor}"; name its grades, or another floor.'
+        )
+    params = {"bootstrap": config["bootstrap"], "confidence": config["confidence"], "floor": floor}
+    names = [job.supervisor, *(config.plain[group]["name"] for group in ("strong", "data"))]
+    return Spec(
+        params, {**graded, "rows": rows}, slug=f"{'-'.join(names)}-s{seed}", about={"rows": rows.name, "seed": seed}
+    )
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """The lines of any comparison, and one for roles whose answers are often not well-formed."""
+    lines = comparison(metrics, params, about)
+    blocks = {role: metrics.get(role) or metrics.get("others", {}).get(role) for role in ROLE_FIELDS}
+    loose = {
+        role: block["texts"]["well_formed"]
+        for role, block in blocks.items()
+        if block and "texts" in block and block["texts"]["well_formed"] < FEW_FORMED
+    }
+    if loose:
+        listed = ", ".join(f"{role} {share:.0%}" for role, share in loose.items())
+        lines.append(
+            f"Caution: answers are often not where the task asks for them (well-formed: {listed}): a gain over these roles may be one of "
+            "form, not of skill."
+        )
+    return lines
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write graded.parquet and return the metrics of `statistics.graded`.
+
+    `params`: bootstrap (draws), confidence, floor. `inputs`: rows, and at least one role's grades.
+
+    Raises:
+        UserError: grades of other rows, or none.
+    """
+    from w2s_cli.data.artifacts.graded import answers_of, write_graded
+    from w2s_cli.data.artifacts.grades import read_graded
+    from w2s_cli.data.artifacts.rows import read_problems
+    from w2s_cli.statistics.graded import report
+
+    fault("evaluate_texts.start")
+    sources = {role: cast(Path, inputs[role]) for role in ROLE_FIELDS if role in inputs}
+    if not sources:
+        raise UserError(
+            f"{inputs['rows']}: the stage has no graded answers; name at least one of {', '.join(ROLE_FIELDS)}"
+        )
+    problems = read_problems(cast(Path, inputs["rows"]))
+    answers = {}
+    for step, (role, folder) in enumerate(sources.items(), start=1):
+        answers[role] = answers_of(read_graded(folder, problems.ids))
+        ctx.progress(step, len(sources), examples=step * len(problems.ids))
+        fault("evaluate_texts.step")
+    levels = problems.parts.get("level")
+    write_graded(ctx.result, problems.ids, levels, answers)
+    return report(answers, levels, floor=params["floor"], draws=params["bootstrap"], confidence=params["confidence"])

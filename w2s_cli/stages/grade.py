@@ -1,0 +1,107 @@
+"""grade: the answers in texts, read by a rule of graders/ and compared with the right ones.
+
+* A text without an answer is not right; a grader that takes too long or fails is an outcome of its own, counted apart.
+* The right answers are read by the same rule, and one that it cannot read stops the stage: no model could be right on such a row.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.store.context import Context, Stopped
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="grades")
+STEP = 500  # texts between two looks at the stop flag
+
+
+def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: Mapping[str, Any] | None = None) -> Spec:
+    """The grades of a stage's texts.
+
+    Args:
+        grader: {name, args} of this stage; None: the command's, else the data set's own.
+    """
+    job.need_problems("answer")
+    chosen, data = grader or job.config["grader"], job.config["data"]
+    name = chosen["name"] or data["grader"]
+    if not name:
+        raise UserError(
+            f'stage "{job.stage}": which rule reads the answers of data={data["name"]}? Choose one, grader=number, or name it in the '
+            "recipe (data.grader)."
+        )
+    rule = job.rule("graders", {"name": name, "args": chosen["args"] if chosen["name"] else {}})
+    return Spec(
+        {"grader": rule},
+        {"texts": texts, "rows": rows},
+        slug=f"{texts.name}-{data['name']}-{rows.name}",
+        about={"rows": rows.name, "texts": texts.name, "grader": name},
+        words=[name],
+    )
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """One line for texts whose grader failed or took too long; one if no text has an answer."""
+    lines, outcomes = [], metrics.get("outcomes", {})
+    failed = {name: outcomes[name] for name in ("time-out", "error") if outcomes.get(name)}
+    if failed:
+        listed = ", ".join(f"{count:,} {name}" for name, count in failed.items())
+        lines.append(
+            f"Caution: the grader {about['grader']} gave no verdict on {listed} ({about['texts']}); they do not count as right."
+        )
+    if outcomes and outcomes.get("no answer") == metrics["texts"]:
+        lines.append(
+            f"Caution: the grader {about['grader']} reads no answer in any text of {about['texts']}; w2s show has examples of them."
+        )
+    return lines
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write grades.parquet (`data.artifacts.grades`).
+
+    `params`: grader {name, args, code}. `inputs`: texts, rows.
+
+    Raises:
+        UserError: a text of another row, or a right answer in which the grader reads no answer.
+    """
+    from w2s_cli.data.artifacts.completions import read_completions
+    from w2s_cli.data.artifacts.grades import write_grades
+    from w2s_cli.data.artifacts.rows import read_problems
+    from w2s_cli.graders import Grade, Problem, load_grader
+
+    fault("grade.start")
+    problems = read_problems(cast(Path, inputs["rows"]))
+    completions = read_completions(cast(Path, inputs["texts"]))
+    grader = load_grader(params["grader"], ctx.execution.get("folders", ()))
+    asked = {
+        name: Problem(prompt, answer)
+        for name, prompt, answer in zip(problems.ids, problems.prompts, problems.need("answer"), strict=True)
+    }
+    if strange := [name for name in completions.ids if name not in asked]:
+        raise UserError(f"{completions.path} has a text of row {strange[0]}, which is no row of {problems.path}")
+    answers: dict[str, str] = {}
+    grades: list[Grade] = []
+    for place, (name, text) in enumerate(zip(completions.ids, completions.texts, strict=True)):
+        if place % STEP == 0:
+            fault("grade.step")
+            ctx.progress(place, len(completions.ids), examples=place)
+            if ctx.stop_requested():
+                raise Stopped
+        if name not in answers:
+            answers[name] = grader.answer(asked[name])
+        grades.append(grader.grade(text, asked[name], answers[name]))
+    write_grades(ctx.result, completions, grades)
+    ctx.progress(len(grades), len(grades), examples=len(grades))
+    outcomes = Counter(grade.outcome for grade in grades)
+    return {
+        "texts": len(grades),
+        "accuracy": outcomes["right"] / len(grades),
+        "outcomes": dict(sorted(outcomes.items())),
+        "well_formed": sum(grade.well_formed for grade in grades) / len(grades),
+    }

@@ -1,0 +1,119 @@
+"""pair: pairs of a better and a worse text, by a rule of pairing/ over the texts of one or more stages.
+
+Pairs of earlier rounds can be added (`earlier`), as self-play finetuning does with those of the round before.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.stages._chosen import nothing_left, params_of, texts_of
+from w2s_cli.stages.choose import cautions as cautions
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.choosing import Place, Texts
+    from w2s_cli.data.artifacts.examples import Origin
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="pairs")
+
+
+def plan(
+    job: "Planning",
+    *,
+    rows: Pool,
+    texts: list[Edge],
+    rule: Mapping[str, Any],
+    grades: list[Edge] | None = None,
+    scores: list[Edge] | None = None,
+    earlier: list[Edge] | None = None,
+) -> Spec:
+    """Pairs of texts.
+
+    Args:
+        rows: the pool of the texts.
+        texts: completions, or chosen texts.
+        rule: {name, args} of a file in pairing/.
+        grades, scores: stages of kinds grade and score (or exam), one for each of texts.
+        earlier: pairs that are added to those of the rule.
+    """
+    params, inputs, truth = params_of(job, "pairing", rule, texts, grades, scores, rows)
+    truth = truth and bool(grades)
+    return Spec(
+        params,
+        {**inputs, "earlier": earlier or None},
+        slug=f"{rule['name']}-{job.config['data']['name']}-{rows.name}",
+        about={"rows": rows.name, "rule": rule["name"], "truth": truth},
+        words=[f"{rule['name']} of {', '.join(params['sources'])}"],
+    )
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write pairs.parquet (`data.artifacts.examples`), in the pool's order; earlier pairs at its end.
+
+    `params`: rule {name, args, code}, sources (names of the stages), seed. `inputs`: rows, texts, grades and scores of each, earlier.
+
+    Raises:
+        UserError: no pair is left, a pair of two rows or of equal texts, or an error inside the rule.
+    """
+    from w2s_cli.data.artifacts.examples import Origin, Pair, read_pairs, write_pairs
+    from w2s_cli.errors import UserError, of_user_code
+    from w2s_cli.pairing import Paired
+    from w2s_cli.plugins import call_code, function_of, load_code
+
+    fault("pair.start")
+    rule = params["rule"]
+    module, path = load_code("pairing", rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
+    texts = texts_of(params, inputs, truth=getattr(module, "NEEDS_TRUTH", False) is True)
+    paired = call_code(f"rule {rule['name']}", function_of(module, path, "texts, *, …"), texts, args=rule["args"])
+    if not isinstance(paired, Paired):
+        raise of_user_code(str(path), TypeError(f"{rule['name']} returns {type(paired).__name__}, not Paired"))
+    fault("pair.step")
+    order = {row: place for place, row in enumerate(texts.rows)}
+    pairs = []
+    for chosen, rejected in paired.pairs:
+        row = _row(texts, chosen)
+        pair = Pair(row, _origin(texts, chosen), _origin(texts, rejected))
+        if row != _row(texts, rejected) or pair.chosen.text == pair.rejected.text:
+            raise UserError(
+                f"rule {rule['name']}: a pair needs two different texts of one row, and one of row {row} has not"
+            )
+        if pair.chosen.text and pair.rejected.text:
+            pairs.append(pair)
+    pairs.sort(key=lambda pair: order[pair.row])
+    if not pairs:
+        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), paired.diagnostics, "pair")
+    own = len(pairs)
+    for folder in cast(list[Path], inputs.get("earlier", [])):
+        before = read_pairs(folder)
+        pairs += [
+            Pair(row, Origin(better, folder.parent.name, 0), Origin(worse, folder.parent.name, 0))
+            for row, better, worse in zip(before.ids, before.chosen, before.rejected, strict=True)
+        ]
+    write_pairs(ctx.result, pairs)
+    ctx.progress(len(texts.rows), len(texts.rows), examples=len(pairs))
+    return {
+        "rows": len(texts.rows),
+        "pairs": len(pairs),
+        "earlier": len(pairs) - own,
+        "rows_paired": len({pair.row for pair in pairs}),
+        "chosen_of_source": {
+            source.name: sum(p.chosen.source == source.name for p in pairs) for source in texts.sources
+        },
+        "left_out": dict(paired.diagnostics),
+    }
+
+
+def _row(texts: "Texts", place: "Place") -> str:
+    return texts.sources[place.source].ids[place.at]
+
+
+def _origin(texts: "Texts", place: "Place") -> "Origin":
+    from w2s_cli.data.artifacts.examples import Origin
+
+    source = texts.sources[place.source]
+    return Origin(source.texts[place.at], source.name, source.samples[place.at])

@@ -1,0 +1,200 @@
+"""score: what a model thinks of given texts, without training it.
+
+* A language model: the log-probability of every token of a completion and of its end token. Reference log-probabilities of preference
+  training are such an artifact, computed once and shared by a sweep.
+* A classifier or reward model: one score for prompt and text, the probability of the last class, or the reward.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+    from w2s_cli.training.texts import Written
+
+VERSION = 1
+TRAITS = Traits(gives="scores")
+SHARD_TEXTS = 1024
+CLASSIFIERS = ("full", "lora", "probe")  # modes of models that finetune stages make
+
+
+def plan(
+    job: "Planning",
+    *,
+    role: Role = "student",
+    model: Model,
+    rows: Pool,
+    texts: Edge | None = None,
+    pairs: Edge | None = None,
+    other: bool = False,
+) -> Spec:
+    """The scores of texts or pairs under a model.
+
+    Args:
+        texts: completions or examples; pairs: pairs of them. One of the two.
+        other: also of each pair the next pair's chosen text after this pair's prompt (for objective=kto).
+    """
+    job.need_problems("prompt")
+    settings = model.settings(role)
+    if (texts is None) == (pairs is None):
+        raise UserError(
+            f'stage "{job.stage}" scores texts or pairs: name one of the two, texts: STAGE or pairs: STAGE.'
+        )
+    scored = texts or pairs
+    classifier = settings.get("mode") in CLASSIFIERS
+    if classifier and (settings["mode"] == "probe" or texts is None):
+        raise UserError(
+            f'stage "{job.stage}": a classifier scores texts, not pairs, and a probe has no model of its own to score them.'
+        )
+    if not classifier:
+        job.need_causal(settings, role, "scores texts by their probability", "use a classifier")
+    template = None if classifier else job.chat_template(settings, job.config["generation"]["chat"], "generation.chat")
+    params = {
+        "model": settings["base"],
+        "classifier": classifier,
+        "chat_template": template,
+        "other": other,
+        "max_length": settings["max_length"],
+        "truncation": job.config["data"]["truncation"],
+        "precision": settings["precision"],
+        "shard_texts": SHARD_TEXTS,
+    }
+    return Spec(
+        params,
+        {"rows": rows, "texts": texts, "pairs": pairs, "model": settings["trunk"]},
+        slug=f"{role}-{settings['name']}-{job.config['data']['name']}-{rows.name}",
+        execution=job.opens(settings),
+        about=job.about(settings, rows, role),
+        words=[f"{'texts' if texts else 'pairs'} of {scored.name if scored else ''}"],
+    )
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """A forward pass over prompts and completions, which are taken to be as long; of pairs two."""
+    return Work(2 * amounts.parameters * 2 * amounts.tokens("rows") * (2 if amounts.has("pairs") else 1))
+
+
+cautions = cut_texts
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write scores.parquet (`data.artifacts.scores`).
+
+    `params`: model, classifier, chat_template, other, max_length, truncation, precision, shard_texts. `inputs`: rows; texts or pairs;
+    model (instead of params.model).
+
+    Raises:
+        UserError: texts of other rows, or scores that are not finite.
+    """
+    from w2s_cli.training.models.opening import quiet
+
+    fault("score.start")
+    quiet()
+    folders = cast(dict[str, Path], inputs)
+    return _by_classifier(params, folders, ctx) if params["classifier"] else _by_language_model(params, folders, ctx)
+
+
+def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Context) -> dict[str, Any]:
+    """The log-probabilities of texts."""
+    import numpy as np
+
+    from w2s_cli.data.artifacts.rows import read_problems
+    from w2s_cli.data.artifacts.scores import write_log_p
+    from w2s_cli.training.attention import packed
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.memory import Budget
+    from w2s_cli.training.models.language_model import open_language_model
+    from w2s_cli.training.models.opening import base_folder, weights_format
+    from w2s_cli.training.models.trunk import usable_positions
+    from w2s_cli.training.objectives import next_token
+    from w2s_cli.training.objectives.completions import layout_of
+    from w2s_cli.training.objectives.token_log_p import all_log_p
+    from w2s_cli.training.shards import in_shards
+    from w2s_cli.training.texts import open_format
+    from w2s_cli.training.texts_material import cut, sided, summary
+    from w2s_cli.training.tokens import check_ids, context_limit
+
+    device = pick_device(ctx.execution, params["precision"])
+    problems = read_problems(folders["rows"])
+    folder = base_folder(params.get("model"), folders.get("model"), ctx)
+    ctx.measure(weights=weights_format(folder))
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    form = open_format(folder, params["chat_template"], params["truncation"], "", trust_remote_code=remote)
+    model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
+    limit = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
+    ids, sides = sided(form, problems, folders, other=params["other"])
+    cuts = cut(list(sides.values()), limit, params["truncation"])
+    texts: list[Written] = [text for one in cuts for text in one.texts]
+    check_ids([text.ids for text in texts], model.config, folder)
+    next_token.check_output_layer(model, texts[0].ids)
+    layout = layout_of(model, texts, params["precision"])
+    packed.tell(layout, packed.why_padded(model, params["precision"]), ctx)
+    budget = Budget(ctx, "eval_tokens")
+    lengths = np.array([len(text.ids) for text in texts])
+    room = max(len(text.completion) for text in texts)
+
+    def compute(start: int, end: int) -> np.ndarray:
+        table = np.full((end - start, room), np.nan, dtype=np.float32)
+        for row, values in enumerate(all_log_p(model, texts[start:end], layout, params["precision"], budget)):
+            table[row, : len(values)] = values
+        return table
+
+    table = in_shards(len(texts), int(params["shard_texts"]), ctx, "score", compute, lengths)
+    counts = [len(text.completion) - (not text.prompt) for text in texts]
+    log_p = [table[row, :count] for row, count in enumerate(counts)]
+    if not all(np.isfinite(values).all() for values in log_p):
+        raise UserError(
+            f"{folder} gives log-probabilities that are not finite: set the model's precision=fp32, or train it less hard"
+        )
+    names = [name if "pairs" in folders else "" for name in sides]
+    columns = {name: log_p[at * len(ids) : (at + 1) * len(ids)] for at, name in enumerate(names)}
+    write_log_p(ctx.result, ids, columns)
+    means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
+    return {"rows": len(ids), "mean_log_p": means, "truncated": summary(cuts, limit)}
+
+
+def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Context) -> dict[str, Any]:
+    """One score a text, by a finished classifier or reward model."""
+    import numpy as np
+
+    from w2s_cli.data.artifacts.completions import read_completions
+    from w2s_cli.data.artifacts.rows import Rows, read_problems
+    from w2s_cli.data.artifacts.scores import write_scores
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.models.classifier import open_finished
+    from w2s_cli.training.models.forward_pass import logits, reader, softmax
+    from w2s_cli.training.models.trunk import usable_positions
+    from w2s_cli.training.prompting import encode_for
+    from w2s_cli.training.shards import in_shards
+    from w2s_cli.training.tokens import context_limit, open_tokenizer
+
+    device = pick_device(ctx.execution, params["precision"])
+    problems, completions = read_problems(folders["rows"]), read_completions(folders["texts"])
+    prompts = dict(zip(problems.ids, problems.prompts, strict=True))
+    if strange := [name for name in completions.ids if name not in prompts]:
+        raise UserError(f"{completions.path} has a text of row {strange[0]}, which is no row of {problems.path}")
+    joined = [f"{prompts[name]} {text}" for name, text in zip(completions.ids, completions.texts, strict=True)]
+    folder = folders["model"] / "model"
+    tokenizer = open_tokenizer(
+        folder, params["truncation"], trust_remote_code=bool(ctx.execution.get("trust_remote_code"))
+    )
+    model = open_finished(folder, device, ctx.execution, params["max_length"])
+    limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
+    names = [f"{name} {sample}" for name, sample in completions.names]
+    tokens = encode_for(
+        model.config, tokenizer, Rows(completions.path, names, joined, np.empty(0, np.int64), []), limit, folder, ctx
+    )
+    outputs = reader(model, tokens, params["precision"], ctx, logits)
+    values = in_shards(len(joined), int(params["shard_texts"]), ctx, "score", outputs, tokens.real)  # [texts, outputs]
+    scores = (values[:, 0] if values.shape[1] == 1 else softmax(values)[:, -1]).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise UserError(f"{folder} gives scores that are not finite: train it again with a lower learning rate")
+    write_scores(ctx.result, completions.ids, completions.samples.tolist(), scores)
+    return {"rows": len(scores), "mean_score": float(scores.mean()), "truncated": tokens.summary(limit)}

@@ -1,0 +1,232 @@
+"""tune: the training of a language model on texts or pairs of texts: all weights, or adapters, by a rule of objectives/.
+
+* What is learned is the completion with its end token; the prompt only with an objective that says so (`text`). Before the training the
+  tokens are checked: they decode to the completion.
+* The log-probabilities of a reference, and of the weak models of wspo, come from `score` stages: a sweep shares them, and no second
+  model is in memory.
+* The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters are merged.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.reads import plain
+from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._optimization import OPTIMIZATION
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="model", trains=True)
+FLOPS_PER_TOKEN = {"full": 6, "lora": 4}  # times parameters
+
+
+def plan(
+    job: "Planning",
+    *,
+    role: Role = "student",
+    model: Model,
+    rows: Pool,
+    texts: Edge | None = None,
+    pairs: Edge | None = None,
+    reference: Edge | None = None,
+    aligned: Edge | None = None,
+    unaligned: Edge | None = None,
+    objective: Mapping[str, Any] | None = None,
+    tune: Mapping[str, Any] | None = None,
+    member: int = 0,
+) -> Spec:
+    """A language model that has learned texts or pairs.
+
+    Args:
+        rows: the pool with the prompts.
+        texts: completions or examples; pairs: pairs of them. One of the two.
+        reference, aligned, unaligned: `score` stages of the same texts or pairs, as the objective needs them.
+        objective: {name, args, label} of a file in objectives/; None: sft.
+        tune: values of this stage that replace fields of tune.*.
+        member: number of the member in its ensemble, which determines its seed.
+    """
+    fields, data = job.config["tune"].over(tune or {}), job.config["data"]
+    job.need_problems("prompt")
+    settings = model.settings(role, fields)
+    job.need_causal(settings, role, "learns to write texts", "use a method that classifies")
+    rule = objective or {"name": "sft", "args": {}}
+    _check_needs(job, rule["name"], texts, pairs, reference, aligned, unaligned)
+    label = rule.get("label") or rule["name"]
+    lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
+    params = {
+        "model": settings["base"],
+        "objective": job.rule("objectives", rule),
+        "mode": fields["mode"],
+        "lora": lora,
+        "micro_tokens": job.config["launcher"]["micro_tokens"] if lora and lora["dropout"] else None,  # fix its draws
+        "chat_template": job.chat_template(settings, job.config["generation"]["chat"], "generation.chat"),
+        "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
+        "lr": settings["lr"],
+        "batch_size": settings["batch_size"],
+        **{field: fields[field] for field in OPTIMIZATION},
+        "max_length": settings["max_length"],
+        "truncation": data["truncation"],
+        "precision": settings["precision"],
+        "seed": job.training_seed(settings, role, member),
+    }
+    learned = texts or pairs
+    inputs = {"rows": rows, "texts": texts, "pairs": pairs, "model": settings["trunk"]}
+    return Spec(
+        params,
+        {**inputs, "reference": reference, "aligned": aligned, "unaligned": unaligned},
+        slug=f"{role}-{settings['name']}-{data['name']}-{label}-s{params['seed']}",
+        execution=job.opens(settings),
+        about={**job.about(settings, rows, role), "seed": params["seed"], "loss": label},
+        words=[
+            f"lr {params['lr']:g}",
+            f"{label} on {learned.name if learned else rows.name}",
+            *(["lora"] if lora else []),
+        ],
+        model={**settings, "mode": "text", "role": role},
+    )
+
+
+def _check_needs(
+    job: "Planning", name: str, texts: Edge | None, pairs: Edge | None, reference: Edge | None, *weak: Edge | None
+) -> None:
+    """Refuse inputs that the objective has no use for, and missing ones."""
+    where = f'stage "{job.stage}": the objective {name}'
+    if (texts is None) == (pairs is None):
+        raise UserError(
+            f'stage "{job.stage}" learns from texts or from pairs: name one of the two, texts: STAGE or pairs: STAGE.'
+        )
+    for needed, given, what in (
+        (job.says("objectives", name, "NEEDS_PAIRS"), pairs is not None, "pairs of texts (pairs: STAGE)"),
+        (
+            job.says("objectives", name, "NEEDS_REFERENCE"),
+            reference is not None,
+            "a reference (reference: a stage of kind score)",
+        ),
+        (
+            job.says("objectives", name, "NEEDS_WEAK"),
+            all(weak),
+            "weak models (aligned and unaligned: stages of kind score)",
+        ),
+    ):
+        if needed and not given:
+            raise UserError(f"{where} needs {what}.")
+
+
+def flops_per_token(params: Mapping[str, Any]) -> int:
+    """FLOPs per token and parameter of a training: 6 for all weights (Kaplan et al. 2020, section 2.1), 4 for adapters."""
+    return FLOPS_PER_TOKEN[params["mode"]]
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """The training; of pairs both texts. Completions are taken to be as long as their prompts."""
+    texts = 2 if amounts.has("pairs") else 1
+    tokens = 2 * texts * amounts.tokens("rows") * params["epochs"]
+    return Work(flops_per_token(params) * amounts.parameters * tokens, tokens, FP32_BYTES * amounts.parameters)
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """Lines for cut prompts, and for completions that lost their end."""
+    lines = cut_texts(metrics, params, about)
+    lost = (metrics.get("truncated") or {}).get("completions")
+    if lost:
+        lines.append(
+            f"Caution: {lost:,} completions were longer than the context of {about['model']} ({about['role']}) and are learned without "
+            "their end; raise its max_length."
+        )
+    return lines
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Train and write `ctx.result/model`.
+
+    `params`: model, objective {name, args, code}, mode, lora (see `models.lora.add`), chat_template, batch_size, max_length, truncation,
+    precision, seed, and the fields of `training.loop.Recipe`. `inputs`: rows; texts or pairs; reference, aligned, unaligned (scores);
+    model (instead of params.model).
+
+    Raises:
+        UserError: among others, tokens that do not decode to the completion, or scores of other texts.
+    """
+    import functools
+
+    from w2s_cli.data.artifacts.rows import read_problems
+    from w2s_cli.objectives import load_objective
+    from w2s_cli.training.attention import packed
+    from w2s_cli.training.batching import batches_of_rows, epoch_order
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.models import lora
+    from w2s_cli.training.models.language_model import open_language_model
+    from w2s_cli.training.models.opening import base_folder, quiet, weights_format
+    from w2s_cli.training.models.saving import save_model
+    from w2s_cli.training.models.trunk import usable_positions
+    from w2s_cli.training.objectives import completions, next_token
+    from w2s_cli.training.texts import open_format
+    from w2s_cli.training.texts_material import material
+    from w2s_cli.training.tokens import check_ids, context_limit
+
+    fault("tune.start")
+    quiet()
+    device = pick_device(ctx.execution, params["precision"])
+    folders = cast(dict[str, Path], inputs)
+    problems = read_problems(folders["rows"])
+    folder = base_folder(params.get("model"), folders.get("model"), ctx)
+    ctx.measure(weights=weights_format(folder))
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    form = open_format(folder, params["chat_template"], params["truncation"], "", trust_remote_code=remote)
+    model = open_language_model(folder, device, ctx.execution, params["max_length"])
+    limit = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
+    rule = load_objective(params["objective"], ctx.execution.get("folders", ()))
+    learned, facts = material(form, problems, folders, rule, limit, params["truncation"])
+    check_ids([text.ids for text in learned.chosen], model.config, folder)
+    next_token.check_output_layer(model, learned.chosen[0].ids)
+    adapted = lora.add(model, params["lora"], params["seed"]) if params["mode"] == "lora" else None
+    if ctx.execution.get("gradient_checkpointing"):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    layout = completions.layout_of(model, learned.chosen, params["precision"])
+    packed.tell(layout, packed.why_padded(model, params["precision"]), ctx)
+    ctx.log(f"{len(learned.chosen)} rows, {facts['tokens']} tokens per epoch")
+
+    def batches(epoch: int) -> list[list[int]]:
+        return batches_of_rows(epoch_order(len(learned.chosen), params["seed"], epoch), params["batch_size"])
+
+    drops = adapted is not None and params["lora"]["dropout"] > 0
+    draw = functools.partial(lora.seed_dropout, params["seed"]) if drops else None
+    objective = completions.objective(model, learned, rule, params["precision"], layout, draw=draw)
+    sums = train(model, objective, batches, Recipe.of(params), ctx, "tune")
+    metrics = {
+        "final_loss": sums["loss"],  # mean over the updates of the last epoch
+        "steps": int(sums["steps"]),
+        "rows": len(learned.chosen),
+        **facts,
+        "padding": round(sums["padded"] / sums["tokens"] - 1, 4),
+    }
+    if "right" in sums:
+        metrics["preferred"] = (
+            sums["right"] / sums["rows"]
+        )  # pairs whose chosen text gained more, before each update of the last epoch
+    if ctx.execution.get("gradient_checkpointing"):
+        model.gradient_checkpointing_disable()
+    if adapted is not None:
+        model = lora.merge(adapted)
+    save_model(model, form.tokenizer, ctx.result / "model", _card(params, metrics))
+    return metrics
+
+
+def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The model card's text."""
+    model = params.get("model") or {}
+    base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
+    return (
+        f"A causal language model: {base}, trained by `w2s` on {metrics['rows']:,} texts or pairs of texts.\n\n"
+        f"* objective {params['objective']['name']} {params['objective']['args']}, mode {params['mode']}, {params['epochs']} epochs of "
+        f"batch {params['batch_size']}, {metrics['steps']:,} updates\n"
+        f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, precision {params['precision']}, "
+        f"seed {params['seed']}\n"
+    )

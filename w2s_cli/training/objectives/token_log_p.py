@@ -1,0 +1,102 @@
+"""Log-probabilities of the tokens of completions, with gradients, and without the logits of a whole batch in memory.
+
+* Only the states before a completion's tokens reach the output layer; the prompt's are computed for attention alone.
+* The output layer goes in chunks that fit the cache. Backward computes a chunk's logits again: one more matmul of the output layer
+  instead of [tokens, vocabulary] numbers in memory.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from w2s_cli.training.attention import packed
+from w2s_cli.training.batching import Layout, pad
+from w2s_cli.training.device import autocast
+from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.texts import Written
+
+_CHUNK = 512  # tokens
+
+
+class _TokenLogP(torch.autograd.Function):
+    """log softmax(hidden @ weight.T) at `targets`."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """hidden [tokens, width], weight [vocabulary, width], targets [tokens] → [tokens] fp32; matmuls in `dtype`."""
+        features, matrix = hidden.to(dtype), weight.to(dtype)
+        log_p, norms = torch.empty(len(targets), device=hidden.device), torch.empty(len(targets), device=hidden.device)
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            logits = (features[part] @ matrix.T).float()  # [chunk, vocabulary]
+            norms[part] = logits.logsumexp(-1)
+            log_p[part] = logits.gather(1, targets[part].unsqueeze(1)).squeeze(1) - norms[part]
+        ctx.save_for_backward(hidden, weight, targets, norms)
+        ctx.dtype = dtype
+        return log_p
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+        hidden, weight, targets, norms = ctx.saved_tensors
+        features, matrix = hidden.to(ctx.dtype), weight.to(ctx.dtype)
+        hidden_gradient = torch.empty_like(features)
+        weight_gradient = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        for start in range(0, len(targets), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            chances = (features[part] @ matrix.T).float().sub_(norms[part].unsqueeze(1)).exp_()  # [chunk, vocabulary]
+            outer = slope[part].unsqueeze(1)
+            chances.mul_(-outer).scatter_add_(1, targets[part].unsqueeze(1), outer)
+            chances = chances.to(ctx.dtype)
+            hidden_gradient[part] = chances @ matrix
+            if weight_gradient is not None:
+                weight_gradient += chances.T @ features[part]
+        return hidden_gradient.to(hidden.dtype), weight_gradient, None, None
+
+
+def token_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision: str) -> Tensor:
+    """log p of each completion token, text after text: [completion tokens of all texts] fp32."""
+    return torch.cat([_together(model, part, precision) for part in layout.passes(texts)])
+
+
+def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
+    ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
+    begins = torch.tensor([max(len(text.prompt), 1) for text in texts])
+    asked = mask[:, 1:].bool() & (torch.arange(1, ids.shape[1]) >= begins.unsqueeze(1))  # [texts, tokens - 1]
+    targets = ids[:, 1:][asked].to(model.device)
+    with autocast(model.device, precision):
+        if packed.usable(model, precision):
+            states = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [real tokens, width]
+            hidden = states[asked[mask[:, 1:].bool()].to(model.device)]
+        else:
+            context = ids[:, :-1].to(model.device)
+            states = model.base_model(input_ids=context, use_cache=False).last_hidden_state
+            hidden = states[asked.to(model.device)]
+    dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
+    return _TokenLogP.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def counted(text: Written) -> int:
+    """Tokens of a text that are learned or scored; the very first token of a row has no context."""
+    return len(text.completion) - (not text.prompt)
+
+
+@torch.inference_mode()
+def all_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision: str, budget: Budget) -> list[np.ndarray]:
+    """`token_log_p` of each text, [tokens] float32 each, in micro-batches within the budget."""
+    lengths = np.array([len(text.ids) for text in texts])
+    counts = [counted(text) for text in texts]
+    room = max(counts)
+
+    def forward(piece: list[int]) -> Tensor:
+        values = token_log_p(model, [texts[row] for row in piece], layout, precision)
+        padded, at = values.new_full((len(piece), room), torch.nan), 0
+        for place, row in enumerate(piece):
+            padded[place, : counts[row]] = values[at : at + counts[row]]
+            at += counts[row]
+        return padded
+
+    table = gather(forward, lengths, budget, layout)  # [texts, room]
+    return [table[row, :count] for row, count in enumerate(counts)]

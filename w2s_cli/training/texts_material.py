@@ -1,0 +1,130 @@
+"""From examples or pairs of a stage to token rows for a model: joined with their prompts, checked, and cut to the context.
+
+* A prompt that is too long beside its completion is cut on the side of data.truncation. A completion that is too long by itself loses
+  its end, and its end token with it; both are counted.
+* All texts of a row have the same prompt, cut in the same way for both texts of a pair.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from w2s_cli.data.artifacts.examples import read_examples, read_pairs
+from w2s_cli.data.artifacts.rows import Problems
+from w2s_cli.data.artifacts.scores import read_log_p
+from w2s_cli.errors import UserError
+from w2s_cli.objectives import Rule
+from w2s_cli.training.objectives.completions import Material
+from w2s_cli.training.objectives.token_log_p import counted
+from w2s_cli.training.texts import Format, Written, as_written, check_written
+
+SCORED = (
+    "reference",
+    "aligned",
+    "unaligned",
+)  # inputs of a stage with stored log-probabilities: fields of objectives.Side
+
+
+class Cut(NamedTuple):
+    """Token rows within the context."""
+
+    texts: list[Written]
+    prompts: int  # rows with a cut prompt
+    completions: int  # rows with a cut completion
+
+
+def written(form: Format, problems: Problems, ids: Sequence[str], texts: Sequence[str], path: Path) -> list[Written]:
+    """The texts with their prompts as tokens, checked.
+
+    Raises:
+        UserError: a text of another row, an empty one, or tokens that do not decode to it.
+    """
+    prompts = dict(zip(problems.ids, problems.prompts, strict=True))
+    if strange := [name for name in ids if name not in prompts]:
+        raise UserError(f"{path} has a text of row {strange[0]}, which is no row of {problems.path}")
+    tokens = as_written(form, [prompts[name] for name in ids], texts)
+    check_written(form, tokens, texts)
+    return tokens
+
+
+def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
+    """Each side's texts of at most `limit` tokens; row by row the sides share one cut of the prompt."""
+    cuts = [Cut([], 0, 0) for _ in sides]
+    for row in zip(*sides, strict=True):
+        longest = min(max(len(text.completion) for text in row), limit - 1)
+        for place, text in enumerate(row):
+            room = limit - longest
+            prompt = text.prompt
+            if len(prompt) > room:
+                prompt = prompt[-room:] if side == "left" else prompt[:room]
+            completion = text.completion[:longest]
+            cuts[place].texts.append(Written(prompt, completion))
+            cuts[place] = cuts[place]._replace(
+                prompts=cuts[place].prompts + (len(prompt) < len(text.prompt)),
+                completions=cuts[place].completions + (len(completion) < len(text.completion)),
+            )
+    return cuts
+
+
+def summary(cuts: Sequence[Cut], limit: int) -> dict[str, Any]:
+    """The metric "truncated": rows with a cut prompt, and those whose completion has lost its end."""
+    rows = max(cut.prompts for cut in cuts)
+    return {
+        "rows": rows,
+        "share": round(rows / max(1, len(cuts[0].texts)), 4),
+        "limit": limit,
+        "completions": sum(cut.completions for cut in cuts),
+    }
+
+
+def material(
+    form: Format, problems: Problems, folders: Mapping[str, Path], rule: Rule, limit: int, side: str
+) -> tuple[Material, dict[str, Any]]:
+    """What a `tune` stage learns, and the facts of its metrics: tokens (of an epoch), learned (tokens with a loss), truncated.
+
+    Args:
+        folders: texts or pairs, and the stages of SCORED that the objective needs.
+        limit: tokens of a text with its prompt.
+        side: of a long prompt that is cut.
+    """
+    names, sides = sided(form, problems, folders, other=rule.needs["NEEDS_KL"])
+    cuts = dict(zip(sides, cut(list(sides.values()), limit, side), strict=True))
+    texts = {name: cut.texts for name, cut in cuts.items()}
+    if rule.needs["WHOLE"]:
+        texts = {name: [Written([], [*one.prompt, *one.completion]) for one in every] for name, every in texts.items()}
+    stored: dict[str, dict[str, Any]] = {name: {} for name in texts}
+    for edge in SCORED:
+        for name in texts if edge in folders else ():
+            column = name if "pairs" in folders else ""
+            stored[name][edge] = read_log_p(folders[edge], names, column)
+            _refuse_other_tokens(stored[name][edge], texts[name], folders[edge])
+    facts = {
+        "tokens": sum(len(one.ids) for name in texts if name != "other" for one in texts[name]),
+        "learned": sum(counted(one) for one in texts["chosen"]),
+        "truncated": summary(list(cuts.values()), limit),
+    }
+    return Material(texts["chosen"], texts.get("rejected"), texts.get("other"), stored), facts
+
+
+def sided(
+    form: Format, problems: Problems, folders: Mapping[str, Path], *, other: bool
+) -> tuple[list[str], dict[str, list[Written]]]:
+    """The row ids, and the token rows of each side: "chosen", of pairs "rejected" too, and with `other` those of KTO's estimate."""
+    if "pairs" not in folders:
+        examples = read_examples(folders["texts"])
+        return examples.ids, {"chosen": written(form, problems, examples.ids, examples.texts, examples.path)}
+    pairs = read_pairs(folders["pairs"])
+    sides = {"chosen": pairs.chosen, "rejected": pairs.rejected}
+    if other:
+        sides["other"] = [*pairs.chosen[1:], pairs.chosen[0]]
+    return pairs.ids, {name: written(form, problems, pairs.ids, texts, pairs.path) for name, texts in sides.items()}
+
+
+def _refuse_other_tokens(stored: Sequence[Any], texts: Sequence[Written], folder: Path) -> None:
+    """Refuse scores of a model that reads the same texts as other tokens."""
+    for values, text in zip(stored, texts, strict=True):
+        if len(values) != counted(text):
+            raise UserError(
+                f"{folder}: its model has {len(values)} tokens for a completion of which the trained model has {counted(text)}: the two "
+                "must share one tokenizer (and one max_length, at which texts are cut)"
+            )
