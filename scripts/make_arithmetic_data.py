@@ -4,7 +4,8 @@
     python scripts/make_arithmetic_data.py --corpus FILE.jsonl --documents 120000
 
 A problem is a short story about things that people own. Its level is the number of steps, 1 to 6; each step is one sentence and
-one equation of the solution. All numbers are whole and lie between 1 and 99.
+one equation of the solution. All numbers are whole and lie between 1 and 99. Of the training rows, every problem of level 4 to 6 (a hard
+task) has a part: the problem of its first steps, 1 to 3, as a row of its own with the same ``parent``.
 
 The pretraining text holds the skill, but not the task, and not as the default:
 
@@ -30,6 +31,8 @@ from random import Random
 from typing import NamedTuple
 
 LEVELS = range(1, 7)
+HARD = (4, 5, 6)  # levels of problems with a part
+EASIER = 3  # steps that a part lacks
 LARGEST = 99
 ROWS = {"train": 9000, "test": 2400}  # the same number of each level
 NAMES = (
@@ -107,9 +110,18 @@ class Step(NamedTuple):
 class Problem:
     """A story with its question, and its solution."""
 
-    question: str
+    sentences: tuple[str, ...]  # the beginning, and one for each step
+    asked: tuple[str, ...]  # the question after each step
     start: int
     steps: tuple[Step, ...]
+
+    @property
+    def question(self) -> str:
+        return " ".join((*self.sentences, self.asked[-1]))
+
+    def part(self, steps: int) -> Problem:
+        """The problem of the first steps."""
+        return Problem(self.sentences[: steps + 1], self.asked[:steps], self.start, self.steps[:steps])
 
     @property
     def answer(self) -> int:
@@ -120,7 +132,7 @@ def problem(draw: Random, level: int) -> Problem:
     """A problem of `level` steps."""
     owner, thing = draw.choice(NAMES), draw.choice(THINGS)
     start = value = draw.randint(2, 40)
-    sentences = [draw.choice(START).format(a=owner, n=start, t=thing)]
+    sentences, asked = [draw.choice(START).format(a=owner, n=start, t=thing)], list[str]()
     steps = []
     for _ in range(level):
         kind = draw.choice([kind for kind in SENTENCES if _possible(kind[0], value)])
@@ -132,8 +144,8 @@ def problem(draw: Random, level: int) -> Problem:
         steps.append(Step(value, operator, right, compute(value, operator, right)))
         value = steps[-1].result
         owner = other if kind.endswith("other") else owner
-    sentences.append(draw.choice(ASK).format(a=owner, t=thing))
-    return Problem(" ".join(sentences), start, tuple(steps))
+        asked.append(draw.choice(ASK).format(a=owner, t=thing))
+    return Problem(tuple(sentences), tuple(asked), start, tuple(steps))
 
 
 def compute(left: int, operator: str, right: int) -> int:
@@ -187,7 +199,7 @@ def slipped(problem: Problem, draw: Random, share: float) -> Problem:
             )
         steps.append(Step(left, step.operator, step.right, right))
         value = right
-    return Problem(problem.question, problem.start, tuple(steps))
+    return Problem(problem.sentences, problem.asked, problem.start, tuple(steps))
 
 
 def sheet(draw: Random, excluded: set[str]) -> str:
@@ -243,13 +255,23 @@ def task() -> dict[str, list[dict[str, str | int]]]:
         rows = splits[split] = []
         draw = Random(f"arithmetic {split}")
         while len(rows) < count:
-            level = LEVELS[len(rows) % len(LEVELS)]
-            drawn = problem(draw, level)
-            if drawn.question in seen:
+            parent = f"{split}-{len(rows)}"
+            if split == "train":
+                hard = problem(draw, HARD[len(rows) // 2 % len(HARD)])
+                drawn = [hard, hard.part(len(hard.steps) - EASIER)]
+            else:
+                drawn = [problem(draw, LEVELS[len(rows) % len(LEVELS)])]
+            if seen & {one.question for one in drawn}:
                 continue
-            seen.add(drawn.question)
-            row = {"question": drawn.question, "solution": solution(drawn), "answer": str(drawn.answer), "level": level}
-            rows.append({"id": f"{split}-{len(rows)}", **row})
+            for one in drawn:
+                seen.add(one.question)
+                row = {
+                    "question": one.question,
+                    "solution": solution(one),
+                    "answer": str(one.answer),
+                    "level": len(one.steps),
+                }
+                rows.append({"id": f"{split}-{len(rows)}", "parent": parent, **row})
     return splits
 
 

@@ -81,6 +81,7 @@ class Texts:
     rows: list[str]  # ids, in the pool's order
     sources: Sequence[Source]
     seed: int
+    levels: Mapping[str, str] = field(default_factory=dict)  # row id → level, where the recipe has levels
 
     def need(self, count: int, what: str) -> Sequence[Source]:
         """The sources, if they are `count`; `what` lists them, for the message."""

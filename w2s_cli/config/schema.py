@@ -16,6 +16,7 @@ from w2s_cli.config.trainings import (
     GenerativeConfig,
     Positive,
     Precision,
+    PreferenceConfig,
     PretrainConfig,
     Seed,
     TrainConfig,
@@ -244,9 +245,9 @@ class GraderConfig:
 
 @dataclass
 class ObjectiveConfig:
-    """What a language model learns from texts or pairs of texts (configs/objective/*.yaml): objectives/<name>.py."""
+    """What a preference training learns (configs/objective/*.yaml): objectives/<name>.py."""
 
-    name: str = "sft"  # a function in objectives/<name>.py
+    name: str | None = None  # a function in objectives/<name>.py; null: the method's own
     args: Arguments = field(default_factory=dict)  # its keyword arguments
     label: str | None = None  # name in tables; null: its name
 
@@ -303,6 +304,7 @@ class Config:
     grader: GraderConfig = field(default_factory=GraderConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    preference: PreferenceConfig = field(default_factory=PreferenceConfig)
     ladder: list[Any] = field(default_factory=list)  # models between weak and strong (method=bootstrapping), by name
     ensemble: Members = 3  # weak supervisors: K seeds of the weak model, or a list of models by name
     rounds: Annotated[int, Ge(1), Le(MOST_ROUNDS)] = 2  # of methods with repeated rounds

@@ -86,9 +86,18 @@ class TuneConfig(Optimization):
     """The training of a language model on texts or pairs of texts (stages of kind tune)."""
 
     mode: Literal["full", "lora"] = "full"  # what learns: all weights, or adapters
-    lr: Positive | None = None  # null: the model's learning rate
+    lr: Positive | None = None  # null: the model's learning rate, times …
+    lr_scale: Positive = 1.0
     epochs: Positive = 3.0  # passes over the texts
     lora: Annotated[LoraConfig, With("tune.mode=lora")] = field(default_factory=LoraConfig)
+
+
+@dataclass
+class PreferenceConfig(TuneConfig):
+    """The same for preference training, whose steps are smaller (stages of kind tune that learn pairs)."""
+
+    lr_scale: Positive = 0.1
+    epochs: Positive = 1.0  # passes over the pairs
 
 
 @dataclass

@@ -79,6 +79,8 @@ def _items(over: Any, config: Recorded, name: str) -> list[Any]:
 
 def _of_turn(value: Any, item: Any, i: int, items: list[Any]) -> Any:
     """The value of a field in one turn of a loop."""
+    if isinstance(value, list):
+        return [_of_turn(entry, item, i, items) for entry in value]
     if not isinstance(value, str):
         return value
     whole = {"{item}": item, "{i}": i, "{prev}": i - 1, "{member}": items[:i].count(item)}

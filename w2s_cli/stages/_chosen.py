@@ -45,37 +45,24 @@ def texts_of(params: Mapping[str, Any], inputs: Mapping[str, Any], *, truth: boo
     from w2s_cli.choosing import Texts
     from w2s_cli.data.artifacts.rows import read_problems
 
-    rows = read_problems(inputs["rows"]).ids
+    problems = read_problems(inputs["rows"])
     none: list[Path | None] = [None] * len(inputs["texts"])
     columns = (params["sources"], inputs["texts"], inputs.get("grades", none), inputs.get("scores", none))
     sources = [_source(*one, truth=truth) for one in zip(*columns, strict=True)]
-    known = set(rows)
+    known = set(problems.ids)
     for source, folder in zip(sources, inputs["texts"], strict=True):
         if strange := [name for name in source.ids if name not in known]:
             raise UserError(f"{folder} has a text of row {strange[0]}, which is no row of {inputs['rows']}")
-    return Texts(rows, sources, int(params["seed"]))
+    levels = dict(zip(problems.ids, problems.parts.get("level", []), strict=False))
+    return Texts(problems.ids, sources, int(params["seed"]), levels)
 
 
 def _source(name: str, folder: Path, grades: Path | None, scores: Path | None, *, truth: bool) -> "Source":
-    import numpy as np
-
     from w2s_cli.choosing import Source
-    from w2s_cli.data.artifacts import COMPLETIONS
     from w2s_cli.data.artifacts.completions import read_completions
-    from w2s_cli.data.artifacts.examples import read_examples
     from w2s_cli.data.artifacts.grades import read_grades
     from w2s_cli.data.artifacts.scores import read_scores
 
-    if not (folder / COMPLETIONS).exists():
-        examples = read_examples(folder)
-        if grades or scores:
-            raise UserError(
-                f'"{name}" gives chosen texts, which have no grades or scores of their own; name the stage that wrote them'
-            )
-        numbers: dict[str, int] = {}
-        samples = [numbers[row] for row in examples.ids if not numbers.update({row: numbers.get(row, -1) + 1})]
-        words = [len(text.split()) for text in examples.texts]
-        return Source(name, examples.ids, samples, examples.texts, words, np.ones(len(words), dtype=np.bool_))
     completions = read_completions(folder)
     graded = None if grades is None else read_grades(grades, completions)
     return Source(

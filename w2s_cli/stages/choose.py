@@ -57,7 +57,7 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write examples.parquet (`data.artifacts.examples`), in the pool's order.
+    """Write examples.parquet (`data.artifacts.completions`), in the pool's order.
 
     `params`: rule {name, args, code}, sources (names of the stages), seed. `inputs`: rows, texts, and grades and scores of each.
 
@@ -65,7 +65,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: no text is left, or an error inside the rule.
     """
     from w2s_cli.choosing import Chosen, Place
-    from w2s_cli.data.artifacts.examples import Origin, write_examples
+    from w2s_cli.data.artifacts.completions import completions_table, write_examples
     from w2s_cli.errors import of_user_code
     from w2s_cli.plugins import call_code, function_of, load_code
 
@@ -87,14 +87,17 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), chosen.diagnostics, "text")
     sources = [texts.sources[place.source] for place in kept]
     ids = [source.ids[place.at] for source, place in zip(sources, kept, strict=True)]
-    write_examples(
-        ctx.result,
-        ids,
-        [
-            Origin(source.texts[place.at], source.name, source.samples[place.at])
-            for source, place in zip(sources, kept, strict=True)
-        ],
+    numbers: dict[str, int] = {}
+    own = [numbers[row] for row in ids if not numbers.update({row: numbers.get(row, -1) + 1})]
+    table = completions_table(
+        list(zip(ids, own, strict=True)),
+        [source.texts[place.at] for source, place in zip(sources, kept, strict=True)],
+        [source.tokens[place.at] for source, place in zip(sources, kept, strict=True)],
+        ["end" if source.whole[place.at] else "length" for source, place in zip(sources, kept, strict=True)],
+        [None] * len(kept),
     )
+    samples = [source.samples[place.at] for source, place in zip(sources, kept, strict=True)]
+    write_examples(ctx.result, table, [source.name for source in sources], samples)
     ctx.progress(len(texts.rows), len(texts.rows), examples=len(kept))
     counted = {source.name: sum(one is source for one in sources) for source in texts.sources}
     return {

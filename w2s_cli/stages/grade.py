@@ -28,6 +28,18 @@ def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: Mapping[str, Any] 
     Args:
         grader: {name, args} of this stage; None: the command's, else the data set's own.
     """
+    rule, data = rule_of(job, grader), job.config["data"]
+    return Spec(
+        {"grader": rule},
+        {"texts": texts, "rows": rows},
+        slug=f"{texts.name}-{data['name']}-{rows.name}",
+        about={"rows": rows.name, "texts": texts.name, "grader": rule["name"]},
+        words=[rule["name"]],
+    )
+
+
+def rule_of(job: "Planning", grader: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The identity of the grader: the stage's own, else the command's, else the data set's."""
     job.need_problems("answer")
     chosen, data = grader or job.config["grader"], job.config["data"]
     name = chosen["name"] or data["grader"]
@@ -36,14 +48,7 @@ def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: Mapping[str, Any] 
             f'stage "{job.stage}": which rule reads the answers of data={data["name"]}? Choose one, grader=number, or name it in the '
             "recipe (data.grader)."
         )
-    rule = job.rule("graders", {"name": name, "args": chosen["args"] if chosen["name"] else {}})
-    return Spec(
-        {"grader": rule},
-        {"texts": texts, "rows": rows},
-        slug=f"{texts.name}-{data['name']}-{rows.name}",
-        about={"rows": rows.name, "texts": texts.name, "grader": name},
-        words=[name],
-    )
+    return job.rule("graders", {"name": name, "args": chosen["args"] if chosen["name"] else {}})
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
     from w2s_cli.choosing import Place, Texts
-    from w2s_cli.data.artifacts.examples import Origin
+    from w2s_cli.data.artifacts.pairs import Origin
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
@@ -53,14 +53,14 @@ def plan(
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write pairs.parquet (`data.artifacts.examples`), in the pool's order; earlier pairs at its end.
+    """Write pairs.parquet (`data.artifacts.pairs`), in the pool's order; earlier pairs at its end.
 
     `params`: rule {name, args, code}, sources (names of the stages), seed. `inputs`: rows, texts, grades and scores of each, earlier.
 
     Raises:
         UserError: no pair is left, a pair of two rows or of equal texts, or an error inside the rule.
     """
-    from w2s_cli.data.artifacts.examples import Origin, Pair, read_pairs, write_pairs
+    from w2s_cli.data.artifacts.pairs import Pair, read_pairs, write_pairs
     from w2s_cli.errors import UserError, of_user_code
     from w2s_cli.pairing import Paired
     from w2s_cli.plugins import call_code, function_of, load_code
@@ -89,11 +89,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), paired.diagnostics, "pair")
     own = len(pairs)
     for folder in cast(list[Path], inputs.get("earlier", [])):
-        before = read_pairs(folder)
-        pairs += [
-            Pair(row, Origin(better, folder.parent.name, 0), Origin(worse, folder.parent.name, 0))
-            for row, better, worse in zip(before.ids, before.chosen, before.rejected, strict=True)
-        ]
+        pairs += read_pairs(folder).pairs
     write_pairs(ctx.result, pairs)
     ctx.progress(len(texts.rows), len(texts.rows), examples=len(pairs))
     return {
@@ -113,7 +109,7 @@ def _row(texts: "Texts", place: "Place") -> str:
 
 
 def _origin(texts: "Texts", place: "Place") -> "Origin":
-    from w2s_cli.data.artifacts.examples import Origin
+    from w2s_cli.data.artifacts.pairs import Origin
 
     source = texts.sources[place.source]
     return Origin(source.texts[place.at], source.name, source.samples[place.at])

@@ -48,15 +48,15 @@ def plan(
         rows: the pool with the prompts.
         texts: completions or examples; pairs: pairs of them. One of the two.
         reference, aligned, unaligned: `score` stages of the same texts or pairs, as the objective needs them.
-        objective: {name, args, label} of a file in objectives/; None: sft.
+        objective: {name, args} of a file in objectives/, which objective= of the command line replaces; None: sft, which it does not.
         tune: values of this stage that replace fields of tune.*.
         member: number of the member in its ensemble, which determines its seed.
     """
-    fields, data = job.config["tune"].over(tune or {}), job.config["data"]
+    fields, data = job.config["preference" if pairs else "tune"].over(tune or {}), job.config["data"]
     job.need_problems("prompt")
     settings = model.settings(role, fields)
     job.need_causal(settings, role, "learns to write texts", "use a method that classifies")
-    rule = objective or {"name": "sft", "args": {}}
+    rule = _objective(job, objective)
     _check_needs(job, rule["name"], texts, pairs, reference, aligned, unaligned)
     label = rule.get("label") or rule["name"]
     lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
@@ -68,7 +68,7 @@ def plan(
         "micro_tokens": job.config["launcher"]["micro_tokens"] if lora and lora["dropout"] else None,  # fix its draws
         "chat_template": job.chat_template(settings, job.config["generation"]["chat"], "generation.chat"),
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
-        "lr": settings["lr"],
+        "lr": settings["lr"] * (1.0 if fields["lr"] is not None else fields["lr_scale"]),
         "batch_size": settings["batch_size"],
         **{field: fields[field] for field in OPTIMIZATION},
         "max_length": settings["max_length"],
@@ -91,6 +91,14 @@ def plan(
         ],
         model={**settings, "mode": "text", "role": role},
     )
+
+
+def _objective(job: "Planning", own: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The objective of a stage, {name, args, …}; only a stage that names one lets the command line choose another."""
+    if own is None:
+        return {"name": "sft", "args": {}}
+    chosen = job.config["objective"]
+    return {"args": {}, **own} if chosen["name"] is None else chosen
 
 
 def _check_needs(

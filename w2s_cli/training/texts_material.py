@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from w2s_cli.data.artifacts.examples import read_examples, read_pairs
+from w2s_cli.data.artifacts.completions import read_completions
+from w2s_cli.data.artifacts.pairs import SIDES, read_pairs
 from w2s_cli.data.artifacts.rows import Problems
 from w2s_cli.data.artifacts.scores import read_log_p
 from w2s_cli.errors import UserError
@@ -111,12 +112,14 @@ def sided(
 ) -> tuple[list[str], dict[str, list[Written]]]:
     """The row ids, and the token rows of each side: "chosen", of pairs "rejected" too, and with `other` those of KTO's estimate."""
     if "pairs" not in folders:
-        examples = read_examples(folders["texts"])
-        return examples.ids, {"chosen": written(form, problems, examples.ids, examples.texts, examples.path)}
+        completions = read_completions(folders["texts"])
+        return completions.ids, {
+            "chosen": written(form, problems, completions.ids, completions.texts, completions.path)
+        }
     pairs = read_pairs(folders["pairs"])
-    sides = {"chosen": pairs.chosen, "rejected": pairs.rejected}
+    sides = {side: pairs.texts(side) for side in SIDES}
     if other:
-        sides["other"] = [*pairs.chosen[1:], pairs.chosen[0]]
+        sides["other"] = [*sides["chosen"][1:], sides["chosen"][0]]
     return pairs.ids, {name: written(form, problems, pairs.ids, texts, pairs.path) for name, texts in sides.items()}
 
 

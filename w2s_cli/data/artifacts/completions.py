@@ -1,7 +1,8 @@
-"""completions.parquet: texts that a model wrote, or the recipe's own solutions, keyed by row id and sample.
+"""completions.parquet: texts that a model wrote, or the recipe's own solutions; examples.parquet: texts chosen among them.
 
-* Columns: id, text, finish (end, stop or length): string; sample, tokens: int32; log_p: float64, of the tokens and the end token in nats,
-  by the writing model itself (null for a text that no model wrote).
+* Columns of both: id, text, finish (end, stop or length): string; sample, tokens: int32; log_p: float64, of the tokens and the end token
+  in nats, by the writing model itself (null for a text that no model wrote). Examples also have source (the name of the stage): string,
+  and source_sample: int32. Their own samples are numbered anew within each row.
 * Rows stand in the order of their pool, and the samples of a row in the order of their numbers.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from w2s_cli.data.artifacts import COMPLETIONS
+from w2s_cli.data.artifacts import COMPLETIONS, EXAMPLES
 from w2s_cli.data.artifacts.tables import read_columns
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import Booleans, Integers
@@ -94,13 +95,23 @@ def write_completions(folder: Path, table: pa.Table) -> None:
     pq.write_table(table, folder / COMPLETIONS)
 
 
+def write_examples(folder: Path, table: pa.Table, sources: Sequence[str], samples: Sequence[int]) -> None:
+    """Write examples.parquet: a table of `completions_table`, with the source of each text and its sample there."""
+    columns = {"source": pa.array(sources, pa.string()), "source_sample": pa.array(samples, pa.int32())}
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    pq.write_table(table, folder / EXAMPLES)
+
+
 def read_completions(folder: Path) -> Completions:
-    """The artifact in `folder`.
+    """The completions or examples in `folder`.
 
     Raises:
         UserError: no text, a (row, sample) that comes twice, or an unknown finish.
     """
     path = folder / COMPLETIONS
+    if not path.exists() and (folder / EXAMPLES).exists():
+        path = folder / EXAMPLES
     table = read_columns(path, ["id", "sample", "text", "tokens", "finish"])
     ids, texts, finishes = (table[name].to_pylist() for name in ("id", "text", "finish"))
     samples, tokens = (table[name].to_numpy().astype(np.int64) for name in ("sample", "tokens"))

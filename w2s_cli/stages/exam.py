@@ -1,0 +1,183 @@
+"""exam: how well students solve similar problems when they are shown a solution (learning by teaching, Ning et al. 2024).
+
+* Every solution is the only demonstration before a few exam problems of its row; its score is the share of the students' answers that
+  are right, over exam problems, repetitions and students.
+* Exam problems are rows of a pool whose answers are known (`questions_from`), of the same level where the recipe has levels, drawn by the
+  row id. The answer of the row itself is never read.
+* Solutions of a row with the same text sit one exam.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from annotated_types import Ge
+
+from w2s_cli.errors import UserError
+from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, Spec, Traits, Work
+from w2s_cli.stages.generate import NEW_TOKENS, SAMPLED, SHARD_TEXTS
+from w2s_cli.store.context import Context
+from w2s_cli.store.faults import fault
+
+if TYPE_CHECKING:
+    from w2s_cli.data.artifacts.completions import Completions
+    from w2s_cli.data.artifacts.rows import Problems
+    from w2s_cli.pipeline.builder import Planning
+
+VERSION = 1
+TRAITS = Traits(gives="scores")
+
+
+def plan(
+    job: "Planning",
+    *,
+    role: Role = "weak",
+    student: Edge,
+    rows: Pool,
+    texts: Edge,
+    questions_from: Pool,
+    questions: Annotated[int, Ge(1)] = 3,
+    repeats: Annotated[int, Ge(1)] = 1,
+    generation: Mapping[str, Any] | None = None,
+    grader: Mapping[str, Any] | None = None,
+) -> Spec:
+    """The scores of a stage's solutions.
+
+    Args:
+        student: a stage that makes a language model.
+        rows: the pool of the solutions.
+        texts: the solutions.
+        questions_from: the pool of the exam problems.
+        questions: exam problems of a row.
+        repeats: texts that the student writes for each.
+        generation: values of this stage that replace fields of generation.*.
+        grader: {name, args}; None: the command's, else the data set's own.
+    """
+    from w2s_cli.stages.grade import rule_of
+
+    fields, data, settings = job.config["generation"].over(generation or {}), job.config["data"], student.model
+    job.need_problems("prompt", "answer")
+    if settings is None:
+        raise UserError(f'stage "{job.stage}": "{student.name}" is no stage that makes a model.')
+    if repeats > 1 and not fields["temperature"]:
+        raise UserError(
+            f'stage "{job.stage}": repeats: {repeats} greedy answers are all the same; set generation.temperature above 0.'
+        )
+    params = {
+        "questions": questions,
+        "samples": repeats,
+        **({name: fields[name] for name in SAMPLED} if fields["temperature"] else {"temperature": 0.0}),
+        "repetition_penalty": fields["repetition_penalty"],
+        "max_new_tokens": fields["max_new_tokens"] or data["new_tokens"] or NEW_TOKENS,
+        "stop": list(data["stop"] if fields["stop"] is None else fields["stop"]),
+        "separator": fields["separator"],
+        "grader": rule_of(job, grader),
+        "max_length": settings["max_length"],
+        "truncation": data["truncation"],
+        "precision": settings["precision"],
+        "seed": job.training_seed(settings, role),
+        "shard_texts": SHARD_TEXTS,
+    }
+    return Spec(
+        params,
+        {"rows": rows, "texts": texts, "questions": questions_from, "model": student},
+        slug=f"{settings['name']}-{data['name']}-{rows.name}",
+        execution=job.opens(settings),
+        about={**job.about(settings, rows, role), "seed": params["seed"]},
+        words=[f"{questions} questions for each of {texts.name}"],
+    )
+
+
+def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
+    """As many texts as questions and repeats, of one solution a row; the number of solutions is not known while planning."""
+    asked = params["questions"] * params["samples"]
+    written = amounts.rows("rows") * asked * params["max_new_tokens"]
+    return Work(2 * amounts.parameters * (2 * asked * amounts.tokens("rows") + written), written=written)
+
+
+def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
+    """Write scores.parquet (`data.artifacts.scores`), one score a solution.
+
+    `params`: questions, samples (repeats), grader, separator, and the settings of `generate`. `inputs`: rows, texts, questions (rows),
+    model.
+
+    Raises:
+        UserError: fewer rows of a level than questions, or what `generate` and `grade` refuse.
+    """
+    import numpy as np
+
+    from w2s_cli.data.artifacts.completions import read_completions
+    from w2s_cli.data.artifacts.rows import Problems, read_problems
+    from w2s_cli.data.artifacts.scores import write_scores
+    from w2s_cli.graders import Problem, load_grader
+    from w2s_cli.training.device import pick_device
+    from w2s_cli.training.generation.writing import write_texts
+    from w2s_cli.training.models.opening import quiet
+
+    fault("exam.start")
+    quiet()
+    device = pick_device(ctx.execution, params["precision"])
+    folders = cast(dict[str, Path], inputs)
+    problems, solutions = read_problems(folders["rows"]), read_completions(folders["texts"])
+    pool = read_problems(folders["questions"])
+    grader = load_grader(params["grader"], ctx.execution.get("folders", ()))
+    asked = _questions(problems, pool, set(solutions.ids), int(params["questions"]), int(params["seed"]))
+    prompts = dict(zip([*pool.ids, *problems.ids], [*pool.prompts, *problems.prompts], strict=True))
+    answers = dict(zip(pool.ids, pool.need("answer"), strict=True))
+    sat = _distinct(solutions)
+    names = [f"{sitting} {question}" for sitting in sat for question in range(len(asked[solutions.ids[sat[sitting]]]))]
+    shown = [
+        f"{prompts[solutions.ids[at]]} {solutions.texts[at]}{params['separator']}{prompts[question]}"
+        for at in sat.values()
+        for question in asked[solutions.ids[at]]
+    ]
+    right_answers = [answers[question] for at in sat.values() for question in asked[solutions.ids[at]]]
+    exam = Problems(solutions.path, names, shown, {})
+    table, facts = write_texts(
+        {**params, "demonstrations": None, "chat_template": None}, folders["model"] / "model", exam, [], device, ctx
+    )
+    marks: dict[str, list[bool]] = {}
+    places = {name: place for place, name in enumerate(names)}
+    for name, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
+        problem = Problem(shown[places[name]], right_answers[places[name]])
+        marks.setdefault(name.rpartition(" ")[0], []).append(
+            grader.grade(text, problem, grader.answer(problem)).outcome == "right"
+        )
+    by_text = {(solutions.ids[at], solutions.texts[at]): float(np.mean(marks[sitting])) for sitting, at in sat.items()}
+    scores = np.array([by_text[one] for one in zip(solutions.ids, solutions.texts, strict=True)], dtype=np.float64)
+    write_scores(ctx.result, solutions.ids, solutions.samples.tolist(), scores)
+    return {
+        "texts": len(scores),
+        "exams": len(sat),
+        "mean_score": float(scores.mean()),
+        "truncated": facts["truncated"],
+    }
+
+
+def _questions(problems: "Problems", pool: "Problems", rows: set[str], count: int, seed: int) -> dict[str, list[str]]:
+    """Row id → ids of its exam problems: other rows of the pool of the same level, drawn by the row's id."""
+    from w2s_cli.statistics.draw import drawer
+
+    alike: dict[str, list[str]] = {}
+    for name, level in zip(pool.ids, pool.parts.get("level") or [""] * len(pool.ids), strict=True):
+        alike.setdefault(level, []).append(name)
+    asked = {}
+    for name, level in zip(problems.ids, problems.parts.get("level") or [""] * len(problems.ids), strict=True):
+        if name in rows:
+            others = [other for other in alike.get(level, []) if other != name]
+            if len(others) < count:
+                raise UserError(
+                    f"{pool.path}: there are {len(others)} rows of level {level or '(none)'}, and an exam has {count} questions: raise the "
+                    "pool's limit, or ask fewer (questions)"
+                )
+            turn = drawer("exam", seed, name)
+            asked[name] = sorted(others, key=lambda other: (turn(other), other))[:count]
+    return asked
+
+
+def _distinct(solutions: "Completions") -> dict[str, int]:
+    """Name of an exam → place of its solution: one for each different text of a row."""
+    first: dict[tuple[str, str], int] = {}
+    for at, one in enumerate(zip(solutions.ids, solutions.texts, strict=True)):
+        first.setdefault(one, at)
+    return {f"{solutions.ids[at]} {solutions.samples[at]}": at for at in first.values()}
