@@ -92,7 +92,8 @@ def _of_turn(value: Any, item: Any, i: int, items: list[Any]) -> Any:
 def _of_loop(value: Any, turns: Mapping[str, int], name: str) -> Any:
     """`loop[*]` → the list of its stages, `loop[last]` → the last stage, also inside a list."""
     if isinstance(value, list):
-        return [stage for item in value for stage in _as_list(_of_loop(item, turns, name))]
+        turned = [(item, _of_loop(item, turns, name)) for item in value]
+        return [stage for item, own in turned for stage in (_as_list(own) if isinstance(item, str) else [own])]
     reference = re.fullmatch(r"(\w+)\[(\*|last)\]", value) if isinstance(value, str) else None
     if not reference:
         return value
