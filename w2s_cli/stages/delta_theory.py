@@ -42,7 +42,13 @@ def plan(
     """
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f'stage "{job.stage}": pairs={pairs}: each pair is two cosines, [chosen, rejected].')
-    params = {"pairs": [list(pair) for pair in pairs], "student": student, "dims": dims, "rows": rows, "repeats": repeats}
+    params = {
+        "pairs": [list(pair) for pair in pairs],
+        "student": student,
+        "dims": dims,
+        "rows": rows,
+        "repeats": repeats,
+    }
     return Spec({**params, "seed": job.config["seed"]}, about={"seed": job.config["seed"]})
 
 

@@ -1,4 +1,4 @@
-"""Delta learning in logistic regression (Geng et al. 2025): the difference of two weak teachers improves a student that is better than both.
+"""Delta learning in logistic regression (Geng et al. 2025): two weak teachers, by their difference, improve a student better than both.
 
 * Inputs are standard normal in `dims` dimensions, the true rule is sign(u·x). Student and teachers are directions with given cosines to u;
   their parts off u are drawn at random, so in many dimensions they are almost orthogonal. The accuracy of a direction with cosine c to u

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base
+from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base, largest_class
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, LETTERS_PER_INCH, PAGE_INCHES, new_figure
 from w2s_cli.results.text_table import NO_GAP, number, pgr_bounds
 
@@ -33,7 +33,7 @@ def bars(runs: Mapping[str, Mapping[str, Any]], title: str, inches: float | None
     figure = new_figure(inches, 2.3)
     axes = figure.add_subplot()
     begin = base(
-        [(metrics[role]["accuracy"], metrics["majority"]) for metrics in runs.values() for role in _roles(metrics)]
+        [(metrics[role]["accuracy"], largest_class(metrics)) for metrics in runs.values() for role in _roles(metrics)]
     )
     _frame(axes, runs, begin, textwrap.fill(title, int((inches - 0.5) * LETTERS_PER_INCH)))
     if len(runs) == 1:
@@ -53,13 +53,15 @@ def _frame(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, titl
         level
         for metrics in runs.values()
         for role in _roles(metrics)
-        for level in (metrics["majority"], *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
+        for level in (largest_class(metrics), *metrics[role]["interval"], *metrics[role]["per_seed"]["accuracy"])
     ]
     low, high = 0.0 if begin == ZERO else min(levels), max(levels)
     margin = max(0.12 * (high - low), LEAST_MARGIN)
-    below = 0.0 if low in (0.0, *(metrics["majority"] for metrics in runs.values())) else margin  # for intervals' ends
+    below = (
+        0.0 if low in (0.0, *(largest_class(metrics) for metrics in runs.values())) else margin
+    )  # for intervals' ends
     axes.set_ylim(low - below, high + margin)
-    shares = [metrics["majority"] for metrics in runs.values()]
+    shares = [largest_class(metrics) for metrics in runs.values()]
     axes.set_ylabel(axis_label(begin, shares).replace(" (", "\n("))
     axes.set_title(title, loc="left", pad=8 if len(runs) == 1 else 18)  # several runs have a legend above
 
@@ -86,7 +88,7 @@ def _chance_label(axes: "Axes", level: float) -> None:
 
 def _bar(axes: "Axes", x: float, width: float, role: str, metrics: Mapping[str, Any], begin: str) -> None:
     """One bar, its interval, and a dot for each seed."""
-    block, floor = metrics[role], metrics["majority"] if begin == CHANCE else 0.0
+    block, floor = metrics[role], largest_class(metrics) if begin == CHANCE else 0.0
     level, (low, high) = block["accuracy"], block["interval"]
     axes.bar(x, level - floor, width, bottom=floor, color=COLOURS[role], label=role, linewidth=0)
     axes.errorbar(
@@ -116,9 +118,9 @@ def _single(axes: "Axes", metrics: Mapping[str, Any], begin: str, inches: float)
         right = _room(len(roles) - 0.3, max(map(len, lines)), inches)
         _gap(axes, len(roles) - 0.3, metrics)
     axes.set_xlim(-0.5, right)
-    if begin == ZERO:
-        _chance(axes, -0.5, right, metrics["majority"])
-        _chance_label(axes, metrics["majority"])
+    if begin == ZERO and "majority" in metrics:
+        _chance(axes, -0.5, right, largest_class(metrics))
+        _chance_label(axes, largest_class(metrics))
 
 
 def _room(x: float, letters: int, inches: float) -> float:
@@ -173,7 +175,7 @@ def _pgr(pgr: Mapping[str, Any], letters: int = 100) -> tuple[str, str]:
 def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, letters: int) -> None:
     """Several runs: a group of bars for each, with PGR under its name, which is broken after `letters` characters."""
     names = []
-    levels = {round(metrics["majority"], 2) for metrics in runs.values()}
+    levels = {round(largest_class(metrics), 2) for metrics in runs.values()}
     for group, (name, metrics) in enumerate(runs.items()):
         for place, role in enumerate(COLOURS):
             if role in metrics:
@@ -181,7 +183,7 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, let
         lines = [textwrap.fill(name, letters), *(filter(None, _pgr(metrics["pgr"])) if "pgr" in metrics else ())]
         if len(levels) > 1:
             lines.append(f"largest class {metrics['majority']:.2f}")
-            _chance(axes, group - 0.5, group + 0.5, metrics["majority"])
+            _chance(axes, group - 0.5, group + 0.5, largest_class(metrics))
         names.append("\n".join(lines))
     if len(levels) == 1 and begin == ZERO:
         level = next(iter(runs.values()))["majority"]

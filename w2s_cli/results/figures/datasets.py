@@ -10,7 +10,7 @@
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.drawing import NoDataError
-from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base
+from w2s_cli.results.drawing.base import CHANCE, ZERO, axis_label, base, largest_class
 from w2s_cli.results.drawing.names import heading, student
 from w2s_cli.results.drawing.pgr import arrows, left_out, shown_pgr, window
 from w2s_cli.results.drawing.rows import Series, bars, dots, height
@@ -54,7 +54,7 @@ def datasets(run: Run, inches: float | None = None) -> "Figure":
         for s in settings
     }
     levels = _levels(names, settings, entries, groups)
-    shares = [next(e.metrics["majority"] for e in entries if e.fields["data"] == name) for name in names]
+    shares = [next(largest_class(e.metrics) for e in entries if e.fields["data"] == name) for name in names]
     drawn = [(value, shares[row]) for one in levels for row, value in enumerate(one.values) if value is not None]
     begin = base(drawn)
     floors = shares if begin == CHANCE else [0.0] * len(names)

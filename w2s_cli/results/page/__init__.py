@@ -21,6 +21,7 @@ from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.page.results import missing, result, table
 from w2s_cli.results.page.run import configuration, provenance
 from w2s_cli.results.page.stages import stage_list
+from w2s_cli.results.page.texts import texts
 from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
 
@@ -41,7 +42,7 @@ def page(run: Run) -> str:
         tag("style", Html(style)),
     )
     parts = [
-        ("result", "Result", join(result(run), table(run))),
+        ("result", "Result", join(result(run), table(run), texts(run))),
         ("figures", "Figures", figures(run)),
         ("plan", "Plan", plan_graph(run.stages)),
         ("stages", "Stages", stage_list(run.stages)),

@@ -4,6 +4,7 @@ from typing import Any
 
 from w2s_cli.results.cautions import of_result, once
 from w2s_cli.results.environment import difference, of_stages
+from w2s_cli.results.graded_table import level_rows
 from w2s_cli.results.page.markup import Html, join, rows, tag
 from w2s_cli.results.page.stages import detail
 from w2s_cli.results.reader import Run
@@ -71,6 +72,8 @@ def _tables(run: Run) -> Html:
     for entry in entries if len(entries) <= TABLES_SHOWN else ():
         parts.append(tag("h3", title(entry)) if len(entries) > 1 else Html(""))
         parts.append(rows(results_table(entry.metrics)))
+        if by_level := level_rows(entry.metrics):
+            parts.append(rows(by_level))
         parts += [tag("p", note, class_="note") for note in [*results_notes(entry.metrics), *of_result(entry)]]
         parts.append(tag("p", "stage ", tag("a", entry.key, href=f"#stage-{entry.key}"), class_="note"))
     return join(*parts)
