@@ -13,7 +13,7 @@ from scripts.benchmarks.processes import ROOT, ProcessFailed
 from scripts.benchmarks.records import regressions
 from scripts.benchmarks.settings import SIZES, Settings
 
-ORDER = ("pipeline", "training", "probe", "sweep", "startup", "store", "memory", "gpu")  # of the page
+ORDER = ("pipeline", "training", "probe", "writing", "sweep", "startup", "store", "memory", "gpu")  # of the page
 
 
 def parts() -> list[str]:

@@ -16,6 +16,16 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt2-2x128": {"model_type": "gpt2", "n_layer": 2, "n_embd": 128, "n_head": 2},
     "gpt2-4x256": {"model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_head": 4},
     "gpt2-8x512": {"model_type": "gpt2", "n_layer": 8, "n_embd": 512, "n_head": 8},
+    "llama-135m": {  # SmolLM2-135M
+        "model_type": "llama",
+        "num_hidden_layers": 30,
+        "hidden_size": 576,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+        "tie_word_embeddings": True,
+    },
     "gpt2-medium": {"model_type": "gpt2", "n_layer": 24, "n_embd": 1024, "n_head": 16, "vocab_size": 50257},
     "qwen2.5-0.5b": {
         "model_type": "qwen2",

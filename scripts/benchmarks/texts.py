@@ -50,6 +50,18 @@ def write(path: Path, count: int, mean_tokens: int) -> Path:
     return path
 
 
+def problems(path: Path, count: int) -> Path:
+    """Write bundled arithmetic problems as .jsonl: id, prompt, chosen (the true solution) and rejected (that of the next problem)."""
+    with gzip.open(BUNDLED / "data" / "arithmetic" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line, _ in zip(file, range(count), strict=False)]
+    with path.open("w", encoding="utf-8") as file:
+        for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
+            prompt = f"Question: {row['question']}\nAnswer:"
+            line = {"id": row["id"], "prompt": prompt, "chosen": row["solution"], "rejected": other["solution"]}
+            file.write(json.dumps(line) + "\n")
+    return path
+
+
 def _entries() -> list[list[tuple[str, int]]]:
     """(text, tokens) of every entry, of things [0] and of living things [1]."""
     from tokenizers import Tokenizer

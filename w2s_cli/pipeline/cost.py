@@ -38,6 +38,7 @@ class Cost:
     seconds: float = 0.0  # of stages with a rate
     unrated: float = 0.0  # FLOPs of stages without a rate
     bytes: float = 0.0  # of weights on the disk
+    written: float = 0.0  # tokens of texts, at most
 
 
 @dataclass
@@ -78,6 +79,7 @@ def estimate(facts: Facts, keys: Collection[str]) -> Cost:
         total.flops += work.flops
         total.tokens += work.tokens
         total.bytes += work.bytes
+        total.written += work.written
         total.trainings += stage.of.traits.trains
         speed = _speed(stage, facts)
         if speed:
@@ -264,6 +266,8 @@ def table(everything: Cost, left: Cost, facts: Facts) -> tuple[list[list[str]], 
     rows = [["estimated cost", "whole", "to run"]]
     rows.append(["trainings", str(everything.trainings), str(left.trainings)])
     rows.append(["tokens trained on", _short(everything.tokens), _short(left.tokens)])
+    if everything.written:
+        rows.append(["tokens written, at most", _short(everything.written), _short(left.written)])
     rows.append(["FLOPs", f"{everything.flops:.2g}", f"{left.flops:.2g}"])
     rows.append(["hours", _hours(everything), _hours(left)])
     rows.append(["disk for weights", *(f"{cost.bytes / 1e9:.3g} GB" for cost in (everything, left))])

@@ -22,15 +22,20 @@ ARCHITECTURES = {  # beginning of a repository's name → transformers' model_ty
     "deberta-v3-": "deberta-v2",
     "gpt2": "gpt2",
     "Llama-3": "llama",
+    "Llama-2-": "llama",
+    "Llama-3.1-Tulu": "llama",
     "Meta-Llama-3": "llama",
     "Mistral-": "mistral",
     "opt-": "opt",
     "pythia-": "gpt_neox",
     "Qwen-": "own code",
+    "Qwen-2.5-": "qwen2",
     "Qwen1.5-": "qwen2",
     "Qwen2.5-": "qwen2",
     "Qwen3-": "qwen3",
     "SmolLM2-": "llama",
+    "gemma-": "gemma",
+    "zephyr-": "mistral",
 }
 CODE = """
 import torch
@@ -65,9 +70,9 @@ def architecture(config: dict[str, Any]) -> str | None:
     if not config.get("id"):
         return None
     repository = config["id"].rpartition("/")[2]
-    found = [family for start, family in ARCHITECTURES.items() if repository.startswith(start)]
-    assert len(found) == 1, f"configs/model: {config['name']} ({repository}) needs a line of ARCHITECTURES"
-    return found[0]
+    found = [start for start in ARCHITECTURES if repository.startswith(start)]
+    assert found, f"configs/model: {config['name']} ({repository}) needs a line of ARCHITECTURES"
+    return ARCHITECTURES[max(found, key=len)]
 
 
 def families() -> list[str]:

@@ -1,0 +1,42 @@
+"""Greedy texts by transformers' `generate` as its documentation shows it: left padding, batches of prompts, greedy.
+
+Prompts are sorted by length first, so that its batches have as little padding as ours.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks.programs.answer import Stopwatch, main
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    watch = Stopwatch()
+    with watch.timed("import"):
+        import torch
+        import transformers
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    transformers.logging.set_verbosity_error()
+    torch.set_float32_matmul_precision("highest")
+    tokenizer = AutoTokenizer.from_pretrained(job["base"], padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32).eval()
+    prompts = [json.loads(line)["prompt"] for line in Path(job["problems"]).read_text().splitlines()]
+    lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
+    order = sorted(range(len(prompts)), key=lambda row: lengths[row])
+    texts, tokens = [""] * len(prompts), 0
+    fixed = {"min_new_tokens": job["new_tokens"]} if job["fixed"] else {}
+    with watch.timed("write"), torch.inference_mode():
+        for start in range(0, len(order), job["batch"]):
+            rows = order[start : start + job["batch"]]
+            batch = tokenizer([prompts[row] for row in rows], return_tensors="pt", padding=True)
+            batch.pop("token_type_ids", None)
+            whole = model.generate(**batch, max_new_tokens=job["new_tokens"], do_sample=False, **fixed)
+            for row, ids in zip(rows, whole[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
+                end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
+                texts[row] = tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
+                tokens += end
+    return {"texts": texts, "tokens": tokens, **watch.figures()}
+
+
+if __name__ == "__main__":
+    main(work)
