@@ -15,6 +15,7 @@ import pytest
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 NEW_TOKENS = 48
+MINUTES = 1200.0  # seconds: of a command with a model of 135 M parameters
 W2s = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -65,7 +66,7 @@ def test_greedy_texts_with_the_chat_template_are_those_of_transformers(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    w2s("train", "method=zero_shot", *words(smollm2, problems))
+    w2s("train", "method=zero_shot", *words(smollm2, problems), timeout=MINUTES)
     written = pq.read_table(result(tmp_path, "generate", "test") / "completions.parquet").to_pylist()
     asked = pq.read_table(result(tmp_path, "rows", "test") / "rows.parquet").to_pylist()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(smollm2), AutoTokenizer.from_pretrained(smollm2)
@@ -95,7 +96,7 @@ def test_it_learns_real_solutions_by_adapters_and_stays_a_plain_model(
         "  grades: {kind: grade, texts: texts, rows: test}\n"
     )
     lora = ["data.limits.strong_train=12", "tune.mode=lora", "strong.lr=2e-4", "tune.epochs=2", "strong.batch_size=4"]
-    w2s("train", "--config-dir", "mine", "method=sft", *words(smollm2, problems), *lora)
+    w2s("train", "--config-dir", "mine", "method=sft", *words(smollm2, problems), *lora, timeout=MINUTES)
     stage = result(tmp_path, "tune", "sft")
     metrics = json.loads((stage / "manifest.json").read_text())["metrics"]
     assert metrics["steps"] == 6
@@ -118,5 +119,6 @@ def test_it_is_the_strong_model_of_a_classifier_pipeline_on_real_rows(w2s: W2s, 
         *("train", "data=local", f"data.path={file}", "data.text=text", "data.label=label", "strong=local"),
         *(f"strong.path={smollm2}", "strong.max_length=64", "strong.lr=2e-5", "train.epochs=1", "bootstrap=100"),
         *("weak.max_length=64", "strong.batch_size=8"),
+        timeout=MINUTES,
     )
     assert "PGR" in printed.stdout
