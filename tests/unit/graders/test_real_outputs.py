@@ -148,7 +148,7 @@ if __name__ == "__main__":
     if not REAL.is_dir():
         raise SystemExit("the outputs are not on this machine")
     print("\n".join(table()))
-    for title, args in (("published", PUBLISHED), ("default", dict.fromkeys(SETS, {}))):
+    for title, args in (("published", PUBLISHED), ("default", {name: {} for name in SETS})):
         measured = {name: measure(name, args[name]) for name in SETS}
         print(f"\n{title}: clocks {sum(one.clocks for one in measured.values())}")
         kinds = Counter(one.kind for found in measured.values() for one in found.differences)
