@@ -45,8 +45,8 @@ def boxed(text: str, problem: Problem, *, which: Literal["first", "last"] = "las
 
 
 def answer(text: str, problem: Problem, *, which: Literal["first", "last"] = "last") -> Reading:
-    """The right answer: the box of a solution, or an answer without a box."""
-    return boxed(text, problem, which=which) if BOX.search(text) else Reading(spelled(text))
+    """The right answer: the last box of a solution, whatever `which` says of completions, or an answer without a box."""
+    return boxed(text, problem) if BOX.search(text) else Reading(spelled(text))
 
 
 def boxes(text: str) -> list[str]:
