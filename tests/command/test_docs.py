@@ -264,7 +264,7 @@ def test_a_grader_of_ones_own_reads_as_the_page_has_it(own: Path) -> None:
 
     grader = load_grader({"name": "yes_no", "args": {"last": True}}, [own / "mine"])
     problem = Problem("Is it?", "Yes")
-    assert grader.grade("No. Or yes?", problem, grader.answer(problem)) == Grade("yes", "right", False)
+    assert grader.grade("Hm. No. Or yes?", problem, grader.answer(problem)) == Grade("yes", "right", False)
     assert grader.grade("Nobody knows", problem, "yes").outcome == "no answer"
 
 
