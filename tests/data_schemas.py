@@ -1,7 +1,8 @@
 """Rows as the data sets of configs/data document them, made by hand, and the texts that each may become.
 
 `SCHEMAS[name]` is (number → a row in the source's field names, row → {class number: texts that may stand for it}). Of pairs a text is
-the two texts. Numbers run over classes, options and groups: rows 2k and 2k + 1 share what the recipe groups by.
+the two texts. `PROBLEMS[name]` is (number → a row, row → the parts of its problem). Numbers run over classes, options and groups: rows
+2k and 2k + 1 share what the recipe groups by.
 """
 
 from collections.abc import Callable
@@ -248,4 +249,76 @@ SCHEMAS: dict[str, Schema] = {
         )
         for name in ("sandbox_code", "sandbox_math")
     },
+}  # fmt: skip
+
+
+Problems = tuple[Callable[[int], Row], Callable[[Row], dict[str, str]]]
+
+
+def lettered(question: str, row: Callable[[int], Row]) -> Problems:
+    """A set of multiple choice, answered by a letter."""
+
+    def parts(r: Row) -> dict[str, str]:
+        texts, names = r["choices"]["text"], r["choices"]["label"]
+        right = names.index(r["answerKey"])
+        lines = [f"{'ABCDE'[number]}) {text}" for number, text in enumerate(texts)]
+        return {
+            "prompt": f"Question: {r[question]}\n" + "\n".join(lines) + "\nAnswer:",
+            "answer": "ABCDE"[right],
+            "solution": f"The answer is {lines[right]}.",
+        }
+
+    return row, parts
+
+
+def math(i: int) -> Row:
+    return {
+        "problem": f"What is ${i}+1$?",
+        "solution": f"It is\n\n\\boxed{{{i + 1}}}.",
+        "type": "Algebra",
+        "level": f"Level {1 + i % 5}",
+    }
+
+
+def chat(prompt: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def boxed(r: Row, **parts: str) -> dict[str, str]:
+    ask = "Solve it step by step, and write the final answer in \\boxed{}."
+    return {"prompt": f"Problem: {r['problem']}\n{ask}\nSolution:", "solution": r["solution"], **parts}
+
+
+PROBLEMS: dict[str, Problems] = {
+    "arithmetic": (
+        lambda i: {
+            "id": f"x{i}", "question": f"What {i}?", "solution": f"1 + {i} = {i + 1}. #### {i + 1}",
+            "answer": str(i + 1), "level": 1 + i % 6,
+        },
+        lambda r: {"prompt": f"Question: {r['question']}\nAnswer:", **{part: str(r[part]) for part in ("answer", "solution", "level")}},
+    ),
+    "gsm8k": (
+        lambda i: {"question": f"What {i}?", "answer": f"1+{i} = <<1+{i}={i + 1}>>{i + 1} pens\n#### {i + 1}"},
+        lambda r: {
+            "prompt": f"Question: {r['question']}\nAnswer:", "answer": r["answer"],
+            "solution": r["answer"][: r["answer"].index("<<")] + r["answer"][r["answer"].index(">>") + 2 :],
+        },
+    ),
+    "math": (math, lambda r: boxed(r, answer=r["solution"], level=r["level"][-1])),
+    "math500": (
+        lambda i: {**math(i), "answer": f"{i + 1}", "level": 1 + i % 5, "unique_id": f"test/algebra/{i}.json"},
+        lambda r: boxed(r, answer=r["answer"], level=str(r["level"])),
+    ),
+    "arc_text": lettered(
+        "question",
+        lambda i: {
+            "id": f"q{i}", "question": f"What {i // 2}?", "answerKey": ("ABCD" if i % 4 < 3 else "1234")[i % 4],
+            "choices": {"text": four(i, "x")["x"], "label": [*("ABCD" if i % 4 < 3 else "1234")]},
+        },
+    ),
+    "openbookqa_text": lettered("question_stem", SCHEMAS["openbookqa"][0]),
+    "ultrafeedback_prompts": (
+        lambda i: {"prompt": f"Why {i // 2}?", "chosen": chat(f"Why {i // 2}?", f"So {i}."), "rejected": chat("Why?", "No.")},
+        lambda r: {"prompt": r["prompt"], "solution": r["chosen"][-1]["content"]},
+    ),
 }  # fmt: skip

@@ -88,6 +88,8 @@ def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
             (tmp_path / name).write_text(text)
     rows = sentences(240)
     write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
+    questions = [{"question": f"{row['text']}?", "answer": ("no", "yes")[int(str(row["label"]))]} for row in rows]
+    write_jsonl(tmp_path / "questions.jsonl", questions)
     bundled = [row for split in ("train", "test") for row in read_gz(BUNDLED / f"{split}.jsonl.gz")]
     write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": number % 2} for number, row in enumerate(bundled)])
     reviews = [
@@ -255,6 +257,15 @@ def test_the_rules_of_ones_own_run_as_the_page_has_them(
     assert "boldest" in broken.stderr
     assert "line 2" in broken.stderr
     assert "Traceback" not in broken.stderr
+
+
+def test_a_grader_of_ones_own_reads_as_the_page_has_it(own: Path) -> None:
+    from w2s_cli.graders import Grade, Problem, load_grader
+
+    grader = load_grader({"name": "yes_no", "args": {"last": True}}, [own / "mine"])
+    problem = Problem("Is it?", "Yes")
+    assert grader.grade("Hm. No. Or yes?", problem, grader.answer(problem)) == Grade("yes", "right", False)
+    assert grader.grade("Nobody knows", problem, "yes").outcome == "no answer"
 
 
 def test_a_loss_and_a_stage_kind_of_ones_own_run_as_the_page_has_them(

@@ -115,7 +115,8 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield plain(rows)
     yield ""
     if all("levels" in metrics[pool] for pool in report["pools"]):
-        levels = sorted({level for pool in report["pools"] for level in metrics[pool]["levels"]})
+        found = {level for pool in report["pools"] for level in metrics[pool]["levels"]}
+        levels = sorted(found, key=lambda level: (len(level), level))  # 2 before 10, as in the table of results
         counts = [[pool, *(str(metrics[pool]["levels"].get(level, 0)) for level in levels)] for pool in report["pools"]]
         yield plain([["rows of level", *map(one_line, levels)], *counts])
         yield ""

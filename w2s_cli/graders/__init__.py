@@ -2,12 +2,13 @@
 
     def number(text, problem, *, …) -> Reading
 
-* `text` is what a model wrote, or the right answer of a recipe (data.answer), which is read by the same rule. `problem` is what the
-  model was asked. The keyword arguments are the `args` of `configs/grader/<name>.yaml`.
+* `text` is what a model wrote, or the right answer of a recipe (data.answer), which is read by the same rule unless the file says
+  otherwise. `problem` is what the model was asked. The keyword arguments are the `args` of `configs/grader/<name>.yaml`.
 * The value of a reading is in one spelling ("26" for "26.00"), so that answers can be counted and compared as texts: majorities and the
   agreement of two models need no further rule. None: the text has no answer, which is never right and agrees with nothing.
-* A file may define `equal(value, answer, *, …)` for answers that have no one spelling, such as formulas; it has the same arguments.
-* A reading that takes longer than `SECONDS`, or raises, is an outcome of its own, never "wrong".
+* A file may define `equal(value, answer, *, …)` for answers that have no one spelling, such as formulas, and `answer(text, problem, *, …)`
+  for right answers that are written otherwise than in a completion, such as a formula without its box. Both have the same arguments.
+* A reading that takes longer than `SECONDS`, or raises, is an outcome of its own, never "wrong". Of a right answer it stops the stage.
 * To add a grader, put `graders/<name>.py` into the package or into a `--config-dir` folder. No list has to be edited.
 """
 
@@ -23,6 +24,7 @@ from w2s_cli.plugins import function_of, load_code
 
 GRADERS = "graders"  # the folder of the code
 SECONDS = 10.0  # of one text
+AGAIN = 1.0  # seconds until the limit is said again to code that went on: a bare `except`, a destructor
 
 Outcome = Literal["right", "wrong", "no answer", "time-out", "error"]
 
@@ -53,6 +55,7 @@ class Grader(NamedTuple):
     """A rule with its arguments."""
 
     read: Callable[[str, Problem], Reading]
+    read_answer: Callable[[str, Problem], Reading]
     equal: Callable[[str, str], bool]
     name: str
 
@@ -60,14 +63,23 @@ class Grader(NamedTuple):
         """The right answer in the spelling of readings.
 
         Raises:
-            UserError: the rule finds no answer in it.
+            UserError: the rule finds no answer in it, fails, or takes too long.
         """
-        with time_limit(SECONDS):
-            value = self.read(problem.answer, problem).value
+        which = f'"{_short(problem.answer)}", the right answer to "{_short(problem.prompt)}"'
+        try:
+            with time_limit(SECONDS):
+                value = self.read_answer(problem.answer, problem).value
+        except TimeLimitError:
+            raise UserError(
+                f"the grader {self.name} takes more than {SECONDS:g} seconds to read {which}: choose another grader (grader=…)"
+            ) from None
+        except UserError:
+            raise
+        except Exception as error:
+            raise of_user_code(f"the grader {self.name}, reading {which},", error) from error
         if value is None:
             raise UserError(
-                f'the grader {self.name} reads no answer in "{_short(problem.answer)}", the right answer to "{_short(problem.prompt)}": '
-                "choose another grader (grader=…), or correct data.answer"
+                f"the grader {self.name} reads no answer in {which}: choose another grader (grader=…), or correct data.answer"
             )
         return value
 
@@ -84,8 +96,8 @@ class Grader(NamedTuple):
         except TimeLimitError:
             return Grade(None, "time-out", False)
         except UserError:
-            raise  # a missing package
-        except Exception:  # a grader meets anything that a model may write
+            raise  # a missing package, a row without what the rule reads: no text of a model is to blame
+        except (Exception, SystemExit):  # a grader meets anything that a model may write
             return Grade(None, "error", False)
 
 
@@ -98,23 +110,34 @@ def load_grader(rule: Mapping[str, Any], folders: Sequence[Path | str] = ()) -> 
     name, args = str(rule["name"]), dict(rule["args"])
     module, path = load_code(GRADERS, name, folders, planned=rule.get("code"))
     function = function_of(module, path, "text, problem, *, …")
-    own = getattr(module, "equal", None)
+    equal = getattr(module, "equal", None)
 
-    def read(text: str, problem: Problem) -> Reading:
-        result = function(text, problem, **args)
-        if not isinstance(result, Reading):
-            raise of_user_code(str(path), TypeError(f"{name} returns {type(result).__name__}, not a Reading"))
-        return result
+    def reader(rule: Callable[..., Any]) -> Callable[[str, Problem], Reading]:
+        def read(text: str, problem: Problem) -> Reading:
+            result = rule(text, problem, **args)
+            if not isinstance(result, Reading):
+                raise of_user_code(str(path), TypeError(f"{name} returns {type(result).__name__}, not a Reading"))
+            if not isinstance(result.value, str | None):
+                kind = type(result.value).__name__
+                raise of_user_code(str(path), TypeError(f"{name} returns a Reading of type {kind}, not a text or None"))
+            return result if result.value else Reading(None, False)  # an empty answer is none
 
-    return Grader(read, (lambda value, answer: bool(own(value, answer, **args))) if own else _same, name)
+        return read
+
+    return Grader(
+        reader(function),
+        reader(getattr(module, "answer", function)),
+        (lambda value, answer: bool(equal(value, answer, **args))) if equal else _same,
+        name,
+    )
 
 
 def _same(value: str, answer: str) -> bool:
     return value == answer
 
 
-class TimeLimitError(Exception):
-    """A grader took too long."""
+class TimeLimitError(BaseException):
+    """A grader took too long. No `Exception`, so that a grader's (or a library's) `except Exception` does not swallow it."""
 
 
 @contextmanager
@@ -128,7 +151,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeLimitError
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:

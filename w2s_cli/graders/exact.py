@@ -1,8 +1,11 @@
-"""exact: the text itself, in lower case, without punctuation at its ends and with single spaces."""
+"""exact: the text itself, in lower case, with single spaces and without the punctuation of a sentence at its ends.
 
-import string
+Signs of an answer stay: "-5" is not "5", "50%" not "50", "C++" not "C".
+"""
 
 from w2s_cli.graders import Problem, Reading
+
+BEFORE, BEHIND = "\"'`*([{“‘ ", "\"'`*)]}”’.,;:!? "
 
 
 def exact(text: str, problem: Problem, *, case: bool = False, first_line: bool = True) -> Reading:
@@ -15,5 +18,5 @@ def exact(text: str, problem: Problem, *, case: bool = False, first_line: bool =
         first_line: only the first line with text counts.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    whole = " ".join((lines[0] if first_line and lines else text).split()).strip(string.punctuation + " ")
+    whole = " ".join((lines[0] if first_line and lines else text).split()).lstrip(BEFORE).rstrip(BEHIND)
     return Reading((whole if case else whole.casefold()) or None)

@@ -1,20 +1,27 @@
 """number: the number after the last mark of an answer ("#### 18", "A: 18", "The answer is 18"), else the last number of the text.
 
-GSM8K ends its solutions with "####" (Cobbe et al. 2021), their model solutions end with a line "A:", and chain-of-thought prompts with
-"The answer is" (Wei et al. 2022). Without a mark the last number counts, as in the code of proxy-tuning (Liu et al. 2024).
+* GSM8K ends its solutions with "####" (Cobbe et al. 2021), their model solutions end with a line "A:", and chain-of-thought prompts with
+  "The answer is" (Wei et al. 2022). Without a mark the last number counts, as in the code of proxy-tuning (Liu et al. 2024).
+* A minus sign belongs to a number that it touches, unless something to subtract from stands before it: 3 in "10 - 3" and in "10-3".
+* By value, 26.00 is 26 and 1/2 is 0.5. A clock ("6:25") is no number: it is compared as text.
 """
 
 import re
-from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
 from w2s_cli.graders import Problem, Reading
 
-MARK = re.compile(r"####|^\s*A:|(?:final )?answer is:?", re.IGNORECASE | re.MULTILINE)
-# "$1,234.50", "-7", ".5", a clock's "6:25"; a comma belongs to the number only before three digits
-NUMBER = re.compile(r"\d+:\d\d|-?\$?\s?-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|-?\$?\.\d+")
-RATIO = re.compile(r"\s*/\s*(\d+)")
+MARK = re.compile(r"####|^\s*A:|(?:final )?answer is:?|final answer:", re.IGNORECASE | re.MULTILINE)
+BETWEEN = "* \t\n:"  # characters between a mark and its answer: "The answer is:\n**18**"
+MINUS = r"(?:(?<![\w)\]}%])[-−])?"
+COIN = r"(?:\\?[$€£]\s?-?)?"
+SIZE = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\d.])\.\d+"  # a comma belongs to it only before three digits
+NUMBER = rf"\d+:\d\d|{MINUS}{COIN}(?:{SIZE})"  # "$1,234.50", "-7", ".5", a clock's "6:25"
+ALONE = re.compile(rf"(?P<number>{NUMBER})")
+# "7 1/2", "1/2": the number alone where something else follows
+RATIO = re.compile(rf"(?P<number>{NUMBER})(?:(?:[ \t]+(?P<over>\d+)/|[ \t]*/[ \t]*)(?P<under>\d+)(?![\d.,]*\d))?")
+MOST_DIGITS = 1000  # of a value; longer ones, of a model that repeats itself, are compared as texts
 
 
 def number(
@@ -35,38 +42,37 @@ def number(
         signed: False: −3 is 3, for published figures (exact match that ignores punctuation).
     """
     places = list(MARK.finditer(text)) if marks else []
-    if not places:
-        numbers = NUMBER.findall(text)
-        return Reading(_spelled(numbers[-1], compare, signed) if numbers else None, not marks)
-    line = text[places[-1].end() :].lstrip(" :").partition("\n")[0]
-    first = NUMBER.search(line)
-    if first is None:
-        return Reading(None)
-    below = RATIO.match(line, first.end())
-    if below and compare == "value" and ":" not in first[0] and int(below[1]):
-        return Reading(_value(Fraction(_plain(first[0])) / int(below[1]), signed))
-    return Reading(_spelled(first[0], compare, signed))
+    part = text[places[-1].end() :].lstrip(BETWEEN).partition("\n")[0] if places else text
+    numbers = list((RATIO if compare == "value" else ALONE).finditer(part))
+    if not numbers:
+        return Reading(None, False)
+    found = numbers[0 if places else -1].groupdict()
+    return Reading(_spelled(found, compare, signed), bool(places) or not marks)
 
 
-def _spelled(written: str, compare: str, signed: bool) -> str:
-    plain = _plain(written)
-    if compare == "text" or ":" in plain:
+def _spelled(found: dict[str, str | None], compare: str, signed: bool) -> str:
+    plain = re.sub(r"[,$€£\\\s]", "", found["number"] or "").replace("−", "-").replace("--", "-")
+    over, under = found.get("over"), found.get("under")
+    if compare == "text" or ":" in plain or len(plain + (over or "") + (under or "")) > MOST_DIGITS:
         return plain if signed else plain.lstrip("-")
-    return _value(Fraction(plain), signed)
+    value = Fraction(plain)
+    if over and under and int(under):
+        value += Fraction(int(over), int(under)) * (-1 if value < 0 else 1)
+    elif under and int(under):
+        value /= int(under)
+    return written(value if signed else abs(value))
 
 
-def _plain(written: str) -> str:
-    return re.sub(r"[,$\s]", "", written).replace("--", "-")
-
-
-def _value(number: Fraction, signed: bool) -> str:
+def written(number: Fraction) -> str:
     """ "0.5" for 1/2, "1/3" for a number that no decimal ends."""
-    size = number if signed else abs(number)
-    rest = size.denominator
+    places, power = 0, number.denominator
     for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    if rest > 1:
-        return str(size)
-    decimal = Decimal(size.numerator) / Decimal(size.denominator)
-    return f"{decimal.normalize():f}" if size else "0"
+        count = 0
+        while power % prime == 0:
+            power, count = power // prime, count + 1
+        places = max(places, count)
+    if power > 1:
+        return str(number)
+    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    sign = "-" if number < 0 else ""
+    return sign + (f"{digits[:-places]}.{digits[-places:]}" if places else digits)

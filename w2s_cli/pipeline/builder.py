@@ -252,8 +252,8 @@ class Planning:
         for part in parts:
             if not data[part]:
                 raise UserError(
-                    f'stage "{self.stage}" needs problems with a {part}, and data={data["name"]} names none: data.{part}=COLUMN, or use a '
-                    "data set of problems (docs/data.md)."
+                    f'stage "{self.stage}" needs the {part} of each problem, and data={data["name"]} names none: data.{part}=COLUMN, or '
+                    "use another data set of problems (docs/data.md)."
                 )
 
     def chat_template(

@@ -8,22 +8,31 @@ from typing import Any
 
 import pytest
 
-from tests.data_schemas import SCHEMAS, Row
+from tests.data_schemas import PROBLEMS, SCHEMAS, Row
 from tests.data_sets import Result, make, read_gz, real, recipe
 from w2s_cli.data.pools import POOLS
 from w2s_cli.data.recipes import drift
 from w2s_cli.data.transforms.choice import choice
+from w2s_cli.data.transforms.lettered import lettered
+from w2s_cli.data.transforms.reply import reply
 from w2s_cli.errors import UserError
+from w2s_cli.graders import Problem, load_grader
 from w2s_cli.paths import configs_folder
 
 ROWS = 120
-OWN = ("local", "lichess")  # tested by themselves
+OWN = ("local", "lichess", "lichess_moves")  # tested by themselves
 
 
 def names() -> list[str]:
     """The data sets of configs/data that are tested here by hand-made rows."""
     every = sorted(path.stem for path in (configs_folder() / "data").glob("*.yaml"))
-    return [name for name in every if name not in OWN]
+    return [name for name in every if name not in OWN and not recipe(name)["prompt"]]
+
+
+def of_problems() -> list[str]:
+    """The data sets of configs/data whose answers are texts."""
+    every = sorted(path.stem for path in (configs_folder() / "data").glob("*.yaml"))
+    return [name for name in every if name not in OWN and recipe(name)["prompt"]]
 
 
 def written(folder: Path, data: dict[str, Any], row: Callable[[int], Row]) -> dict[str, list[Row]]:
@@ -61,6 +70,7 @@ def every_pool(folder: Path, data: dict[str, Any]) -> dict[str, Result]:
 
 def test_every_data_set_has_hand_made_rows() -> None:
     assert names() == sorted(SCHEMAS)
+    assert of_problems() == sorted(PROBLEMS)
 
 
 @pytest.mark.parametrize("name", names())
@@ -82,6 +92,41 @@ def test_rows_of_the_documented_fields_become_the_promised_texts_and_labels(tmp_
     groups = [{found["group"] for found in rows} for rows in kept]
     assert len(set.union(*groups)) == sum(map(len, groups))
     assert {found["label"] for rows in kept for found in rows} == {0, 1}
+
+
+@pytest.mark.parametrize("name", of_problems())
+def test_rows_of_the_documented_fields_become_the_promised_problems(tmp_path: Path, name: str) -> None:
+    row, parts = PROBLEMS[name]
+    data = {**recipe(name), "path": str(tmp_path / "source"), "limits": {}, "id": None}
+    if data["hub"] == "EleutherAI/hendrycks_math":  # the hub's files are parquet
+        data["splits"] = {role: split.replace("parquet", "jsonl") for role, split in data["splits"].items()}
+    source = written(tmp_path / "source", data, row)
+    made = every_pool(tmp_path, data)
+    assert {"test"} if name == "math500" else {"weak_train", "strong_train", "test"} <= set(made)
+    for rows, metrics in made.values():
+        assert not metrics["dropped"]
+        assert not metrics["classes"]
+        for found in rows:
+            role, number = found["id"].split("-")
+            promised = parts(source[role][int(number)])
+            assert {part: found.get(part) for part in promised} == promised
+            assert "label" not in found
+    assert sum(len(rows) for rows, _ in made.values()) == sum(map(len, source.values()))
+    groups = [{found["group"] for found in rows} for pool, (rows, _) in made.items() if pool != "test"]
+    assert len(set[str]().union(*groups)) == sum(map(len, groups))
+    graded_by_the_recipe(data, made)
+
+
+def graded_by_the_recipe(data: dict[str, Any], made: dict[str, Result]) -> None:
+    """The grader of a recipe reads every right answer, and finds every solution right."""
+    if not data["answer"]:
+        return
+    grader = load_grader({"name": data["grader"], "args": {}})
+    for rows, _ in made.values():
+        for found in rows:
+            problem = Problem(found["prompt"], found["answer"])
+            grade = grader.grade(found["solution"], problem, grader.answer(problem))
+            assert (grade.outcome, grade.well_formed) == ("right", True), found
 
 
 @pytest.mark.parametrize("name", [name for name in names() if recipe(name)["balanced"]])
@@ -207,6 +252,99 @@ def test_real_rows_have_the_sizes_and_base_rates_of_the_recipe(tmp_path: Path, n
         ) == []  # fmt: skip
 
 
+OF_PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gsm8k": ("gsm8k", {}),
+    "arc_text": ("arc_challenge", {"options": {"choices": "choices", "answer": "label"}}),
+    "openbookqa_text": ("openbookqa", {}),
+    "arithmetic": ("bundled", {"path": "bundled:data/arithmetic"}),
+}
+
+
+@pytest.mark.parametrize("name", OF_PROBLEMS)
+def test_real_problems_have_the_sizes_of_the_recipe_and_right_solutions(tmp_path: Path, name: str) -> None:
+    folder, changes = OF_PROBLEMS[name]
+    data = {**recipe(name, **{"path": None if folder == "bundled" else str(real(folder)), **changes}), "limits": {}}
+    made = every_pool(tmp_path, data)
+    of_train = [result for pool, result in made.items() if pool != "test"]
+    assert not any(metrics["dropped"] for _, metrics in made.values())
+    assert sum(len(rows) for rows, _ in of_train) == data["expected"]["train"]
+    assert len(made["test"][0]) == data["expected"]["test"]
+    groups = [{row["group"] for row in rows} for rows, _ in of_train]
+    assert len(set.union(*groups)) == sum(map(len, groups))
+    graded_by_the_recipe(data, made)
+
+
+def test_real_solutions_of_gsm8k_have_no_calculator_marks(tmp_path: Path) -> None:
+    rows, _ = make(tmp_path / "t", recipe("gsm8k", path=str(real("gsm8k"))), "test")
+    source = read_gz(real("gsm8k") / "test.jsonl.gz")
+    assert sum("<<" in row["answer"] for row in source) > 1000
+    for row in rows:
+        assert not {"<<", ">>"} & {row["solution"][at : at + 2] for at in range(len(row["solution"]))}
+        last = source[int(row["id"].split("-")[1])]["answer"].split("#### ")[1]
+        assert row["solution"].endswith(f"#### {last}")
+
+
+def test_real_chess_puzzles_become_positions_with_a_legal_best_move(tmp_path: Path) -> None:
+    chess = pytest.importorskip("chess")
+    splits, pools = {"train": "train", "test": "test"}, {"weak_train": 0.5, "strong_train": 0.5}
+    data = recipe("lichess_moves", path=str(real("lichess_puzzles")), splits=splits, pools=pools, limits={"test": 400})
+    rows, metrics = make(tmp_path / "t", data, "test")
+    assert len(rows) == 400
+    assert set(metrics["levels"]) == {"1", "2", "3", "4"}
+    source = read_gz(real("lichess_puzzles") / "test.jsonl.gz")
+    for row in rows:
+        puzzle = source[int(row["id"].split("-")[1])]
+        board = chess.Board(puzzle["FEN"])
+        first, solution = puzzle["Moves"].split()[:2]
+        board.push_uci(first)
+        assert row["prompt"] == f"Position: {board.fen()}\nBest move:"
+        assert board.parse_san(row["answer"]).uci() == solution
+        rating = int(puzzle["Rating"])
+        assert row["level"] == ("1" if rating < 1000 else "2" if rating < 1500 else "3" if rating < 2000 else "4")
+    graded_by_the_recipe(data, {"test": (rows, metrics)})
+    computer = {**data, "options": {"notation": "computer"}}
+    assert {len(row["answer"]) for row in make(tmp_path / "c", computer, "test")[0]} <= {4, 5}
+
+
+def test_a_puzzle_without_a_solution_or_a_rating_is_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("chess")
+    start = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
+    rows = [{"FEN": start, "Moves": "e2e4 e7e5", "Rating": rating} for rating in (900, 1000, None)]
+    rows += [
+        {"FEN": start, "Moves": moves, "Rating": 900} for moves in ("e2e5 e7e5", "e2e4 e7e4", "e2e4", "no moves", None)
+    ]
+    rows += [{"FEN": "no board", "Moves": "e2e4 e7e5", "Rating": 900}]
+    save(tmp_path / "source" / "train.jsonl", rows)
+    data = recipe("lichess_moves", path=str(tmp_path / "source"), group=[], limits={}, pools={"weak_train": 1.0})
+    made, metrics = make(tmp_path / "w", data, "weak_train")
+    assert sorted((row["answer"], row["level"]) for row in made) == [("e5", "1"), ("e5", "2")]
+    assert metrics["dropped"] == {"left out by best_move": 6, "no level": 1}
+
+
+def test_options_are_lettered_in_order_whatever_the_source_calls_them() -> None:
+    made = lettered({"c": ["ice\n cream", "fire!"], "a": 2}, draw=lambda _: 0.1, choices="c", answer="a", first=1)
+    assert made == {"listed": "A) ice cream\nB) fire!", "letter": "B", "solution": "The answer is B) fire!"}
+    by_text = lettered(
+        {"x": "ice", "y": "fire", "a": "ice"}, draw=lambda _: 0.1, choices=["x", "y"], answer="a", by_text=True
+    )
+    assert by_text is not None
+    assert by_text["solution"] == "The answer is A) ice."
+    for row in (
+        {"c": ["ice", "fire"], "a": 2},
+        {"c": ["ice"], "a": 0},
+        {"c": None, "a": 0},
+        {"c": ["ice", "fire"], "a": None},
+    ):
+        assert lettered(row, draw=lambda _: 0.1, choices="c", answer="a") is None
+
+
+def test_a_chat_that_does_not_end_with_the_assistant_is_left_out() -> None:
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    assert reply({"chosen": said}, draw=lambda _: 0.1, messages="chosen") == {"reply": "So."}
+    for messages in (said[:1], [], None):
+        assert reply({"chosen": messages}, draw=lambda _: 0.1, messages="chosen") is None
+
+
 def test_real_chess_puzzles_show_the_solution_and_a_legal_move(tmp_path: Path) -> None:
     chess = pytest.importorskip("chess")
     folder = real("lichess_puzzles")
@@ -252,8 +390,10 @@ def test_a_puzzle_that_is_none_is_left_out() -> None:
 def test_without_the_chess_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
+    from w2s_cli.data.transforms.best_move import best_move
     from w2s_cli.data.transforms.legal_move import legal_move
 
     monkeypatch.setitem(sys.modules, "chess", None)
-    with pytest.raises(UserError, match="pip install chess"):
-        legal_move({"FEN": "x", "Moves": "y"}, draw=lambda _: 0.1)
+    for transform in (legal_move, best_move):
+        with pytest.raises(UserError, match="pip install chess"):
+            transform({"FEN": "x", "Moves": "y"}, draw=lambda _: 0.1)

@@ -13,7 +13,8 @@ from tests.conftest import ROOT, sentences, write_jsonl
 from w2s_cli.config import compose
 from w2s_cli.config import schema as config
 from w2s_cli.config.sweeps import Composed
-from w2s_cli.data.form import template_fields
+from w2s_cli.data.form import PROBLEM, template_fields
+from w2s_cli.errors import UserError
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
@@ -249,6 +250,8 @@ def test_every_model_yaml_fits_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[str], tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     import yaml
 
     given = [] if path.stem == "local" else [word for word in fixed if not word.startswith("data")]
@@ -256,6 +259,8 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
     recipe = yaml.safe_load(path.read_text())
     columns = [recipe.get("text"), recipe.get("label"), recipe.get("id"), *(recipe.get("group") or [])]
     columns += [*template_fields(recipe.get("template") or ""), *template_fields(recipe.get("second") or "")]
+    parts = [recipe.get(part) or "" for part in PROBLEM]
+    columns += [column for part in parts for column in (template_fields(part) if "{" in part else [part])]
     row = {column: "a" for column in columns if column}  # the plan looks for them
     for split in filter(None, recipe["splits"].values()):
         file = tmp_path / "folder" / (split if "." in split else f"{split}.jsonl").replace("*", "h")
@@ -265,4 +270,12 @@ def test_every_data_yaml_fits_the_schema_and_its_recipe(path: Path, fixed: list[
             file.write_bytes(gzip.compress(file.read_bytes()))
         elif file.suffix == ".json":
             file.write_text(json.dumps([row]))
-    assert "pgr" in keys_of(tmp_path, *words)
+        elif file.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist([row]), file)
+    if not recipe.get("prompt"):
+        assert "pgr" in keys_of(tmp_path, *words)
+    elif recipe.get("answer"):
+        assert {"texts", "grades"} <= set(keys_of(tmp_path, *words, "method=zero_shot"))
+    else:
+        with pytest.raises(UserError, match="needs the answer of each problem"):
+            keys_of(tmp_path, *words, "method=zero_shot")

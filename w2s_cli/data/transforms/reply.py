@@ -1,0 +1,10 @@
+"""The last reply of a chat, from a list of messages."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def reply(row: dict[str, Any], *, draw: Callable[[str], float], messages: str) -> dict[str, Any] | None:
+    """Add `reply`, the content of the last message in the field `messages`; None if it is not the assistant's."""
+    said = row[messages] or []
+    return {"reply": said[-1]["content"]} if said and said[-1]["role"] == "assistant" else None
