@@ -66,6 +66,11 @@ def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
     return cuts
 
 
+def whole(texts: Sequence[Written]) -> list[Written]:
+    """The texts with their prompts as a part of what is learned."""
+    return [Written([], [*one.prompt, *one.completion]) for one in texts]
+
+
 def summary(cuts: Sequence[Cut], limit: int) -> dict[str, Any]:
     """The metric "truncated": rows with a cut prompt, and those whose completion has lost its end."""
     rows = max(cut.prompts for cut in cuts)
@@ -91,7 +96,7 @@ def material(
     cuts = dict(zip(sides, cut(list(sides.values()), limit, side), strict=True))
     texts = {name: cut.texts for name, cut in cuts.items()}
     if rule.needs["WHOLE"]:
-        texts = {name: [Written([], [*one.prompt, *one.completion]) for one in every] for name, every in texts.items()}
+        texts = {name: whole(every) for name, every in texts.items()}
     stored: dict[str, dict[str, Any]] = {name: {} for name in texts}
     for edge in SCORED:
         for name in texts if edge in folders else ():
