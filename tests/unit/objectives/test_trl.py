@@ -209,8 +209,8 @@ def test_losses_without_a_reference_are_those_of_its_cpo_trainer(
 
 
 def test_the_odds_ratio_of_orpo_is_that_of_its_orpo_trainer(setting: Setting) -> None:
-    """Only the odds ratio is compared. TRL's likelihood term is over prompt and completion, and a mean over all tokens of the batch. In Hong
-    et al. it is over the completion, and a mean for each text (equations 2 and 6); ours is the paper's.
+    """Only the odds ratio is compared. TRL's likelihood term is over prompt and completion, and a mean over all tokens of the batch. In
+    Hong et al. it is over the completion, and a mean for each text (equations 2 and 6); ours is the paper's.
     """
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
