@@ -2,7 +2,8 @@
 
 * A prompt that is too long beside its completion is cut on the side of data.truncation. A completion that is too long by itself loses
   its end, and its end token with it; both are counted.
-* All texts of a row have the same prompt, cut in the same way for both texts of a pair.
+* Both texts of a pair have the same prompt, cut in the same way. The text of another prompt (KTO's estimate) changes nothing in them: a
+  reference with it is the same reference for all objectives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,15 @@ def written(form: Format, problems: Problems, ids: Sequence[str], texts: Sequenc
     tokens = as_written(form, [prompts[name] for name in ids], texts)
     check_written(form, tokens, texts)
     return tokens
+
+
+def cut_sides(sides: Mapping[str, Sequence[Written]], limit: int, side: str) -> dict[str, Cut]:
+    """The sides of `sided`, each text of at most `limit` tokens: both texts of a pair with one cut of the prompt, "other" with its own."""
+    learned = [name for name in sides if name != "other"]
+    cuts = dict(zip(learned, cut([sides[name] for name in learned], limit, side), strict=True))
+    if "other" in sides:
+        [cuts["other"]] = cut([sides["other"]], limit, side)
+    return cuts
 
 
 def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
@@ -93,7 +103,7 @@ def material(
         side: of a long prompt that is cut.
     """
     names, sides = sided(form, problems, folders, other=rule.needs["NEEDS_KL"])
-    cuts = dict(zip(sides, cut(list(sides.values()), limit, side), strict=True))
+    cuts = cut_sides(sides, limit, side)
     texts = {name: cut.texts for name, cut in cuts.items()}
     if rule.needs["WHOLE"]:
         texts = {name: whole(every) for name, every in texts.items()}
