@@ -51,5 +51,7 @@ def words(folder: Path, models: Mapping[str, Path], stages: str, rows: int = 80)
             "data.solution=said",
             "data.id=id",
         ),
-        *("data.grader=number", "generation.max_new_tokens=6", "tune.epochs=2", "bootstrap=200"),
+        *(["tune.epochs=2"] if "kind: tune" in stages else []),
+        *(["generation.max_new_tokens=6"] if "kind: generate" in stages else []),
+        *(["data.grader=number", "bootstrap=200"] if "kind: grade" in stages else []),
     ]
