@@ -23,7 +23,7 @@ SCORE = {
     "precision": "fp32", "shard_texts": 10,
 }  # fmt: skip
 TUNE = {
-    "model": {"sha256": "0"}, "objective": {"name": "kto", "args": {}}, "mode": "full", "lora": None, "chat_template": None,
+    "model": {"sha256": "0"}, "objective": {"name": "kto", "args": {"beta": 0.01}}, "mode": "full", "lora": None, "chat_template": None,
     "epochs": 2.0, "lr": 5e-3, "batch_size": 8, "schedule": "cosine", "warmup": 0.0, "optimizer": "adam", "betas": [0.9, 0.999],
     "weight_decay": 0.0, "max_grad_norm": None, "max_length": 48, "truncation": "left", "precision": "fp32", "seed": 0,
 }  # fmt: skip
@@ -32,7 +32,7 @@ LORA = {"mode": "lora", "lora": {"targets": "all-linear", "r": 4, "alpha": 8, "r
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """A model, rows, pairs, and the scores of the pairs under another model."""
+    """A model, rows, pairs, and the scores of the pairs under another model, which finds them unlikely: KTO's estimate is above 0."""
     made = {name: tmp_path / name for name in ("rows", "pairs")}
     for folder in made.values():
         folder.mkdir()
@@ -43,7 +43,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         for row, text in zip(ids, TEXTS, strict=True)
     ]
     write_pairs(made["pairs"], pairs)
-    other = at(tmp_path / "reference", make_model(tmp_path / "other", "llama", 1))
+    other = at(tmp_path / "reference", make_model(tmp_path / "other", "llama", 1, initializer_range=0.1))
     score.run(SCORE, dict(made), other)
     return {**made, "reference": other.result, "base": make_model(tmp_path / "base", "llama")}
 
@@ -145,13 +145,8 @@ def test_rows_of_another_pool_are_refused(tmp_path: Path, folders: dict[str, Pat
 def test_a_cut_completion_is_a_caution() -> None:
     metrics = {"truncated": {"rows": 3, "share": 0.5, "limit": 48, "completions": 2}}
     about = {"model": "tiny", "role": "student", "rows": "strong_train"}
-    lines = tune.cautions(metrics, {"max_length": 48}, about)
+    params = {"max_length": 48}
+    lines = tune.cautions(metrics, params, about)
     assert "2 completions were longer than the context of tiny (student) and are learned without their end" in lines[-1]
-    assert (
-        tune.cautions(
-            {"truncated": {**metrics["truncated"], "rows": 0, "share": 0.0, "completions": 0}},
-            {"max_length": 48},
-            about,
-        )
-        == []
-    )
+    whole = {"truncated": {**metrics["truncated"], "rows": 0, "share": 0.0, "completions": 0}}
+    assert tune.cautions(whole, params, about) == []

@@ -172,7 +172,7 @@ def test_packed_rows_padded_rows_and_rows_by_themselves_are_the_same(
 
 
 def test_the_random_numbers_of_adapters_are_the_same_whatever_was_drawn_before(tmp_path: Path) -> None:
-    """Else a killed training would continue with other masks; the passes of the estimate draw some too."""
+    """They are a function of the seed, the update and the micro-batch (models/lora.py), in the passes of an estimate too."""
     rule = rule_of("kto")
     learned, model = material_for(rule, tmp_path), opened(tmp_path / "model", seed=5)
     lora.add(model, {"targets": "all-linear", "r": 4, "alpha": 8, "rslora": False, "dropout": 0.5}, 0)
