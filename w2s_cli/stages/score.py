@@ -105,6 +105,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     """The log-probabilities of texts."""
     import numpy as np
 
+    from w2s_cli.data.artifacts.examples import samples_of
     from w2s_cli.data.artifacts.rows import read_problems
     from w2s_cli.data.artifacts.scores import write_log_p
     from w2s_cli.training.attention import packed
@@ -155,7 +156,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
         )
     names = [name if "pairs" in folders else "" for name in sides]
     columns = {name: log_p[at * len(ids) : (at + 1) * len(ids)] for at, name in enumerate(names)}
-    write_log_p(ctx.result, ids, columns)
+    write_log_p(ctx.result, ids, columns, samples_of(folders["texts"]) if "texts" in folders else None)
     means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
     return {"rows": len(ids), "mean_log_p": means, "truncated": summary(list(cuts.values()), limit)}
 

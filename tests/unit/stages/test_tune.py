@@ -12,7 +12,9 @@ import torch
 from tests.conftest import sentences
 from tests.stage_files import context, killed
 from tests.tiny_models import make_model
+from w2s_cli.data.artifacts.completions import completions_table, write_completions
 from w2s_cli.data.artifacts.examples import Origin, Pair, write_pairs
+from w2s_cli.data.artifacts.scores import read_log_p, read_scores
 from w2s_cli.errors import UserError
 from w2s_cli.stages import score, tune
 from w2s_cli.store.context import Context, Stopped
@@ -62,10 +64,13 @@ def tuning(folders: dict[str, Path], ctx: Context, **changed: Any) -> dict[str, 
     return tune.run({**TUNE, **changed}, inputs, ctx)
 
 
-@pytest.mark.parametrize("changed", [{}, LORA], ids=["full", "adapters-with-dropout"])
-@pytest.mark.parametrize("point", ["tune.step:4", "checkpoint.files-written:2"])
+@pytest.mark.parametrize(
+    ("changed", "point"),
+    [({}, "tune.step:4"), (LORA, "checkpoint.files-written:2")],
+    ids=["full", "adapters-with-dropout"],
+)
 def test_a_killed_tuning_ends_with_the_same_bytes(
-    tmp_path: Path, folders: dict[str, Path], point: str, changed: dict[str, Any]
+    tmp_path: Path, folders: dict[str, Path], changed: dict[str, Any], point: str
 ) -> None:
     one = at(tmp_path / "one", folders["base"])
     expected = tuning(folders, one, **changed)
@@ -132,6 +137,21 @@ def test_a_model_with_weights_that_are_not_finite_is_refused_by_its_scores(
     save_file(weights, folders["base"] / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError):
         scoring(folders, at(tmp_path / "one", folders["base"]))
+
+
+def test_completions_have_their_mean_log_probability_as_a_score(tmp_path: Path, folders: dict[str, Path]) -> None:
+    """For rules that choose or pair texts by scores."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    names = [("r0", 0), ("r0", 1), ("r1", 0)]
+    said = ["a dog", "the dog", "x"]
+    write_completions(texts, completions_table(names, said, [5, 7, 1], ["end"] * 3, [None] * 3))
+    ctx = at(tmp_path / "scores", folders["base"])
+    score.run({**SCORE, "other": False}, {"rows": folders["rows"], "texts": texts}, ctx)
+    tokens = read_log_p(ctx.result, ["r0", "r0", "r1"], "")
+    assert [len(values) for values in tokens] == [len(text) + 2 for text in said]
+    found = read_scores(ctx.result, names[::-1]).tolist()
+    assert found == pytest.approx([float(values.mean()) for values in tokens[::-1]], rel=1e-6)
 
 
 def test_rows_of_another_pool_are_refused(tmp_path: Path, folders: dict[str, Path]) -> None:

@@ -94,6 +94,14 @@ def read_examples(folder: Path) -> Examples:
     return examples
 
 
+def samples_of(folder: Path) -> list[int] | None:
+    """The sample numbers of the completions in `folder`, in the order of `read_examples`; None of chosen texts."""
+    if (folder / EXAMPLES).exists():
+        return None
+    samples: list[int] = read_completions(folder).samples.tolist()
+    return samples
+
+
 def read_pairs(folder: Path) -> Pairs:
     """The pairs in `folder`."""
     path = folder / PAIRS
