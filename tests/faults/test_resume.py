@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests import small_texts
 from tests.conftest import command, environment, sentences, without_weak, write_jsonl
 from w2s_cli.pipeline import kinds
 
@@ -176,6 +177,39 @@ def test_a_method_killed_at_any_point_of_its_own_stages_is_continued(
     models_and_rows = [] if "method=misfit_gain" in words else [*tiny, POOLS]  # that method draws its own
     arguments = ["train", *models_and_rows, *EVERY_STEP, *words]
     w2s_inside(*arguments, "outputs=plain")
+    kill_at_each(w2s_inside, [*arguments, "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+TEXT_POINTS = [
+    *("solutions.claimed", "solutions.start", "solutions.step"),
+    *("choose.claimed", "choose.start", "choose.step"),
+    *("pair.claimed", "pair.start", "pair.step"),
+    *("score.claimed", "score.start", "score.step"),
+    *("tune.claimed", "tune.start", "tune.step:1", "tune.step:3", "checkpoint.begin", "checkpoint.files-written"),
+    *("generate.claimed", "generate.start", "generate.step"),
+    *("grade.claimed", "grade.start", "grade.step"),
+    *("evaluate_texts.claimed", "evaluate_texts.start", "evaluate_texts.step"),
+    *("summary_texts.claimed", "summary_texts.start", "summary_texts.step"),
+]
+
+
+@pytest.mark.slow
+def test_texts_killed_at_any_point_of_their_stages_are_continued(
+    w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = ["train", *small_texts.words(tmp_path, tiny_models, small_texts.EVERY_KIND), *EVERY_STEP, "seeds=2"]
+    w2s_inside(*arguments, "outputs=plain")
+    kill_at_each(w2s_inside, [*arguments, "outputs=killed"], TEXT_POINTS, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_a_tuning_and_its_reference_killed_by_signal_9_are_continued(
+    w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = ["train", *small_texts.words(tmp_path, tiny_models, small_texts.EVERY_KIND), *EVERY_STEP]
+    w2s_inside(*arguments, "outputs=plain")
+    points = ["tune.step:3", "checkpoint.files-written", "score.step"]
     kill_at_each(w2s_inside, [*arguments, "outputs=killed"], points, tmp_path / "hits")
     assert_same(tmp_path / "plain", tmp_path / "killed")
 

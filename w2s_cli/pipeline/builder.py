@@ -19,7 +19,7 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.hub import UnreachableError
 from w2s_cli.pipeline import causal, kinds
 from w2s_cli.pipeline.contract import NO_STAGE, TRUTH, Edge, Labels, Model, Pool, Spec
-from w2s_cli.pipeline.graph import Graph, Job
+from w2s_cli.pipeline.graph import Graph, Job, Stage
 from w2s_cli.pipeline.kinds import Field, Kind
 from w2s_cli.pipeline.method import stages_of
 from w2s_cli.pipeline.reads import Layers, Recorded
@@ -230,6 +230,11 @@ class Planning:
     def features(self, settings: Mapping[str, Any], rows: Pool, of: str | None = None) -> Edge:
         """The stage that computes a model's frozen features on a pool; its name is from the stage `of`, by default this one."""
         return self.builder.features(of or self.stage, settings, rows)
+
+    def stage_of(self, edge: Edge) -> Stage:
+        """The stage behind an input, as it is planned."""
+        assert edge.key is not None
+        return self.builder.graph.stages[edge.key]
 
     def rule(self, folder: str, rule: Mapping[str, Any]) -> dict[str, Any]:
         """Identity of a loss or rule: name, all arguments, code."""

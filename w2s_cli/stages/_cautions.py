@@ -27,12 +27,15 @@ def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapp
     ]
 
 
-def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+def comparison(
+    metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any], epochs: str = "train.epochs"
+) -> list[str]:
     """A line for each role with a constant answer (statistics.threshold), one for few updates, one for a PGR whose interval has no width.
 
     Args:
         metrics: of `statistics.report`, with the `updates` and `epochs` of each role if they are recorded (results.trainings).
         about: seeds, in the order of the figures' `per_seed`.
+        epochs: the field that a role's trainings take their epochs from.
     """
     lines = []
     for role in ROLES:
@@ -43,7 +46,7 @@ def comparison(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Map
         constant = [p for p, flag in enumerate(per_seed.get("constant_answer", ())) if flag and p not in flagged]
         if constant:
             lines.append(_constant(role, per_seed, constant, about["seeds"]))
-    lines += _few_updates(metrics)
+    lines += _few_updates(metrics, epochs)
     pgr = metrics.get("pgr") or {}
     if "no_width" in pgr.get("flags", ()):
         twin = "weak supervisor" if abs(pgr["value"]) < 0.5 else "ceiling"
@@ -89,7 +92,7 @@ def _constant(role: str, per_seed: Mapping[str, Any], places: Sequence[int], see
     )
 
 
-def _few_updates(metrics: Mapping[str, Any]) -> list[str]:
+def _few_updates(metrics: Mapping[str, Any], epochs: str) -> list[str]:
     """One line if a training had so few updates that its model may not have learned yet; else none."""
     few: dict[str, int] = {}
     needed = 0.0
@@ -102,7 +105,7 @@ def _few_updates(metrics: Mapping[str, Any]) -> list[str]:
     if not few:
         return []
     listed = ", ".join(f"{name} {steps}" for name, steps in few.items())
-    return [f"Caution: few updates ({listed}): train.epochs={math.ceil(needed)} would give at least {ENOUGH_UPDATES}."]
+    return [f"Caution: few updates ({listed}): {epochs}={math.ceil(needed)} would give at least {ENOUGH_UPDATES}."]
 
 
 def _one_sided(role: str, right: float, area: float) -> str:

@@ -56,7 +56,7 @@ def plan(
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """The lines of any comparison, and one for roles whose answers are often not well-formed."""
-    lines = comparison(metrics, params, about)
+    lines = comparison(metrics, params, about, "tune.epochs")
     blocks = {role: metrics.get(role) or metrics.get("others", {}).get(role) for role in ROLE_FIELDS}
     loose = {
         role: block["texts"]["well_formed"]

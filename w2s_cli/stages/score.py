@@ -118,7 +118,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     from w2s_cli.training.objectives.token_log_p import all_log_p
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.texts import open_format
-    from w2s_cli.training.texts_material import cut, sided, summary
+    from w2s_cli.training.texts_material import cut_sides, sided, summary
     from w2s_cli.training.tokens import check_ids, context_limit
 
     device = pick_device(ctx.execution, params["precision"])
@@ -129,9 +129,9 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     form = open_format(folder, params["chat_template"], params["truncation"], "", trust_remote_code=remote)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
     limit = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
-    ids, sides = sided(form, problems, folders, other=params["other"])
-    cuts = cut(list(sides.values()), limit, params["truncation"])
-    texts: list[Written] = [text for one in cuts for text in one.texts]
+    ids, samples, sides, empty = sided(form, problems, folders, other=params["other"])
+    cuts = cut_sides(sides, limit, params["truncation"])
+    texts: list[Written] = [text for one in cuts.values() for text in one.texts]
     check_ids([text.ids for text in texts], model.config, folder)
     next_token.check_output_layer(model, texts[0].ids)
     layout = layout_of(model, texts, params["precision"])
@@ -155,9 +155,9 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
         )
     names = [name if "pairs" in folders else "" for name in sides]
     columns = {name: log_p[at * len(ids) : (at + 1) * len(ids)] for at, name in enumerate(names)}
-    write_log_p(ctx.result, ids, columns)
+    write_log_p(ctx.result, ids, columns, samples)
     means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
-    return {"rows": len(ids), "mean_log_p": means, "truncated": summary(cuts, limit)}
+    return {"rows": len(ids), "mean_log_p": means, "truncated": summary(list(cuts.values()), limit), "empty": empty}
 
 
 def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Context) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
+from w2s_cli.objectives import NEEDS
 from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import cut_texts
@@ -57,7 +58,8 @@ def plan(
     settings = model.settings(role, fields)
     job.need_causal(settings, role, "learns to write texts", "use a method that classifies")
     rule = _objective(job, objective)
-    _check_needs(job, rule["name"], texts, pairs, reference, aligned, unaligned)
+    scores = {"reference": reference, "aligned": aligned, "unaligned": unaligned}
+    _check_needs(job, rule["name"], texts, pairs, scores)
     label = rule.get("label") or rule["name"]
     lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
     params = {
@@ -80,7 +82,7 @@ def plan(
     inputs = {"rows": rows, "texts": texts, "pairs": pairs, "model": settings["trunk"]}
     return Spec(
         params,
-        {**inputs, "reference": reference, "aligned": aligned, "unaligned": unaligned},
+        {**inputs, **scores},
         slug=f"{role}-{settings['name']}-{data['name']}-{label}-s{params['seed']}",
         execution=job.opens(settings),
         about={**job.about(settings, rows, role), "seed": params["seed"], "loss": label},
@@ -102,29 +104,48 @@ def _objective(job: "Planning", own: Mapping[str, Any] | None) -> Mapping[str, A
 
 
 def _check_needs(
-    job: "Planning", name: str, texts: Edge | None, pairs: Edge | None, reference: Edge | None, *weak: Edge | None
+    job: "Planning", name: str, texts: Edge | None, pairs: Edge | None, scores: Mapping[str, Edge | None]
 ) -> None:
-    """Refuse inputs that the objective has no use for, and missing ones."""
+    """Refuse missing inputs of the objective, and stored log-probabilities of other texts than those that are learned."""
     where = f'stage "{job.stage}": the objective {name}'
-    if (texts is None) == (pairs is None):
+    learned = texts or pairs
+    if learned is None or (texts is not None and pairs is not None):
         raise UserError(
             f'stage "{job.stage}" learns from texts or from pairs: name one of the two, texts: STAGE or pairs: STAGE.'
         )
+    needs = {word: job.says("objectives", name, word) for word in NEEDS}
     for needed, given, what in (
-        (job.says("objectives", name, "NEEDS_PAIRS"), pairs is not None, "pairs of texts (pairs: STAGE)"),
+        (needs["NEEDS_PAIRS"] or needs["NEEDS_KL"], pairs is not None, "pairs of texts (pairs: STAGE)"),
         (
-            job.says("objectives", name, "NEEDS_REFERENCE"),
-            reference is not None,
+            needs["NEEDS_REFERENCE"],
+            scores["reference"] is not None,
             "a reference (reference: a stage of kind score)",
         ),
         (
-            job.says("objectives", name, "NEEDS_WEAK"),
-            all(weak),
+            needs["NEEDS_WEAK"],
+            scores["aligned"] is not None and scores["unaligned"] is not None,
             "weak models (aligned and unaligned: stages of kind score)",
         ),
     ):
         if needed and not given:
             raise UserError(f"{where} needs {what}.")
+    for field, edge in scores.items():
+        if edge is None:
+            continue
+        if needs["WHOLE"]:
+            raise UserError(
+                f"{where} learns prompts too (WHOLE), and scores are of completions only: leave {field} out."
+            )
+        scored = job.stage_of(edge)
+        if scored.of.traits.gives != "scores" or learned.key not in scored.upstream():
+            raise UserError(
+                f'{where}: {field} must be the scores of what is learned, "{learned.name}", and stage "{edge.name}" is not: name a stage '
+                f"of kind score with {'texts' if texts else 'pairs'}: {learned.name}."
+            )
+        if needs["NEEDS_KL"] and not scored.identity["params"].get("other"):
+            raise UserError(
+                f'{where} needs the scores of other prompts\' texts too: set other: true in stage "{edge.name}".'
+            )
 
 
 def flops_per_token(params: Mapping[str, Any]) -> int:

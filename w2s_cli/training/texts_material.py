@@ -2,7 +2,8 @@
 
 * A prompt that is too long beside its completion is cut on the side of data.truncation. A completion that is too long by itself loses
   its end, and its end token with it; both are counted.
-* All texts of a row have the same prompt, cut in the same way for both texts of a pair.
+* Both texts of a pair have the same prompt, cut in the same way. The text of another prompt (KTO's estimate) changes nothing in them: a
+  reference with it is the same reference for all objectives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,15 @@ def written(form: Format, problems: Problems, ids: Sequence[str], texts: Sequenc
     return tokens
 
 
+def cut_sides(sides: Mapping[str, Sequence[Written]], limit: int, side: str) -> dict[str, Cut]:
+    """The sides of `sided`, each text of at most `limit` tokens: both texts of a pair with one cut of the prompt, "other" with its own."""
+    learned = [name for name in sides if name != "other"]
+    cuts = dict(zip(learned, cut([sides[name] for name in learned], limit, side), strict=True))
+    if "other" in sides:
+        [cuts["other"]] = cut([sides["other"]], limit, side)
+    return cuts
+
+
 def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
     """Each side's texts of at most `limit` tokens; row by row the sides share one cut of the prompt."""
     cuts = [Cut([], 0, 0) for _ in sides]
@@ -67,6 +77,11 @@ def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
     return cuts
 
 
+def whole(texts: Sequence[Written]) -> list[Written]:
+    """The texts with their prompts as a part of what is learned."""
+    return [Written([], [*one.prompt, *one.completion]) for one in texts]
+
+
 def summary(cuts: Sequence[Cut], limit: int) -> dict[str, Any]:
     """The metric "truncated": rows with a cut prompt, and those whose completion has lost its end."""
     rows = max(cut.prompts for cut in cuts)
@@ -81,18 +96,19 @@ def summary(cuts: Sequence[Cut], limit: int) -> dict[str, Any]:
 def material(
     form: Format, problems: Problems, folders: Mapping[str, Path], rule: Rule, limit: int, side: str
 ) -> tuple[Material, dict[str, Any]]:
-    """What a `tune` stage learns, and the facts of its metrics: tokens (of an epoch), learned (tokens with a loss), truncated.
+    """What a `tune` stage learns, and the facts of its metrics: tokens (of an epoch), learned (tokens with a loss), truncated,
+    empty (texts left out).
 
     Args:
         folders: texts or pairs, and the stages of SCORED that the objective needs.
         limit: tokens of a text with its prompt.
         side: of a long prompt that is cut.
     """
-    names, sides = sided(form, problems, folders, other=rule.needs["NEEDS_KL"])
-    cuts = dict(zip(sides, cut(list(sides.values()), limit, side), strict=True))
+    names, _, sides, empty = sided(form, problems, folders, other=rule.needs["NEEDS_KL"])
+    cuts = cut_sides(sides, limit, side)
     texts = {name: cut.texts for name, cut in cuts.items()}
     if rule.needs["WHOLE"]:
-        texts = {name: [Written([], [*one.prompt, *one.completion]) for one in every] for name, every in texts.items()}
+        texts = {name: whole(every) for name, every in texts.items()}
     stored: dict[str, dict[str, Any]] = {name: {} for name in texts}
     for edge in SCORED:
         for name in texts if edge in folders else ():
@@ -103,24 +119,43 @@ def material(
         "tokens": sum(len(one.ids) for name in texts if name != "other" for one in texts[name]),
         "learned": sum(counted(one) for one in texts["chosen"]),
         "truncated": summary(list(cuts.values()), limit),
+        "empty": empty,
     }
     return Material(texts["chosen"], texts.get("rejected"), texts.get("other"), stored), facts
 
 
-def sided(
-    form: Format, problems: Problems, folders: Mapping[str, Path], *, other: bool
-) -> tuple[list[str], dict[str, list[Written]]]:
-    """The row ids, and the token rows of each side: "chosen", of pairs "rejected" too, and with `other` those of KTO's estimate."""
+class Sides(NamedTuple):
+    """What is learned or scored, as token rows."""
+
+    ids: list[str]  # row of each
+    samples: list[int] | None  # of texts; None of pairs
+    texts: dict[str, list[Written]]  # "chosen", of pairs "rejected" too, and "other" for KTO's estimate
+    empty: int  # texts that say nothing, which are left out
+
+
+def sided(form: Format, problems: Problems, folders: Mapping[str, Path], *, other: bool) -> Sides:
+    """The texts or pairs of a stage, with their prompts.
+
+    Raises:
+        UserError: all texts are empty, or what `written` refuses.
+    """
     if "pairs" not in folders:
         completions = read_completions(folders["texts"])
-        return completions.ids, {
-            "chosen": written(form, problems, completions.ids, completions.texts, completions.path)
-        }
+        kept = [place for place, text in enumerate(completions.texts) if text.strip()]
+        if not kept:
+            raise UserError(
+                f"all {len(completions.ids)} texts of {completions.path} are empty: there is nothing to learn or to score"
+            )
+        ids = [completions.ids[place] for place in kept]
+        tokens = written(form, problems, ids, [completions.texts[place] for place in kept], completions.path)
+        samples = [int(completions.samples[place]) for place in kept]
+        return Sides(ids, samples, {"chosen": tokens}, len(completions.ids) - len(kept))
     pairs = read_pairs(folders["pairs"])
     sides = {side: pairs.texts(side) for side in SIDES}
     if other:
         sides["other"] = [*sides["chosen"][1:], sides["chosen"][0]]
-    return pairs.ids, {name: written(form, problems, pairs.ids, texts, pairs.path) for name, texts in sides.items()}
+    tokens_of = {name: written(form, problems, pairs.ids, texts, pairs.path) for name, texts in sides.items()}
+    return Sides(pairs.ids, None, tokens_of, 0)
 
 
 def _refuse_other_tokens(stored: Sequence[Any], texts: Sequence[Written], folder: Path) -> None:

@@ -12,6 +12,7 @@ from tests.unit.training.test_models import CPU, context, params, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.stages import finetune
 from w2s_cli.training.models import classifier, lora
+from w2s_cli.training.models.language_model import open_language_model
 from w2s_cli.training.tokens import open_tokenizer
 
 LLAMA_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -121,3 +122,13 @@ def test_dropout_acts_in_training_only_and_its_draws_are_those_of_the_seed(tmp_p
     assert one == again != none
     assert trained("seed", lora=drops, seed=1) != one
     assert not (tmp_path / "one" / "result" / "model" / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "opt", "gpt_neox"])
+def test_the_output_layer_of_a_language_model_has_no_adapter(tmp_path: Path, family: str) -> None:
+    model = open_language_model(make_model(tmp_path, family), CPU, {}, 48)
+    words = model.get_output_embeddings()
+    lora.add(model, settings(), 0)
+    assert model.get_output_embeddings() is words  # an adapted layer is another module
+    assert not words.weight.requires_grad
+    assert all(".lora_" in name for name in trainable(model))

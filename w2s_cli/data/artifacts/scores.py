@@ -2,7 +2,8 @@
 
 * Columns: id: string; log_p (of examples) or chosen_log_p, rejected_log_p (of pairs): lists of float32, in nats, with the end token's.
   `other_log_p`: of the chosen text of the next pair after this pair's prompt, for KTO's estimate.
-* A classifier's or reward model's score: `score`, float64, of examples.
+* Of completions, for rules that compare scores: sample, int32, and score, float64: a classifier's or reward model's, or the mean
+  log-probability of a token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +22,21 @@ from w2s_cli.statistics.figures import Floats
 LogP = list[NDArray[np.float32]]  # of each text its tokens'
 
 
-def write_log_p(folder: Path, ids: Sequence[str], columns: Mapping[str, LogP]) -> None:
-    """Write log-probabilities; columns: "", "chosen", "rejected" or "other" → of each text its tokens'."""
+def write_log_p(
+    folder: Path, ids: Sequence[str], columns: Mapping[str, LogP], samples: Sequence[int] | None = None
+) -> None:
+    """Write log-probabilities; columns: "", "chosen", "rejected" or "other" → of each text its tokens'.
+
+    `samples` tell the completions of a row apart; each then has its mean as a score too.
+    """
     table = {"id": pa.array(ids, pa.string())}
     for name, values in columns.items():
         ends = np.cumsum([0, *map(len, values)])
         flat = pa.array(np.concatenate(values).astype(np.float32), pa.float32())
         table[_column(name)] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
+    if samples is not None:
+        table["sample"] = pa.array(samples, pa.int32())
+        table["score"] = pa.array([float(text.mean(dtype=np.float64)) for text in columns[""]], pa.float64())
     pq.write_table(pa.table(table), folder / SCORES)
 
 

@@ -97,8 +97,12 @@ def objective(
         mean_length = sum(int(learned[piece].sum()) for piece in pieces) / rows
         kl = None
         if rule.needs["NEEDS_KL"]:
-            with torch.no_grad():
-                gains = [side("other", piece, log_p(["other"], piece)["other"]).gain for piece in pieces]
+            gains = []
+            for piece in pieces:
+                if draw is not None:
+                    draw(progress, piece[0])
+                with torch.no_grad():
+                    gains.append(side("other", piece, log_p(["other"], piece)["other"]).gain)
             kl = torch.cat(gains).mean().clamp(min=0)
         for piece in pieces:
             if draw is not None:
