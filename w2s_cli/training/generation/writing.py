@@ -42,8 +42,8 @@ def write_texts(
     """The completions of all prompts, and facts for the metrics: truncated, empty (prompts), shots, close (see `sampling.py`)."""
     remote = bool(ctx.execution.get("trust_remote_code"))
     separator = (params["demonstrations"] or {}).get("separator", "")
-    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
+    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     positions = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
     limit, most = prompt_limit(positions, params["max_new_tokens"], folder), int(params["max_new_tokens"])
     heads, queries = as_prompts(form, problems.prompts, shown, limit)
