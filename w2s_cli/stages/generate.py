@@ -92,7 +92,7 @@ def plan(
             if shown and "sha256" in shown
             else None,
         },
-        about={**job.about(settings, rows, role), "seed": params["seed"]},
+        about={**job.about(settings, rows, role), **({} if params["seed"] is None else {"seed": params["seed"]})},
         words=[f"{many}{how}", *([f"{shown['shots']} shots"] if shown else []), *(["chat"] if template else [])],
     )
 
