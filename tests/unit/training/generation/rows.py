@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.unit.training.test_models import context
+from w2s_cli.stages import generate
 from w2s_cli.training.generation.completing import Text, Unit, Writer, needs_alone
 from w2s_cli.training.generation.sampling import Sampling
 
@@ -85,3 +87,20 @@ def generate_params(**changed: Any) -> dict[str, Any]:
         "demonstrations": None, "chat_template": None, "engine": "w2s", "max_length": 64, "truncation": "left", "precision": "fp32",
         "seed": 0, "shard_texts": 512, **changed,
     }  # fmt: skip
+
+
+def run_generate(
+    folder: Path, rows: Path, base: Path, execution: dict[str, Any] | None = None, **changed: Any
+) -> dict[str, Any]:
+    """The metrics of a stage in `folder`."""
+    inputs: dict[str, Path | list[Path]] = {"rows": rows, **changed.pop("inputs", {})}
+    ctx = context(folder, model_path=str(base), **(execution or {}))
+    return generate.run(generate_params(**changed), inputs, ctx)
+
+
+def texts_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of completions.parquet, without the last bits of log_p."""
+    return [
+        {**row, "log_p": round(row["log_p"], 3)}
+        for row in pq.read_table(folder / "result" / "completions.parquet").to_pylist()
+    ]
