@@ -94,6 +94,9 @@ def test_texts_are_the_same_in_batches_of_1_7_and_64(tmp_path: Path, family: str
         np.testing.assert_allclose([text.log_p for text in parts], [text.log_p for text in whole], atol=1e-3)
     backwards = written(writer, units[::-1])[::-1]
     assert [text.ids for text in backwards] == [text.ids for text in whole]
+    mixed = sorted(range(64), key=lambda at: at % 8)  # the samples of a prompt far from each other
+    beside = dict(zip(mixed, written(writer, [units[at] for at in mixed]), strict=True))
+    assert [beside[at].ids for at in range(64)] == [text.ids for text in whole]
     of_a_prompt = {tuple(text.ids) for text in whole[:8]}
     assert len(of_a_prompt) == (8 if temperature else 1)
 
