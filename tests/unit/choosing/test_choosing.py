@@ -50,11 +50,21 @@ def test_agreement_needs_two_sources_with_grades(count: int) -> None:
 
 
 def test_the_majority_is_of_all_samples_and_the_first_answer_wins_a_tie() -> None:
-    own = source("own", {"a": ["x", "y", "y", None, "x"], "b": [None, None], "c": ["z"], "d": [None, None, None, "w"]})
+    own = source(
+        "own",
+        {
+            "a": ["x", "y", "y", None, "x"],
+            "b": [None, None],
+            "c": ["z"],
+            "d": [None, None, None, "w"],
+            "e": ["q", "p", "p"],
+        },
+    )
     found = {row: majority(own, places) for row, places in own.by_row().items()}
     assert found["a"] == ("x", 0.4, [0, 4], [1, 2, 3])
     assert found["b"] == (None, 0.0, [], [5, 6])
     assert found["c"] == ("z", 1.0, [7], [])
+    assert found["e"] == ("p", 2 / 3, [13, 14], [12])
     assert found["d"] == ("w", 0.25, [11], [8, 9, 10])  # more samples without an answer make no majority
 
 
