@@ -39,7 +39,7 @@ class Source:
     texts: list[str]
     tokens: list[int]  # their lengths; of texts that no model wrote in words
     whole: Booleans  # [texts] false where a text was cut
-    answers: list[str | None] | None = None  # None without grades
+    answers: list[str | None] | None = None  # of a text without one None, never ""; None without grades
     right: Booleans | None = None  # [texts]; None without grades, or unless the rule NEEDS_TRUTH
     scores: Floats | None = None  # [texts]; None without scores
 
@@ -120,6 +120,6 @@ def majority(source: Source, places: Sequence[int]) -> Majority:
     if not counts:
         return Majority(None, 0.0, [], list(places))
     best = max(counts.values())
-    answer = next(answers[at] for at in places if counts.get(answers[at] or "") == best and answers[at] is not None)
+    answer = next(answer for answer, count in counts.items() if count == best)  # in the order of the samples
     with_it = [at for at in places if answers[at] == answer]
     return Majority(answer, best / len(places), with_it, [at for at in places if answers[at] != answer])

@@ -41,22 +41,25 @@ def weak_side(
         elif answers[at] is None:
             counts["no weak answer"] += 1
         elif answers[at] == modal.answer:
-            if not modal.others:
-                counts["too easy"] += 1
-            for other in _drawn(texts, row, modal.others, own.texts, most):
-                pairs.append(PairOf(Place(0, at), Place(1, other)))
-                counts["weak chosen"] += 1
+            rejected = _drawn(texts, row, modal.others, most)
+            counts["too easy"] += not rejected
+            counts["weak chosen"] += len(rejected)
+            pairs += [PairOf(Place(0, at), Place(1, other)) for other in rejected]
         elif modal.share < high:
             counts["unsure"] += 1
         else:
-            for better in _drawn(texts, row, modal.with_it, own.texts, most):
-                pairs.append(PairOf(Place(1, better), Place(0, at)))
-                counts["weak rejected"] += 1
+            chosen = _drawn(texts, row, modal.with_it, most)
+            counts["weak rejected"] += len(chosen)
+            pairs += [PairOf(Place(1, better), Place(0, at)) for better in chosen]
     return Paired(pairs, counts)
 
 
-def _drawn(texts: Texts, row: str, places: list[int], written: list[str], most: int) -> list[int]:
-    """Up to `most` of the places, drawn by row, with different texts."""
-    ranked = sorted(places, key=lambda at: texts.chance(f"sample {at - places[0]}", row))
-    distinct = {written[at]: at for at in reversed(ranked)}
-    return [at for at in ranked if distinct[written[at]] == at][:most]
+def _drawn(texts: Texts, row: str, places: list[int], most: int) -> list[int]:
+    """Up to `most` of the student's samples at `places`, drawn by row: with different texts, none of them empty."""
+    own = texts.sources[1]
+    ranked = sorted(places, key=lambda at: texts.chance(f"sample {own.samples[at]}", row))
+    first: dict[str, int] = {}
+    for at in ranked:
+        first.setdefault(own.texts[at], at)
+    first.pop("", None)
+    return list(first.values())[:most]

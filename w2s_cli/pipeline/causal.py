@@ -11,6 +11,8 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.training.models.architectures import encoder, has_next_token
 
+CLASSIFIERS = ("full", "lora", "probe")  # modes of the models that finetune stages make
+
 
 def need_causal(
     resolver: Resolver,
@@ -23,13 +25,18 @@ def need_causal(
     *,
     probed: bool = False,
 ) -> None:
-    """Refuse a model that is no causal language model.
+    """Refuse a model that is no causal language model, or the result of a stage that made a classifier of one.
 
     Args:
         why: what the stage does with the model, as the end of "the stage …".
         instead: advice to follow instead of another model.
         probed: only the last token's state is read, so every model without an encoder will do.
     """
+    if settings.get("mode") in CLASSIFIERS and not probed:
+        raise UserError(
+            f'stage "{stage}" of method={method} {why}, and its {role} model "{settings["name"]}" comes from a finetune stage, which makes '
+            f"a classifier of it: name the model as it was, or a stage of kind tune or generative, or {instead}."
+        )
     architecture, causal = resolver.architecture(settings["pretrained"]), resolver.causal_tables()
     if causal is None or not architecture or "model_type" not in architecture:
         return

@@ -72,7 +72,7 @@ def _source(name: str, folder: Path, grades: Path | None, scores: Path | None, *
         completions.texts,
         completions.tokens.tolist(),
         completions.whole,
-        None if graded is None else graded.answers,
+        None if graded is None else [answer or None for answer in graded.answers],
         graded.right if graded is not None and truth else None,
         None if scores is None else read_scores(scores, completions.names),
     )

@@ -82,9 +82,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     def turn(place: Place) -> tuple[int, int, int]:
         return order[texts.sources[place.source].ids[place.at]], place.source, place.at
 
-    kept = [place for place in sorted(set(chosen.places), key=turn) if texts.sources[place.source].texts[place.at]]
+    places = sorted(set(chosen.places), key=turn)
+    kept = [place for place in places if texts.sources[place.source].texts[place.at]]
+    left_out = {**chosen.diagnostics, "empty texts": len(places) - len(kept)}
     if not kept:
-        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), chosen.diagnostics, "text")
+        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), left_out, "text")
     sources = [texts.sources[place.source] for place in kept]
     ids = [source.ids[place.at] for source, place in zip(sources, kept, strict=True)]
     numbers: dict[str, int] = {}
@@ -106,5 +108,5 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "texts": len(kept),
         "of_source": counted,
         "tokens": sum(source.tokens[place.at] for source, place in zip(sources, kept, strict=True)),
-        "left_out": dict(chosen.diagnostics),
+        "left_out": left_out,
     }

@@ -45,10 +45,14 @@ def plan(
         generation: values of this stage that replace fields of generation.*.
     """
     fields, data = job.config["generation"].over(generation or {}), job.config["data"]
-    job.need_problems("prompt", *(["solution"] if examples and texts is None else []))
+    job.need_problems("prompt")
     settings = model.settings(role)
     job.need_causal(settings, role, "writes texts", "use a method that classifies")
     shown = _demonstrations(job, fields, examples)
+    if shown is None or "sha256" in shown:  # what is not read is no input
+        examples = texts = None
+    elif texts is None:
+        job.need_problems("solution")
     sampled = {name: fields[name] for name in SAMPLED} if fields["temperature"] else {"temperature": 0.0}
     template = job.chat_template(settings, fields["chat"], "generation.chat")
     params = {
@@ -67,6 +71,10 @@ def plan(
         "seed": job.training_seed(settings, role) if fields["temperature"] or shown else None,
         "shard_texts": SHARD_TEXTS,
     }
+    if "" in params["stop"]:
+        raise UserError(
+            f'stage "{job.stage}": a stop string is empty, so every text would end at once: leave it out of generation.stop (or data.stop).'
+        )
     if fields["samples"] > 1 and not fields["temperature"]:
         raise UserError(
             f'stage "{job.stage}": generation.samples={fields["samples"]} greedy texts of a prompt are all the same: set '

@@ -85,8 +85,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         if pair.chosen.text and pair.rejected.text:
             pairs.append(pair)
     pairs.sort(key=lambda pair: order[pair.row])
+    left_out = {**paired.diagnostics, "empty texts": len(paired.pairs) - len(pairs)}
     if not pairs:
-        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), paired.diagnostics, "pair")
+        raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), left_out, "pair")
     own = len(pairs)
     for folder in cast(list[Path], inputs.get("earlier", [])):
         pairs += read_pairs(folder).pairs
@@ -100,7 +101,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "chosen_of_source": {
             source.name: sum(p.chosen.source == source.name for p in pairs) for source in texts.sources
         },
-        "left_out": dict(paired.diagnostics),
+        "left_out": left_out,
     }
 
 

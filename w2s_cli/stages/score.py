@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.causal import CLASSIFIERS
 from w2s_cli.pipeline.contract import Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.store.context import Context
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 VERSION = 1
 TRAITS = Traits(gives="scores")
 SHARD_TEXTS = 1024
-CLASSIFIERS = ("full", "lora", "probe")  # modes of models that finetune stages make
 
 
 def plan(

@@ -17,10 +17,12 @@ import numpy as np
 
 from w2s_cli.errors import UserError
 from w2s_cli.training import chat
+from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.shots import Heads, Queries, chats, prompts, queries
 from w2s_cli.training.tokens import open_plain_tokenizer
 
 SHOWN = 60  # characters of a text in a message
+ANY = 1 << 30  # tokens: no limit
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,11 @@ def as_prompts(
     if form.chat:
         return chats(form.tokenizer, list(shown), list(texts), "", limit)
     heads = prompts(form.tokenizer, [_joined(*one) + form.separator for one in shown])
-    return heads, queries(form.tokenizer, list(texts), "", heads, limit)
+    found = queries(form.tokenizer, list(texts), "", heads, limit)
+    nothing = [row for row, ids in enumerate(found.ids) if not len(ids)]
+    for row in nothing:  # a text of no token: one end token, without demonstrations
+        found.ids[row], found.shots[row] = np.array([form.end], dtype=np.int32), 0
+    return heads, found
 
 
 def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -> list[Written]:
@@ -105,19 +111,16 @@ def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -
             raise UserError(f'an empty completion cannot be learned or scored; its prompt is "{_short(text)}"')
     if form.chat:
         return [_turns(form, text, completion) for text, completion in zip(texts, completions, strict=True)]
-    tokenizer = form.tokenizer
-    befores: list[list[int]] = (
-        [_without_end(tokenizer, ids) for ids in tokenizer(list(texts))["input_ids"]] if texts else []
-    )
-    wholes = tokenizer([_joined(*one) for one in zip(texts, completions, strict=True)])["input_ids"] if texts else []
+    befores = as_prompts(form, texts, (), ANY)[1].ids
+    joined = [_joined(*one) for one in zip(texts, completions, strict=True)]
+    wholes = encode_with_suffix(form.tokenizer, joined, "", ANY).ids
     written = []
     for text, completion, before, whole in zip(texts, completions, befores, wholes, strict=True):
-        ids = _without_end(tokenizer, whole)
-        if ids[: len(before)] == before:
-            after = ids[len(before) :]
+        if np.array_equal(whole[: len(before)], before):
+            after = whole[len(before) :].tolist()
         else:  # a token would reach over the border
-            after = tokenizer(_space(text) + completion.strip(), add_special_tokens=False)["input_ids"]
-        written.append(Written(before, [*after, form.end]))
+            after = form.tokenizer(_space(text) + completion.strip(), add_special_tokens=False)["input_ids"]
+        written.append(Written(before.tolist(), [*after, form.end]))
     return written
 
 
@@ -182,11 +185,6 @@ def _joined(text: str, completion: str) -> str:
 def _space(text: str) -> str:
     """What stands between a plain prompt and its completion."""
     return "" if not text or text[-1].isspace() else " "
-
-
-def _without_end(tokenizer: Any, ids: list[int]) -> list[int]:
-    """Token ids without the end token that some tokenizers add; a first token that is the same one stays."""
-    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def _short(text: str) -> str:

@@ -1,15 +1,17 @@
 """The texts of a batch of prompts, token by token.
 
 * Prompts stand at the right of their batch, with padding at the left, so that all rows write at the same place. A mask hides the padding,
-  and each row counts its positions from its own first token. The examples that all prompts begin with go through the model once.
-* Each distinct prompt goes through the model once too, however many samples it has.
+  and each row counts its positions from its own first token.
+* The beginning that all prompts share, the demonstrations, goes through the model once (`Writer.read`), and each distinct prompt of a
+  batch too, however many samples it has.
 * A row leaves the batch with its last token: its end token, the token that completes a stop string, or the last one that it may have.
 * A model that needs another mask than transformers' usual one (ALiBi, sliding windows) is told by a trial, and gets its rows one by one,
   with its own cache: slower, and right.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +21,12 @@ from transformers.cache_utils import Cache
 
 from w2s_cli.training.attention import decoding
 from w2s_cli.training.device import autocast
-from w2s_cli.training.generation.cache import new_cache, taken
+from w2s_cli.training.generation.cache import keep, new_cache, staying_first, taken
 from w2s_cli.training.generation.sampling import Sampling, choose, keys_of
 from w2s_cli.training.models.trunk import layers
 
 END, STOP, LENGTH = "end", "stop", "length"  # why a text is over
+CLOSE = 1e-4  # nats between first and second choice, which rounding in fp32 could bridge
 TRIED = 2e-3  # largest difference of log-probabilities, padded against alone
 TAIL = 8  # tokens beyond a stop string's own that may begin or end inside of it
 
@@ -33,7 +36,14 @@ class Unit(NamedTuple):
 
     row: str  # the id of its row
     sample: int
-    prompt: np.ndarray  # [tokens] after the common beginning
+    prompt: np.ndarray  # [tokens] int64, after the common beginning; at least one
+
+
+class Head(NamedTuple):
+    """The beginning that all prompts of a batch share."""
+
+    ids: Sequence[int]
+    cache: Cache | None  # its keys and values, as one row; None: no ids, or a model that reads its rows one by one
 
 
 @dataclass
@@ -58,119 +68,150 @@ class Writer:
     stop: tuple[str, ...]  # strings that end a text; they are no part of it
     precision: str
     alone: bool = False  # rows go through the model one by one
+    closing: dict[int, bool] = field(default_factory=dict)  # token id → whether a stop string can end in it
 
     @torch.inference_mode()
-    def write(self, units: Sequence[Unit], head: Sequence[int], watch: Callable[[int, int], None]) -> list[Text]:
-        """The texts of a batch; `head` has the token ids that all prompts begin with.
+    def read(self, ids: Sequence[int]) -> Head:
+        """The beginning `ids` of all prompts, read."""
+        if self.alone or not ids:
+            return Head(ids, None)
+        tokens = torch.tensor([list(ids)], device=self.model.device)
+        cache = self._new_cache(len(ids))
+        self._prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), 0, cache)
+        return Head(ids, cache)
+
+    @torch.inference_mode()
+    def write(self, units: Sequence[Unit], head: Head, watch: Callable[[int, int], None]) -> list[Text]:
+        """The texts of a batch, whose prompts all begin with `head`.
 
         `watch(texts, tokens)` is called at every step with the numbers of finished texts and of written tokens.
         """
-        if self.alone:
-            return [text for unit in units for text in self._write([unit], head, watch)]
-        return self._write(units, head, watch)
+        if not self.alone:
+            return self._write(units, head, watch)
+        texts: list[Text] = []
+        before = 0  # tokens
+        for unit in units:
+            seen = len(texts), before
 
-    def _write(self, units: Sequence[Unit], head: Sequence[int], watch: Callable[[int, int], None]) -> list[Text]:
+            def watch_one(done: int, written: int, seen: tuple[int, int] = seen) -> None:
+                watch(seen[0] + done, seen[1] + written)
+
+            texts += self._write([unit], head, watch_one)
+            before += len(texts[-1].ids) + (texts[-1].finish == END)
+        return texts
+
+    def _write(self, units: Sequence[Unit], head: Head, watch: Callable[[int, int], None]) -> list[Text]:
         device = self.model.device
         texts = [Text([], LENGTH, 0.0, 0) for _ in units]
         keys = keys_of(self.sampling.seed, [(unit.row, unit.sample) for unit in units], device)
         logits, state = self._begin(units, head)
         seen = self._seen(units, head, logits)
         rows = list(range(len(units)))  # the unit of each row of the batch
+        history: list[tuple[list[int], Tensor, Tensor]] = []  # of each step: rows, log_p, gap
         done = written = 0
         for step in range(self.most):
             choice = choose(logits, self.sampling, keys, step, seen)
-            staying, tokens = [], choice.tokens.tolist()
-            sure = choice.gap.tolist()
-            for place, (unit, token, log_p) in enumerate(zip(rows, tokens, choice.log_p.tolist(), strict=True)):
-                text = texts[unit]
-                text.log_p += log_p
-                text.close += sure[place] < CLOSE
-                if token in self.ends:
-                    text.finish = END
-                else:
-                    text.ids.append(token)
-                    if self.stop and self._stopped(text.ids):
-                        text.finish = STOP
-                    elif step + 1 < self.most:
-                        staying.append(place)
+            history.append((rows, choice.log_p, choice.gap))
+            chosen = enumerate(zip(rows, choice.tokens.tolist(), strict=True))
+            staying = [place for place, (unit, token) in chosen if self._goes_on(texts[unit], token)]
+            if step + 1 == self.most:
+                staying = []
             written += len(rows)
             done += len(rows) - len(staying)
             watch(done, written)
             if not staying:
                 break
+            last = choice.tokens
             if len(staying) < len(rows):
-                chosen = torch.tensor(staying, device=device)
-                keys, state = keys[chosen], state.taken(chosen)
-                seen = None if seen is None else seen[chosen]
-                rows = [rows[place] for place in staying]
-                last = choice.tokens[chosen]
-            else:
-                last = choice.tokens
+                order = staying_first(staying)
+                rows = [rows[place] for place in order]
+                index = torch.tensor(order, device=device)
+                keys, last = keys[index], last[index]
+                seen = None if seen is None else seen[index]
+                state.keep(index)
             if seen is not None:
                 seen.scatter_(1, last.unsqueeze(1), True)
             logits = self._step(state, last)
+        log_p = torch.cat(
+            [step_log_p for _, step_log_p, _ in history]
+        ).tolist()  # one wait for the device, not one a step
+        close = (torch.cat([gap for *_, gap in history]) < CLOSE).tolist()
+        for unit, of_token, near in zip(chain.from_iterable(units for units, *_ in history), log_p, close, strict=True):
+            texts[unit].log_p += of_token
+            texts[unit].close += near
         return texts
 
-    def _begin(self, units: Sequence[Unit], head: Sequence[int]) -> "tuple[Tensor, _State]":
+    def _goes_on(self, text: Text, token: int) -> bool:
+        """Add a token to a text; whether the text may go on."""
+        if token in self.ends:
+            text.finish = END
+            return False
+        text.ids.append(token)
+        if self.stop and self._stopped(text.ids):
+            text.finish = STOP
+            return False
+        return True
+
+    def _begin(self, units: Sequence[Unit], head: Head) -> "tuple[Tensor, _State]":
         """The logits [units, vocabulary] after the prompts, and the state of the batch."""
         distinct: dict[bytes, int] = {}
         prompt_of = [distinct.setdefault(unit.prompt.tobytes(), len(distinct)) for unit in units]
-        prompts = [np.frombuffer(prompt, dtype=units[0].prompt.dtype) for prompt in distinct]
+        prompts = [np.frombuffer(prompt, dtype=np.int64) for prompt in distinct]
         if self.alone:
-            return self._begin_alone(np.concatenate([np.array(head, dtype=np.int64), prompts[0]]))
+            return self._begin_alone(np.concatenate([np.array(head.ids, dtype=np.int64), prompts[0]]))
         longest = max(len(prompt) for prompt in prompts)
-        size = len(head) + longest + self.most
+        size = len(head.ids) + longest + self.most
         ids = np.zeros((len(prompts), longest), dtype=np.int64)
-        mask = np.zeros((len(prompts), longest), dtype=bool)
+        real = np.zeros((len(prompts), longest), dtype=bool)
         for place, prompt in enumerate(prompts):
             ids[place, longest - len(prompt) :] = prompt
-            mask[place, longest - len(prompt) :] = True
-        cache = new_cache(len(layers(self.model.base_model)), size)
-        if head:
-            cache = self._read_head(head, cache, len(prompts))
-        logits, state = self._read(torch.from_numpy(ids), torch.from_numpy(mask), len(head), cache)
-        index = torch.tensor(prompt_of, device=self.model.device)
-        same = prompt_of == list(range(len(prompts)))
-        return (logits, state) if same else (logits[index], state.taken(index))
-
-    def _read_head(self, head: Sequence[int], cache: Cache, rows: int) -> Cache:
-        """The cache of the common beginning, for each of `rows` rows."""
-        ids = torch.tensor([list(head)])
-        self._read(ids, torch.ones_like(ids, dtype=torch.bool), 0, cache)
-        return taken(cache, torch.zeros(rows, dtype=torch.int64, device=self.model.device))
-
-    def _read(self, ids: Tensor, mask: Tensor, before: int, cache: Cache) -> "tuple[Tensor, _State]":
-        """Prompts [rows, tokens] after `before` common tokens; mask is true at real tokens."""
+            real[place, longest - len(prompt) :] = True
         device = self.model.device
+        first = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        cache = self._new_cache(size) if head.cache is None else taken(head.cache, first, size)
+        tokens, mask = torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
+        logits, positions = self._prompts(tokens, mask, len(head.ids), cache)
+        visible = mask.new_ones(len(prompts), size)
+        visible[:, len(head.ids) : len(head.ids) + longest] = mask
+        state = _State(cache, decoding.mask_of(visible[:, None, None, :]), positions)
+        if len(prompts) == len(units):
+            return logits, state
+        index = torch.tensor(prompt_of, device=device)
+        return logits[index], state.taken(index, size)
+
+    def _prompts(self, ids: Tensor, real: Tensor, before: int, cache: Cache) -> tuple[Tensor, Tensor]:
+        """The logits [rows, vocabulary] after prompts, and the positions [rows] of their last tokens.
+
+        Args:
+            ids: [rows, tokens], after `before` common tokens.
+            real: [rows, tokens], false for padding.
+            before: tokens in the cache.
+            cache: gets the keys and values.
+        """
         rows, tokens = ids.shape
-        ids, mask = ids.to(device), mask.to(device)
-        positions = before + (mask.long().cumsum(1) - 1).clamp(min=0)
-        keys = torch.cat([mask.new_ones(rows, before), mask], dim=1)  # [rows, before + tokens]
-        causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=device).tril(before)
+        positions = before + (real.long().cumsum(1) - 1).clamp(min=0)
+        keys = torch.cat([real.new_ones(rows, before), real], dim=1)  # [rows, before + tokens]
+        causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=ids.device).tril(before)
         visible = keys[:, None, None, :] & causal  # [rows, 1, tokens, before + tokens]
-        logits = self._logits(ids, visible, positions, cache)
-        return logits, _State(cache, keys, positions[:, -1])
+        return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1]
 
     def _step(self, state: "_State", tokens: Tensor) -> Tensor:
         """The logits [rows, vocabulary] after one more token of each row."""
-        if self.alone:
+        if state.mask is None:
             with autocast(self.model.device, self.precision):
                 output = self.model(
                     input_ids=tokens.unsqueeze(1), past_key_values=state.cache, use_cache=True, logits_to_keep=1
                 )
-            state.cache = output.past_key_values
             return output.logits[:, -1]  # type: ignore[no-any-return]
-        state.keys = torch.cat([state.keys, state.keys.new_ones(len(tokens), 1)], dim=1)
         state.positions = state.positions + 1
-        return self._logits(
-            tokens.unsqueeze(1), state.keys[:, None, None, :], state.positions.unsqueeze(1), state.cache
-        )
+        mask = state.mask[..., : state.cache.get_seq_length() + 1]
+        return self._logits(tokens.unsqueeze(1), mask, state.positions.unsqueeze(1), state.cache)
 
-    def _logits(self, ids: Tensor, visible: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+    def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         with autocast(self.model.device, self.precision), decoding.used(self.model):
             output = self.model(
                 input_ids=ids,
-                attention_mask=decoding.mask_of(visible),
+                attention_mask=mask,
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
@@ -179,27 +220,35 @@ class Writer:
         return output.logits[:, -1]  # type: ignore[no-any-return]
 
     def _begin_alone(self, ids: np.ndarray) -> "tuple[Tensor, _State]":
-        tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0).to(self.model.device)
+        tokens = torch.from_numpy(ids).unsqueeze(0).to(self.model.device)
         with autocast(self.model.device, self.precision):
             output = self.model(input_ids=tokens, use_cache=True, logits_to_keep=1)
-        return output.logits[:, -1], _State(output.past_key_values, tokens, tokens[:, -1])
+        return output.logits[:, -1], _State(output.past_key_values, None, tokens.new_tensor([len(ids) - 1]))
 
-    def _seen(self, units: Sequence[Unit], head: Sequence[int], logits: Tensor) -> Tensor | None:
+    def _new_cache(self, size: int) -> Cache:
+        return new_cache(len(layers(self.model.base_model)), size)
+
+    def _seen(self, units: Sequence[Unit], head: Head, logits: Tensor) -> Tensor | None:
         if self.sampling.repetition_penalty == 1.0:
             return None
         seen = torch.zeros_like(logits, dtype=torch.bool)
         for place, unit in enumerate(units):
-            seen[place, torch.tensor([*head, *unit.prompt.tolist()], device=logits.device)] = True
+            seen[place, torch.tensor([*head.ids, *unit.prompt.tolist()], device=logits.device)] = True
         return seen
 
     def _stopped(self, ids: list[int]) -> bool:
-        """Whether the last tokens hold a stop string."""
-        tail = ids[-(max(map(len, self.stop)) + TAIL) :]
-        end = self.tokenizer.decode(tail, skip_special_tokens=True)
+        """Whether the last token completes a stop string."""
+        if ids[-1] not in self.closing:
+            shown = self._decoded([ids[-1], ids[-1]])  # twice, since decoders drop a space at the beginning
+            self.closing[ids[-1]] = "\ufffd" in shown or any(stop[-1] in shown for stop in self.stop)
+        if not self.closing[ids[-1]]:
+            return False
+        longest = max(len(stop.encode()) for stop in self.stop)  # a token may be a single byte
+        end = self._decoded(ids[-(longest + TAIL) :])
         return any(stop in end for stop in self.stop)
 
-
-CLOSE = 1e-4  # nats between first and second choice, which rounding in fp32 could bridge
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @dataclass
@@ -207,11 +256,20 @@ class _State:
     """A batch between two steps."""
 
     cache: Cache
-    keys: Tensor  # [rows, positions] true at real tokens
+    mask: Tensor | None  # [rows, 1, 1, size] what a step adds to its scores, −∞ at padding; None: the model's own
     positions: Tensor  # [rows] of the last token
 
-    def taken(self, rows: Tensor) -> "_State":
-        return _State(taken(self.cache, rows), self.keys[rows], self.positions[rows])
+    def taken(self, rows: Tensor, size: int) -> "_State":
+        """A batch of the rows at the indices `rows`, which may repeat."""
+        return _State(
+            taken(self.cache, rows, size), None if self.mask is None else self.mask[rows], self.positions[rows]
+        )
+
+    def keep(self, order: Tensor) -> None:
+        """Go on with the rows at the indices `order`, from `staying_first`."""
+        keep(self.cache, order)
+        self.mask = None if self.mask is None else self.mask[order]
+        self.positions = self.positions[order]
 
 
 @torch.inference_mode()
@@ -219,11 +277,11 @@ def needs_alone(writer: Writer, prompts: Sequence[np.ndarray]) -> bool:
     """Whether the model reads a prompt in another way beside a longer one than by itself; then rows go through one by one."""
     ordered = sorted(prompts, key=len)
     short, long = ordered[0], ordered[-1]
-    if len(short) == len(long):
-        long = np.concatenate([long, long[-1:]])
+    if len(short) == len(long):  # any difference will do, within the positions that the model has
+        short, long = (short[:-1], long) if len(short) > 1 else (short, np.concatenate([long, long]))
     pair = [Unit("short", 0, short), Unit("long", 0, long)]
     try:
-        together, state = writer._begin(pair, [])
+        together, state = writer._begin(pair, Head((), None))
         following = writer._step(state, torch.zeros(2, dtype=torch.int64, device=writer.model.device))
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
         return True  # each architecture refuses in its own way

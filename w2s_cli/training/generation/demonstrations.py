@@ -24,17 +24,18 @@ def chosen(params: dict[str, Any], examples: Path | None, texts: Path | None, ct
 
     Args:
         params: demonstrations {shots, separator, sha256 of a file}; None: no demonstrations.
-        examples: the folder of the rows stage.
+        examples: the folder of the rows stage; None with a file.
         texts: the folder of their texts; None: the rows' true solutions.
 
     Raises:
         UserError: fewer texts than shots, or a file that is not as planned.
     """
     how = params["demonstrations"]
-    if how is None or examples is None:
+    if how is None:
         return []
     if "sha256" in how:
         return _of_file(Path(ctx.execution["demonstrations_path"]), how)
+    assert examples is not None
     problems = read_problems(examples)
     if texts is None:
         written = dict(zip(problems.ids, problems.need("solution"), strict=True))

@@ -70,7 +70,9 @@ def choose(logits: Tensor, sampling: Sampling, keys: Tensor, step: int, seen: Te
         scores = torch.where(seen, torch.where(plain > 0, plain / penalty, plain * penalty), plain)
     if sampling.temperature > 0:
         scores = kept(scores / sampling.temperature, sampling)
-        scores = scores.double().log_softmax(-1) - exponential(keys, step, scores.shape[-1]).log()
+        scores = (
+            scores.double() - exponential(keys, step, scores.shape[-1]).log()
+        )  # as of log p: a row's sum moves no choice
     best, tokens = scores.topk(2, dim=-1)
     first = tokens[:, :1]
     log_p = plain.gather(1, first).squeeze(1) - plain.logsumexp(-1)
@@ -84,16 +86,16 @@ def kept(scores: Tensor, sampling: Sampling) -> Tensor:
         scores = scores.masked_fill(scores < smallest, -torch.inf)
     if sampling.top_p < 1.0:
         ranked, order = scores.sort(dim=-1, descending=True)
-        before = ranked.softmax(-1).cumsum(-1) - ranked.softmax(-1)
-        out = (before >= sampling.top_p).scatter(1, order, before >= sampling.top_p)
-        scores = scores.masked_fill(out, -torch.inf)
+        p = ranked.softmax(-1)
+        out = p.cumsum(-1) - p >= sampling.top_p  # the more probable ones are enough
+        scores = scores.masked_fill(torch.empty_like(out).scatter_(1, order, out), -torch.inf)
     return scores
 
 
 def exponential(keys: Tensor, step: int, words: int) -> Tensor:
     """Exponential noise [rows, words] float64: −log u with u uniform, from splitmix64 of (key, step, token)."""
     tokens = torch.arange(words, dtype=torch.int64, device=keys.device)
-    state = _mixed(keys + (step + 1) * _GOLDEN).unsqueeze(1) + tokens * _TOKEN  # [rows, words], modulo 2⁶⁴
+    state = _mixed(keys + _signed((step + 1) * _GOLDEN)).unsqueeze(1) + tokens * _TOKEN  # [rows, words], modulo 2⁶⁴
     uniform = (_right(_mixed(state), 11).double() + 0.5) * 2.0**-53
     return -uniform.log()
 
@@ -103,6 +105,11 @@ def _mixed(state: Tensor) -> Tensor:
     state = (state ^ _right(state, 30)) * _FIRST
     state = (state ^ _right(state, 27)) * _SECOND
     return state ^ _right(state, 31)
+
+
+def _signed(number: int) -> int:
+    """The number modulo 2⁶⁴, from −2⁶³: torch takes no other scalar."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _right(state: Tensor, bits: int) -> Tensor:

@@ -15,7 +15,7 @@ from w2s_cli.data.artifacts.rows import Problems
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.training.batching import PADDED, micro_batches
-from w2s_cli.training.generation.completing import Text, Unit, Writer, needs_alone
+from w2s_cli.training.generation.completing import Head, Text, Unit, Writer, needs_alone
 from w2s_cli.training.generation.demonstrations import Demonstration
 from w2s_cli.training.generation.sampling import Sampling
 from w2s_cli.training.memory import Budget
@@ -42,8 +42,8 @@ def write_texts(
     """The completions of all prompts, and facts for the metrics: truncated, empty (prompts), shots, close (see `sampling.py`)."""
     remote = bool(ctx.execution.get("trust_remote_code"))
     separator = (params["demonstrations"] or {}).get("separator", "")
-    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
+    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     positions = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
     limit, most = prompt_limit(positions, params["max_new_tokens"], folder), int(params["max_new_tokens"])
     heads, queries = as_prompts(form, problems.prompts, shown, limit)
@@ -108,6 +108,7 @@ class _Batches:
     ) -> None:
         self.writer, self.form, self.problems = writer, form, problems
         self.heads, self.queries, self.samples, self.ctx = heads, queries, samples, ctx
+        self.read: dict[int, Head] = {}  # number of demonstrations → the beginning of such prompts
         self.budget = Budget(ctx, "eval_tokens")
         self.tokens, self.seconds = 0, 0.0
 
@@ -145,8 +146,10 @@ class _Batches:
 
     def _of_head(self, units: Sequence[Unit], chosen: list[int], shots: int, done: int) -> dict[int, Text]:
         """Place of a unit → its text, of the `chosen` units, which all begin with as many demonstrations."""
-        head = self.heads[shots]
-        lengths = np.array([len(head) + len(units[place].prompt) + self.writer.most for place in chosen])
+        if shots not in self.read:
+            self.read[shots] = self.writer.read(self.heads[shots])
+        head = self.read[shots]
+        lengths = np.array([len(head.ids) + len(units[place].prompt) + self.writer.most for place in chosen])
         total = len(self.problems.ids) * self.samples
 
         def written(pieces: list[list[int]]) -> dict[int, Text]:
