@@ -40,6 +40,7 @@ def words(folder: Path, models: Mapping[str, Path], stages: str, rows: int = 80)
         for at, (a, b) in enumerate(sums)
     ]
     path = write_jsonl(folder / "sums.jsonl", data)
+    trainings = [line for line in stages.split("\n") if "kind: tune" in line]
     return [
         *("--config-dir", str(write_method(folder / "mine", stages)), "method=small"),
         *("strong=local", f"strong.path={models['strong']}", "strong.lr=5e-3", "strong.batch_size=8"),
@@ -51,7 +52,8 @@ def words(folder: Path, models: Mapping[str, Path], stages: str, rows: int = 80)
             "data.solution=said",
             "data.id=id",
         ),
-        *(["tune.epochs=2"] if "kind: tune" in stages else []),
+        *(["tune.epochs=2"] if any("texts:" in line for line in trainings) else []),
+        *(["preference.epochs=2", "preference.lr_scale=1"] if any("pairs:" in line for line in trainings) else []),
         *(["generation.max_new_tokens=6"] if "kind: generate" in stages else []),
         *(["data.grader=number", "bootstrap=200"] if "kind: grade" in stages else []),
     ]

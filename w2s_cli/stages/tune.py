@@ -100,6 +100,8 @@ def _objective(job: "Planning", own: Mapping[str, Any] | None) -> Mapping[str, A
     if own is None:
         return {"name": "sft", "args": {}}
     chosen = job.config["objective"]
+    if chosen["name"] is None and own["name"] is None:
+        raise UserError(f'stage "{job.stage}" has no objective of its own: choose one, objective=dpo.')
     return {"args": {}, **own} if chosen["name"] is None else chosen
 
 

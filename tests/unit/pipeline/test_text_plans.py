@@ -39,7 +39,7 @@ WRONG: dict[str, tuple[list[str], list[str], list[str]]] = {  # case → further
         ['stage "said"', "comes from a finetune stage"],
     ),
     "no prompt": ([], ["data.prompt=null", *LABELS], ["data.answer is part of a problem: what does a model read? data.prompt=COLUMN"]),
-    "no solution": ([], ["data.solution=null"], ['stage "truth" needs problems with a solution', "data.solution=COLUMN"]),
+    "no solution": ([], ["data.solution=null"], ['stage "truth" needs the solution of each problem', "data.solution=COLUMN"]),
     "no grader": ([], ["data.grader=null"], ["which rule reads the answers of data=local", "grader=number"]),
     "an unknown grader": ([], ["grader=nummer"], ["nummer", "number"]),
     "an unknown rule": (
@@ -137,7 +137,7 @@ def test_demonstrations_need_solutions_only_if_they_are_read(
     (tmp_path / "mine" / "method" / "shown.yaml").write_text(text)
     unread = ("data.solution", "data.grader", "weak", "tune")
     bare = [word for word in words if not word.startswith(unread)]
-    assert_refused(w2s_inside("plan", *bare, code=None), 'stage "shown" needs problems with a solution')
+    assert_refused(w2s_inside("plan", *bare, code=None), 'stage "shown" needs the solution of each problem')
     w2s_inside("plan", *bare, "data.solution=solution")
     w2s_inside("plan", *bare, "generation.shots=0")
 
