@@ -200,3 +200,93 @@ PAPER: dict[str, dict[str, Any]] = {
         "jobs": 3 * (5 + 5 + 16),
     },
 }  # fmt: skip
+
+# The experiments on texts: what their cards say of generation, selection and training, found again in the stages of the plan.
+TEXTS: dict[str, dict[str, Any]] = {
+    "w2s_reasoning": {
+        "jobs": 3 * 2 + 1,  # card 03: three weak models on GSM8K by DPO and ORPO, Gemma-2B on MATH
+        "data": {"gsm8k", "math"},
+        "methods": {"w2s_reasoning_pairs"},
+        "strong": {"llama-2-70b"},  # "Strong Llama2-70B"
+        "objectives": {"dpo", "orpo"},
+        "params": {
+            "samples": {"samples": 10, "temperature": 1.0},  # "Sample n=10 solutions/question from M_plus at T=1.0"
+            "icl_texts": {"temperature": 0.0},  # "few-shot M on train_2 greedily"
+            "pairs": {"rule": {"low": 0.6, "high": 0.8, "most": 1}},  # "tau = 0.6 / 0.8", "GSM8K 1 pair"
+            "student": {"mode": "lora"},  # "LoRA on q,k,v,o,gate,up,down"
+        },
+    },
+    "w2sr": {
+        "jobs": 2,
+        "data": {"math"},
+        "methods": {"w2sr"},
+        "strong": {"qwen2.5-math-7b", "qwen2.5-7b"},
+        "objectives": set(),
+        "params": {
+            "weak_texts": {
+                "temperature": 0.6,
+                "top_p": 0.95,
+                "max_new_tokens": 4096,
+            },  # card 11: "T 0.6, top_p 0.95, 4096"
+            "student": {"mode": "full", "batch_size": 128, "epochs": 10, "schedule": "cosine", "warmup": 0.1},
+        },
+    },
+    "delta_learning": {
+        "jobs": 1,
+        "data": {"gsm8k"},
+        "methods": {"delta_learning"},
+        "strong": {"tulu-3-8b-sft"},
+        "objectives": {"dpo_norm"},
+        "params": {
+            "better_texts": {"temperature": 0.0, "max_new_tokens": 2048},  # card 09: "Greedy (T=0, max 2048 tokens)"
+            "student": {"lr": 5e-8, "epochs": 1, "batch_size": 32, "warmup": 0.03, "weight_decay": 0.0},
+            "reversed_pairs": {"rule": {"order": "reversed"}},
+            "tied_pairs": {"rule": {"order": "tied"}},
+        },
+    },
+    "spin": {
+        "jobs": 1,
+        "data": {"gsm8k"},
+        "methods": {"spin"},
+        "strong": {"zephyr-7b-sft"},
+        "objectives": {"spin"},
+        "params": {
+            "round[0]": {"lr": 5e-7, "epochs": 6, "schedule": "linear", "warmup": 0.1, "batch_size": 64},  # card 13
+            "round[3]": {"lr": 5e-7, "epochs": 6},
+        },
+    },
+    "guiding": {
+        "jobs": 3,
+        "data": {"math"},
+        "methods": {"guiding"},
+        "strong": {"llama-3-8b"},
+        "objectives": set(),
+        "params": {
+            "student": {
+                "lr": 2e-5,
+                "schedule": "cosine",
+                "warmup": 0.1,
+                "epochs": 2,
+                "batch_size": 16,
+                "max_length": 2048,
+            },
+            "parts": {"rule": {"rate": 0.1}},  # card 10: "(80,10)", "(50,10)", "(20,10)"
+        },
+    },
+    "lbt": {
+        "jobs": 1,
+        "data": {"math"},
+        "methods": {"lbt"},
+        "strong": {"llama-3-8b"},
+        "objectives": {"dpo"},
+        "params": {
+            "test_samples": {"samples": 256},  # card 12: "n TR-TA (256 in the math configs)"
+            "test_exam": {
+                "questions": 3,
+                "samples": 3,
+                "temperature": 0.7,
+                "top_k": 20,
+            },  # "3 exam questions x 3 repetitions, T 0.7, top-k 20"
+        },
+    },
+}

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 from tests.command.test_wrong_commands import assert_refused
-from tests.paper_settings import PAPER
+from tests.paper_settings import PAPER, TEXTS
 from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.reproduction import comparison
 from w2s_cli.reproduction.experiment import Experiment, configurations, files, load, runs_at
-from w2s_cli.results.job_settings import label_of, settings
+from w2s_cli.results.job_settings import loss_of, settings
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,7 +40,7 @@ def planned(name: str, scale: str = "paper", **given: str) -> Graph:
 
 
 def test_every_experiment_has_a_table_taken_from_its_card() -> None:
-    assert set(PAPER) == set(files())
+    assert {*PAPER, *TEXTS} == set(files())
 
 
 def test_the_seeds_of_an_experiment_have_a_summary(w2s_inside: Run) -> None:
@@ -120,12 +120,13 @@ def assert_rows_find_results(experiment: Experiment, graph: Graph) -> None:
         {
             **settings(job.config),
             "method": job.config["method"]["name"],
-            "loss": label_of(job.config["loss"]),
+            "loss": loss_of(job.config),
+            "strong": job.config["strong"]["name"],
             "evaluates": stage,
         }
         for job in graph.jobs
         for stage, key in job.names.items()
-        if graph.stages[key].kind == "evaluate"
+        if graph.stages[key].of.traits.over_seeds
     ]
     for item in experiment.compare:
         found = [entry for entry in entries if all(entry[field] == value for field, value in item["where"].items())]
@@ -168,7 +169,33 @@ def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(n
     assert experiment.comparable("paper")
 
 
-@papers
+@pytest.mark.parametrize("name", TEXTS)
+def test_an_experiment_on_texts_plans_what_its_card_says(name: str) -> None:
+    experiment, graph, paper = load(name), planned(name), TEXTS[name]
+    assert len(graph.jobs) == paper["jobs"]
+    assert {job.config["data"]["name"] for job in graph.jobs} == paper["data"]
+    assert {job.config["method"]["name"] for job in graph.jobs} == paper["methods"]
+    assert {job.config["strong"]["name"] for job in graph.jobs} == paper["strong"]
+    learned = {
+        s.identity["params"]["objective"]["name"]
+        for s in graph.stages.values()
+        if "pairs" in s.inputs and s.kind == "tune"
+    }
+    assert learned == paper["objectives"]
+    for stage, wanted in paper["params"].items():
+        found = [graph.stages[job.names[stage]].identity["params"] for job in graph.jobs]
+        for params in found:
+            rule = wanted.get("rule", {})
+            assert rule.items() <= params.get("rule", {"args": {}})["args"].items(), stage
+            assert {field: value for field, value in wanted.items() if field != "rule"}.items() <= params.items(), stage
+    assert_rows_find_results(experiment, graph)
+    assert experiment.dropped("paper")
+    if experiment.comparable("paper"):
+        assert_figures_are_compared(experiment, graph)
+    assert comparison.reported(experiment)
+
+
+@pytest.mark.parametrize("name", [*PAPER, *TEXTS])
 def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_are(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
     (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -183,7 +210,7 @@ def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_
         assert "Of the 294 figures of `eleuther_pgr`,\nthe 147 of" in page
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [*PAPER, *TEXTS])
 def test_smaller_scales_say_what_they_drop_and_the_demo_needs_no_hub(name: str) -> None:
     experiment = load(name)
     for scale in ("small", "demo"):
@@ -191,9 +218,11 @@ def test_smaller_scales_say_what_they_drop_and_the_demo_needs_no_hub(name: str) 
         assert_rows_find_results(experiment, graph)
         assert experiment.dropped(scale)
         assert not experiment.comparable(scale)
-        assert {job.config["method"]["name"] for job in graph.jobs} == PAPER[name]["methods"], "another graph"
+        assert {job.config["method"]["name"] for job in graph.jobs} == {**PAPER, **TEXTS}[name]["methods"], (
+            "another graph"
+        )
     models = [m for job in graph.jobs for m in (job.config["weak"], job.config["strong"], *job.config["ladder"])]
-    assert {model["path"] for model in models} <= {f"bundled:models/wordnet-{size}" for size in ("xs", "s", "m", "l")}
+    assert all(str(model["path"]).startswith("bundled:models/") for model in models)
     assert all(job.config["data"]["path"].startswith("bundled:") for job in graph.jobs)
 
 

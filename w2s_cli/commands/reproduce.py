@@ -28,6 +28,7 @@ from w2s_cli.results.text_table import print_table
 from w2s_cli.results.writer import held_run
 from w2s_cli.store.store import Store
 
+REPORTED = 20  # reported figures that a plan shows
 EXAMPLES = """\
 examples:
   w2s reproduce                                     the list of experiments
@@ -117,6 +118,7 @@ def _reproduce(
         plans = survey(graph, store, targets)
         show_plan(graph, plans, whole=False)
         _show_cost(graph, plans, store, rate)
+        _show_reported(experiment)
         if resolver.assumed:
             print(
                 f"\nThe hub was not asked: {len(resolver.assumed)} models or data sets are planned by name "
@@ -143,6 +145,19 @@ def _reproduce(
 def _introduce(experiment: Experiment, scale: str, jobs: list[Composed], left_out: int) -> None:
     print(f"{experiment.title}\nsource: {experiment.source}\nscale: {scale}, {len(jobs)} runs of w2s train", end="")
     print(f" ({left_out} left out by pairs={jobs[0].values['pairs']})\n" if left_out else "\n")
+
+
+def _show_reported(experiment: Experiment) -> None:
+    """Print the figures of the paper, as far as they are on record."""
+    figures = comparison.reported(experiment)
+    if not figures:
+        return
+    columns = ("setting", "weak_model", "strong_model", "dataset", "method", "metric", "value")
+    rows = [[*columns], *([figure[column] or "-" for column in columns] for figure in figures[:REPORTED])]
+    more = len(figures) - REPORTED
+    notes = [f"{more} more reported figures are in the experiment's CSV file"] if more > 0 else []
+    print()
+    print_table(rows, "reported figures", notes)
 
 
 def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:

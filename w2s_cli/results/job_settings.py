@@ -2,10 +2,29 @@
 
 from typing import Any
 
+SFT = "sft"  # what trainings on texts learn by, unless a stage names another objective
+
 
 def label_of(choice: dict[str, Any]) -> str:
     """The name of a loss or rule in tables: its label, since several YAML files can set arguments of one function."""
     return str(choice["label"] or choice["name"])
+
+
+def loss_of(config: dict[str, Any]) -> str:
+    """What the student learns by: the loss of a classifier; in a method of texts its objective."""
+    stages = config["method"]["stages"].values()
+    if not any("texts" in fields for fields in stages):
+        return label_of(config["loss"])
+    own = [fields["objective"] for fields in stages if "objective" in fields]
+    if own and config["objective"]["name"] is not None:
+        return label_of(config["objective"])
+    return str(own[-1]["name"]) if own else SFT
+
+
+def mode_of(config: dict[str, Any]) -> str:
+    """What learns: all weights, adapters or a head."""
+    texts = any("texts" in fields for fields in config["method"]["stages"].values())
+    return str(config["tune" if texts else "train"]["mode"])
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from w2s_cli.pipeline.families import result_family, stage_families
 from w2s_cli.pipeline.graph import Graph, Job
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.results.environment import of_stages
-from w2s_cli.results.job_settings import label_of, settings
+from w2s_cli.results.job_settings import loss_of, mode_of, settings
 from w2s_cli.results.reader import FORMAT, SUMMARY, Entry, Run
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Metrics
@@ -155,8 +155,8 @@ def _entry(graph: Graph, store: Store, key: str, name: str, jobs: list[Job]) -> 
         "strong": config["strong"]["name"],
         "data": config["data"]["name"],
         "method": config["method"]["name"],
-        "loss": label_of(config["loss"]),
-        "train": config["train"]["mode"],
+        "loss": loss_of(config),
+        "train": mode_of(config),
         **settings(config),
         "seeds": [job.config["seed"] for job in jobs],
         "words": [_anywhere(word) for word in jobs[0].words],
