@@ -45,6 +45,16 @@ def ratio_name(metrics: Mapping[str, Any]) -> str:
     return "PGR" if metrics["floor"] == "weak" else f"RGR from {metrics['floor']}"
 
 
+def gains(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """'student minus untuned' → the difference with its interval, for every role beside those of any comparison."""
+    differences = metrics["differences"]
+    return {
+        f"student minus {role}": differences[f"student_minus_{role}"]
+        for role in metrics.get("others", {})
+        if f"student_minus_{role}" in differences
+    }
+
+
 def level_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     """A table of accuracy by level: a header and a row for each role; empty without levels."""
     levels = metrics.get("levels")

@@ -94,6 +94,9 @@ def _graded(metrics: Mapping[str, Any], confidence: str, *, per_seed: bool) -> R
         ratios = pgr["per_seed"] if pgr["interval"] else [None] * metrics["seeds"]
         seeds = [" ".join(number(value, 2) for value in ratios)] if per_seed else []
         rows.append([graded_table.ratio_name(metrics), pgr_value(pgr), pgr_bounds(pgr), *empty, *seeds])
+    for name, gain in graded_table.gains(metrics).items():
+        cells = [f"{gain['value']:+.3f}", bounds(gain["interval"])]
+        rows.append([name, *cells, *([""] * len(columns)), *([""] if per_seed else [])])
     return rows
 
 

@@ -113,7 +113,7 @@ def _single(axes: "Axes", metrics: Mapping[str, Any], begin: str, inches: float)
         _bar(axes, x, 0.62, role, metrics, begin)
     axes.set_xticks(range(len(roles)), [f"{role}\n{number(metrics[role]['accuracy'])}" for role in roles])
     right = len(roles) - 0.5
-    if "pgr" in metrics:
+    if _from_weak(metrics):
         lines = "\n".join(_pgr(metrics["pgr"], WIDEST)).split("\n")
         right = _room(len(roles) - 0.3, max(map(len, lines)), inches)
         _gap(axes, len(roles) - 0.3, metrics)
@@ -164,6 +164,11 @@ def _gap(axes: "Axes", x: float, metrics: Mapping[str, Any]) -> None:
     )
 
 
+def _from_weak(metrics: Mapping[str, Any]) -> bool:
+    """Whether a recovered gap begins at the weak bar; one from another floor (RGR) is in the table only."""
+    return "pgr" in metrics and metrics.get("floor", "weak") == "weak"
+
+
 def _pgr(pgr: Mapping[str, Any], letters: int = 100) -> tuple[str, str]:
     """The texts of PGR and its interval in a figure; an interval of more letters has two lines."""
     if not pgr["interval"]:
@@ -180,7 +185,7 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, let
         for place, role in enumerate(COLOURS):
             if role in metrics:
                 _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics, begin)
-        lines = [textwrap.fill(name, letters), *(filter(None, _pgr(metrics["pgr"])) if "pgr" in metrics else ())]
+        lines = [textwrap.fill(name, letters), *(filter(None, _pgr(metrics["pgr"])) if _from_weak(metrics) else ())]
         if len(levels) > 1:
             lines.append(f"largest class {metrics['majority']:.2f}")
             _chance(axes, group - 0.5, group + 0.5, largest_class(metrics))

@@ -47,7 +47,9 @@ def result(run: Run) -> Html:
         if role in metrics
     ]
     if "pgr" in metrics:
-        cards.append(_card("performance gap recovered", pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"]), "pgr"))
+        floor = metrics.get("floor", "weak")
+        what = "performance gap recovered" if floor == "weak" else f"gap recovered from {floor}"
+        cards.append(_card(what, pgr_value(metrics["pgr"]), pgr_bounds(metrics["pgr"]), "pgr"))
     return tag("div", *cards, class_="cards")
 
 

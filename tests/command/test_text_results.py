@@ -1,0 +1,127 @@
+"""Results of graded answers: table, figures and page; and the score of an exam, which rules choose by."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import environment, write_jsonl
+from tests.inside import run_inside
+
+Run = Callable[..., CompletedProcess[str]]
+HOSTILE = "<script>alert('x')</script>"
+METHOD = """name: judged
+stages:
+  weak_texts: {kind: generate, role: weak, model: "${weak}", rows: test, generation: {samples: 4, temperature: 1.0}}
+  student_texts: {kind: generate, model: "${strong}", rows: test}
+  truth: {kind: solutions, rows: test}
+  weak_graded: {kind: grade, texts: weak_texts, rows: test}
+  own_graded: {kind: grade, texts: student_texts, rows: test}
+  truth_graded: {kind: grade, texts: truth, rows: test}
+  taught: {kind: tune, role: weak, model: "${weak}", rows: strong_train, texts: lessons, tune: "${tune}"}
+  lessons: {kind: solutions, rows: strong_train}
+  exam: {kind: exam, student: taught, rows: test, texts: weak_texts, questions_from: strong_train, questions: 2}
+  best: {kind: choose, rows: test, texts: [weak_texts], grades: [weak_graded], scores: [exam], rule: {name: by_score, args: {how: max}}}
+  easy: {kind: choose, rows: test, texts: [truth], rule: {name: levels, args: {keep: ["1"]}}}
+  pgr: {kind: evaluate_texts, floor: untuned, rows: test,
+    weak: weak_graded, student: truth_graded, ceiling: truth_graded, untuned: own_graded}
+"""
+
+
+@pytest.fixture(scope="module")
+def judged(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a finished run, and what it printed."""
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "mine/method").mkdir(parents=True)
+    (folder / "mine/method/judged.yaml").write_text(METHOD, encoding="utf-8")
+    rows = [
+        {"asked": f"{HOSTILE} {at} is", "sum": str(at % 3), "said": f"it is {at % 3}", "hard": 1 + at % 2}
+        for at in range(120)
+    ]
+    path = write_jsonl(folder / "rows.jsonl", rows)
+    words = [
+        "--config-dir",
+        "mine",
+        "method=judged",
+        "data=local",
+        f"data.path={path}",
+        "data.prompt=asked",
+        "data.answer=sum",
+    ]
+    words += [
+        "data.solution=said",
+        "data.level=hard",
+        "data.grader=number",
+        "generation.max_new_tokens=4",
+        "tune.epochs=1",
+    ]
+    words += ["weak=local", f"weak.path={tiny_models['weak']}", "strong=local", f"strong.path={tiny_models['strong']}"]
+    done = run_inside(["train", *words, "bootstrap=200"], folder, environment())
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def table(folder: Path, kind: str, name: str, part: str) -> list[dict[str, Any]]:
+    for job in (folder / "outputs/stages" / kind).glob("*/stage.json"):
+        if json.loads(job.read_text())["name"] == name:
+            rows: list[dict[str, Any]] = pq.read_table(job.parent / "result" / f"{part}.parquet").to_pylist()
+            return rows
+    raise AssertionError(f"no stage {name}")
+
+
+def test_the_table_has_every_role_its_form_and_the_ratio_from_the_named_floor(judged: tuple[Path, str]) -> None:
+    printed = judged[1]
+    head = next(line for line in printed.splitlines() if "well-formed" in line)
+    assert all(word in head for word in ("accuracy", "cut", "tokens", "pass@4", "maj@4"))
+    lines = {line.split("  ")[0]: line for line in printed.splitlines()}
+    assert "1.000" in lines["student"]
+    assert "RGR from untuned" in lines
+    assert "student minus untuned" in lines
+    assert lines["accuracy by level"].split() == ["accuracy", "by", "level", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["levels", "samples", "lengths", "accuracy"])
+def test_every_figure_of_graded_answers_is_drawn(judged: tuple[Path, str], kind: str) -> None:
+    done = run_inside(["plot", kind], judged[0], environment())
+    assert done.returncode == 0, done.stderr
+    drawn = judged[0] / done.stdout.strip().splitlines()[-1].split(": ")[-1]
+    assert drawn.stat().st_size > 5000
+
+
+def test_the_page_shows_texts_side_by_side_and_escapes_them(judged: tuple[Path, str]) -> None:
+    done = run_inside(["report"], judged[0], environment())
+    assert done.returncode == 0, done.stderr
+    [file] = (judged[0] / "outputs/runs").glob("*/*/report.html")
+    page = file.read_text(encoding="utf-8")
+    assert "Sample texts" in page
+    assert page.count("✓ it is") == 20  # ten rows, as student and as ceiling
+    assert HOSTILE not in page
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
+
+
+def test_an_exam_scores_every_solution_and_the_best_one_is_chosen(judged: tuple[Path, str]) -> None:
+    folder = judged[0]
+    scores = {(row["id"], row["sample"]): row["score"] for row in table(folder, "exam", "exam", "scores")}
+    texts = table(folder, "generate", "weak_texts", "completions")
+    assert set(scores) == {(row["id"], row["sample"]) for row in texts}
+    assert {score * 2 for score in scores.values()} <= {0.0, 1.0, 2.0}  # of two questions
+    by_text: dict[tuple[str, str], set[float]] = {}
+    for row in texts:
+        by_text.setdefault((row["id"], row["text"]), set()).add(scores[row["id"], row["sample"]])
+    assert all(len(marks) == 1 for marks in by_text.values())  # one exam for equal solutions
+    answered = {
+        (r["id"], r["sample"]) for r in table(folder, "grade", "weak_graded", "grades") if r["answer"] is not None
+    }
+    for row in table(folder, "choose", "best", "examples"):
+        own = [scores[name] for name in answered if name[0] == row["id"]]
+        assert scores[row["id"], row["source_sample"]] == max(own)
+
+
+def test_levels_choose_rows(judged: tuple[Path, str]) -> None:
+    levels = {row["id"]: row["level"] for row in table(judged[0], "rows", "rows:test", "rows")}
+    easy = {row["id"] for row in table(judged[0], "choose", "easy", "examples")}
+    assert easy == {row for row, level in levels.items() if level == "1"}
