@@ -47,7 +47,7 @@ def _parsed(text: str) -> list[Any]:
         from math_verify import parse
     except ImportError as error:
         raise UserError(
-            'the grader math needs the package math-verify: pip install "math-verify[antlr4_13_2]"; grader=boxed needs no package'
+            'the grader math needs the package math-verify: pip install "math-verify[antlr4_9_3]"; grader=boxed needs no package'
         ) from error
     formulas: list[Any] = parse(text, parsing_timeout=None)  # `graders.time_limit` ends it
     return formulas

@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -125,12 +126,19 @@ def test_an_installation_takes_tested_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     names = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    needed = [*project["dependencies"], *project["optional-dependencies"]["chess"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["chess"], *extras["math"]]
     for requirement in map(Requirement, needed):
         bounds = {one.operator for one in requirement.specifier}
         assert bounds >= {">=", "<"}, f"{requirement} has no range"
-        if requirement.name.lower() in names:  # chess is optional
-            assert Version(names[requirement.name.lower()]) in requirement.specifier, requirement
+        assert Version(names[requirement.name.lower()]) in requirement.specifier, requirement
+
+
+def test_the_math_extra_has_the_antlr_that_hydra_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (antlr,) = Requirement(extras["math"][0]).extras  # antlr4_9_3
+    hydra = next(one for one in map(Requirement, metadata.requires("hydra-core") or []) if "antlr4" in one.name)
+    assert hydra.specifier.contains(antlr.removeprefix("antlr4_").replace("_", "."))
 
 
 @pytest.mark.parametrize("values", [["a"], []])
