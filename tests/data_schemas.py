@@ -292,7 +292,7 @@ def boxed(r: Row, **parts: str) -> dict[str, str]:
 PROBLEMS: dict[str, Problems] = {
     "arithmetic": (
         lambda i: {
-            "id": f"x{i}", "question": f"What {i}?", "solution": f"1 + {i} = {i + 1}. #### {i + 1}",
+            "id": f"x{i}", "parent": f"x{i}", "question": f"What {i}?", "solution": f"1 + {i} = {i + 1}. #### {i + 1}",
             "answer": str(i + 1), "level": 1 + i % 6,
         },
         lambda r: {"prompt": f"Question: {r['question']}\nAnswer:", **{part: str(r[part]) for part in ("answer", "solution", "level")}},

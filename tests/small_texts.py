@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.conftest import write_jsonl
+from tests.conftest import ROOT, write_jsonl
 
 PAIRS = """truth: {kind: solutions, rows: strong_train}
   own: {kind: generate, model: "${strong}", rows: strong_train}
@@ -22,6 +22,12 @@ EVERY_KIND = """truth: {kind: solutions, rows: strong_train}
   test: {kind: generate, model: student, rows: test}
   graded: {kind: grade, texts: test, rows: test}
   pgr: {kind: evaluate_texts, rows: test, student: graded}"""
+
+
+def methods() -> set[str]:
+    """The methods whose students learn from texts, or write them (tests/command/test_text_methods.py runs them)."""
+    files = (ROOT / "configs" / "method").glob("*.yaml")
+    return {path.stem for path in files if "kind: generate," in path.read_text(encoding="utf-8")}
 
 
 def write_method(folder: Path, stages: str, name: str = "small") -> Path:

@@ -40,6 +40,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "rope_scaling": LONGROPE,
     },
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
+    "gemma": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16},
     "gemma2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8},
     "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 2, "dff": 64, "n_positions": 64},
     "modernbert-decoder": {**WIDTH, "intermediate_size": 64, "cls_token_id": 256, "sep_token_id": 256},

@@ -214,6 +214,29 @@ def test_a_tuning_and_its_reference_killed_by_signal_9_are_continued(
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
+EXAM = """truth: {kind: solutions, rows: strong_train}
+  sft: {kind: tune, model: "${strong}", rows: strong_train, texts: truth, tune: "${tune}"}
+  own: {kind: generate, model: sft, rows: weak_train}
+  exam: {kind: exam, student: sft, rows: weak_train, texts: own, questions_from: strong_train, questions: 2}"""
+
+
+@pytest.mark.slow
+def test_an_exam_killed_at_any_point_is_continued(
+    w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    arguments = ["train", *small_texts.words(tmp_path, tiny_models, EXAM), *EVERY_STEP, "data.grader=number"]
+    w2s_inside(*arguments, "outputs=plain")
+    kill_at_each(w2s_inside, [*arguments, "outputs=killed"], ["exam.claimed", "exam.start"], tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
+def test_the_theory_of_differences_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path: Path) -> None:
+    w2s_inside("train", "method=delta_theory", "outputs=plain")
+    points = ["delta_theory.claimed", "delta_theory.start", "delta_theory.step"]
+    kill_at_each(w2s_inside, ["train", "method=delta_theory", "outputs=killed"], points, tmp_path / "hits")
+    assert_same(tmp_path / "plain", tmp_path / "killed")
+
+
 def test_every_kind_is_killed_somewhere_in_this_file() -> None:
     text = Path(__file__).read_text()
     assert [name for name in kinds.kind_names() if f'"{name}.start"' not in text] == []

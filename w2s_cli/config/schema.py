@@ -116,9 +116,7 @@ class DataConfig:
     answer: str | None = None  # … what a grader compares with …
     solution: str | None = None  # … what a ceiling learns to write …
     level: str | None = None  # … and how hard the problem is
-    grader: str | None = (
-        None  # the rule that reads answers, graders/<name>.py, unless the command chooses one (grader=)
-    )
+    grader: str | None = None  # the rule that reads answers, graders/<name>.py, unless a command says grader=NAME
     new_tokens: Count | None = None  # tokens that an answer needs at most, unless generation.max_new_tokens says
     stop: list[str] = field(default_factory=list)  # strings after which an answer is over, unless generation.stop says
     label: str | None = None  # the label column

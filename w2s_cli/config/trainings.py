@@ -86,8 +86,8 @@ class TuneConfig(Optimization):
     """The training of a language model on texts or pairs of texts (stages of kind tune)."""
 
     mode: Literal["full", "lora"] = "full"  # what learns: all weights, or adapters
-    lr: Positive | None = None  # null: the model's learning rate, times …
-    lr_scale: Positive = 1.0
+    lr: Positive | None = None  # null: the model's learning rate, times lr_scale
+    lr_scale: Positive = 1.0  # of the model's learning rate
     epochs: Positive = 3.0  # passes over the texts
     lora: Annotated[LoraConfig, With("tune.mode=lora")] = field(default_factory=LoraConfig)
 
@@ -96,7 +96,7 @@ class TuneConfig(Optimization):
 class PreferenceConfig(TuneConfig):
     """The same for preference training, whose steps are smaller (stages of kind tune that learn pairs)."""
 
-    lr_scale: Positive = 0.1
+    lr_scale: Positive = 0.1  # of the model's learning rate
     epochs: Positive = 1.0  # passes over the pairs
 
 

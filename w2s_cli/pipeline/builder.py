@@ -74,7 +74,7 @@ class Builder:
             )
         kinds.check_fields(name, kind, fields)
         data = self.config.plain["data"]
-        if kind.labels() and label_column(data) is None:
+        if kind.labels() and data["prompt"] and label_column(data) is None:
             raise UserError(
                 f'stage "{name}" ({kind.name}) classifies texts, and data={data["name"]} has problems whose answers are texts '
                 "(data.prompt): use a method for texts (docs/text.md), or another data set."

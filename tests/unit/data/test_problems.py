@@ -161,7 +161,11 @@ def test_the_bundled_problems_are_what_their_readme_says() -> None:
         levels = [row["level"] for row in rows]
         assert {level: levels.count(level) for level in range(1, 7)} == dict.fromkeys(range(1, 7), count // 6)
         for row in rows:
-            assert set(row) == {"id", "question", "solution", "answer", "level"} == set(row) & set(readme.split("`"))
+            assert (
+                set(row)
+                == {"id", "parent", "question", "solution", "answer", "level"}
+                == set(row) & set(readme.split("`"))
+            )
             assert row["solution"].endswith(f"= {row['answer']}. #### {row['answer']}")
             assert row["solution"].count("=") == row["level"]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests import small_texts
 from tests.conftest import ROOT, environment, sentences, write_jsonl
 from tests.inside import run_inside
 from tests.unit.pipeline.test_identity import graph_of
@@ -26,7 +27,12 @@ METHODS = [
     "bootstrapping",
     "abstention",
 ]
-ELSEWHERE = {"pretrain", "misfit_gain", "baselines"}  # test_pretrain.py, test_theory.py, test_reproduce.py
+ELSEWHERE = {
+    "pretrain",
+    "misfit_gain",
+    "baselines",
+    "delta_theory",
+}  # test_pretrain.py, test_theory.py, test_reproduce.py, test_delta.py
 
 
 class Finished:
@@ -109,7 +115,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Pa
 
 
 def test_every_method_is_run_here_or_elsewhere() -> None:
-    assert {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} == set(METHODS) | ELSEWHERE
+    assert {path.stem for path in (ROOT / "configs" / "method").glob("*.yaml")} == set(
+        METHODS
+    ) | ELSEWHERE | small_texts.methods()
 
 
 def test_every_method_ends_with_pgr_from_the_same_ceiling(finished: Finished) -> None:

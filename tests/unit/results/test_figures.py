@@ -30,7 +30,18 @@ from w2s_cli.store.store import Store
 SIZES = {"pythia-70m": 70.0, "pythia-410m": 405.0, "pythia-1b": 1012.0, "qwen2.5-7b": 7616.0}
 LEVELS = dict(zip(SIZES, (0.62, 0.7, 0.78, 0.9), strict=True))
 FOLDER = tempfile.TemporaryDirectory(prefix="w2s-figures-")
-ALL = ["accuracy", "agreement", "calibration", "curves", "datasets", "scaling", "theory"]
+ALL = [
+    "accuracy",
+    "agreement",
+    "calibration",
+    "curves",
+    "datasets",
+    "lengths",
+    "levels",
+    "samples",
+    "scaling",
+    "theory",
+]
 
 
 def block(level):
