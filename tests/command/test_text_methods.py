@@ -130,7 +130,9 @@ def test_hard_tasks_have_the_asked_share_of_wrong_solutions_and_parts_are_easy(t
 
 
 def test_the_difference_of_two_weak_models_moves_the_student_and_reversed_pairs_move_it_back(train: Run) -> None:
-    run = train("method=delta_learning", "weak=arithmetic-xs", "ladder=[arithmetic-s]", "preference.lr_scale=0.3")
+    # so long that both preference trainings harm the student: what differs is which text each pair prefers
+    long = ["preference.lr_scale=1", "preference.epochs=3"]
+    run = train("method=delta_learning", "weak=arithmetic-xs", "ladder=[arithmetic-s]", *long)
     policy = run.metrics("policy_answers")["accuracy"]
     reversed_pairs = run.metrics("reversed_answers")["accuracy"]
     assert run.metrics("student")["preferred"] > 0.6
