@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LONGEST_WORD = 300  # characters of a name, path or word in a message
+EXCERPT = 60  # characters of a text in a message
 
 
 class UserError(Exception):
@@ -47,6 +48,12 @@ def of_system(error: Exception) -> str | None:
 def brief(message: str) -> str:
     """A message whose names, paths and words are cut after LONGEST_WORD characters: they may be of any length."""
     return re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1…", message)
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text as one line of at most EXCERPT characters, to quote it in a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else f"{line[:EXCERPT]}…"
 
 
 def need_one_of(value: str, choices: Sequence[str], option: str) -> None:

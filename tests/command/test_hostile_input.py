@@ -98,6 +98,12 @@ def test_aliases_that_grow_without_an_end_are_refused_in_no_time(w2s_inside: Run
         ),
         (
             "method/mine.yaml",
+            "name: mine\nbase: [{a: 1}]\nstages: {}\n",
+            "method=mine",
+            "must be the name of a method",
+        ),
+        (
+            "method/mine.yaml",
             "name: mine\nstages: [a]\n",
             "method=mine",
             "method/mine.yaml has another shape than its group",

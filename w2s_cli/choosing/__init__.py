@@ -12,7 +12,6 @@
   pairs are in `w2s_cli/pairing/`, and take the same `texts`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from w2s_cli.errors import UserError
 from w2s_cli.statistics.draw import uniform
 from w2s_cli.statistics.figures import Booleans, Floats
+from w2s_cli.statistics.majority import modal_answer
 
 
 class Place(NamedTuple):
@@ -116,10 +116,8 @@ class Majority(NamedTuple):
 def majority(source: Source, places: Sequence[int]) -> Majority:
     """The modal answer of a row's samples; of answers as frequent, the one that comes first."""
     answers = source.need_answers()
-    counts = Counter(answers[at] for at in places if answers[at] is not None)
-    if not counts:
+    answer = modal_answer([answers[at] for at in places])
+    if answer is None:
         return Majority(None, 0.0, [], list(places))
-    best = max(counts.values())
-    answer = next(answer for answer, count in counts.items() if count == best)  # in the order of the samples
     with_it = [at for at in places if answers[at] == answer]
-    return Majority(answer, best / len(places), with_it, [at for at in places if answers[at] != answer])
+    return Majority(answer, len(with_it) / len(places), with_it, [at for at in places if answers[at] != answer])

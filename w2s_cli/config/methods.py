@@ -27,13 +27,15 @@ def stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequ
     stages = _stages(method.get("stages") or {}, name)
     if base is None:
         return stages
+    if not isinstance(base, str):
+        raise UserError(f'method "{name}": base={shown(base)}: must be the name of a method.')
     if base in (*above, name):
-        raise UserError(f"the bases of these methods form a circle: {' → '.join([*above, name, str(base)])}.")
+        raise UserError(f"the bases of these methods form a circle: {' → '.join([*above, name, base])}.")
     from omegaconf import OmegaConf
 
     files = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("method/*.yaml"))}
     if base not in files:
-        raise UserError(f'method "{name}": its base "{base}" is no method.{did_you_mean(str(base), files)}')
+        raise UserError(f'method "{name}": its base "{base}" is no method.{did_you_mean(base, files)}')
     check_mapping(files[base])
     written: Any = OmegaConf.to_container(OmegaConf.load(files[base]), resolve=False)
     base_stages = stages_of(written, folders, above=[*above, name])

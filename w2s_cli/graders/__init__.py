@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from w2s_cli.errors import UserError, of_user_code
+from w2s_cli.errors import UserError, excerpt, of_user_code
 from w2s_cli.plugins import function_of, load_code
 
 GRADERS = "graders"  # the folder of the code
@@ -65,7 +65,7 @@ class Grader(NamedTuple):
         Raises:
             UserError: the rule finds no answer in it, fails, or takes too long.
         """
-        which = f'"{_short(problem.answer)}", the right answer to "{_short(problem.prompt)}"'
+        which = f'"{excerpt(problem.answer)}", the right answer to "{excerpt(problem.prompt)}"'
         try:
             with time_limit(SECONDS):
                 value = self.read_answer(problem.answer, problem).value
@@ -157,8 +157,3 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _short(text: str, most: int = 60) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most]}…"

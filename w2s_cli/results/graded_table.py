@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from w2s_cli.statistics import ROLES
+from w2s_cli.statistics import ROLE_NAMES, ROLES
 
-OTHERS = {"untuned": "student before training", "prompted": "student prompted"}
+NAMES = {**ROLE_NAMES, "untuned": "student before training", "prompted": "student prompted"}
 SHOWN = "texts"  # of a role's block: what only graded answers have
 
 

@@ -12,10 +12,9 @@ def label_of(choice: dict[str, Any]) -> str:
 
 def loss_of(config: dict[str, Any]) -> str:
     """What the student learns by: the loss of a classifier; in a method of texts its objective."""
-    stages = config["method"]["stages"].values()
-    if not any("texts" in fields for fields in stages):
+    if not _of_texts(config):
         return label_of(config["loss"])
-    own = [fields["objective"] for fields in stages if "objective" in fields]
+    own = [fields["objective"] for fields in config["method"]["stages"].values() if "objective" in fields]
     if own and config["objective"]["name"] is not None:
         return label_of(config["objective"])
     return str(own[-1]["name"]) if own else SFT
@@ -23,8 +22,12 @@ def loss_of(config: dict[str, Any]) -> str:
 
 def mode_of(config: dict[str, Any]) -> str:
     """What learns: all weights, adapters or a head."""
-    texts = any("texts" in fields for fields in config["method"]["stages"].values())
-    return str(config["tune" if texts else "train"]["mode"])
+    return str(config["tune" if _of_texts(config) else "train"]["mode"])
+
+
+def _of_texts(config: dict[str, Any]) -> bool:
+    """Whether the method's models learn, or write, texts."""
+    return any("texts" in fields for fields in config["method"]["stages"].values())
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Edge, Pool
+from w2s_cli.errors import UserError, of_user_code
+from w2s_cli.pipeline.contract import Edge, Pool, Spec
+from w2s_cli.plugins import call_code, function_of, load_code
+from w2s_cli.store.context import Context
 
 if TYPE_CHECKING:
     from w2s_cli.choosing import Source, Texts
     from w2s_cli.pipeline.builder import Planning
 
+Result = TypeVar("Result")
 
-def params_of(
+
+def spec_of(
     job: "Planning",
     folder: str,
     rule: Mapping[str, Any],
@@ -20,8 +24,8 @@ def params_of(
     grades: Sequence[Edge] | None,
     scores: Sequence[Edge] | None,
     rows: Pool,
-) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """(params, inputs, whether the rule reads the ground truth) of a stage with a rule of `folder` over texts."""
+) -> Spec:
+    """The plan of a stage with a rule of `folder` over texts; about.truth: whether the rule may read the ground truth."""
     for name, edges in (("grades", grades), ("scores", scores)):
         if edges and len(edges) != len(texts):
             raise UserError(
@@ -32,12 +36,49 @@ def params_of(
         "sources": [edge.name for edge in texts],
         "seed": job.config["seed"],
     }
-    inputs = {"texts": list(texts), "rows": rows, "grades": _listed(grades), "scores": _listed(scores)}
-    return params, inputs, job.says(folder, str(rule["name"]), "NEEDS_TRUTH")
+    inputs: dict[str, Edge | list[Edge] | None] = {
+        "texts": list(texts),
+        "rows": rows,
+        "grades": _listed(grades),
+        "scores": _listed(scores),
+    }
+    return Spec(
+        params,
+        inputs,
+        slug=f"{rule['name']}-{job.config['data']['name']}-{rows.name}",
+        about={
+            "rows": rows.name,
+            "rule": rule["name"],
+            "truth": job.says(folder, str(rule["name"]), "NEEDS_TRUTH") and bool(grades),
+        },
+        words=[f"{rule['name']} of {', '.join(params['sources'])}"],
+    )
 
 
 def _listed(edges: Sequence[Edge] | None) -> list[Edge] | None:
     return list(edges) if edges else None
+
+
+def applied(
+    folder: str,
+    returns: type[Result],
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    ctx: Context,
+) -> "tuple[Texts, Result]":
+    """The texts of a stage, and what its rule of `folder` makes of them.
+
+    Raises:
+        UserError: an error inside the rule, or a result that is no `returns`.
+    """
+    rule = params["rule"]
+    module, path = load_code(folder, rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
+    texts = texts_of(params, inputs, truth=getattr(module, "NEEDS_TRUTH", False) is True)
+    result = call_code(f"rule {rule['name']}", function_of(module, path, "texts, *, …"), texts, args=rule["args"])
+    if not isinstance(result, returns):
+        what = f"{rule['name']} returns {type(result).__name__}, not {returns.__name__}"
+        raise of_user_code(str(path), TypeError(what))
+    return texts, result
 
 
 def texts_of(params: Mapping[str, Any], inputs: Mapping[str, Any], *, truth: bool) -> "Texts":
@@ -49,10 +90,8 @@ def texts_of(params: Mapping[str, Any], inputs: Mapping[str, Any], *, truth: boo
     none: list[Path | None] = [None] * len(inputs["texts"])
     columns = (params["sources"], inputs["texts"], inputs.get("grades", none), inputs.get("scores", none))
     sources = [_source(*one, truth=truth) for one in zip(*columns, strict=True)]
-    known = set(problems.ids)
     for source, folder in zip(sources, inputs["texts"], strict=True):
-        if strange := [name for name in source.ids if name not in known]:
-            raise UserError(f"{folder} has a text of row {strange[0]}, which is no row of {inputs['rows']}")
+        problems.check_rows(source.ids, folder)
     levels = dict(zip(problems.ids, problems.parts.get("level", []), strict=False))
     return Texts(problems.ids, sources, int(params["seed"]), levels)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
-from w2s_cli.stages._chosen import nothing_left, params_of, texts_of
+from w2s_cli.stages._chosen import applied, nothing_left, spec_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -37,14 +37,7 @@ def plan(
         rule: {name, args} of a file in choosing/.
         grades, scores: stages of kinds grade and score (or exam), one for each of texts.
     """
-    params, inputs, truth = params_of(job, "choosing", rule, texts, grades, scores, rows)
-    return Spec(
-        params,
-        inputs,
-        slug=f"{rule['name']}-{job.config['data']['name']}-{rows.name}",
-        about={"rows": rows.name, "rule": rule["name"], "truth": truth},
-        words=[f"{rule['name']} of {', '.join(params['sources'])}"],
-    )
+    return spec_of(job, "choosing", rule, texts, grades, scores, rows)
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
@@ -66,16 +59,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """
     from w2s_cli.choosing import Chosen, Place
     from w2s_cli.data.artifacts.completions import completions_table, write_examples
-    from w2s_cli.errors import of_user_code
-    from w2s_cli.plugins import call_code, function_of, load_code
 
     fault("choose.start")
     rule = params["rule"]
-    module, path = load_code("choosing", rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
-    texts = texts_of(params, inputs, truth=getattr(module, "NEEDS_TRUTH", False) is True)
-    chosen = call_code(f"rule {rule['name']}", function_of(module, path, "texts, *, …"), texts, args=rule["args"])
-    if not isinstance(chosen, Chosen):
-        raise of_user_code(str(path), TypeError(f"{rule['name']} returns {type(chosen).__name__}, not Chosen"))
+    texts, chosen = applied("choosing", Chosen, params, inputs, ctx)
     fault("choose.step")
     order = {row: place for place, row in enumerate(texts.rows)}
 

@@ -15,7 +15,7 @@ from annotated_types import Ge
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, Spec, Traits, Work
-from w2s_cli.stages.generate import NEW_TOKENS, SAMPLED, SHARD_TEXTS
+from w2s_cli.stages.generate import SHARD_TEXTS, writing_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -66,10 +66,7 @@ def plan(
     params = {
         "questions": questions,
         "samples": repeats,
-        **({name: fields[name] for name in SAMPLED} if fields["temperature"] else {"temperature": 0.0}),
-        "repetition_penalty": fields["repetition_penalty"],
-        "max_new_tokens": fields["max_new_tokens"] or data["new_tokens"] or NEW_TOKENS,
-        "stop": list(data["stop"] if fields["stop"] is None else fields["stop"]),
+        **writing_of(job, fields),
         "separator": fields["separator"],
         "grader": rule_of(job, grader),
         "max_length": settings["max_length"],
@@ -123,7 +120,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     grader = load_grader(params["grader"], ctx.execution.get("folders", ()))
     asked = _questions(problems, pool, set(solutions.ids), int(params["questions"]), int(params["seed"]))
     prompts = dict(zip([*pool.ids, *problems.ids], [*pool.prompts, *problems.prompts], strict=True))
-    answers = dict(zip(pool.ids, pool.need("answer"), strict=True))
+    posed = dict(zip(pool.ids, map(Problem, pool.prompts, pool.need("answer")), strict=True))
     sat = _distinct(solutions)
     names = [f"{sitting} {question}" for sitting in sat for question in range(len(asked[solutions.ids[sat[sitting]]]))]
     shown = [
@@ -131,18 +128,18 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         for at in sat.values()
         for question in asked[solutions.ids[at]]
     ]
-    right_answers = [answers[question] for at in sat.values() for question in asked[solutions.ids[at]]]
+    questions = [question for at in sat.values() for question in asked[solutions.ids[at]]]
+    answers = {question: grader.answer(posed[question]) for question in dict.fromkeys(questions)}
     exam = Problems(solutions.path, names, shown, {})
     table, facts = write_texts(
         {**params, "demonstrations": None, "chat_template": None}, folders["model"] / "model", exam, [], device, ctx
     )
     marks: dict[str, list[bool]] = {}
-    places = {name: place for place, name in enumerate(names)}
+    question_of = dict(zip(names, questions, strict=True))
     for name, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        problem = Problem(shown[places[name]], right_answers[places[name]])
-        marks.setdefault(name.rpartition(" ")[0], []).append(
-            grader.grade(text, problem, grader.answer(problem)).outcome == "right"
-        )
+        question = question_of[name]
+        grade = grader.grade(text, posed[question], answers[question])
+        marks.setdefault(name.rpartition(" ")[0], []).append(grade.outcome == "right")
     by_text = {(solutions.ids[at], solutions.texts[at]): float(np.mean(marks[sitting])) for sitting, at in sat.items()}
     scores = np.array([by_text[one] for one in zip(solutions.ids, solutions.texts, strict=True)], dtype=np.float64)
     write_scores(ctx.result, solutions.ids, solutions.samples.tolist(), scores)

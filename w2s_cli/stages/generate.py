@@ -53,15 +53,11 @@ def plan(
         examples = texts = None
     elif texts is None:
         job.need_problems("solution")
-    sampled = {name: fields[name] for name in SAMPLED} if fields["temperature"] else {"temperature": 0.0}
     template = job.chat_template(settings, fields["chat"], "generation.chat")
     params = {
         "model": settings["base"],
         "samples": fields["samples"],
-        **sampled,
-        "repetition_penalty": fields["repetition_penalty"],
-        "max_new_tokens": fields["max_new_tokens"] or data["new_tokens"] or NEW_TOKENS,
-        "stop": list(data["stop"] if fields["stop"] is None else fields["stop"]),
+        **writing_of(job, fields),
         "demonstrations": shown,
         "chat_template": template,
         "engine": fields["engine"],
@@ -71,10 +67,6 @@ def plan(
         "seed": job.training_seed(settings, role) if fields["temperature"] or shown else None,
         "shard_texts": SHARD_TEXTS,
     }
-    if "" in params["stop"]:
-        raise UserError(
-            f'stage "{job.stage}": a stop string is empty, so every text would end at once: leave it out of generation.stop (or data.stop).'
-        )
     if fields["samples"] > 1 and not fields["temperature"]:
         raise UserError(
             f'stage "{job.stage}": generation.samples={fields["samples"]} greedy texts of a prompt are all the same: set '
@@ -95,6 +87,22 @@ def plan(
         about={**job.about(settings, rows, role), **({} if params["seed"] is None else {"seed": params["seed"]})},
         words=[f"{many}{how}", *([f"{shown['shots']} shots"] if shown else []), *(["chat"] if template else [])],
     )
+
+
+def writing_of(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of how a text is written and where it ends, from the fields of generation.* and the recipe."""
+    data = job.config["data"]
+    stop = list(data["stop"] if fields["stop"] is None else fields["stop"])
+    if "" in stop:
+        raise UserError(
+            f'stage "{job.stage}": a stop string is empty, so every text would end at once: leave it out of generation.stop (or data.stop).'
+        )
+    return {
+        **({name: fields[name] for name in SAMPLED} if fields["temperature"] else {"temperature": 0.0}),
+        "repetition_penalty": fields["repetition_penalty"],
+        "max_new_tokens": fields["max_new_tokens"] or data["new_tokens"] or NEW_TOKENS,
+        "stop": stop,
+    }
 
 
 def _demonstrations(job: "Planning", fields: Mapping[str, Any], examples: Pool | None) -> dict[str, Any] | None:

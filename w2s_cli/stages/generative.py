@@ -170,13 +170,12 @@ def _documents(tokenizer: Any, texts: list[str], limit: int) -> "TokenRows":
 
 def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The model card's text."""
-    model = params.get("model") or {}
-    base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
+    from w2s_cli.training.models.card import base_of, recipe_of
+
     return (
-        f"A causal language model: {base}, trained further by `w2s` on the texts of a task, without its labels.\n\n"
+        f"A causal language model: {base_of(params)}, trained further by `w2s` on the texts of a task, without its labels.\n\n"
         f"* {metrics['rows']:,} texts of at most {metrics['truncated']['limit']} tokens, {params['epochs']} epochs of batch "
         f"{params['batch_size']}, {metrics['steps']:,} updates\n"
-        f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, "
-        f"precision {params['precision']}, seed {params['seed']}\n"
+        f"{recipe_of(params)}"
         f"* loss {metrics['first_loss']:.3f} nats per token before, {metrics['final_loss']:.3f} in the last epoch\n"
     )

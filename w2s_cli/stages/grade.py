@@ -83,13 +83,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     fault("grade.start")
     problems = read_problems(cast(Path, inputs["rows"]))
     completions = read_completions(cast(Path, inputs["texts"]))
+    problems.check_rows(completions.ids, completions.path)
     grader = load_grader(params["grader"], ctx.execution.get("folders", ()))
     asked = {
         name: Problem(prompt, answer)
         for name, prompt, answer in zip(problems.ids, problems.prompts, problems.need("answer"), strict=True)
     }
-    if strange := [name for name in completions.ids if name not in asked]:
-        raise UserError(f"{completions.path} has a text of row {strange[0]}, which is no row of {problems.path}")
     answers: dict[str, str] = {}
     grades: list[Grade] = []
     for place, (name, text) in enumerate(zip(completions.ids, completions.texts, strict=True)):

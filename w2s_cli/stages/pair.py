@@ -4,11 +4,12 @@ Pairs of earlier rounds can be added (`earlier`), as self-play finetuning does w
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
-from w2s_cli.stages._chosen import nothing_left, params_of, texts_of
+from w2s_cli.stages._chosen import applied, nothing_left, spec_of
 from w2s_cli.stages.choose import cautions as cautions
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -41,15 +42,8 @@ def plan(
         grades, scores: stages of kinds grade and score (or exam), one for each of texts.
         earlier: pairs that are added to those of the rule.
     """
-    params, inputs, truth = params_of(job, "pairing", rule, texts, grades, scores, rows)
-    truth = truth and bool(grades)
-    return Spec(
-        params,
-        {**inputs, "earlier": earlier or None},
-        slug=f"{rule['name']}-{job.config['data']['name']}-{rows.name}",
-        about={"rows": rows.name, "rule": rule["name"], "truth": truth},
-        words=[f"{rule['name']} of {', '.join(params['sources'])}"],
-    )
+    spec = spec_of(job, "pairing", rule, texts, grades, scores, rows)
+    return replace(spec, inputs={**spec.inputs, "earlier": earlier or None})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -61,17 +55,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         UserError: no pair is left, a pair of two rows or of equal texts, or an error inside the rule.
     """
     from w2s_cli.data.artifacts.pairs import Pair, read_pairs, write_pairs
-    from w2s_cli.errors import UserError, of_user_code
+    from w2s_cli.errors import UserError
     from w2s_cli.pairing import Paired
-    from w2s_cli.plugins import call_code, function_of, load_code
 
     fault("pair.start")
     rule = params["rule"]
-    module, path = load_code("pairing", rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
-    texts = texts_of(params, inputs, truth=getattr(module, "NEEDS_TRUTH", False) is True)
-    paired = call_code(f"rule {rule['name']}", function_of(module, path, "texts, *, …"), texts, args=rule["args"])
-    if not isinstance(paired, Paired):
-        raise of_user_code(str(path), TypeError(f"{rule['name']} returns {type(paired).__name__}, not Paired"))
+    texts, paired = applied("pairing", Paired, params, inputs, ctx)
     fault("pair.step")
     order = {row: place for place, row in enumerate(texts.rows)}
     pairs = []

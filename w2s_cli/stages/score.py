@@ -110,25 +110,21 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget
-    from w2s_cli.training.models.language_model import open_language_model
     from w2s_cli.training.models.opening import base_folder, weights_format
-    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.objectives import next_token
     from w2s_cli.training.objectives.completions import layout_of
-    from w2s_cli.training.objectives.token_log_p import all_log_p
+    from w2s_cli.training.objectives.token_log_p import all_log_p, counted
     from w2s_cli.training.shards import in_shards
-    from w2s_cli.training.texts import open_format
+    from w2s_cli.training.texts import open_model
     from w2s_cli.training.texts_material import cut_sides, sided, summary
-    from w2s_cli.training.tokens import check_ids, context_limit
+    from w2s_cli.training.tokens import check_ids
 
     device = pick_device(ctx.execution, params["precision"])
     problems = read_problems(folders["rows"])
     folder = base_folder(params.get("model"), folders.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
-    remote = bool(ctx.execution.get("trust_remote_code"))
-    form = open_format(folder, params["chat_template"], params["truncation"], "", trust_remote_code=remote)
-    model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
-    limit = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
+    model, form, limit = open_model(params, folder, device, ctx)
+    model.eval()
     ids, samples, sides, empty = sided(form, problems, folders, other=params["other"])
     cuts = cut_sides(sides, limit, params["truncation"])
     texts: list[Written] = [text for one in cuts.values() for text in one.texts]
@@ -147,8 +143,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
         return table
 
     table = in_shards(len(texts), int(params["shard_texts"]), ctx, "score", compute, lengths)
-    counts = [len(text.completion) - (not text.prompt) for text in texts]
-    log_p = [table[row, :count] for row, count in enumerate(counts)]
+    log_p = [table[row, : counted(text)] for row, text in enumerate(texts)]
     if not all(np.isfinite(values).all() for values in log_p):
         raise UserError(
             f"{folder} gives log-probabilities that are not finite: set the model's precision=fp32, or train it less hard"
@@ -177,9 +172,8 @@ def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Contex
 
     device = pick_device(ctx.execution, params["precision"])
     problems, completions = read_problems(folders["rows"]), read_completions(folders["texts"])
+    problems.check_rows(completions.ids, completions.path)
     prompts = dict(zip(problems.ids, problems.prompts, strict=True))
-    if strange := [name for name in completions.ids if name not in prompts]:
-        raise UserError(f"{completions.path} has a text of row {strange[0]}, which is no row of {problems.path}")
     joined = [f"{prompts[name]} {text}" for name, text in zip(completions.ids, completions.texts, strict=True)]
     folder = folders["model"] / "model"
     tokenizer = open_tokenizer(

@@ -21,7 +21,7 @@ TRAITS = Traits(gives="comparison", implied=True)
 
 
 def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
-    """The evaluate stages of all seeds, one per seed, in the order of `seeds`."""
+    """The evaluate (or evaluate_texts) stages of all seeds, one per seed, in the order of `seeds`."""
     config = job.config
     params = {"seeds": seeds, "bootstrap": config["bootstrap"], "confidence": config["confidence"]}
     return Spec({**params, "redrawn": config["data"]["seed"] is None}, {"runs": list(runs)})

@@ -1,27 +1,18 @@
 """summary_texts: the graded answers of several seeds as one result, with intervals over seeds × test rows (`summary` of classifiers)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Edge, Spec, Traits
+from w2s_cli.pipeline.contract import Traits
 from w2s_cli.stages.evaluate_texts import cautions as cautions
+from w2s_cli.stages.summary import plan as plan
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 
-if TYPE_CHECKING:
-    from w2s_cli.pipeline.builder import Planning
-
 VERSION = 1
 TRAITS = Traits(gives="comparison", implied=True)
-
-
-def plan(job: "Planning", *, seeds: list[int], runs: list[Edge]) -> Spec:
-    """The evaluate_texts stages of all seeds, one per seed, in the order of `seeds`."""
-    config = job.config
-    params = {"seeds": seeds, "bootstrap": config["bootstrap"], "confidence": config["confidence"]}
-    return Spec({**params, "redrawn": config["data"]["seed"] is None}, {"runs": list(runs)})
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:

@@ -193,14 +193,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.models import lora
-    from w2s_cli.training.models.language_model import open_language_model
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
-    from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.objectives import completions, next_token
-    from w2s_cli.training.texts import open_format
+    from w2s_cli.training.texts import open_model
     from w2s_cli.training.texts_material import material
-    from w2s_cli.training.tokens import check_ids, context_limit
+    from w2s_cli.training.tokens import check_ids
 
     fault("tune.start")
     quiet()
@@ -209,10 +207,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     problems = read_problems(folders["rows"])
     folder = base_folder(params.get("model"), folders.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
-    remote = bool(ctx.execution.get("trust_remote_code"))
-    form = open_format(folder, params["chat_template"], params["truncation"], "", trust_remote_code=remote)
-    model = open_language_model(folder, device, ctx.execution, params["max_length"])
-    limit = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
+    model, form, limit = open_model(params, folder, device, ctx)
     rule = load_objective(params["objective"], ctx.execution.get("folders", ()))
     learned, facts = material(form, problems, folders, rule, limit, params["truncation"])
     check_ids([text.ids for text in learned.chosen], model.config, folder)
@@ -252,12 +247,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
 def _card(params: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The model card's text."""
-    model = params.get("model") or {}
-    base = f"`{model['id']}` at revision `{model['revision']}`" if "id" in model else "a local model"
+    from w2s_cli.training.models.card import base_of, recipe_of
+
     return (
-        f"A causal language model: {base}, trained by `w2s` on {metrics['rows']:,} texts or pairs of texts.\n\n"
+        f"A causal language model: {base_of(params)}, trained by `w2s` on {metrics['rows']:,} texts or pairs of texts.\n\n"
         f"* objective {params['objective']['name']} {params['objective']['args']}, mode {params['mode']}, {params['epochs']} epochs of "
         f"batch {params['batch_size']}, {metrics['steps']:,} updates\n"
-        f"* {params['optimizer']}, learning rate {params['lr']}, schedule {params['schedule']}, precision {params['precision']}, "
-        f"seed {params['seed']}\n"
+        f"{recipe_of(params)}"
     )

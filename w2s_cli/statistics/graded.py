@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from w2s_cli.statistics import ROLES
 from w2s_cli.statistics.figures import Booleans, Floats, Integers, as_json
 from w2s_cli.statistics.intervals import bootstrap_means, interval, share_interval
+from w2s_cli.statistics.majority import modal_answer
 from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.report import DIFFERENCES, recovered_figures
 
 COUNTS = ("right", "well_formed", "cut", "tokens", "samples")  # fields of `Answers` that are numbers
-FLOORS = ("weak", "untuned", "prompted")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,8 @@ def majority_right(answers: NDArray[np.object_], right: Booleans) -> Booleans:
     """Whether the most frequent answer of each row is right, [rows], of [rows, samples]; "" is no answer. Ties go to the first one."""
     results = np.zeros(len(answers), dtype=np.bool_)
     for row, said in enumerate(answers.tolist()):
-        counts: dict[str, int] = {}
-        for answer in said:
-            if answer:
-                counts[answer] = counts.get(answer, 0) + 1
-        if counts:
-            modal = max(counts, key=lambda answer: counts[answer])  # the first of equals
+        modal = modal_answer(said)
+        if modal is not None:
             results[row] = bool(right[row][said.index(modal)])
     return results
 

@@ -8,20 +8,23 @@
 * Demonstrations come before the prompt: plain texts joined by a separator, or earlier turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import EXCERPT, UserError, excerpt
+from w2s_cli.store.context import Context
 from w2s_cli.training import chat
+from w2s_cli.training.models.language_model import open_language_model
+from w2s_cli.training.models.trunk import usable_positions
 from w2s_cli.training.prompting import encode_with_suffix
 from w2s_cli.training.shots import Heads, Queries, chats, prompts, queries
-from w2s_cli.training.tokens import open_plain_tokenizer
+from w2s_cli.training.tokens import context_limit, open_plain_tokenizer
 
-SHOWN = 60  # characters of a text in a message
 ANY = 1 << 30  # tokens: no limit
 
 
@@ -40,6 +43,14 @@ class Format:
         return int(self.tokenizer.eos_token_id)
 
 
+class Opened(NamedTuple):
+    """A language model that writes, scores or learns texts."""
+
+    model: Any
+    form: Format
+    limit: int  # tokens of a text with its prompt
+
+
 class Written(NamedTuple):
     """A prompt with a completion."""
 
@@ -50,6 +61,20 @@ class Written(NamedTuple):
     def ids(self) -> np.ndarray:
         """All tokens, [tokens] int32."""
         return np.array([*self.prompt, *self.completion], dtype=np.int32)
+
+
+def open_model(
+    params: Mapping[str, Any], folder: Path, device: torch.device, ctx: Context, separator: str = ""
+) -> Opened:
+    """The language model in `folder` with its format; `params`: chat_template, truncation, max_length.
+
+    Raises:
+        UserError: what `open_format` and `open_language_model` refuse.
+    """
+    model = open_language_model(folder, device, ctx.execution, params["max_length"])
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
+    return Opened(model, form, context_limit(usable_positions(model), form.tokenizer, params["max_length"]))
 
 
 def open_format(
@@ -108,7 +133,7 @@ def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -
     """
     for text, completion in zip(texts, completions, strict=True):
         if not completion.strip():
-            raise UserError(f'an empty completion cannot be learned or scored; its prompt is "{_short(text)}"')
+            raise UserError(f'an empty completion cannot be learned or scored; its prompt is "{excerpt(text)}"')
     if form.chat:
         return [_turns(form, text, completion) for text, completion in zip(texts, completions, strict=True)]
     befores = as_prompts(form, texts, (), ANY)[1].ids
@@ -129,8 +154,8 @@ def _turns(form: Format, text: str, completion: str) -> Written:
     before, printed = chat.printed(form.tokenizer, text, None), chat.printed(form.tokenizer, text, completion.strip())
     if not printed.startswith(before) or completion.strip() not in printed[len(before) :]:
         raise UserError(
-            f'the model\'s chat template does not print the completion "{_short(completion)}" after its prompt, but '
-            f'"{_short(printed[len(before) :] if printed.startswith(before) else printed[-SHOWN:])}": what it prints would be learned. '
+            f'the model\'s chat template does not print the completion "{excerpt(completion)}" after its prompt, but '
+            f'"{excerpt(printed[len(before) :] if printed.startswith(before) else printed[-EXCERPT:])}": what it prints would be learned. '
             "Use another template, or chat=false (plain text)"
         )
     prompt = form.tokenizer(before, add_special_tokens=False)["input_ids"]
@@ -143,7 +168,7 @@ def _turns(form: Format, text: str, completion: str) -> Written:
     last = next((place for place, token in enumerate(after) if token in form.ends), None)
     if last is None:
         raise UserError(
-            f'the model\'s chat template prints no end token after the completion "{_short(completion)}": a student would never learn to '
+            f'the model\'s chat template prints no end token after the completion "{excerpt(completion)}": a student would never learn to '
             "stop. Set the model's eos_token to the end of a turn, or use chat=false"
         )
     return Written(prompt, after[: last + 1])
@@ -165,8 +190,8 @@ def check_written(form: Format, written: Sequence[Written], completions: Sequenc
                 (at for at, (a, b) in enumerate(zip(said, meant, strict=False)) if a != b), min(len(said), len(meant))
             )
             raise UserError(
-                f'the tokens of a completion do not decode to it: at character {place} they say "{_short(said[place:])}" instead of '
-                f'"{_short(meant[place:])}". The tokenizer (or the chat template) changes the text; use another'
+                f'the tokens of a completion do not decode to it: at character {place} they say "{excerpt(said[place:])}" instead of '
+                f'"{excerpt(meant[place:])}". The tokenizer (or the chat template) changes the text; use another'
             )
 
 
@@ -185,8 +210,3 @@ def _joined(text: str, completion: str) -> str:
 def _space(text: str) -> str:
     """What stands between a plain prompt and its completion."""
     return "" if not text or text[-1].isspace() else " "
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"

@@ -41,9 +41,8 @@ def written(form: Format, problems: Problems, ids: Sequence[str], texts: Sequenc
     Raises:
         UserError: a text of another row, an empty one, or tokens that do not decode to it.
     """
+    problems.check_rows(ids, path)
     prompts = dict(zip(problems.ids, problems.prompts, strict=True))
-    if strange := [name for name in ids if name not in prompts]:
-        raise UserError(f"{path} has a text of row {strange[0]}, which is no row of {problems.path}")
     tokens = as_written(form, [prompts[name] for name in ids], texts)
     check_written(form, tokens, texts)
     return tokens

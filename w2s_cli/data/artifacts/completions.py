@@ -60,23 +60,6 @@ class Completions:
             rows.setdefault(name, []).append(place)
         return rows
 
-    def of_rows(self, ids: Sequence[str]) -> Integers:
-        """The places of the texts as [rows, samples], in the order of `ids`.
-
-        Raises:
-            UserError: other rows, or not the same number of samples for each.
-        """
-        rows = self.by_row()
-        missing = [name for name in ids if name not in rows]
-        if missing or len(rows) != len(ids):
-            raise UserError(
-                f"{self.path}: its {len(rows)} rows are not the {len(ids)} rows of this stage"
-                f"{f' (missing: {missing[0]})' if missing else ''}; what is joined must be about the same rows"
-            )
-        if len({len(places) for places in rows.values()}) > 1:
-            raise UserError(f"{self.path}: the rows have different numbers of samples; generate as many for each row")
-        return np.array([rows[name] for name in ids], dtype=np.int64)
-
 
 def completions_table(
     names: Sequence[tuple[str, int]],

@@ -119,6 +119,12 @@ class Problems:
             raise UserError(f"{self.path} has no {part}s: name the column in the data set's recipe, data.{part}=COLUMN")
         return self.parts[part]
 
+    def check_rows(self, ids: Sequence[str], path: Path) -> None:
+        """Refuse the texts in the file at `path`, whose rows are `ids`, if one of them is of no row of these."""
+        known = set(self.ids)
+        if strange := [name for name in ids if name not in known]:
+            raise UserError(f"{path} has a text of row {strange[0]}, which is no row of {self.path}")
+
 
 def read_problems(folder: Path) -> Problems:
     """The problems of the artifact in `folder`.

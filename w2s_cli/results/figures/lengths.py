@@ -10,9 +10,8 @@ import numpy as np
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import heading
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, DASHES, legend_above, new_figure, quiet_grid
-from w2s_cli.results.graded_table import OTHERS
+from w2s_cli.results.graded_table import NAMES
 from w2s_cli.results.reader import Run
-from w2s_cli.statistics import ROLE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +39,7 @@ def lengths(run: Run, inches: float | None = None) -> "Figure":
     for number, (role, own) in enumerate(answers.items()):
         tokens = np.sort((own.tokens / own.samples).ravel())
         share = np.arange(1, len(tokens) + 1) / len(tokens)
-        name = {**ROLE_NAMES, **OTHERS}.get(role, role)
+        name = NAMES.get(role, role)
         handles += axes.step(
             tokens,
             share,

@@ -16,7 +16,7 @@ from w2s_cli.results.drawing.style import (
     new_figure,
     quiet_grid,
 )
-from w2s_cli.results.graded_table import OTHERS
+from w2s_cli.results.graded_table import NAMES
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.statistics import ROLE_NAMES
 
@@ -38,7 +38,7 @@ def levels(run: Run, inches: float | None = None) -> "Figure":
     axes = figure.add_subplot()
     handles = []
     first = entries[0]
-    for number, (role, name) in enumerate({**ROLE_NAMES, **OTHERS}.items()):
+    for number, (role, name) in enumerate(NAMES.items()):
         if role == "student" or not _has(first, role):
             continue
         colour = COLOURS.get(role, "0.45")

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.style import COLUMN_INCHES, PALETTE, SHAPES, legend_above, new_figure, quiet_grid
-from w2s_cli.results.graded_table import OTHERS, blocks
+from w2s_cli.results.graded_table import NAMES, blocks
 from w2s_cli.results.reader import Run
-from w2s_cli.statistics import ROLE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +22,7 @@ def samples(run: Run, inches: float | None = None) -> "Figure":
         for role, block in blocks(entry.metrics).items():
             texts = block.get("texts", {})
             if len(texts.get("pass_at", {})) > 1:
-                name = {**ROLE_NAMES, **OTHERS}.get(role, role)
+                name = NAMES.get(role, role)
                 lines[f"{name}: {setting}" if len(entries) > 1 else name] = texts
     if not lines:
         raise NoDataError("no role with several samples a row: generate some (generation.samples, temperature above 0)")

@@ -6,11 +6,10 @@ The rows are the first ones of the test pool, whose order is drawn. All text fro
 from pathlib import Path
 
 from w2s_cli.errors import UserError
-from w2s_cli.results.graded_table import OTHERS, is_graded
+from w2s_cli.results.graded_table import NAMES, is_graded
 from w2s_cli.results.page.markup import Html, join, tag
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.stages import Stage
-from w2s_cli.statistics import ROLE_NAMES
 
 ROWS_SHOWN = 10
 LETTERS_SHOWN = 1500  # of one text
@@ -36,7 +35,7 @@ def _of(entry: Entry, run: Run) -> Html:
         problems = read_problems(rows.result)
         columns = {
             role: _answers(run, graded, problems.ids[:ROWS_SHOWN])
-            for role in {**ROLE_NAMES, **OTHERS}
+            for role in NAMES
             if (graded := _upstream(run, stage, role)) is not None
         }
     except UserError as error:  # a file that is gone or damaged

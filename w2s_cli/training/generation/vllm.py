@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from w2s_cli.data.artifacts.completions import completions_table
@@ -18,10 +17,10 @@ from w2s_cli.store.context import Context, Stopped
 from w2s_cli.training.generation.completing import END, LENGTH, STOP
 from w2s_cli.training.generation.demonstrations import Demonstration
 from w2s_cli.training.generation.sampling import row_key
-from w2s_cli.training.generation.writing import prompt_limit, refuse_empty
+from w2s_cli.training.generation.writing import prompt_facts, prompt_limit, refuse_empty, rows_of_shard, separator_of
 from w2s_cli.training.shards import tables_in_shards
 from w2s_cli.training.texts import as_prompts, open_format, text_of
-from w2s_cli.training.tokens import context_limit, cut_summary
+from w2s_cli.training.tokens import context_limit
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +49,9 @@ def write_texts(
             "engine=w2s needs no further package"
         ) from error
     remote = bool(ctx.execution.get("trust_remote_code"))
-    separator = (params["demonstrations"] or {}).get("separator", "")
-    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
+    form = open_format(
+        folder, params["chat_template"], params["truncation"], separator_of(params), trust_remote_code=remote
+    )
     dtype = "bfloat16" if params["precision"] == "bf16" else "float32"
     llm = LLM(
         model=str(folder), dtype=dtype, trust_remote_code=remote, max_model_len=params["max_length"], seed=0,
@@ -92,14 +92,8 @@ def write_texts(
             names, texts, tokens, finishes, [float(output.cumulative_logprob) for output in outputs]
         )
 
-    rows_of_shard = max(1, int(params["shard_texts"]) // int(params["samples"]))
-    table = tables_in_shards(len(problems.ids), rows_of_shard, ctx, "generate", write)
-    counts = np.bincount(queries.shots)
-    return table, {
-        "truncated": cut_summary(queries.truncated, len(problems.ids), limit),
-        "empty": queries.empty,
-        "shots": {str(number): int(rows) for number, rows in enumerate(counts) if rows},
-    }
+    table = tables_in_shards(len(problems.ids), rows_of_shard(params), ctx, "generate", write)
+    return table, prompt_facts(queries, limit)
 
 
 def _finish(output: Any) -> str:

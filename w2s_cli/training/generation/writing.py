@@ -1,7 +1,7 @@
 """From prompts to a table of texts, shard by shard and batch by batch, within the memory of the stage."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ from w2s_cli.training.generation.completing import Head, Text, Unit, Writer, nee
 from w2s_cli.training.generation.demonstrations import Demonstration
 from w2s_cli.training.generation.sampling import Sampling
 from w2s_cli.training.memory import Budget
-from w2s_cli.training.models.language_model import open_language_model
-from w2s_cli.training.models.trunk import usable_positions
 from w2s_cli.training.shards import tables_in_shards
 from w2s_cli.training.shots import Heads, Queries
-from w2s_cli.training.texts import Format, as_prompts, open_format, text_of
-from w2s_cli.training.tokens import check_ids, context_limit, cut_summary
+from w2s_cli.training.texts import Format, as_prompts, open_model, text_of
+from w2s_cli.training.tokens import check_ids, cut_summary
 
 LAYOUT = replace(
     PADDED, waste=1 << 40
@@ -40,11 +38,8 @@ def write_texts(
     ctx: Context,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The completions of all prompts, and facts for the metrics: truncated, empty (prompts), shots, close (see `sampling.py`)."""
-    remote = bool(ctx.execution.get("trust_remote_code"))
-    separator = (params["demonstrations"] or {}).get("separator", "")
-    model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
-    form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
-    positions = context_limit(usable_positions(model), form.tokenizer, params["max_length"])
+    model, form, positions = open_model(params, folder, device, ctx, separator_of(params))
+    model.eval()
     limit, most = prompt_limit(positions, params["max_new_tokens"], folder), int(params["max_new_tokens"])
     heads, queries = as_prompts(form, problems.prompts, shown, limit)
     refuse_empty(problems, queries)
@@ -59,15 +54,29 @@ def write_texts(
     ctx.log(f"{len(problems.ids)} prompts, {samples} texts each, {queries.truncated} prompts cut")
     ctx.measure(rows="one by one" if writer.alone else "batches sorted by length")
     batches = _Batches(writer, form, problems, heads, queries, samples, ctx)
-    rows_of_shard = max(1, int(params["shard_texts"]) // samples)
-    table = tables_in_shards(len(problems.ids), rows_of_shard, ctx, "generate", batches.write)
+    table = tables_in_shards(len(problems.ids), rows_of_shard(params), ctx, "generate", batches.write)
     ctx.measure(tokens_per_second=batches.tokens / max(batches.seconds, 1e-9), eval_tokens=batches.budget.tokens)
+    close = int(np.sum(table["close"].to_numpy()))
+    return table.drop_columns(["close"]), {**prompt_facts(queries, limit), "close": close}
+
+
+def separator_of(params: Mapping[str, Any]) -> str:
+    """What stands between plain demonstrations; nothing without any."""
+    return str((params["demonstrations"] or {}).get("separator", ""))
+
+
+def rows_of_shard(params: Mapping[str, Any]) -> int:
+    """Rows whose texts are written together; all samples of a row are in one shard."""
+    return max(1, int(params["shard_texts"]) // int(params["samples"]))
+
+
+def prompt_facts(queries: Queries, limit: int) -> dict[str, Any]:
+    """The metrics of prompts: truncated, empty, and shots {number of demonstrations: prompts}."""
     counts = np.bincount(queries.shots)
-    return table.drop_columns(["close"]), {
-        "truncated": cut_summary(queries.truncated, len(problems.ids), limit),
+    return {
+        "truncated": cut_summary(queries.truncated, len(queries.ids), limit),
         "empty": queries.empty,
         "shots": {str(number): int(rows) for number, rows in enumerate(counts) if rows},
-        "close": int(np.sum(table["close"].to_numpy())),
     }
 
 

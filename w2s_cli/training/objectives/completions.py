@@ -17,10 +17,9 @@ from torch import Tensor
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import Batch, LogP, Rule, Side
 from w2s_cli.plugins import call_code
-from w2s_cli.training.attention import packed
-from w2s_cli.training.batching import ALONE, PADDED, Layout
+from w2s_cli.training.batching import Layout
 from w2s_cli.training.loop import Contribution, Objective
-from w2s_cli.training.models.forward_pass import depends_on_others
+from w2s_cli.training.objectives import next_token
 from w2s_cli.training.objectives.token_log_p import counted, token_log_p
 from w2s_cli.training.texts import Written
 
@@ -50,9 +49,7 @@ class Material:
 
 def layout_of(model: Any, texts: Sequence[Written], precision: str) -> Layout:
     """The layout of micro-batches of these texts."""
-    if depends_on_others(model, [text.ids for text in texts], precision):
-        return ALONE
-    return packed.layout(model) if packed.usable(model, precision) else PADDED
+    return next_token.layout_of(model, [text.ids for text in texts], precision)
 
 
 def objective(

@@ -54,16 +54,29 @@ class _ChunkedLoss(torch.autograd.Function):
         return hidden_gradient * slope, weight_gradient * slope, None, None
 
 
-def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
-    """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens] on the CPU."""
+def states_before(
+    model: Any, ids: Tensor, mask: Tensor, precision: str, asked: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The hidden states from which tokens are predicted, [targets, width], and these tokens, [targets].
+
+    Args:
+        ids, mask: [rows, tokens] on the CPU.
+        asked: [rows, tokens − 1] true for the tokens after a row's first that are targets; None: all real ones.
+    """
     real = mask[:, 1:].bool()
-    targets = ids[:, 1:][real].to(model.device)
+    wanted = real if asked is None else asked
+    targets = ids[:, 1:][wanted].to(model.device)
     with autocast(model.device, precision):
         if packed.usable(model, precision):
-            hidden = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [targets, width]
-        else:
-            context = ids[:, :-1].to(model.device)
-            hidden = model.base_model(input_ids=context, use_cache=False).last_hidden_state[real.to(model.device)]
+            states = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [real tokens, width]
+            return states if asked is None else states[asked[real].to(model.device)], targets
+        states = model.base_model(input_ids=ids[:, :-1].to(model.device), use_cache=False).last_hidden_state
+        return states[wanted.to(model.device)], targets
+
+
+def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor:
+    """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens] on the CPU."""
+    hidden, targets = states_before(model, ids, mask, precision)
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
     return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -73,7 +86,8 @@ def _summed_loss(model: Any, rows: Sequence[np.ndarray], layout: Layout, precisi
     return torch.stack([summed_loss(model, *pad(together, 0), precision) for together in layout.passes(rows)]).sum()
 
 
-def _layout(model: Any, rows: Sequence[np.ndarray], precision: str) -> Layout:
+def layout_of(model: Any, rows: Sequence[np.ndarray], precision: str) -> Layout:
+    """The layout of micro-batches of these rows of token ids."""
     if depends_on_others(model, rows, precision):
         return ALONE
     return packed.layout(model) if packed.usable(model, precision) else PADDED
@@ -81,7 +95,7 @@ def _layout(model: Any, rows: Sequence[np.ndarray], precision: str) -> Layout:
 
 def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> Objective:
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
-    lengths, layout = np.array([len(row) for row in rows]), _layout(model, rows, precision)
+    lengths, layout = np.array([len(row) for row in rows]), layout_of(model, rows, precision)
 
     def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
         targets = sum(int(lengths[piece].sum()) - len(piece) for piece in pieces)
@@ -99,7 +113,7 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
 def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budget: Budget) -> float:
     """Mean loss per target over `rows`, in nats, without gradients."""
     lengths = np.array([len(row) for row in rows])
-    layout = _layout(model, rows, precision)
+    layout = layout_of(model, rows, precision)
 
     def total(pieces: list[list[int]]) -> float:
         return sum(float(_summed_loss(model, [rows[row] for row in piece], layout, precision)) for piece in pieces)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import Layout, pad
-from w2s_cli.training.device import autocast
 from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.objectives.next_token import states_before
 from w2s_cli.training.texts import Written
 
 _CHUNK = 512  # tokens
@@ -65,15 +64,7 @@ def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
     ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
     begins = torch.tensor([max(len(text.prompt), 1) for text in texts])
     asked = mask[:, 1:].bool() & (torch.arange(1, ids.shape[1]) >= begins.unsqueeze(1))  # [texts, tokens - 1]
-    targets = ids[:, 1:][asked].to(model.device)
-    with autocast(model.device, precision):
-        if packed.usable(model, precision):
-            states = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [real tokens, width]
-            hidden = states[asked[mask[:, 1:].bool()].to(model.device)]
-        else:
-            context = ids[:, :-1].to(model.device)
-            states = model.base_model(input_ids=context, use_cache=False).last_hidden_state
-            hidden = states[asked.to(model.device)]
+    hidden, targets = states_before(model, ids, mask, precision, asked)
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
     return _TokenLogP.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -17,6 +17,7 @@ from w2s_cli.training.generation.completing import Text, Unit, Writer, needs_alo
 from w2s_cli.training.generation.sampling import Sampling
 
 PROMPTS = ["a", "one saw", "the big red cow?", "my fox!", "old axe; new axe", "hen", "a very long one, this time", "zz"]
+SAMPLED = {"temperature": 1.0, "samples": 3, "seed": 7}  # three drawn texts of each prompt
 END_ID = 256  # of byte_tokenizer
 
 

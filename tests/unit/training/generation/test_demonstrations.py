@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.tiny_models import make_model
 from tests.unit.training.generation.rows import (
     PROMPTS,
+    SAMPLED,
     generated,
     run_generate,
     texts_of,
@@ -24,18 +24,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.files import sha256_file
 from w2s_cli.training.generation import writing
 
-SAMPLED = {"temperature": 1.0, "samples": 3, "seed": 7}
 SHOWN = [("x+y", "z."), ("one", "two")]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("base") / "model", "llama", initializer_range=0.5)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "rows", PROMPTS)
 
 
 @pytest.mark.parametrize("changed", [{}, SAMPLED])

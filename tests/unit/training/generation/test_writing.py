@@ -16,6 +16,7 @@ from tests.stage_files import killed
 from tests.tiny_models import make_model
 from tests.unit.training.generation.rows import (
     PROMPTS,
+    SAMPLED,
     generate_params,
     generated,
     run_generate,
@@ -31,18 +32,6 @@ from w2s_cli.stages import generate
 from w2s_cli.store.context import Stopped
 from w2s_cli.training.generation.completing import Writer
 from w2s_cli.training.generation.vllm import _finish
-
-SAMPLED = {"temperature": 1.0, "samples": 3, "seed": 7}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("base") / "model", "llama", initializer_range=0.5)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_problems(tmp_path_factory.mktemp("problems") / "rows", PROMPTS)
 
 
 def test_the_texts_are_the_models_own_and_their_figures_are_told(tmp_path: Path, base: Path, rows: Path) -> None:
