@@ -158,7 +158,7 @@ POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1,
             ["method=selection", "select=knn_relabel", "select.args.k=3", "control=random_labels"],
             ["select.claimed", "select.start", "select.step"],
         ),
-        (["method=generative_finetuning"], ["generative.claimed", "generative.start", "generative.step:2"]),
+        (["method=generative_finetuning"], ["tune.claimed", "tune.start", "tune.step:2"]),
         (
             ["method=few_shot", 'few_shot.tokens=["a","o"]', "few_shot.shots=2"],
             ["few_shot.claimed", "few_shot.start", "few_shot.step"],
@@ -169,7 +169,7 @@ POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1,
             ["finetune.step:3", "checkpoint.files-written", "finetune.step:5"],
         ),
     ],
-    ids=["ensemw2s", "selection", "generative", "few_shot", "theory", "stopping"],
+    ids=["ensemw2s", "selection", "generative_finetuning", "few_shot", "theory", "stopping"],
 )
 def test_a_method_killed_at_any_point_of_its_own_stages_is_continued(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, words: list[str], points: list[str]

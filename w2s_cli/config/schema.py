@@ -13,7 +13,6 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from w2s_cli.config.trainings import (
     Count,
-    GenerativeConfig,
     Positive,
     Precision,
     PreferenceConfig,
@@ -296,7 +295,6 @@ class Config:
     select: SelectConfig = field(default_factory=SelectConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
-    generative: GenerativeConfig = field(default_factory=GenerativeConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     grader: GraderConfig = field(default_factory=GraderConfig)

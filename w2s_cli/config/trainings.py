@@ -73,15 +73,6 @@ class TrainConfig(Optimization):
 
 
 @dataclass
-class GenerativeConfig(Optimization):
-    """Language-model training on the task's texts before the transfer (method=generative_finetuning)."""
-
-    epochs: Positive = 1.0  # passes over the texts
-    lr: Positive | None = None  # null: the model's learning rate
-    batch_size: Count = 32  # texts of an update
-
-
-@dataclass
 class TuneConfig(Optimization):
     """The training of a language model on texts or pairs of texts (stages of kind tune)."""
 

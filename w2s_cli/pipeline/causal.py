@@ -35,7 +35,7 @@ def need_causal(
     if settings.get("mode") in CLASSIFIERS and not probed:
         raise UserError(
             f'stage "{stage}" of method={method} {why}, and its {role} model "{settings["name"]}" comes from a finetune stage, which makes '
-            f"a classifier of it: name the model as it was, or a stage of kind tune or generative, or {instead}."
+            f"a classifier of it: name the model as it was, or a stage of kind tune, or {instead}."
         )
     architecture, causal = resolver.architecture(settings["pretrained"]), resolver.causal_tables()
     if causal is None or not architecture or "model_type" not in architecture:

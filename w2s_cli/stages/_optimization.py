@@ -1,4 +1,4 @@
-"""The fields of train.* and generative.* that say how weights are updated; both kinds of training have them in their params."""
+"""The fields of train.* and tune.* that say how weights are updated; both kinds of training have them in their params."""
 
 OPTIMIZATION = (
     "schedule",

@@ -1,7 +1,7 @@
 """features: the last-token features of a frozen causal model for one pool, computed once for all probes and losses.
 
 Seeds share them where data.seed is set: otherwise each seed has rows of its own.
-The model is a pretrained one, or the result of a finetune or generative stage. Only its trunk is used, no head.
+The model is a pretrained one, or the result of a finetune or tune stage. Only its trunk is used, no head.
 """
 
 from collections.abc import Mapping

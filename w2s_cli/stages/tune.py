@@ -1,7 +1,9 @@
 """tune: the training of a language model on texts or pairs of texts: all weights, or adapters, by a rule of objectives/.
 
-* What is learned is the completion with its end token; the prompt only with an objective that says so (`text`). Before the training the
+* What is learned is the completion with its end token; the prompt only with an objective of whole texts (`text`). Before the training the
   tokens are checked: they decode to the completion.
+* An objective of whole texts may also learn the pool's own texts, without a stage that wrote any: `method=generative_finetuning` (Burns et
+  al. 2023, section 5.2.2), by which the task becomes more salient to the student without any label. Of pairs both texts are learned.
 * The log-probabilities of a reference, and of the weak models of wspo, come from `score` stages: a sweep shares them, and no second
   model is in memory.
 * The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters are merged.
@@ -15,7 +17,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS
 from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
-from w2s_cli.stages._cautions import cut_texts
+from w2s_cli.stages._cautions import cut_texts, unread_texts
 from w2s_cli.stages._optimization import OPTIMIZATION
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -47,18 +49,20 @@ def plan(
 
     Args:
         rows: the pool with the prompts.
-        texts: completions or examples; pairs: pairs of them. One of the two.
+        texts: completions or examples; pairs: pairs of them. One of the two; neither: the pool's own texts.
         reference, aligned, unaligned: `score` stages of the same texts or pairs, as the objective needs them.
         objective: {name, args} of a file in objectives/, which objective= of the command line replaces; None: sft, which it does not.
         tune: values of this stage that replace fields of tune.*.
         member: number of the member in its ensemble, which determines its seed.
     """
     fields, data = job.config["preference" if pairs else "tune"].over(tune or {}), job.config["data"]
-    job.need_problems("prompt")
     settings = model.settings(role, fields)
-    job.need_causal(settings, role, "learns to write texts", "use a method that classifies")
+    job.need_causal(settings, role, "trains a language model on texts", "use a method without this stage")
     rule = _objective(job, objective)
     scores = {"reference": reference, "aligned": aligned, "unaligned": unaligned}
+    learned = texts or pairs
+    if learned is not None:
+        job.need_problems("prompt")
     _check_needs(job, rule["name"], texts, pairs, scores)
     label = rule.get("label") or rule["name"]
     lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
@@ -68,7 +72,7 @@ def plan(
         "mode": fields["mode"],
         "lora": lora,
         "micro_tokens": job.config["launcher"]["micro_tokens"] if lora and lora["dropout"] else None,  # fix its draws
-        "chat_template": job.chat_template(settings, job.config["generation"]["chat"], "generation.chat"),
+        "chat_template": learned and job.chat_template(settings, job.config["generation"]["chat"], "generation.chat"),
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"] * (1.0 if fields["lr"] is not None else fields["lr_scale"]),
         "batch_size": settings["batch_size"],
@@ -78,7 +82,6 @@ def plan(
         "precision": settings["precision"],
         "seed": job.training_seed(settings, role, member),
     }
-    learned = texts or pairs
     inputs = {"rows": rows, "texts": texts, "pairs": pairs, "model": settings["trunk"]}
     return Spec(
         params,
@@ -111,11 +114,16 @@ def _check_needs(
     """Refuse missing inputs of the objective, and stored log-probabilities of other texts than those that are learned."""
     where = f'stage "{job.stage}": the objective {name}'
     learned = texts or pairs
-    if learned is None or (texts is not None and pairs is not None):
+    needs = {word: job.says("objectives", name, word) for word in NEEDS}
+    if texts is not None and pairs is not None:
         raise UserError(
             f'stage "{job.stage}" learns from texts or from pairs: name one of the two, texts: STAGE or pairs: STAGE.'
         )
-    needs = {word: job.says("objectives", name, word) for word in NEEDS}
+    if learned is None and not needs["WHOLE"]:
+        raise UserError(
+            f"{where} learns completions, and the stage names none: texts: STAGE or pairs: STAGE. A pool's own texts are learned by an "
+            "objective of whole texts (WHOLE), such as text."
+        )
     for needed, given, what in (
         (needs["NEEDS_PAIRS"] or needs["NEEDS_KL"], pairs is not None, "pairs of texts (pairs: STAGE)"),
         (
@@ -134,7 +142,7 @@ def _check_needs(
     for field, edge in scores.items():
         if edge is None:
             continue
-        if needs["WHOLE"]:
+        if needs["WHOLE"] or learned is None:
             raise UserError(
                 f"{where} learns prompts too (WHOLE), and scores are of completions only: leave {field} out."
             )
@@ -157,15 +165,17 @@ def flops_per_token(params: Mapping[str, Any]) -> int:
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
     """The training; of pairs both texts. Completions are taken to be as long as their prompts."""
-    texts = 2 if amounts.has("pairs") else 1
-    tokens = 2 * texts * amounts.tokens("rows") * params["epochs"]
+    texts = 4 if amounts.has("pairs") else 2 if amounts.has("texts") else 1
+    tokens = texts * amounts.tokens("rows") * params["epochs"]
     return Work(flops_per_token(params) * amounts.parameters * tokens, tokens, FP32_BYTES * amounts.parameters)
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    """Lines for cut prompts, and for completions that lost their end."""
-    lines = cut_texts(metrics, params, about)
-    lost = (metrics.get("truncated") or {}).get("completions")
+    """Lines for cut prompts and for completions that lost their end; of a pool's own texts for cut and for empty ones."""
+    cut = metrics.get("truncated") or {}
+    if "completions" not in cut:
+        return unread_texts(metrics, params, about)
+    lines, lost = cut_texts(metrics, params, about), cut["completions"]
     if lost:
         lines.append(
             f"Caution: {lost:,} completions were longer than the context of {about['model']} ({about['role']}) and are learned without "
@@ -178,15 +188,15 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     """Train and write `ctx.result/model`.
 
     `params`: model, objective {name, args, code}, mode, lora (see `models.lora.add`), chat_template, batch_size, max_length, truncation,
-    precision, seed, and the fields of `training.loop.Recipe`. `inputs`: rows; texts or pairs; reference, aligned, unaligned (scores);
-    model (instead of params.model).
+    precision, seed, and the fields of `training.loop.Recipe`. `inputs`: rows; texts or pairs, or neither; reference, aligned, unaligned
+    (scores); model (instead of params.model).
 
     Raises:
         UserError: among others, tokens that do not decode to the completion, or scores of other texts.
     """
     import functools
 
-    from w2s_cli.data.artifacts.rows import read_problems
+    from w2s_cli.data.artifacts.rows import read_problems, read_rows
     from w2s_cli.objectives import load_objective
     from w2s_cli.training.attention import packed
     from w2s_cli.training.batching import batches_of_rows, epoch_order
@@ -197,19 +207,22 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import completions, next_token
     from w2s_cli.training.texts import open_model
-    from w2s_cli.training.texts_material import material
+    from w2s_cli.training.texts_material import material, own_texts
     from w2s_cli.training.tokens import check_ids
 
     fault("tune.start")
     quiet()
     device = pick_device(ctx.execution, params["precision"])
     folders = cast(dict[str, Path], inputs)
-    problems = read_problems(folders["rows"])
     folder = base_folder(params.get("model"), folders.get("model"), ctx)
     ctx.measure(weights=weights_format(folder))
     model, form, limit = open_model(params, folder, device, ctx)
     rule = load_objective(params["objective"], ctx.execution.get("folders", ()))
-    learned, facts = material(form, problems, folders, rule, limit, params["truncation"])
+    if {"texts", "pairs"} & set(folders):
+        problems = read_problems(folders["rows"])
+        learned, facts = material(form, problems, folders, rule, limit, params["truncation"])
+    else:
+        learned, facts = own_texts(form, read_rows(folders["rows"], labels=False), limit)
     check_ids([text.ids for text in learned.chosen], model.config, folder)
     next_token.check_output_layer(model, learned.chosen[0].ids)
     adapted = lora.add(model, params["lora"], params["seed"]) if params["mode"] == "lora" else None

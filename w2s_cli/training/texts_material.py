@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from w2s_cli.data.artifacts.completions import read_completions
 from w2s_cli.data.artifacts.pairs import SIDES, read_pairs
-from w2s_cli.data.artifacts.rows import Problems
+from w2s_cli.data.artifacts.rows import Problems, Rows
 from w2s_cli.data.artifacts.scores import read_log_p
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import Rule
 from w2s_cli.training.objectives.completions import Material
 from w2s_cli.training.objectives.token_log_p import counted
 from w2s_cli.training.texts import Format, Written, as_written, check_written
+from w2s_cli.training.tokens import encode
 
 SCORED = (
     "reference",
@@ -121,6 +122,32 @@ def material(
         "empty": empty,
     }
     return Material(texts["chosen"], texts.get("rejected"), texts.get("other"), stored), facts
+
+
+def own_texts(form: Format, rows: Rows, limit: int) -> tuple[Material, dict[str, Any]]:
+    """A pool's own texts as what is learned, row by row, both texts of a pair; with the facts of `material`.
+
+    A text has the tokenizer's special tokens, and the end token unless it was cut or ends with one: a model learns where texts stop.
+
+    Raises:
+        UserError: no text has two tokens.
+    """
+    texts = rows.texts
+    if rows.second is not None:
+        texts = [text for pair in zip(rows.texts, rows.second, strict=True) for text in pair]
+    encoded = encode(form.tokenizer, texts, limit)
+    tokens = [ids.tolist() for ids in encoded.ids]
+    ended = [ids if len(ids) >= limit or ids[-1] == form.end else [*ids, form.end] for ids in tokens]
+    learned = [Written([], ids) for ids in ended if len(ids) > 1]  # a single token has no next token
+    if not learned:
+        raise UserError(f"no text of {rows.path} has two tokens, so there is no next token to learn")
+    facts = {
+        "tokens": sum(len(one.completion) for one in learned),
+        "learned": sum(map(counted, learned)),
+        "truncated": encoded.summary(limit),
+        "empty": encoded.empty,
+    }
+    return Material(learned), facts
 
 
 class Sides(NamedTuple):

@@ -25,8 +25,9 @@ CHOICES = {
     "labels.source": "weak, file",
     "stopping.by": "weak, truth",
     "stopping.metric": "accuracy, auroc",
-    "generative.schedule": "cosine, linear, constant",
-    "generative.optimizer": "adam, adamw",
+    "tune.mode": "full, lora",
+    "tune.schedule": "cosine, linear, constant",
+    "preference.optimizer": "adam, adamw",
     "data.truncation": "left, right",
     **{f"{role}.precision": "fp32, tf32, bf16" for role in ("weak", "strong", "student", "ceiling", "hop")},
     "pairs": "all, upper, strict",
@@ -44,7 +45,7 @@ POSITIVE = [
         "stopping.every",
         "stopping.patience",
     ),
-    *("generative.lr", "generative.epochs", "generative.batch_size", "few_shot.shots", "bootstrap"),
+    *("tune.lr", "tune.epochs", "preference.lr_scale", "few_shot.shots", "bootstrap"),
     *("launcher.micro_tokens", "launcher.eval_tokens"),
     *("launcher.log_every", "pretrain.batch_entries", "pretrain.batch_tokens"),
 ]
@@ -73,7 +74,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     for name in SEEDS:
         for value in (-1, 2**32, 1.5, True):
             yield name, value, r"must be a whole number between 0 and 2\^32 - 1"
-    for name in ("train.warmup", "generative.warmup", "pretrain.warmup", "combine.abstain_below", "train.lora.dropout"):
+    for name in ("train.warmup", "tune.warmup", "pretrain.warmup", "combine.abstain_below", "train.lora.dropout"):
         for value in (-0.1, 1):
             yield name, value, "must be a number of at least 0 and below 1"
     for value in (0, 1001, -3):
@@ -103,7 +104,7 @@ def cases() -> Iterator[tuple[str, Any, str]]:
     yield "combine.prior", [1.5, 0], "must be a number between 0 and 1"
     yield "launcher.checkpoint_seconds", float("nan"), "must be a finite number"
     yield "train.betas", [0.9, "x"], r"train\.betas\[1\]=x: must be a number"
-    for name in ("train", "generative", "pretrain"):  # a bound of 0 trains nothing, one below 0 climbs the loss
+    for name in ("train", "tune", "preference", "pretrain"):  # a bound of 0 trains nothing, one below 0 climbs the loss
         for value in (0, -1):
             yield f"{name}.max_grad_norm", value, "must be a number greater than 0, or null"
         yield f"{name}.weight_decay", -0.1, "must be a number of at least 0"

@@ -268,9 +268,11 @@ def test_a_result_records_the_updates_of_its_models_and_the_accuracy_of_the_stud
 
 def test_generative_finetuning_reads_the_pools_texts_before_the_transfer(finished: Finished) -> None:
     tuned = finished.identity(finished.model_of(finished.entry("generative_finetuning")))["inputs"]["model"]
-    assert finished.identity(tuned)["kind"] == "generative"
-    metrics = finished.metrics(tuned)
-    assert metrics["final_loss"] < metrics["first_loss"]
+    identity, metrics = finished.identity(tuned), finished.metrics(tuned)
+    assert (identity["kind"], identity["params"]["objective"]["name"]) == ("tune", "text")
+    rows = finished.identity(identity["inputs"]["rows"])["params"]
+    assert rows["pool"] == "strong_train"
+    assert metrics["learned"] == metrics["tokens"] - metrics["rows"]  # every token of every text after its first
 
 
 @pytest.mark.parametrize("control", ["random_labels", "matched_noise", "truth_mix"])

@@ -32,7 +32,7 @@ WRONG: dict[str, tuple[list[str], list[str], list[str]]] = {  # case → further
     ),
     "a classifier that should write": (
         [CLASSIFIER, "said: {kind: generate, role: weak, model: judge, rows: test}"], LABELS,
-        ['stage "said"', 'its weak model "local" comes from a finetune stage, which makes a classifier of it', "kind tune or generative"],
+        ['stage "said"', 'its weak model "local" comes from a finetune stage, which makes a classifier of it', "of kind tune"],
     ),
     "a classifier that should learn to write": (
         [CLASSIFIER, 'said: {kind: tune, role: weak, model: judge, rows: weak_train, texts: truth, tune: "${tune}"}'], LABELS,
@@ -58,6 +58,16 @@ WRONG: dict[str, tuple[list[str], list[str], list[str]]] = {  # case → further
     "grades of one source of two": (
         ["c: {kind: choose, rows: strong_train, texts: [weak_texts, own_texts], grades: [weak_graded], rule: {name: agreement}}"], [],
         ['stage "c": grades are 1, and texts 2: name one for each of texts, in their order'],
+    ),
+    "completions that no stage wrote": (
+        ['t: {kind: tune, model: "${strong}", rows: strong_train, objective: {name: sft}}'], [],
+        ['stage "t": the objective sft learns completions, and the stage names none: texts: STAGE', "(WHOLE), such as text"],
+    ),
+    "a reference of whole texts": (
+        [
+            "s: {kind: score, model: \"${strong}\", rows: strong_train, texts: truth}",
+            't: {kind: tune, model: "${strong}", rows: strong_train, reference: s, objective: {name: text}}',
+        ], [], ["the objective text learns prompts too (WHOLE), and scores are of completions only: leave reference out"],
     ),
     "a stage that is none": ([f"c: {{kind: choose, {BOTH.replace('own_texts', 'own_text')}, rule: {{name: union}}}}"], [], ['"own_text"']),
     "an unknown field of a stage's generation": (

@@ -84,8 +84,8 @@ def test_a_swept_rate_of_a_model_acts_in_every_mode_too(fixed: list[str], tmp_pa
     [
         ([], 1e-5),
         (["strong.lr=3e-5"], 3e-5),
-        (["generative.lr=2e-5"], 2e-5),
-        (["generative.lr=2e-5", "strong.lr=1e-4"], 2e-5),
+        (["tune.lr=2e-5"], 2e-5),
+        (["tune.lr=2e-5", "strong.lr=1e-4"], 1e-4),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else None,
 )
@@ -93,7 +93,7 @@ def test_generative_finetuning_takes_a_rate_for_all_weights_in_every_mode(
     fixed: list[str], tmp_path: Path, mode: str, words: list[str], rate: float
 ) -> None:
     graph = graph_of(tmp_path, *fixed, "method=generative_finetuning", f"train={mode}", *words)
-    assert [stage.identity["params"]["lr"] for stage in graph.stages.values() if stage.kind == "generative"] == [rate]
+    assert [stage.identity["params"]["lr"] for stage in graph.stages.values() if stage.kind == "tune"] == [rate]
 
 
 def test_the_rate_of_a_models_yaml_is_one_of_full_finetuning(fixed: list[str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from w2s_cli.run.pruning import passing_models
 READERS = (
     "finetune",
     "few_shot",
-    "generative",
+    "tune",
 )  # labels and features are of the models that these kinds train or prompt
 
 
@@ -20,7 +20,7 @@ def test_keep_weights_false_prunes_the_models_of_every_kind_that_other_stages_re
     pruned = {graph.stages[key].name for key in passing_models(graph, list(graph.stages))}
     made = {stage.name for stage in graph.stages.values() if stage.of.traits.gives == "model"}
     assert pruned == made
-    assert {graph.stages[key].kind for key in passing_models(graph, list(graph.stages))} == {"finetune", "generative"}
+    assert {graph.stages[key].kind for key in passing_models(graph, list(graph.stages))} == {"finetune", "tune"}
 
 
 def test_a_model_that_no_stage_reads_is_the_result_and_is_kept(tmp_path: Path) -> None:

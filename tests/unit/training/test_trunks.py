@@ -73,7 +73,7 @@ def test_features_are_those_of_the_finetuned_trunk(tmp_path: Path) -> None:
 
 def test_a_language_model_of_another_stage_can_be_probed(tmp_path: Path) -> None:
     made = tmp_path / "made"
-    make_model(made / "model", "gpt2")  # as a generative stage leaves it
+    make_model(made / "model", "gpt2")  # as a tune stage leaves it
     rows = write_rows(tmp_path / "rows")
     stored, out = context(tmp_path / "features"), context(tmp_path / "probe")
     features.run(params(model=None), {"rows": rows, "model": made}, stored)
