@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from tests.conftest import ROOT
 
@@ -32,6 +33,7 @@ def probabilities(result: Path) -> np.ndarray:
     return np.stack(pq.read_table(result / "labels.parquet").column("p").to_pylist()).astype(np.float64)
 
 
+@pytest.mark.slow
 def test_the_stage_kind_of_the_page_runs_as_it_is_written(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     for name, language in (("stages/temper.py", "python"), ("method/tempered.yaml", "yaml")):

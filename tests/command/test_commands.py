@@ -332,6 +332,7 @@ def test_help_may_stand_before_its_command(w2s_inside: Run) -> None:
         assert w2s_inside(*words).stdout == w2s_inside(words[1], "--help").stdout
 
 
+@pytest.mark.slow
 def test_every_command_takes_the_outputs_folder_in_both_forms(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     (tmp_path / "outputs").rename(tmp_path / "other folder")
     key = next((tmp_path / "other folder" / "stages" / "finetune").glob("weak-*")).name[-12:]
@@ -372,11 +373,12 @@ def test_a_store_that_was_copied_elsewhere_needs_nothing_run_again(
 @pytest.mark.parametrize(
     "launcher",
     [
-        pytest.param(["hydra/launcher=basic"], id="basic", marks=pytest.mark.slow),
-        pytest.param(["hydra/launcher=joblib"], id="joblib", marks=pytest.mark.slow),
+        pytest.param(["hydra/launcher=basic"], id="basic"),
+        pytest.param(["hydra/launcher=joblib"], id="joblib"),
         pytest.param([], id="w2s"),
     ],
 )
+@pytest.mark.slow
 def test_every_launcher_makes_the_same_stages_and_a_failing_job_fails_the_command_and_not_the_others(
     w2s: Run, tiny: list[str], tmp_path: Path, launcher: list[str]
 ) -> None:
@@ -396,6 +398,7 @@ def test_a_name_from_a_user_never_becomes_a_path(w2s_inside: Run, tiny: list[str
     assert not list(tmp_path.parent.glob("*escaped*"))
 
 
+@pytest.mark.slow
 def test_a_sweep_over_pairs_ends_in_one_table_and_the_median_pgr(w2s_inside: Run, tiny: list[str]) -> None:
     others = [word for word in tiny if not word.startswith("strong.lr=")]
     words = ["-m", *others, "strong.lr=4e-3,5e-3,6e-3", "strong.name=one,two", "keep_weights=false"]

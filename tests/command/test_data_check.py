@@ -44,6 +44,7 @@ def report_of(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     return check({pool: table for pool, (table, _) in made.items()}, made["test"][1]["classes"])
 
 
+@pytest.mark.slow
 def test_it_finds_none_of_the_above_in_cosmos_qa(tmp_path: Path) -> None:
     data = recipe("cosmos_qa", path=str(real("cosmos_qa")), **ONE_SPLIT)
     found = check(leaky(tmp_path, data, COSMOS_QA), data["classes"])
@@ -53,6 +54,7 @@ def test_it_finds_none_of_the_above_in_cosmos_qa(tmp_path: Path) -> None:
     assert report_of(tmp_path / "ours", data)["problems"] == []
 
 
+@pytest.mark.slow
 def test_it_finds_letters_for_right_and_texts_for_wrong_answers_in_openbookqa(tmp_path: Path) -> None:
     data = recipe("openbookqa", path=str(real("openbookqa")))
     found = check(leaky(tmp_path, data, OPENBOOKQA), data["classes"])
@@ -83,6 +85,7 @@ def test_it_finds_the_label_in_the_prompt_of_ethics(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_our_recipes_have_no_shortcut(tmp_path: Path, name: str, folder: str, changes: dict[str, Any]) -> None:
     found = report_of(tmp_path, recipe(name, path=str(real(folder)), **changes))
     assert found["problems"] == []

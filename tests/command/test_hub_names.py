@@ -24,6 +24,7 @@ def hub_home(tmp_path: Path) -> Path:
     return tmp_path / "hf"
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_runs_offline_and_its_commits_are_in_the_keys(
     w2s: Run, hub_home: Path, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words
     assert row["pgr_flag"] == "no_width"
 
 
+@pytest.mark.slow
 def test_seeds_with_a_label_file_each_are_one_setting(w2s_inside: Any, tiny: list[str], tmp_path: Path) -> None:
     for seed in range(2):
         right = [

@@ -33,6 +33,7 @@ def run_of(folder: Path) -> str:
     return str(json.loads(record.read_text())["run"])
 
 
+@pytest.mark.slow
 def test_a_training_whose_reader_has_gone_is_trained_to_its_end(tmp_path: Path, tiny: list[str]) -> None:
     done = shell(tmp_path, "w2s | head -1", "train", *tiny)
     assert (done.returncode, done.stderr) == (0, "")

@@ -323,7 +323,8 @@ def test_a_refused_command_leaves_no_run(w2s_inside: Run, tmp_path: Path, tiny: 
     assert not list(tmp_path.glob("outputs/runs/*/*"))
 
 
-@pytest.mark.parametrize("umask", [pytest.param(0o022, marks=pytest.mark.slow), 0o002])
+@pytest.mark.slow
+@pytest.mark.parametrize("umask", [0o022, 0o002])
 def test_every_file_of_a_run_has_the_mode_of_the_umask_and_the_group_of_the_store(
     tmp_path: Path, tiny: list[str], umask: int
 ) -> None:

@@ -72,6 +72,7 @@ def test_an_import_that_raises_anything_is_refused_with_its_line(tmp_path: Path)
             load_loss("mine", [folder])
 
 
+@pytest.mark.slow
 def test_a_loss_that_ends_the_process_is_no_reason_to_run_the_command_again(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def study(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_table_prints_for_a_missing_cell_runs_in_another_folder(study: Path, tmp_path: Path) -> None:
     models = ["weak=local", "weak.path=models/weak", "strong=local", "strong.path=models/strong", *QUICK]
     data = ["data=local", "data.text=text", "data.label=label", "data.id=id"]

@@ -25,9 +25,15 @@ from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MANY_SETS = 20  # data sets of a plan that takes ten seconds and more
-papers = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(PAPER[name]["data"]) > MANY_SETS)) for name in PAPER]
-)
+
+
+def each_of(experiments: dict[str, dict[str, Any]]) -> pytest.MarkDecorator:
+    """A case for each experiment; a plan over many data sets is slow."""
+    sizes = {name: len(experiment["data"]) for name, experiment in experiments.items()}
+    slow = {name: [pytest.mark.slow] * (sizes[name] > MANY_SETS) for name in experiments}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=slow[name]) for name in experiments])
+
+
 COLUMNS = ["paper", "table", "setting", "weak_model", "strong_model", "dataset", "method", "metric", "value", "source"]
 
 
@@ -157,7 +163,7 @@ def assert_figures_are_compared(experiment: Experiment, graph: Graph) -> None:
         assert row["source"]
 
 
-@papers
+@each_of(PAPER)
 def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(name: str) -> None:
     experiment, graph = load(name), planned(name)
     assert_planned_as_published(graph, PAPER[name])
@@ -195,7 +201,7 @@ def test_an_experiment_on_texts_plans_what_its_card_says(name: str) -> None:
     assert comparison.reported(experiment)
 
 
-@pytest.mark.parametrize("name", [*PAPER, *TEXTS])
+@each_of({**PAPER, **TEXTS})
 def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_are(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
     (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -210,7 +216,7 @@ def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_
         assert "Of the 294 figures of `eleuther_pgr`,\nthe 147 of" in page
 
 
-@pytest.mark.parametrize("name", [*PAPER, *TEXTS])
+@each_of({**PAPER, **TEXTS})
 def test_smaller_scales_say_what_they_drop_and_the_demo_needs_no_hub(name: str) -> None:
     experiment = load(name)
     for scale in ("small", "demo"):

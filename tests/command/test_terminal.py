@@ -48,6 +48,7 @@ def test_ctrl_c_leaves_one_bar_and_no_old_line(tmp_path: Path, tiny: list[str]) 
     assert "Continue with: w2s train" in screen
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_one_table_with_a_row_for_each_setting(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     swept = ["train", "-m", *ran, "loss=xent,kl", "seed=0,1"]
     out = w2s_inside(*swept).stdout

@@ -87,6 +87,7 @@ def predict(folder: Path, rows: Path, model: Path) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_a_micro_batch_that_does_not_fit_is_halved_until_it_does_and_the_weights_are_the_same(
     tmp_path: Path, task: dict[str, Path]
 ) -> None:

@@ -230,6 +230,7 @@ def test_an_exam_killed_at_any_point_is_continued(
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_the_theory_of_differences_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path: Path) -> None:
     w2s_inside("train", "method=delta_theory", "outputs=plain")
     points = ["delta_theory.claimed", "delta_theory.start", "delta_theory.step"]
@@ -293,6 +294,7 @@ def random_kills(tiny: list[str], undisturbed: Path, folder: Path, kills: int, s
     assert_same(undisturbed, folder / "killed")
 
 
+@pytest.mark.slow
 def test_three_random_kills_of_the_process_group_change_nothing(
     tiny: list[str], finished: Path, tmp_path: Path
 ) -> None:
@@ -386,6 +388,7 @@ def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path:
     assert "step " in states
 
 
+@pytest.mark.slow
 def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")

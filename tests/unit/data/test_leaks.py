@@ -65,6 +65,7 @@ def accuracy(tables: Tables, classes: list[str]) -> float:
     return float(check(tables, classes)["baseline"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_cosmos_qa_without_none_of_the_above(tmp_path: Path) -> None:
     splits, pools = {"train": "validation", "test": None}, {"test": 0.4, "weak_train": 0.3, "strong_train": 0.3}
     data = recipe("cosmos_qa", path=str(real("cosmos_qa")), splits=splits, pools=pools)
@@ -78,6 +79,7 @@ def test_cosmos_qa_without_none_of_the_above(tmp_path: Path) -> None:
     assert on_told > 0.9  # where the words stand, they tell
 
 
+@pytest.mark.slow
 def test_openbookqa_shows_texts_for_both_labels(tmp_path: Path) -> None:
     data = recipe("openbookqa", path=str(real("openbookqa")))
     assert accuracy(ours_of(tmp_path / "ours", data), data["classes"]) < 0.56
@@ -85,6 +87,7 @@ def test_openbookqa_shows_texts_for_both_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ethics_justice", "ethics_deontology"])
+@pytest.mark.slow
 def test_ethics_has_no_label_in_the_prompt(tmp_path: Path, name: str) -> None:
     limits = {"weak_train": 1500, "strong_train": 1500, "test": 1000}
     data = recipe(name, path=str(real(name)), limits=limits)
@@ -107,6 +110,7 @@ def test_ethics_utilitarianism_tells_nothing_by_place_or_number(tmp_path: Path) 
         ("commonsense_qa_2", "commonsense_qa_2", {"train": "train", "test": "validation"}, 0.62),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_other_sets_have_words_that_help_but_none_that_tells(
     tmp_path: Path, name: str, folder: str, splits: dict[str, str], honest: float
 ) -> None:

@@ -135,6 +135,7 @@ def test_published_exact_match_is_met_to_three_decimals(name: str) -> None:
     assert round(measured.right / measured.texts, 3) == EXACT_MATCH[name]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_measured_table_and_counts() -> None:
     page = DOC.read_text()
     for line in table():

@@ -178,6 +178,7 @@ def use(folder: Path) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_hostile_folders_are_refused_or_load_files_of_their_own_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -366,6 +366,7 @@ def fetched(tmp_path: Path, repos: dict[str, Path | str], repo: str) -> dict[str
     return found
 
 
+@pytest.mark.slow
 def test_a_download_brings_what_is_needed_and_shows_its_progress(tmp_path: Path) -> None:
     llama, opt = make_model(tmp_path / "llama", "llama"), make_model(tmp_path / "opt", "opt")
     for name in ("pytorch_model.bin", "tf_model.h5", "weights.msgpack", "modeling_own.py"):

@@ -25,7 +25,7 @@ from w2s_cli.training.memory import Budget
 from w2s_cli.training.stopping import EarlyStopping, early_stopping
 
 STOPPING = {"metric": "accuracy", "every": 2, "patience": None}
-MODES = ("full", "lora", "probe")
+MODES = ("full", pytest.param("lora", marks=pytest.mark.slow), "probe")
 
 
 def write_labels(folder: Path, p: np.ndarray, **columns: Any) -> Path:
@@ -114,6 +114,7 @@ def test_the_saved_model_is_that_of_the_best_evaluation(
     assert curve == metrics["evaluations"]
 
 
+@pytest.mark.slow
 def test_a_student_that_overfits_its_noisy_supervisor_is_kept_from_before(tmp_path: Path) -> None:
     def drawn(name: str, rows: int, seed: int, noise: float) -> dict[str, Path]:
         random = np.random.default_rng(seed)
@@ -193,6 +194,7 @@ def test_stopped_and_resumed_keeps_the_same_weights(tmp_path: Path, task: dict[s
 
 
 @pytest.mark.parametrize("point", ["finetune.step:13", "checkpoint.files-written:12", "checkpoint.renamed:12"])
+@pytest.mark.slow
 def test_a_kill_between_the_best_evaluation_and_the_end_changes_nothing(
     tmp_path: Path, task: dict[str, Path], point: str
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, folder: 
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_one_run_tokenises_each_pool_once_for_each_tokenizer_and_gc_finds_what_is_old(
     w2s_inside: Run, tmp_path: Path
 ) -> None:
