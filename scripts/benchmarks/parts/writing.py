@@ -86,7 +86,7 @@ def _learned(settings: Settings, objective: str, rows: int, say: Callable[[str],
     )
     detail = comparing.side_by_side(w2s=ours, TRL=theirs)
     return [
-        record(PART, f"{objective}: times less CPU than TRL", comparing.ratios(theirs, ours, "train_cpu_s"), "×", target=2.0,
+        record(PART, f"{objective}: times less CPU than TRL", comparing.ratios(theirs, ours, "learn_cpu_s"), "×", target=2.0,
                detail=detail),
         record(PART, f"{objective}: largest difference of a step's loss from TRL's", [apart], "nats", better="less",
                target=LARGEST_LOSS),

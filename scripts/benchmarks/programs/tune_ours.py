@@ -1,4 +1,4 @@
-"""sft or dpo by the `tune` stage of w2s; of dpo the `score` stage with the reference's log-probabilities is part of the time."""
+"""sft or dpo by the `tune` stage of w2s; the time is that of the training, and of dpo that of the reference's log-probabilities too."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from w2s_cli.data.artifacts.pairs import Origin, Pair, write_pairs
         from w2s_cli.stages import score, tune
         from w2s_cli.training import loop
+        from w2s_cli.training.objectives import token_log_p
     folder = Path(job["work"])
     rows = [json.loads(line) for line in Path(job["problems"]).read_text().splitlines()]
     pool = write_problems(folder / "rows", rows)
@@ -54,8 +55,8 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     }
     if job["objective"] == "dpo":
         ctx = context("score")
-        with watch.timed("train"):
-            score.run({**shared, "classifier": False, "other": False}, edges, ctx)
+        watch.around(token_log_p, "all_log_p", "reference")
+        score.run({**shared, "classifier": False, "other": False}, edges, ctx)
         edges["reference"] = ctx.result
     watch.around(loop, "train", "train")
     ctx = context("tune")
@@ -78,7 +79,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     }
     tune.run(params, edges, ctx)
     lines = [json.loads(line) for line in (ctx.folder / "metrics.jsonl").read_text().splitlines()]
-    return {"losses": [line["loss"] for line in lines], **watch.figures()}
+    figures = watch.figures()
+    figures["learn_cpu_s"] = figures["train_cpu_s"] + figures.get("reference_cpu_s", 0.0)
+    return {"losses": [line["loss"] for line in lines], **figures}
 
 
 if __name__ == "__main__":

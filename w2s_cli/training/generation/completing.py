@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from w2s_cli.training.attention import decoding
 from w2s_cli.training.device import autocast
-from w2s_cli.training.generation.cache import keep, new_cache, staying_first, taken
+from w2s_cli.training.generation.cache import GROWTH, keep, new_cache, room_for, staying_first, taken
 from w2s_cli.training.generation.sampling import Sampling, choose, keys_of
 from w2s_cli.training.models.trunk import layers
 
@@ -76,7 +76,7 @@ class Writer:
         if self.alone or not ids:
             return Head(ids, None)
         tokens = torch.tensor([list(ids)], device=self.model.device)
-        cache = self._new_cache(len(ids))
+        cache = self._new_cache()
         self._prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), 0, cache)
         return Head(ids, cache)
 
@@ -160,7 +160,7 @@ class Writer:
         if self.alone:
             return self._begin_alone(np.concatenate([np.array(head.ids, dtype=np.int64), prompts[0]]))
         longest = max(len(prompt) for prompt in prompts)
-        size = len(head.ids) + longest + self.most
+        before = len(head.ids) + longest
         ids = np.zeros((len(prompts), longest), dtype=np.int64)
         real = np.zeros((len(prompts), longest), dtype=bool)
         for place, prompt in enumerate(prompts):
@@ -168,16 +168,17 @@ class Writer:
             real[place, longest - len(prompt) :] = True
         device = self.model.device
         first = torch.zeros(len(prompts), dtype=torch.int64, device=device)
-        cache = self._new_cache(size) if head.cache is None else taken(head.cache, first, size)
+        cache = self._new_cache() if head.cache is None else taken(head.cache, first)
         tokens, mask = torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
         logits, positions = self._prompts(tokens, mask, len(head.ids), cache)
-        visible = mask.new_ones(len(prompts), size)
-        visible[:, len(head.ids) : len(head.ids) + longest] = mask
+        visible = mask.new_zeros(len(prompts), before + self.most + GROWTH)
+        visible[:, : len(head.ids)] = True
+        visible[:, len(head.ids) : before] = mask
         state = _State(cache, decoding.mask_of(visible[:, None, None, :]), positions)
         if len(prompts) == len(units):
             return logits, state
         index = torch.tensor(prompt_of, device=device)
-        return logits[index], state.taken(index, size)
+        return logits[index], state.taken(index)
 
     def _prompts(self, ids: Tensor, real: Tensor, before: int, cache: Cache) -> tuple[Tensor, Tensor]:
         """The logits [rows, vocabulary] after prompts, and the positions [rows] of their last tokens.
@@ -193,6 +194,9 @@ class Writer:
         keys = torch.cat([real.new_ones(rows, before), real], dim=1)  # [rows, before + tokens]
         causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=ids.device).tril(before)
         visible = keys[:, None, None, :] & causal  # [rows, 1, tokens, before + tokens]
+        visible = nn.functional.pad(
+            visible, (0, room_for(cache, tokens) - visible.shape[-1])
+        )  # a single token makes more room
         return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1]
 
     def _step(self, state: "_State", tokens: Tensor) -> Tensor:
@@ -204,7 +208,8 @@ class Writer:
                 )
             return output.logits[:, -1]  # type: ignore[no-any-return]
         state.positions = state.positions + 1
-        mask = state.mask[..., : state.cache.get_seq_length() + 1]
+        state.mask[..., state.cache.get_seq_length()] = 0  # the new token sees itself, and later ones see it
+        mask = state.mask[..., : room_for(state.cache, 1)]
         return self._logits(tokens.unsqueeze(1), mask, state.positions.unsqueeze(1), state.cache)
 
     def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
@@ -225,8 +230,8 @@ class Writer:
             output = self.model(input_ids=tokens, use_cache=True, logits_to_keep=1)
         return output.logits[:, -1], _State(output.past_key_values, None, tokens.new_tensor([len(ids) - 1]))
 
-    def _new_cache(self, size: int) -> Cache:
-        return new_cache(len(layers(self.model.base_model)), size)
+    def _new_cache(self) -> Cache:
+        return new_cache(len(layers(self.model.base_model)))
 
     def _seen(self, units: Sequence[Unit], head: Head, logits: Tensor) -> Tensor | None:
         if self.sampling.repetition_penalty == 1.0:
@@ -256,14 +261,13 @@ class _State:
     """A batch between two steps."""
 
     cache: Cache
-    mask: Tensor | None  # [rows, 1, 1, size] what a step adds to its scores, −∞ at padding; None: the model's own
+    # [rows, 1, 1, positions] what a step adds to its scores, −∞ at padding and at positions to come; None: the model's own
+    mask: Tensor | None
     positions: Tensor  # [rows] of the last token
 
-    def taken(self, rows: Tensor, size: int) -> "_State":
+    def taken(self, rows: Tensor) -> "_State":
         """A batch of the rows at the indices `rows`, which may repeat."""
-        return _State(
-            taken(self.cache, rows, size), None if self.mask is None else self.mask[rows], self.positions[rows]
-        )
+        return _State(taken(self.cache, rows), None if self.mask is None else self.mask[rows], self.positions[rows])
 
     def keep(self, order: Tensor) -> None:
         """Go on with the rows at the indices `order`, from `staying_first`."""

@@ -193,7 +193,7 @@ def scripted(writer: Writer, text: str, monkeypatch: pytest.MonkeyPatch, ids: li
 
     steps: list[None] = []
     monkeypatch.setattr(Writer, "_logits", logits)
-    monkeypatch.setattr(Writer, "_new_cache", lambda self, size: completing.new_cache(1, size))
+    monkeypatch.setattr(Writer, "_new_cache", lambda self: completing.new_cache(1))
     return replace(writer, closing={})
 
 
