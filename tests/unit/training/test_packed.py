@@ -42,16 +42,23 @@ def gradients(model: Any, value: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("read", ["last", "tails", "all"])
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODERS])
-def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: str, last: bool) -> None:
+def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: str, read: str) -> None:
     model = opened(tmp_path, family).train()
     assert packed.usable(model, "fp32")
     model.double()  # so that what differs is not rounding
     ids, mask = some_rows()
     states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    if last:
+    if read == "last":
         expected, found = states[torch.arange(len(ids)), mask.sum(1) - 1], packed.last_states(model, ids, mask)
+    elif read == "tails":
+        tails = [-(-length // 3) for length in LENGTHS]
+        assert sum(tails) < packed.MOST_TAILS * sum(LENGTHS)
+        expected = torch.cat(
+            [row[length - tail : length] for row, length, tail in zip(states, LENGTHS, tails, strict=True)]
+        )
+        found = packed.tail_states(model, ids, mask, tails)
     else:
         expected, found = states[mask.bool()], packed.all_states(model, ids, mask)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # rotations are fp32 all the same
@@ -64,34 +71,40 @@ def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: s
         torch.testing.assert_close(seen[name], known[name], atol=rounding, rtol=1e-6)
 
 
-@pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("lengths", [[300, 70, 70, 65, 3, 1], [600, 257, 256], [LONG + 30, 500, 20, 20]])
-def test_attention_is_softmax_within_each_row(lengths: list[int], last: bool) -> None:
+@pytest.mark.parametrize(
+    ("lengths", "tails"),
+    [
+        *[
+            ([300, 70, 70, 65, 3, 1], tails)
+            for tails in (None, [1] * 6, [20, 1, 70, 17, 3, 1], [300, 70, 70, 65, 3, 1])
+        ],
+        *[([600, 257, 256], tails) for tails in (None, [1] * 3, [290, 5, 256])],
+        *[([LONG + 30, 500, 20, 20], tails) for tails in (None, [1] * 4)],
+    ],
+)
+def test_attention_is_softmax_within_each_row(lengths: list[int], tails: list[int] | None) -> None:
     random = np.random.default_rng(0)
     total = LAYOUT.room(np.array(lengths))
-    queries = len(lengths) if last else total
+    queries = LAYOUT.room(np.array(tails)) if tails else total
     q, k, v = random.normal(size=(4, queries, 8)), *random.normal(size=(2, 2, total, 8))  # two heads of q to one of k
     tensors = [torch.from_numpy(x[None].astype(np.float32)).requires_grad_() for x in (q, k, v)]
-    out = attention(*tensors, 0.3, runs(lengths, torch.float32, last=last))  # type: ignore[call-arg]
-    start = 0
-    for row, length in enumerate(lengths):
-        at = slice(row, row + 1) if last else slice(start, start + length)
+    out = attention(*tensors, 0.3, runs(lengths, torch.float32, tails))  # type: ignore[call-arg]
+    start = query = 0
+    for length, tail in zip(lengths, tails or lengths, strict=True):
+        at = slice(query, query + tail)
         for head in range(4):
             keys, values = k[head // 2, start : start + length], v[head // 2, start : start + length]
             scores = 0.3 * q[head, at] @ keys.T
-            if not last:
-                scores[np.triu_indices(length, 1)] = -np.inf
+            scores[np.triu(np.ones(scores.shape, bool), 1 + length - tail)] = -np.inf
             share = np.exp(scores - scores.max(1, keepdims=True))
             expected = share / share.sum(1, keepdims=True) @ values
             np.testing.assert_allclose(out[0, at, head].detach(), expected, atol=1e-5)
-        start += length
-    out[:, : len(lengths) if last else start].square().sum().backward()  # type: ignore[no-untyped-call]
-    for tensor in tensors:
+        start, query = start + length, query + tail
+    out[:, :query].square().sum().backward()  # type: ignore[no-untyped-call]
+    for tensor, end in zip(tensors, (query, start, start), strict=True):
         assert tensor.grad is not None
         assert torch.isfinite(tensor.grad).all()
-        assert (last and tensor is tensors[0]) or not tensor.grad[
-            :, :, start:
-        ].any()  # nothing from behind the last row
+        assert not tensor.grad[:, :, end:].any()  # nothing from behind the last row
 
 
 def test_gradients_of_long_rows_that_go_through_in_blocks_are_those_of_softmax_attention() -> None:
@@ -102,7 +115,7 @@ def test_gradients_of_long_rows_that_go_through_in_blocks_are_those_of_softmax_a
     slope = slope.transpose(1, 2)[:, : sum(lengths)]  # [1, tokens, heads, dim]
     ours = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
     plain = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
-    layout = runs(lengths, torch.float64, last=False)
+    layout = runs(lengths, torch.float64)
     assert [[block.keys for block in run.blocks] for run in layout][:3] == [[608, 512, 256], [272], [256]]
     attention(*ours, 0.3, layout)[:, : sum(lengths)].backward(slope)
     rows = [torch.split(tensor[0, :, : sum(lengths)], lengths, 1) for tensor in plain]

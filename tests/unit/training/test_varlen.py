@@ -55,11 +55,14 @@ def stand_in(
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models on the CPU are packed as on a GPU, with the stand-in for the kernel."""
 
-    def within(model: Any, lengths: list[int], *, last: bool) -> Any:
-        where = varlen.spans(lengths, CPU, last=last)
+    def within(model: Any, lengths: list[int], tails: list[int] | None = None) -> Any:
+        where = varlen.spans(lengths, CPU, last=tails is not None)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
 
     monkeypatch.setattr(packed, "_within", within)
+    monkeypatch.setattr(
+        packed, "MOST_TAILS", 0.0
+    )  # a GPU's last layer has the queries of all tokens, or of each row's last
     monkeypatch.setattr(packed, "layout", lambda model: varlen.LAYOUT)
     monkeypatch.setattr(kernels, "varlen_attn", stand_in)
 

@@ -52,24 +52,30 @@ class Run(NamedTuple):
     blocks: list[Block]  # of all queries, the last block first: it has all keys
 
 
-def runs(lengths: Sequence[int], dtype: torch.dtype, *, last: bool) -> list[Run]:
-    """The runs of rows of `lengths`; the queries are all tokens, or (`last`) each row's last token. `dtype` is the type of matmuls."""
-    starts = [0, *accumulate(lengths)]
+def runs(lengths: Sequence[int], dtype: torch.dtype, tails: Sequence[int] | None = None) -> list[Run]:
+    """The runs of rows of `lengths`; the queries are all tokens, or the last `tails[row]` ones of each row, end to end.
 
-    if last:  # few scores: all rows at once, with as many keys as the longest
-        every = range(len(lengths))
-        return [_together(starts, every, max(lengths), dtype, last=True)]
-    groups = []
+    `dtype` is the type of matmuls. Rows with tails of more than one token have at most LONG tokens.
+    """
+    starts = [0, *accumulate(lengths)]
+    if tails is not None and max(tails) == 1:  # few scores: all rows at once, with as many keys as the longest
+        return [_tails(starts, range(len(lengths) + 1), range(len(lengths)), max(lengths), 1, dtype)]
+    groups: list[Run] = []
     block = LONG if max(lengths) > LONG else BLOCK  # the fused kernel has blocks of its own
     widths = [-(-length // STEP) * STEP for length in lengths]
+    tail_starts = [0, *accumulate(tails or ())]
     for rows in _groups(widths):
         keys = widths[rows[0]]
-        if len(rows) == 1:
+        if tails is not None:
+            queries = -(-max(tails[row] for row in rows) // STEP) * STEP
+            groups.append(_tails(starts, tail_starts, rows, keys, queries, dtype))
+        elif len(rows) == 1:
             start, end = starts[rows[0]], starts[rows[0] + 1]
             at, real, own = slice(start, start + keys), slice(0, end - start), slice(start, end)
             groups.append(Run(1, at, at, real, real, own, own, _blocks(keys, block, dtype)))
         else:
-            groups.append(_together(starts, rows, keys, dtype, last=False))
+            places, present, own = _extended(starts, rows, keys)
+            groups.append(Run(len(rows), places, places, present, present, own, own, _blocks(keys, keys, dtype)))
     return groups
 
 
@@ -85,21 +91,35 @@ def _groups(widths: list[int]) -> Iterator[Sequence[int]]:
             start += rows
 
 
-def _together(starts: Sequence[int], rows: Sequence[int], keys: int, dtype: torch.dtype, *, last: bool) -> Run:
-    """Adjacent rows in one run: `keys` tokens from the start of each, of which those of other rows are dropped."""
+def _extended(starts: Sequence[int], rows: Sequence[int], tokens: int) -> tuple[Tensor, Tensor, slice]:
+    """Of adjacent rows, each with `tokens` tokens from its start: their places, which of these are the rows' own, and where these are."""
     first = torch.tensor([starts[row] for row in rows])
     lengths = torch.tensor([starts[row + 1] for row in rows]) - first
-    steps = torch.arange(keys)
-    present = steps < lengths[:, None]  # [rows, keys]
-    at = (first[:, None] + steps).flatten()
-    real = present.flatten().nonzero().squeeze(1)
-    own = slice(starts[rows[0]], starts[rows[-1] + 1])
-    if last:
-        mask = torch.zeros(present.shape, dtype=dtype).masked_fill(~present, float("-inf")).unsqueeze(1)
-        here = slice(rows[0], rows[-1] + 1)
-        at = at.clamp(max=own.stop - 1)
-        return Run(len(rows), here, at, slice(None), real, here, own, [Block(0, 1, keys, mask)])
-    return Run(len(rows), at, at, real, real, own, own, _blocks(keys, keys, dtype))
+    steps = torch.arange(tokens)
+    real = (steps < lengths[:, None]).flatten().nonzero().squeeze(1)
+    return (first[:, None] + steps).flatten(), real, slice(starts[rows[0]], starts[rows[-1] + 1])
+
+
+def _tails(
+    starts: Sequence[int],
+    tail_starts: Sequence[int],
+    rows: Sequence[int],
+    keys: int,
+    queries: int,
+    dtype: torch.dtype,
+) -> Run:
+    """Adjacent rows in one run, whose queries are the last tokens of each: at most `queries`, from `tail_starts` of the queries alone."""
+    at, real, own_queries = _extended(tail_starts, rows, queries)
+    key_at, real_keys, own_keys = _extended(starts, rows, keys)
+    ends = torch.tensor([starts[row + 1] - starts[row] for row in rows])
+    tails = torch.tensor([tail_starts[row + 1] - tail_starts[row] for row in rows])
+    place = (ends - tails)[:, None] + torch.arange(queries)  # [rows, queries] of each query in its row
+    hidden = torch.arange(keys) > place.clamp(max=keys - 1)[:, :, None]  # [rows, queries, keys]
+    mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, float("-inf"))
+    query_at, real_queries = (own_queries, slice(None)) if queries == 1 else (at.clamp(max=own_queries.stop - 1), real)
+    key_at = key_at.clamp(max=own_keys.stop - 1)
+    block = Block(0, queries, keys, mask)
+    return Run(len(rows), query_at, key_at, real_queries, real_keys, own_queries, own_keys, [block])
 
 
 def _blocks(keys: int, most: int, dtype: torch.dtype) -> list[Block]:

@@ -7,12 +7,13 @@
   thousands by more than a thousandth. The largest difference of a token's states counts, since a wrong mask spoils single tokens.
 * The attention is `cpu.py` on a CPU, `varlen.py` on an NVIDIA GPU in bf16. Other devices and precisions get padded rows.
 * Rows are packed on the CPU, from their lengths, so nothing waits for a GPU.
-* A classifier reads the last token's state only, so the last layer needs one query for each row. That layer is called twice: first for
-  the keys and values of all tokens, up to its attention, then for the last tokens. The result is exact, with 1/4 of the layer's work.
+* A classifier reads the last token's state only, so the last layer needs one query for each row; a text is learned after its prompt, so
+  that layer needs the queries of the text. It is called twice: first for the keys and values of all tokens, up to its attention, then
+  for the last tokens of each row. The result is exact, for a classifier with 1/4 of the layer's work.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -33,6 +34,7 @@ NAME = "w2s_packed"  # in transformers' attention interface
 _TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) → why it cannot be packed, or None
 # Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients. SmolLM2-135M, before and after generative finetuning:
 # at most 1.1e-5 (states) and 7e-4 (gradients) in fp32, 0.007 and 0.018 in bf16. Keys without gradients make 0.4.
+MOST_TAILS = 0.75  # of all tokens: above it, the last layer's two calls take as long as one
 BOUND = {"fp32": 1e-2, "bf16": 0.1}
 _OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
@@ -84,12 +86,30 @@ def layout(model: Any) -> Layout:
 
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right, on the CPU."""
+    return _tail_states(model, ids, mask, [1] * len(ids), layout(model).last)
+
+
+def tail_states(model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int]) -> Tensor:
+    """The last hidden states of the last `tails[row]` tokens of each row, row after row: [sum of tails, width]."""
     lengths = mask.sum(1).tolist()
-    ends = torch.tensor(list(accumulate(lengths))) - 1
-    rows = len(ends)
-    ends = pad(ends, (0, -rows % layout(model).last), value=int(ends[-1]))  # the last row once more
-    last = ends.to(model.device, non_blocking=True)  # [rows, filled up]
-    at_all, at_last = _within(model, lengths, last=False), _within(model, lengths, last=True)
+    if model.device.type == "cpu" and max(lengths) <= cpu.LONG and sum(tails) <= MOST_TAILS * sum(lengths):
+        return _tail_states(model, ids, mask, tails, layout(model).unit)
+    return all_states(model, ids, mask)[_places(lengths, tails).to(model.device)]
+
+
+def _places(lengths: Sequence[int], tails: Sequence[int]) -> Tensor:
+    """The places of the last `tails[row]` tokens of each row, among all tokens end to end."""
+    return torch.cat([torch.arange(end - tail, end) for end, tail in zip(accumulate(lengths), tails, strict=True)])
+
+
+def _tail_states(model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int], unit: int) -> Tensor:
+    """`tail_states` with the last layer's queries of these tokens alone, filled up to a multiple of `unit`."""
+    lengths = mask.sum(1).tolist()
+    places = _places(lengths, tails)
+    count = len(places)
+    places = pad(places, (0, -count % unit), value=int(places[-1]))  # the last one again
+    last = places.to(model.device, non_blocking=True)  # [count, filled up]
+    at_all, at_last = _within(model, lengths), _within(model, lengths, tails)
     layer = layers(model.base_model)[-1]
 
     def shortened(forward: Callable[..., Any], hidden: Tensor, *args: Any, **named: Any) -> Any:
@@ -101,16 +121,16 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
         short["attend"] = lambda query, _, __, scale: at_last(query, key, value, scale)
         states: Tensor = forward(hidden[:, last], *args, **short)
         whole = states.new_zeros(hidden.shape)  # trunks expect as many tokens as before
-        return whole.index_copy(1, last[:rows], states[:, :rows])
+        return whole.index_copy(1, last[:count], states[:, :count])
 
     with _replaced(layer, shortened):
-        return _forward(model, ids, mask, at_all)[0, last[:rows]]
+        return _forward(model, ids, mask, at_all)[0, last[:count]]
 
 
 def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The last hidden state of every real token, row after row: [tokens, width]."""
     lengths = mask.sum(1).tolist()
-    return _forward(model, ids, mask, _within(model, lengths, last=False))[0, : sum(lengths)]
+    return _forward(model, ids, mask, _within(model, lengths))[0, : sum(lengths)]
 
 
 def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -120,12 +140,15 @@ def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tenso
     return pad(ids[real], more), pad((mask.cumsum(1) - 1)[real], more)
 
 
-def _within(model: Any, lengths: list[int], *, last: bool) -> Attend:
-    """Attention within rows of `lengths` on the model's device; queries are all tokens, or (`last`) each row's last token."""
+def _within(model: Any, lengths: list[int], tails: Sequence[int] | None = None) -> Attend:
+    """Attention within rows of `lengths` on the model's device; queries are all tokens, or the last `tails[row]` ones of each row.
+
+    On a GPU tails are of one token.
+    """
     if model.device.type == "cuda":
-        where = varlen.spans(lengths, model.device, last=last)
+        where = varlen.spans(lengths, model.device, last=tails is not None)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), last=last)
+    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), tails)
     return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
 
 
@@ -192,10 +215,11 @@ def _difference(model: Any, precision: str) -> str | None:
 
     def padded() -> Tensor:
         states = model.base_model(**inputs(model, ids, mask), use_cache=False).last_hidden_state
-        return torch.cat([states[mask.bool()], states[[0, 1], [6, 3]]])
+        return torch.cat([states[mask.bool()], states[[0, 1], [6, 3]], states[[0, 0, 1], [5, 6, 3]]])
 
     def packed() -> Tensor:
-        return torch.cat([all_states(model, ids, mask), last_states(model, ids, mask)])
+        tails = tail_states(model, ids, mask, [2, 1])
+        return torch.cat([all_states(model, ids, mask), last_states(model, ids, mask), tails])
 
     try:
         expected, expected_slopes = _passes(model, padded, weights, precision)

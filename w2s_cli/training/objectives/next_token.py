@@ -55,21 +55,23 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def states_before(
-    model: Any, ids: Tensor, mask: Tensor, precision: str, asked: Tensor | None = None
+    model: Any, ids: Tensor, mask: Tensor, precision: str, tails: Sequence[int] | None = None
 ) -> tuple[Tensor, Tensor]:
     """The hidden states from which tokens are predicted, [targets, width], and these tokens, [targets].
 
     Args:
         ids, mask: [rows, tokens] on the CPU.
-        asked: [rows, tokens − 1] true for the tokens after a row's first that are targets; None: all real ones.
+        tails: the targets are the last `tails[row]` tokens of each row; None: all tokens after a row's first.
     """
-    real = mask[:, 1:].bool()
-    wanted = real if asked is None else asked
+    wanted = mask[:, 1:].bool()
+    if tails is not None:
+        wanted = wanted & (wanted.flip(1).cumsum(1).flip(1) <= torch.tensor(tails).unsqueeze(1))
     targets = ids[:, 1:][wanted].to(model.device)
     with autocast(model.device, precision):
         if packed.usable(model, precision):
-            states = packed.all_states(model, ids[:, :-1], mask[:, 1:])  # [real tokens, width]
-            return states if asked is None else states[asked[real].to(model.device)], targets
+            if tails is None:
+                return packed.all_states(model, ids[:, :-1], mask[:, 1:]), targets
+            return packed.tail_states(model, ids[:, :-1], mask[:, 1:], tails), targets
         states = model.base_model(input_ids=ids[:, :-1].to(model.device), use_cache=False).last_hidden_state
         return states[wanted.to(model.device)], targets
 

@@ -1,6 +1,7 @@
 """Log-probabilities of the tokens of completions, with gradients, and without the logits of a whole batch in memory.
 
-* Only the states before a completion's tokens reach the output layer; the prompt's are computed for attention alone.
+* Only the states before a completion's tokens reach the output layer, and of packed rows the queries of the last layer; the prompt's are
+  computed for attention alone.
 * The output layer goes in chunks that fit the cache. Backward computes a chunk's logits again: one more matmul of the output layer
   instead of [tokens, vocabulary] numbers in memory.
 """
@@ -62,9 +63,7 @@ def token_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision:
 
 def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
     ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
-    begins = torch.tensor([max(len(text.prompt), 1) for text in texts])
-    asked = mask[:, 1:].bool() & (torch.arange(1, ids.shape[1]) >= begins.unsqueeze(1))  # [texts, tokens - 1]
-    hidden, targets = states_before(model, ids, mask, precision, asked)
+    hidden, targets = states_before(model, ids, mask, precision, [counted(text) for text in texts])
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
     return _TokenLogP.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
