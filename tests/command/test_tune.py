@@ -174,7 +174,7 @@ def tuned(fields: str) -> str:
 @pytest.mark.parametrize(
     ("stages", "said"),
     [
-        (tuned("objective: {name: sft, args: {}}"), "learns from texts or from pairs: name one of the two"),
+        (tuned("objective: {name: sft, args: {}}"), "the objective sft learns completions, and the stage names none"),
         (tuned("texts: truth, pairs: pairs"), "learns from texts or from pairs: name one of the two"),
         (tuned("texts: truth, objective: {name: dpo, args: {}}"), "the objective dpo needs pairs of texts (pairs: STAGE)"),
         (

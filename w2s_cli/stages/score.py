@@ -127,7 +127,8 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     model.eval()
     ids, samples, sides, empty = sided(form, problems, folders, other=params["other"])
     cuts = cut_sides(sides, limit, params["truncation"])
-    texts: list[Written] = [text for one in cuts.values() for text in one.texts]
+    # row by row: the texts of a row have one prompt, which goes through the model once for those of a shard
+    texts: list[Written] = [text for row in zip(*(one.texts for one in cuts.values()), strict=True) for text in row]
     check_ids([text.ids for text in texts], model.config, folder)
     next_token.check_output_layer(model, texts[0].ids)
     layout = layout_of(model, texts, params["precision"])
@@ -149,7 +150,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
             f"{folder} gives log-probabilities that are not finite: set the model's precision=fp32, or train it less hard"
         )
     names = [name if "pairs" in folders else "" for name in sides]
-    columns = {name: log_p[at * len(ids) : (at + 1) * len(ids)] for at, name in enumerate(names)}
+    columns = {name: log_p[at :: len(names)] for at, name in enumerate(names)}
     write_log_p(ctx.result, ids, columns, samples)
     means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
     return {"rows": len(ids), "mean_log_p": means, "truncated": summary(list(cuts.values()), limit), "empty": empty}

@@ -9,6 +9,7 @@
   and nearly half of a long row's scores are not computed.
 * Each new shape of a matmul takes half a millisecond and half a MiB: numbers of rows are powers of two, blocks have one size but for a
   row's last, and the one query of a row in the last layer needs no matmul. The linear layers behind it see a multiple of 8 rows.
+* A row can have branches: continuations of one beginning, of which each sees the beginning and itself. The mask hides the others.
 * Scores become shares in place, and a pass without gradients keeps none: the next row has its memory.
 """
 
@@ -52,14 +53,24 @@ class Run(NamedTuple):
     blocks: list[Block]  # of all queries, the last block first: it has all keys
 
 
-def runs(lengths: Sequence[int], dtype: torch.dtype, tails: Sequence[int] | None = None) -> list[Run]:
+def runs(
+    lengths: Sequence[int],
+    dtype: torch.dtype,
+    tails: Sequence[int] | None = None,
+    branches: Sequence[Sequence[int]] | None = None,
+) -> list[Run]:
     """The runs of rows of `lengths`; the queries are all tokens, or the last `tails[row]` ones of each row, end to end.
 
-    `dtype` is the type of matmuls. Rows with tails of more than one token have at most LONG tokens.
+    Args:
+        lengths: tokens of each row; at most LONG with branches, or with tails of more than one token.
+        dtype: the type of matmuls.
+        tails: None: all tokens.
+        branches: of each row the branch of each token, 0 for the beginning that all branches see; None: no row has branches.
     """
     starts = [0, *accumulate(lengths)]
+    tails = lengths if tails is None and branches is not None else tails
     if tails is not None and max(tails) == 1:  # few scores: all rows at once, with as many keys as the longest
-        return [_tails(starts, range(len(lengths) + 1), range(len(lengths)), max(lengths), 1, dtype)]
+        return [_tails(starts, range(len(lengths) + 1), range(len(lengths)), max(lengths), 1, dtype, branches)]
     groups: list[Run] = []
     block = LONG if max(lengths) > LONG else BLOCK  # the fused kernel has blocks of its own
     widths = [-(-length // STEP) * STEP for length in lengths]
@@ -68,7 +79,7 @@ def runs(lengths: Sequence[int], dtype: torch.dtype, tails: Sequence[int] | None
         keys = widths[rows[0]]
         if tails is not None:
             queries = -(-max(tails[row] for row in rows) // STEP) * STEP
-            groups.append(_tails(starts, tail_starts, rows, keys, queries, dtype))
+            groups.append(_tails(starts, tail_starts, rows, keys, queries, dtype, branches))
         elif len(rows) == 1:
             start, end = starts[rows[0]], starts[rows[0] + 1]
             at, real, own = slice(start, start + keys), slice(0, end - start), slice(start, end)
@@ -107,6 +118,7 @@ def _tails(
     keys: int,
     queries: int,
     dtype: torch.dtype,
+    branches: Sequence[Sequence[int]] | None,
 ) -> Run:
     """Adjacent rows in one run, whose queries are the last tokens of each: at most `queries`, from `tail_starts` of the queries alone."""
     at, real, own_queries = _extended(tail_starts, rows, queries)
@@ -114,12 +126,24 @@ def _tails(
     ends = torch.tensor([starts[row + 1] - starts[row] for row in rows])
     tails = torch.tensor([tail_starts[row + 1] - tail_starts[row] for row in rows])
     place = (ends - tails)[:, None] + torch.arange(queries)  # [rows, queries] of each query in its row
-    hidden = torch.arange(keys) > place.clamp(max=keys - 1)[:, :, None]  # [rows, queries, keys]
+    place = place.clamp(max=keys - 1)
+    hidden = torch.arange(keys) > place[:, :, None]  # [rows, queries, keys]
+    if branches is not None:
+        branch = torch.zeros(len(rows), keys, dtype=torch.int64)
+        for at_row, row in enumerate(rows):
+            branch[at_row, : len(branches[row])] = torch.tensor(branches[row])
+        of_keys, of_queries = branch[:, None, :], branch.gather(1, place)[:, :, None]
+        hidden |= (of_keys != 0) & (of_keys != of_queries)
     mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, float("-inf"))
     query_at, real_queries = (own_queries, slice(None)) if queries == 1 else (at.clamp(max=own_queries.stop - 1), real)
     key_at = key_at.clamp(max=own_keys.stop - 1)
-    block = Block(0, queries, keys, mask)
-    return Run(len(rows), query_at, key_at, real_queries, real_keys, own_queries, own_keys, [block])
+    cuts = [*range(BLOCK, queries, BLOCK), queries]
+    seen = [*(int(place[:, cut - 1].max()) + 1 for cut in cuts[:-1]), keys]  # keys of each block
+    blocks = [
+        Block(first, end, some, mask[:, first:end, :some])
+        for first, end, some in zip([0, *cuts[:-1]], cuts, seen, strict=True)
+    ]
+    return Run(len(rows), query_at, key_at, real_queries, real_keys, own_queries, own_keys, blocks[::-1])
 
 
 def _blocks(keys: int, most: int, dtype: torch.dtype) -> list[Block]:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +89,26 @@ def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     return _tail_states(model, ids, mask, [1] * len(ids), layout(model).last)
 
 
-def tail_states(model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int]) -> Tensor:
+class Branches(NamedTuple):
+    """Rows of several continuations of one beginning, each of which sees the beginning and itself."""
+
+    positions: Tensor  # [rows, tokens] of each token in its own text
+    of: list[list[int]]  # of each row the branch of each token, 0 for the beginning
+
+
+def most_branched(model: Any) -> int:
+    """The most tokens that a packed row with branches can have; 0 on a GPU."""
+    return cpu.LONG if model.device.type == "cpu" else 0
+
+
+def tail_states(
+    model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int], branches: Branches | None = None
+) -> Tensor:
     """The last hidden states of the last `tails[row]` tokens of each row, row after row: [sum of tails, width]."""
     lengths = mask.sum(1).tolist()
     if model.device.type == "cpu" and max(lengths) <= cpu.LONG and sum(tails) <= MOST_TAILS * sum(lengths):
-        return _tail_states(model, ids, mask, tails, layout(model).unit)
-    return all_states(model, ids, mask)[_places(lengths, tails).to(model.device)]
+        return _tail_states(model, ids, mask, tails, layout(model).unit, branches)
+    return all_states(model, ids, mask, branches)[_places(lengths, tails).to(model.device)]
 
 
 def _places(lengths: Sequence[int], tails: Sequence[int]) -> Tensor:
@@ -102,14 +116,16 @@ def _places(lengths: Sequence[int], tails: Sequence[int]) -> Tensor:
     return torch.cat([torch.arange(end - tail, end) for end, tail in zip(accumulate(lengths), tails, strict=True)])
 
 
-def _tail_states(model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int], unit: int) -> Tensor:
+def _tail_states(
+    model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int], unit: int, branches: Branches | None = None
+) -> Tensor:
     """`tail_states` with the last layer's queries of these tokens alone, filled up to a multiple of `unit`."""
     lengths = mask.sum(1).tolist()
     places = _places(lengths, tails)
     count = len(places)
     places = pad(places, (0, -count % unit), value=int(places[-1]))  # the last one again
     last = places.to(model.device, non_blocking=True)  # [count, filled up]
-    at_all, at_last = _within(model, lengths), _within(model, lengths, tails)
+    at_all, at_last = _within(model, lengths, None, branches), _within(model, lengths, tails, branches)
     layer = layers(model.base_model)[-1]
 
     def shortened(forward: Callable[..., Any], hidden: Tensor, *args: Any, **named: Any) -> Any:
@@ -124,40 +140,43 @@ def _tail_states(model: Any, ids: Tensor, mask: Tensor, tails: Sequence[int], un
         return whole.index_copy(1, last[:count], states[:, :count])
 
     with _replaced(layer, shortened):
-        return _forward(model, ids, mask, at_all)[0, last[:count]]
+        return _forward(model, ids, mask, at_all, branches)[0, last[:count]]
 
 
-def all_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+def all_states(model: Any, ids: Tensor, mask: Tensor, branches: Branches | None = None) -> Tensor:
     """The last hidden state of every real token, row after row: [tokens, width]."""
     lengths = mask.sum(1).tolist()
-    return _forward(model, ids, mask, _within(model, lengths))[0, : sum(lengths)]
+    return _forward(model, ids, mask, _within(model, lengths, None, branches), branches)[0, : sum(lengths)]
 
 
-def end_to_end(ids: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+def end_to_end(ids: Tensor, mask: Tensor, layout: Layout, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Token ids of rows end to end, and positions (from 0 in each row), [tokens] both, filled up with zeros to the layout's size."""
     real, count = mask.bool(), mask.sum(1)
     more = (0, layout.room(count.numpy()) - int(count.sum()))
-    return pad(ids[real], more), pad((mask.cumsum(1) - 1)[real], more)
+    positions = mask.cumsum(1) - 1 if positions is None else positions
+    return pad(ids[real], more), pad(positions[real], more)
 
 
-def _within(model: Any, lengths: list[int], tails: Sequence[int] | None = None) -> Attend:
+def _within(
+    model: Any, lengths: list[int], tails: Sequence[int] | None = None, branches: Branches | None = None
+) -> Attend:
     """Attention within rows of `lengths` on the model's device; queries are all tokens, or the last `tails[row]` ones of each row.
 
-    On a GPU tails are of one token.
+    On a GPU tails are of one token, and no row has branches.
     """
     if model.device.type == "cuda":
         where = varlen.spans(lengths, model.device, last=tails is not None)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
-    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), tails)
+    runs = cpu.runs(lengths, matmul_dtype(model.device.type, model.dtype), tails, branches and branches.of)
     return lambda query, key, value, scale: cpu.attention(query, key, value, scale, runs)
 
 
-def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend) -> Tensor:
+def _forward(model: Any, ids: Tensor, mask: Tensor, attend: Attend, branches: Branches | None = None) -> Tensor:
     """The trunk's states of the packed rows, [1, tokens, width], with the filling tokens at the end."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, _interface)
-    laid = end_to_end(ids, mask, layout(model))
+    laid = end_to_end(ids, mask, layout(model), branches and branches.positions)
     tokens, positions = (part.unsqueeze(0).to(model.device, non_blocking=True) for part in laid)  # [1, tokens]
     config = model.base_model.config
     before, config._attn_implementation = config._attn_implementation, NAME

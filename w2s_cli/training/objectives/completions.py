@@ -20,7 +20,7 @@ from w2s_cli.plugins import call_code
 from w2s_cli.training.batching import Layout
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.objectives import next_token
-from w2s_cli.training.objectives.token_log_p import counted, token_log_p
+from w2s_cli.training.objectives.token_log_p import counted, token_log_p, tokens_of
 from w2s_cli.training.texts import Written
 
 Stored = Sequence[np.ndarray]  # of each row log p by token
@@ -65,7 +65,8 @@ def objective(
 
     `draw(progress, first row)` seeds the random numbers of a micro-batch (the dropout of adapters).
     """
-    lengths = np.sum([[len(text.ids) for text in material.side(name)] for name in material.sides], axis=0)
+    together = list(zip(*(material.side(name) for name in material.sides), strict=True))  # of each row its texts
+    lengths = np.array([tokens_of(model, texts, precision) for texts in together])
     longest = np.max([[len(text.ids) for text in material.side(name)] for name in material.sides], axis=0)
     learned = np.array([counted(text) for text in material.chosen])
 

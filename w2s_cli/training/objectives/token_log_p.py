@@ -2,20 +2,25 @@
 
 * Only the states before a completion's tokens reach the output layer, and of packed rows the queries of the last layer; the prompt's are
   computed for attention alone.
+* Of packed rows on a CPU, texts of one prompt share it (`shared_prompts.py`).
 * The output layer goes in chunks that fit the cache. Backward computes a chunk's logits again: one more matmul of the output layer
   instead of [tokens, vocabulary] numbers in memory.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import Layout, pad
+from w2s_cli.training.device import autocast
 from w2s_cli.training.memory import Budget, gather
 from w2s_cli.training.objectives.next_token import states_before
+from w2s_cli.training.objectives.shared_prompts import grouped, length_of, rows_of
 from w2s_cli.training.texts import Written
 
 _CHUNK = 512  # tokens
@@ -62,10 +67,35 @@ def token_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision:
 
 
 def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
-    ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
-    hidden, targets = states_before(model, ids, mask, precision, [counted(text) for text in texts])
+    if shares(model, precision):
+        rows = rows_of(texts, sharing(model, texts, precision))
+        with autocast(model.device, precision):
+            states = packed.tail_states(model, rows.ids, rows.mask, rows.tails, rows.branches)
+        hidden, targets = states[rows.places], rows.targets
+    else:
+        ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
+        hidden, targets = states_before(model, ids, mask, precision, [counted(text) for text in texts])
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
     return _TokenLogP.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def shares(model: Any, precision: str) -> bool:
+    """Whether texts of one prompt are read as one row."""
+    return packed.usable(model, precision) and packed.most_branched(model) > 0
+
+
+def sharing(model: Any, texts: Sequence[Written], precision: str) -> list[list[int]]:
+    """The numbers of the texts that are read together because they have one prompt; each text by itself where none share it."""
+    if not shares(model, precision):
+        return [[number] for number in range(len(texts))]
+    return grouped(texts, model.get_output_embeddings().weight.shape[1], packed.most_branched(model))
+
+
+def tokens_of(model: Any, texts: Sequence[Written], precision: str) -> int:
+    """Tokens that these texts take of a micro-batch."""
+    if not shares(model, precision):
+        return sum(len(text.ids) for text in texts)
+    return sum(length_of([texts[number] for number in group]) for group in sharing(model, texts, precision))
 
 
 def counted(text: Written) -> int:
@@ -76,17 +106,23 @@ def counted(text: Written) -> int:
 @torch.inference_mode()
 def all_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision: str, budget: Budget) -> list[np.ndarray]:
     """`token_log_p` of each text, [tokens] float32 each, in micro-batches within the budget."""
-    lengths = np.array([len(text.ids) for text in texts])
-    counts = [counted(text) for text in texts]
-    room = max(counts)
+    groups = sharing(model, texts, precision)
+    lengths = np.array([tokens_of(model, [texts[number] for number in group], precision) for group in groups])
+    counts = [[counted(texts[number]) for number in group] for group in groups]
+    room = max(map(sum, counts))
 
     def forward(piece: list[int]) -> Tensor:
-        values = token_log_p(model, [texts[row] for row in piece], layout, precision)
+        values = token_log_p(model, [texts[number] for group in piece for number in groups[group]], layout, precision)
         padded, at = values.new_full((len(piece), room), torch.nan), 0
-        for place, row in enumerate(piece):
-            padded[place, : counts[row]] = values[at : at + counts[row]]
-            at += counts[row]
+        for place, group in enumerate(piece):
+            end = at + sum(counts[group])
+            padded[place, : end - at] = values[at:end]
+            at = end
         return padded
 
-    table = gather(forward, lengths, budget, layout)  # [texts, room]
-    return [table[row, :count] for row, count in enumerate(counts)]
+    table = gather(forward, lengths, budget, layout)  # [groups, room]
+    values: list[np.ndarray] = [table[0]] * len(texts)
+    for row, group, of_texts in zip(table, groups, counts, strict=True):
+        for number, end, count in zip(group, accumulate(of_texts), of_texts, strict=True):
+            values[number] = row[end - count : end]
+    return values
