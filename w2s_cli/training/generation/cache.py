@@ -44,7 +44,7 @@ class Room(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         room, end = self.room_for(key_states.shape[-2]), self.length + key_states.shape[-2]
         if room > self.keys.shape[-2]:
-            self.keys, self.values = _grown(self.keys, room), _grown(self.values, room)
+            self.keys, self.values = (_grown([states], self.length, room) for states in (self.keys, self.values))
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -89,6 +89,23 @@ def taken(cache: Cache, rows: Tensor) -> Cache:
     return Cache(layers=[layer.taken(rows) for layer in cache.layers])
 
 
+def joined(caches: list[Cache]) -> Cache:
+    """The rows of several caches of equal lengths as one, with room for more; the layers leave the caches one by one."""
+    if len(caches) == 1:
+        return caches[0]
+    layers: list[Room] = []
+    for parts in zip(*(cache.layers for cache in caches), strict=True):
+        one = Room()
+        one.dtype, one.device, one.is_initialized, one.length = parts[0].dtype, parts[0].device, True, parts[0].length
+        room = one.length + GROWTH
+        one.keys = _grown([part.keys for part in parts], one.length, room)
+        one.values = _grown([part.values for part in parts], one.length, room)
+        for part in parts:
+            del part.keys, part.values
+        layers.append(one)
+    return Cache(layers=layers)
+
+
 def staying_first(staying: Sequence[int]) -> list[int]:
     """The rows `staying` (ascending), in an order that leaves as many as can be in their places."""
     count = len(staying)
@@ -104,8 +121,9 @@ def keep(cache: Cache, order: Tensor) -> None:
         layer.keep(order, moved)
 
 
-def _grown(states: Tensor, room: int) -> Tensor:
-    rows, heads, written, dim = states.shape
-    longer = states.new_zeros(rows, heads, room, dim)
-    longer[:, :, :written] = states
+def _grown(parts: Sequence[Tensor], written: int, room: int) -> Tensor:
+    """[rows of all parts, heads, room, dim] with the first `written` positions of the parts."""
+    _, heads, _, dim = parts[0].shape
+    longer = parts[0].new_zeros(sum(map(len, parts)), heads, room, dim)
+    torch.cat([part[:, :, :written] for part in parts], out=longer[:, :, :written])
     return longer

@@ -21,13 +21,14 @@ from transformers.cache_utils import Cache
 
 from w2s_cli.training.attention import decoding
 from w2s_cli.training.device import autocast
-from w2s_cli.training.generation.cache import GROWTH, keep, new_cache, room_for, staying_first, taken
+from w2s_cli.training.generation.cache import GROWTH, joined, keep, new_cache, room_for, staying_first, taken
 from w2s_cli.training.generation.sampling import Sampling, choose, keys_of
 from w2s_cli.training.models.trunk import layers
 
 END, STOP, LENGTH = "end", "stop", "length"  # why a text is over
 CLOSE = 1e-4  # nats between first and second choice, which rounding in fp32 could bridge
 TRIED = 2e-3  # largest difference of log-probabilities, padded against alone
+CACHED = 2048  # tokens of prompts that a CPU reads at once: above it, activations leave its cache
 TAIL = 8  # tokens beyond a stop string's own that may begin or end inside of it
 
 
@@ -76,8 +77,7 @@ class Writer:
         if self.alone or not ids:
             return Head(ids, None)
         tokens = torch.tensor([list(ids)], device=self.model.device)
-        cache = self._new_cache()
-        self._prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), 0, cache)
+        *_, cache = self._prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), Head((), None))
         return Head(ids, cache)
 
     @torch.inference_mode()
@@ -167,10 +167,13 @@ class Writer:
             ids[place, longest - len(prompt) :] = prompt
             real[place, longest - len(prompt) :] = True
         device = self.model.device
-        first = torch.zeros(len(prompts), dtype=torch.int64, device=device)
-        cache = self._new_cache() if head.cache is None else taken(head.cache, first)
         tokens, mask = torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
-        logits, positions = self._prompts(tokens, mask, len(head.ids), cache)
+        rows = max(1, CACHED // longest) if device.type == "cpu" else len(prompts)
+        parts = [
+            self._prompts(*part, head) for part in zip(torch.split(tokens, rows), torch.split(mask, rows), strict=True)
+        ]
+        logits, positions = (torch.cat([part[number] for part in parts]) for number in range(2))
+        cache = joined([part[2] for part in parts])
         visible = mask.new_zeros(len(prompts), before + self.most + GROWTH)
         visible[:, : len(head.ids)] = True
         visible[:, len(head.ids) : before] = mask
@@ -180,16 +183,16 @@ class Writer:
         index = torch.tensor(prompt_of, device=device)
         return logits[index], state.taken(index)
 
-    def _prompts(self, ids: Tensor, real: Tensor, before: int, cache: Cache) -> tuple[Tensor, Tensor]:
-        """The logits [rows, vocabulary] after prompts, and the positions [rows] of their last tokens.
+    def _prompts(self, ids: Tensor, real: Tensor, head: Head) -> tuple[Tensor, Tensor, Cache]:
+        """The logits [rows, vocabulary] after prompts, the positions [rows] of their last tokens, and the keys and values.
 
         Args:
-            ids: [rows, tokens], after `before` common tokens.
+            ids: [rows, tokens], after the tokens of `head`.
             real: [rows, tokens], false for padding.
-            before: tokens in the cache.
-            cache: gets the keys and values.
         """
         rows, tokens = ids.shape
+        before = 0 if head.cache is None else len(head.ids)
+        cache = self._new_cache() if head.cache is None else taken(head.cache, ids.new_zeros(rows))
         positions = before + (real.long().cumsum(1) - 1).clamp(min=0)
         keys = torch.cat([real.new_ones(rows, before), real], dim=1)  # [rows, before + tokens]
         causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=ids.device).tril(before)
@@ -197,7 +200,7 @@ class Writer:
         visible = nn.functional.pad(
             visible, (0, room_for(cache, tokens) - visible.shape[-1])
         )  # a single token makes more room
-        return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1]
+        return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1], cache
 
     def _step(self, state: "_State", tokens: Tensor) -> Tensor:
         """The logits [rows, vocabulary] after one more token of each row."""
