@@ -49,3 +49,35 @@ def test_a_sweep_trains_each_model_once_and_a_second_command_nothing(
     assert {
         path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "stages").glob("*/*/record.json")
     } == times
+
+
+@pytest.mark.slow
+def test_methods_of_one_weak_model_share_its_texts(
+    w2s: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The weak supervisor of a seed writes once for three methods, and the untrained strong model once for all seeds."""
+    limits = ["data.limits.weak_train=400", "data.limits.strong_train=120", "data.limits.test=64"]
+    methods = "method=naive_text,w2s_reasoning,w2s_reasoning_pairs"
+    words = [
+        "data=arithmetic",
+        "weak=arithmetic-s",
+        "strong=arithmetic-l",
+        "bootstrap=200",
+        "outputs=outputs",
+        "seed=0,1,2",
+    ]
+    w2s("train", "-m", methods, *words, *limits, timeout=900)
+    jobs = 9
+    counted = records(tmp_path)
+    written = {name: count for (kind, name), count in counted.items() if kind == "generate"}
+    assert sum(count for (kind, _), count in counted.items() if kind == "summary_texts") < jobs
+    assert {name: written[name] for name in ("weak_texts", "weak_test", "ceiling_test")} == dict.fromkeys(
+        ("weak_texts", "weak_test", "ceiling_test"), 3
+    )
+    assert written["untuned_test"] == 1
+    assert {
+        name: count for (kind, name), count in counted.items() if kind == "tune" and name in ("weak", "ceiling")
+    } == {
+        "weak": 3,
+        "ceiling": 3,
+    }

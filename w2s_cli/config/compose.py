@@ -9,7 +9,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,7 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
         "method": {**method, "stages": stages_of(method, [*folders(words), configs_folder()])},
     }
     given = {key(word) for word in own}
+    values = written = {**written, **_models_of_data(written, given, words)}
     for role in ROLES_FROM_MODELS:
         if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}
@@ -166,6 +167,18 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     if isinstance(config["ensemble"], list):
         config["ensemble"] = [named_model("ensemble", name, words) for name in config["ensemble"]]
     return config
+
+
+def _models_of_data(values: Mapping[str, Any], given: set[str], words: Words) -> dict[str, Any]:
+    """The models that the data set names, for each role that no word chooses; single fields that words set stay as they are."""
+    models = values["data"]["models"]
+    chosen = {}
+    for role in ROLES_FROM_MODELS:
+        if not isinstance(models, Mapping) or role not in models or given & {role, f"{role}.path", f"{role}.id"}:
+            continue
+        own = {name: value for name, value in values[role].items() if f"{role}.{name}" in given}
+        chosen[role] = {**named_model(f"data.models.{role}", models[role], words), **own}
+    return chosen
 
 
 def _refuse_borrowed_name(role: str, name: Any, given: set[str]) -> None:

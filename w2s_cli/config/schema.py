@@ -132,6 +132,8 @@ class DataConfig:
     # of the training pools and their drawn labels; null: the run's seed, so each seed draws its own rows
     seed: Seed | None = None
     test_seed: Seed = 0  # of the test rows and their drawn labels, which all seeds share
+    # the models of a run that chooses none by weak= and strong=; null: config.yaml's
+    models: dict[Literal["weak", "strong"], str] | None = None
     expected: dict[Literal["train", "test", "base_rate", "tokens"], Any] | None = None  # when the recipe was written
     warning: str | None = None  # a caution that every plan of the data set shows
     source: str | None = None  # where the data come from, for people
