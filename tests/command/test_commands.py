@@ -45,6 +45,7 @@ def test_the_same_command_again_runs_nothing_and_prints_the_same(
     assert len(list((tmp_path / "outputs" / "runs").glob("*/*"))) == 1
 
 
+@pytest.mark.slow
 def test_label_stops_at_the_weak_labels_and_train_goes_on_from_there(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_force_makes_a_stage_again_and_leaves_the_rest_when_the_result_is_the_sa
     assert (changed.parent / "old" / records[changed] / "result" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_keep_weights_false_removes_weights_and_a_later_need_makes_them_again(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ def test_a_sweep_without_keep_weights_holds_the_models_of_one_job_when_it_is_kil
     assert not weights(tmp_path / "outputs")
 
 
+@pytest.mark.slow
 def test_a_failed_stage_keeps_the_model_that_it_needs(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     words = ["train", *tiny, "keep_weights=false"]
     w2s_inside(*words, code=1, W2S_FAULT="evaluate.claimed")

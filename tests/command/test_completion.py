@@ -128,7 +128,7 @@ def test_every_command_can_be_completed(own: Path) -> None:
 
 def test_a_tab_takes_no_time(own: Path) -> None:
     took = []
-    for line in ("w2s plan s", "w2s plot --", "w2s show 1", "w2s plan --config-dir mine loss=focal loss.args.") * 2:
+    for line in ("w2s plan s", "w2s plot --", "w2s show 1", "w2s plan --config-dir mine loss=focal loss.args.") * 3:
         began = time.process_time(), os.times()
         subprocess.run(
             [sys.executable, "-m", "w2s_cli", "completion", "words", line],
@@ -138,8 +138,9 @@ def test_a_tab_takes_no_time(own: Path) -> None:
         )
         now = os.times()
         took.append(now.children_user + now.children_system - began[1].children_user - began[1].children_system)
-    assert min(took[:4]) < LONGEST_S
-    assert max(map(min, zip(took[:4], took[4:], strict=True))) < LONGEST_S, took
+    assert max(map(min, zip(took[:4], took[4:8], took[8:], strict=True))) < LONGEST_S, (
+        took
+    )  # the rest is another program's load
 
 
 SHELLS = {

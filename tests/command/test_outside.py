@@ -58,6 +58,7 @@ def move_behind_link(path: Path, outside: Path) -> None:
 
 
 @pytest.mark.parametrize("place", LINKED)
+@pytest.mark.slow
 def test_nothing_behind_a_link_is_written_or_removed(
     w2s_inside: Run, ran: list[str], tmp_path: Path, place: str
 ) -> None:

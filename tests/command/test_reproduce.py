@@ -24,7 +24,7 @@ from w2s_cli.results.job_settings import loss_of, settings
 from w2s_cli.store.store import Store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-MANY_SETS = 20  # data sets of a plan that takes ten seconds and more
+MANY_SETS = 3  # data sets; a plan over more takes seconds
 
 
 def each_of(experiments: dict[str, dict[str, Any]]) -> pytest.MarkDecorator:

@@ -146,6 +146,7 @@ WITH_SCORES = f"""{PAIRS}
     unaligned: of_texts, objective: {{name: wspo, args: {{}}}}}}"""
 
 
+@pytest.mark.slow
 def test_kto_and_wspo_have_their_scores_and_a_reference_with_an_estimate_serves_dpo_too(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:

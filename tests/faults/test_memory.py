@@ -105,6 +105,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_until_it_does_and_the_weights
 
 
 @linux
+@pytest.mark.slow
 def test_predictions_are_halved_too(tmp_path: Path, task: dict[str, Path]) -> None:
     model = context(tmp_path / "model", model_path=str(task["base"]))
     finetune.run(params(epochs=0.1), {"rows": task["rows"]}, model)

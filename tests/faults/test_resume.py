@@ -402,6 +402,7 @@ def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[s
     assert any("resumed at step" in path.read_text() for path in (tmp_path / "out").glob("stages/finetune/*/log.txt"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.jobs=2"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
@@ -414,6 +415,7 @@ def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_p
 
 
 @pytest.mark.usefixtures("closing_terminals_count")
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_loses_nothing(tiny: list[str], tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     process = start(tiny, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
@@ -448,6 +450,7 @@ def test_nohup_stays_in_force(tiny: list[str], tmp_path: Path) -> None:
     assert process.wait(timeout=120) == 0
 
 
+@pytest.mark.slow
 def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")

@@ -228,6 +228,7 @@ DROPS = {"cosmos_qa": 0.2}  # questions whose right answer is "none of the above
 
 
 @pytest.mark.parametrize("name", REAL)
+@pytest.mark.slow
 def test_real_rows_have_the_sizes_and_base_rates_of_the_recipe(tmp_path: Path, name: str) -> None:
     folder, changes = REAL[name]
     data = {**recipe(name, **{**changes, "path": str(real(folder))}), "balanced": False, "limits": {}}

@@ -277,6 +277,7 @@ def test_generative_finetuning_reads_the_pools_texts_before_the_transfer(finishe
 
 @pytest.mark.parametrize("control", ["random_labels", "matched_noise", "truth_mix"])
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "bootstrapping"])
+@pytest.mark.slow
 def test_a_control_can_be_added_to_any_method(method: str, control: str, tmp_path: Path) -> None:
     """Every student of the planned graph reads its labels through the control, and nothing else changes."""
     plain = graph_of(tmp_path, f"method={method}")

@@ -103,6 +103,7 @@ def texts(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("family", families())
+@pytest.mark.slow
 def test_fifty_stored_predictions_are_those_of_plain_transformers_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:

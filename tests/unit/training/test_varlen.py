@@ -55,7 +55,7 @@ def stand_in(
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models on the CPU are packed as on a GPU, with the stand-in for the kernel."""
 
-    def within(model: Any, lengths: list[int], tails: list[int] | None = None) -> Any:
+    def within(model: Any, lengths: list[int], tails: list[int] | None = None, branches: None = None) -> Any:
         where = varlen.spans(lengths, CPU, last=tails is not None)
         return lambda query, key, value, scale: varlen.attention(query, key, value, scale, where)
 
