@@ -5,8 +5,6 @@ A student that writes much longer texts than its supervisor, or runs to the limi
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import heading
 from w2s_cli.results.drawing.style import COLOURS, COLUMN_INCHES, DASHES, legend_above, new_figure, quiet_grid
@@ -21,6 +19,8 @@ CAPTION = "Share of the test rows whose answer has at most so many tokens, by ro
 
 def lengths(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without graded answers."""
+    import numpy as np
+
     from w2s_cli.data.artifacts import GRADED
     from w2s_cli.data.artifacts.graded import read_graded_runs
 
