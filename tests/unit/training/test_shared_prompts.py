@@ -32,14 +32,16 @@ TEXTS = [
     Written(drawn(3, 2), drawn(8, 42)),
     Written([], drawn(6, 50)),
     Written(drawn(1, 3), drawn(1, 43)),
+    Written([], drawn(1, 44)),  # nothing of it is predicted
 ]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2", "opt", "gpt_neox"])
 def test_log_probabilities_and_gradients_are_those_of_each_text_by_itself(tmp_path: Path, family: str) -> None:
     model = open_language_model(make_model(tmp_path / "base", family, initializer_range=0.3), CPU, {}, 48).train()
-    assert sharing(model, TEXTS, "fp32") == [[0, 1, 2], [3, 5], [4], [6], [7], [8]]
-    assert tokens_of(model, TEXTS, "fp32") == (9 + 4 + 0 + 6) + (20 + 3 + 5) + 5 + (3 + 7) + 5 + 1
+    assert sharing(model, TEXTS, "fp32") == [[0, 1, 2], [3, 5], [4], [6], [7], [8], [9]]
+    taken = tokens_of(model, [TEXTS[:3], TEXTS[3:6], TEXTS[8:]], "fp32").tolist()
+    assert taken == [9 + 4 + 0 + 6, (20 + 3 + 5) + 5, 1 + 1]
     model.double()
     found = token_log_p(model, TEXTS, packed.layout(model), "fp32")
     expected = []

@@ -66,7 +66,7 @@ def objective(
     `draw(progress, first row)` seeds the random numbers of a micro-batch (the dropout of adapters).
     """
     together = list(zip(*(material.side(name) for name in material.sides), strict=True))  # of each row its texts
-    lengths = np.array([tokens_of(model, texts, precision) for texts in together])
+    lengths = tokens_of(model, together, precision)
     longest = np.max([[len(text.ids) for text in material.side(name)] for name in material.sides], axis=0)
     learned = np.array([counted(text) for text in material.chosen])
 

@@ -71,7 +71,12 @@ def _beginning(text: Written) -> list[int]:
 
 def _after(text: Written) -> list[int]:
     """The tokens after the beginning that predict a further one."""
-    return text.completion[0 if text.prompt else 1 : -1]
+    return _targets(text)[:-1]
+
+
+def _targets(text: Written) -> list[int]:
+    """The tokens that are predicted."""
+    return text.completion if text.prompt else text.completion[1:]
 
 
 def rows_of(texts: Sequence[Written], groups: Sequence[Sequence[int]]) -> Rows:
@@ -83,13 +88,14 @@ def rows_of(texts: Sequence[Written], groups: Sequence[Sequence[int]]) -> Rows:
         at = before + 1
         for number in row:
             more = len(_after(texts[number]))
-            places[number] = torch.tensor([before, *range(at, at + more)])
+            predicting = [before, *range(at, at + more)] if len(_targets(texts[number])) else []
+            places[number] = torch.tensor(predicting, dtype=torch.int64)
             at += more
         tails.append(at - before)
         before = at
     ids, mask = pad([_ids([texts[number] for number in row]) for row in rows], 0)
-    targets = [token for text in texts for token in text.completion[0 if text.prompt else 1 :]]
-    return Rows(ids, mask, tails, _branches(texts, rows, ids), torch.cat(places), torch.tensor(targets))
+    targets = torch.tensor([token for text in texts for token in _targets(text)], dtype=torch.int64)
+    return Rows(ids, mask, tails, _branches(texts, rows, ids), torch.cat(places), targets)
 
 
 def _ids(texts: Sequence[Written]) -> list[int]:

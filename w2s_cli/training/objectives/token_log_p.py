@@ -68,7 +68,7 @@ def token_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision:
 
 def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
     if shares(model, precision):
-        rows = rows_of(texts, sharing(model, texts, precision))
+        rows = rows_of(texts, _groups(model, texts))
         with autocast(model.device, precision):
             states = packed.tail_states(model, rows.ids, rows.mask, rows.tails, rows.branches)
         hidden, targets = states[rows.places], rows.targets
@@ -88,14 +88,19 @@ def sharing(model: Any, texts: Sequence[Written], precision: str) -> list[list[i
     """The numbers of the texts that are read together because they have one prompt; each text by itself where none share it."""
     if not shares(model, precision):
         return [[number] for number in range(len(texts))]
-    return grouped(texts, model.get_output_embeddings().weight.shape[1], packed.most_branched(model))
+    return _groups(model, texts)
 
 
-def tokens_of(model: Any, texts: Sequence[Written], precision: str) -> int:
-    """Tokens that these texts take of a micro-batch."""
+def tokens_of(model: Any, rows: Sequence[Sequence[Written]], precision: str) -> np.ndarray:
+    """Tokens that the texts of each row take of a micro-batch, [rows]; the texts of a row that have one prompt share it."""
     if not shares(model, precision):
-        return sum(len(text.ids) for text in texts)
-    return sum(length_of([texts[number] for number in group]) for group in sharing(model, texts, precision))
+        return np.array([sum(len(text.ids) for text in texts) for texts in rows])
+    parts = [[[texts[number] for number in group] for group in _groups(model, texts)] for texts in rows]
+    return np.array([sum(map(length_of, groups)) for groups in parts])
+
+
+def _groups(model: Any, texts: Sequence[Written]) -> list[list[int]]:
+    return grouped(texts, model.get_output_embeddings().weight.shape[1], packed.most_branched(model))
 
 
 def counted(text: Written) -> int:
@@ -107,7 +112,7 @@ def counted(text: Written) -> int:
 def all_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision: str, budget: Budget) -> list[np.ndarray]:
     """`token_log_p` of each text, [tokens] float32 each, in micro-batches within the budget."""
     groups = sharing(model, texts, precision)
-    lengths = np.array([tokens_of(model, [texts[number] for number in group], precision) for group in groups])
+    lengths = tokens_of(model, [[texts[number] for number in group] for group in groups], precision)
     counts = [[counted(texts[number]) for number in group] for group in groups]
     room = max(map(sum, counts))
 
