@@ -139,14 +139,14 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
         own: the words of this job; a sweeper of Hydra may add some to those of the command line.
         words: of the command line.
     """
+    given = {key(word) for word in own}
+    values = {**values, **_models_of_data(values, given, words)}
     method = values["method"]
     written = {
         **values,
         "pretrain": values["pretrain"] if _chosen(values["pretrain"]) else None,
         "method": {**method, "stages": stages_of(method, [*folders(words), configs_folder()])},
     }
-    given = {key(word) for word in own}
-    values = written = {**written, **_models_of_data(written, given, words)}
     for role in ROLES_FROM_MODELS:
         if f"{role}.lr" in given:
             written[role] = {**written[role], "lr_source": "given"}

@@ -34,8 +34,8 @@ NAME = "w2s_packed"  # in transformers' attention interface
 _TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) → why it cannot be packed, or None
 # Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients. SmolLM2-135M, before and after generative finetuning:
 # at most 1.1e-5 (states) and 7e-4 (gradients) in fp32, 0.007 and 0.018 in bf16. Keys without gradients make 0.4.
-MOST_TAILS = 0.75  # of all tokens: above it, the last layer's two calls take as long as one
 BOUND = {"fp32": 1e-2, "bf16": 0.1}
+MOST_TAILS = 0.75  # of all tokens: above it, the last layer's two calls take as long as one
 _OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
 Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
@@ -47,6 +47,13 @@ class _Caught(Exception):  # noqa: N818 - no error: the way out of a layer
     def __init__(self, key: Tensor, value: Tensor) -> None:
         super().__init__()
         self.key, self.value = key, value
+
+
+class Branches(NamedTuple):
+    """Rows of several continuations of one beginning, each of which sees the beginning and itself."""
+
+    positions: Tensor  # [rows, tokens] of each token in its own text
+    of: list[list[int]]  # of each row the branch of each token, 0 for the beginning
 
 
 def usable(model: Any, precision: str) -> bool:
@@ -87,13 +94,6 @@ def layout(model: Any) -> Layout:
 def last_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The last hidden state of each row's last token, [rows, width]; ids and mask are [rows, tokens], padded on the right, on the CPU."""
     return _tail_states(model, ids, mask, [1] * len(ids), layout(model).last)
-
-
-class Branches(NamedTuple):
-    """Rows of several continuations of one beginning, each of which sees the beginning and itself."""
-
-    positions: Tensor  # [rows, tokens] of each token in its own text
-    of: list[list[int]]  # of each row the branch of each token, 0 for the beginning
 
 
 def most_branched(model: Any) -> int:

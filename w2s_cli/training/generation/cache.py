@@ -60,9 +60,13 @@ class Room(DynamicLayer):
 
     def taken(self, rows: Tensor) -> "Room":
         """A room with the rows at the indices `rows`, which may repeat."""
+        return self.with_states(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+
+    def with_states(self, keys: Tensor, values: Tensor) -> "Room":
+        """A room with as many written positions, and these keys and values."""
         other = Room()
-        other.dtype, other.device, other.is_initialized, other.length = self.dtype, self.device, True, self.length
-        other.keys, other.values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
+        other.lazy_initialization(keys, values)
+        other.keys, other.values, other.length = keys, values, self.length
         return other
 
     def keep(self, order: Tensor, moved: Tensor) -> None:
@@ -95,14 +99,12 @@ def joined(caches: list[Cache]) -> Cache:
         return caches[0]
     layers: list[Room] = []
     for parts in zip(*(cache.layers for cache in caches), strict=True):
-        one = Room()
-        one.dtype, one.device, one.is_initialized, one.length = parts[0].dtype, parts[0].device, True, parts[0].length
-        room = one.length + GROWTH
-        one.keys = _grown([part.keys for part in parts], one.length, room)
-        one.values = _grown([part.values for part in parts], one.length, room)
+        written = parts[0].length
+        keys = _grown([part.keys for part in parts], written, written + GROWTH)
+        values = _grown([part.values for part in parts], written, written + GROWTH)
+        layers.append(parts[0].with_states(keys, values))
         for part in parts:
             del part.keys, part.values
-        layers.append(one)
     return Cache(layers=layers)
 
 

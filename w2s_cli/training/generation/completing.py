@@ -197,9 +197,8 @@ class Writer:
         keys = torch.cat([real.new_ones(rows, before), real], dim=1)  # [rows, before + tokens]
         causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=ids.device).tril(before)
         visible = keys[:, None, None, :] & causal  # [rows, 1, tokens, before + tokens]
-        visible = nn.functional.pad(
-            visible, (0, room_for(cache, tokens) - visible.shape[-1])
-        )  # a single token makes more room
+        more = room_for(cache, tokens) - visible.shape[-1]  # a single token makes room for others
+        visible = nn.functional.pad(visible, (0, more))
         return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1], cache
 
     def _step(self, state: "_State", tokens: Tensor) -> Tensor:
