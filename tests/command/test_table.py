@@ -241,10 +241,13 @@ def test_a_gap_that_may_be_nothing_is_no_number(outputs: Path, capsys: Any) -> N
     assert re.search(r"^below +no gap$", out, re.MULTILINE)
     assert re.search(r"^fine +0\.\d\d \[", out, re.MULTILINE)
     assert (
-        "no gap: the ceiling does not beat the weak supervisor by more than noise, so every PGR is possible (1 cell)."
+        "no gap: the ceiling does not beat the weak supervisor, or the method's floor, by more than noise, so every PGR is possible "
+        "(1 cell)." in out
+    )
+    assert (
+        "no gap: the ceiling is below the weak supervisor, or the method's floor, so PGR has no meaning (1 cell)."
         in out
     )
-    assert "no gap: the ceiling is below the weak supervisor, so PGR has no meaning (1 cell)." in out
     flags = {cell["data"]: cell["flag"] for cell in cells(capsys, "pgr", "loss=xent")}
     assert flags == {"sciq": "gap_is_noise", "below": "ceiling_below_weak", "fine": None}  # as in results.json
     assert {row["pgr_flag"] for row in w2s_cli.load(outputs)} == set(flags.values())

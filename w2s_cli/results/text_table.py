@@ -28,8 +28,8 @@ AGREEMENT = {
 SEEDS_SHOWN = 10
 NO_GAP = "no gap"  # in the place of a PGR whose gap between weak supervisor and ceiling may be zero, or is negative
 REASONS = {  # flag of such a PGR → its reason
-    "gap_is_noise": "the ceiling does not beat the weak supervisor by more than noise, so every PGR is possible",
-    "ceiling_below_weak": "the ceiling is below the weak supervisor, so PGR has no meaning",
+    "gap_is_noise": "the ceiling does not beat the weak supervisor, or the method's floor, by more than noise, so every PGR is possible",
+    "ceiling_below_weak": "the ceiling is below the weak supervisor, or the method's floor, so PGR has no meaning",
 }
 
 

@@ -36,8 +36,8 @@ from w2s_cli.statistics.pseudolabels import pseudolabels
 from w2s_cli.statistics.threshold import constant_answer, untrained_threshold
 
 DIFFERENCES = (("student", "weak"), ("ceiling", "weak"), ("ceiling", "student"))
-GAP_IS_NOISE = "the ceiling does not beat the weak supervisor by more than its own noise: PGR is unbounded"
-CEILING_BELOW = "the ceiling is below the weak supervisor: PGR has no meaning"
+GAP_IS_NOISE = "the ceiling does not beat the floor by more than noise: PGR is unbounded"
+CEILING_BELOW = "the ceiling is below the floor: PGR has no meaning"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def test_seeds_are_shown_one_by_one_with_both_kinds_of_pgr():
 def test_a_gap_that_is_noise_is_said_and_no_bounds_are_shown():
     found = metrics(accuracies=(0.7, 0.7, 0.7))
     assert next(row for row in results_table(found) if row[0] == "PGR")[1:3] == ["no gap", "-"]
-    reason = "no gap: the ceiling does not beat the weak supervisor by more than noise"
+    reason = "no gap: the ceiling does not beat the weak supervisor, or the method's floor, by more than noise"
     assert any(reason in note for note in results_notes(found))
 
 
