@@ -56,6 +56,10 @@ class Written(NamedTuple):
 
     prompt: list[int]
     completion: list[int]  # with its end token
+    frame: tuple[int, int] = (
+        0,
+        0,
+    )  # tokens at the prompt's two ends that are not the row's: special ones, a template's
 
     @property
     def ids(self) -> np.ndarray:
@@ -135,8 +139,10 @@ def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -
         if not completion.strip():
             raise UserError(f'an empty completion cannot be learned or scored; its prompt is "{excerpt(text)}"')
     if form.chat:
-        return [_turns(form, text, completion) for text, completion in zip(texts, completions, strict=True)]
+        lead, tail = (len(_ids(form, part)) for part in chat.around(form.tokenizer, [], ""))
+        return [_turns(form, *both, (lead, tail)) for both in zip(texts, completions, strict=True)]
     befores = as_prompts(form, texts, (), ANY)[1].ids
+    special = set(form.tokenizer.all_special_ids)
     joined = [_joined(*one) for one in zip(texts, completions, strict=True)]
     wholes = encode_with_suffix(form.tokenizer, joined, "", ANY).ids
     written = []
@@ -144,13 +150,14 @@ def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -
         if np.array_equal(whole[: len(before)], before):
             after = whole[len(before) :].tolist()
         else:  # a token would reach over the border
-            after = form.tokenizer(_space(text) + completion.strip(), add_special_tokens=False)["input_ids"]
-        written.append(Written(before.tolist(), [*after, form.end]))
+            after = _ids(form, _space(text) + completion.strip())
+        lead = next((at for at, token in enumerate(before.tolist()) if token not in special), 0)
+        written.append(Written(before.tolist(), [*after, form.end], (lead, 0)))
     return written
 
 
-def _turns(form: Format, text: str, completion: str) -> Written:
-    """A prompt and a completion as turns of a chat."""
+def _turns(form: Format, text: str, completion: str, frame: tuple[int, int]) -> Written:
+    """A prompt and a completion as turns of a chat; `frame`: the template's tokens before and after the prompt."""
     before, printed = chat.printed(form.tokenizer, text, None), chat.printed(form.tokenizer, text, completion.strip())
     if not printed.startswith(before) or completion.strip() not in printed[len(before) :]:
         raise UserError(
@@ -158,20 +165,15 @@ def _turns(form: Format, text: str, completion: str) -> Written:
             f'"{excerpt(printed[len(before) :] if printed.startswith(before) else printed[-EXCERPT:])}": what it prints would be learned. '
             "Use another template, or chat=false (plain text)"
         )
-    prompt = form.tokenizer(before, add_special_tokens=False)["input_ids"]
-    ids = form.tokenizer(printed, add_special_tokens=False)["input_ids"]
-    after = (
-        ids[len(prompt) :]
-        if ids[: len(prompt)] == prompt
-        else form.tokenizer(printed[len(before) :], add_special_tokens=False)["input_ids"]
-    )
+    prompt, ids = _ids(form, before), _ids(form, printed)
+    after = ids[len(prompt) :] if ids[: len(prompt)] == prompt else _ids(form, printed[len(before) :])
     last = next((place for place, token in enumerate(after) if token in form.ends), None)
     if last is None:
         raise UserError(
             f'the model\'s chat template prints no end token after the completion "{excerpt(completion)}": a student would never learn to '
             "stop. Set the model's eos_token to the end of a turn, or use chat=false"
         )
-    return Written(prompt, after[: last + 1])
+    return Written(prompt, after[: last + 1], frame)
 
 
 def check_written(form: Format, written: Sequence[Written], completions: Sequence[str]) -> None:
@@ -201,6 +203,12 @@ def text_of(form: Format, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
     for string in stop:
         text = text.partition(string)[0]
     return text.strip()
+
+
+def _ids(form: Format, text: str) -> list[int]:
+    """The tokens of a text alone."""
+    ids: list[int] = form.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _joined(text: str, completion: str) -> str:

@@ -1,7 +1,7 @@
 """From examples or pairs of a stage to token rows for a model: joined with their prompts, checked, and cut to the context.
 
-* A prompt that is too long beside its completion is cut on the side of data.truncation. A completion that is too long by itself loses
-  its end, and its end token with it; both are counted.
+* A prompt that is too long beside its completion is cut on the side of data.truncation, as in writing: special tokens and a chat template's
+  stay while there is room for them. A completion that is too long by itself loses its end, and its end token with it; both are counted.
 * Both texts of a pair have the same prompt, cut in the same way. The text of another prompt (KTO's estimate) changes nothing in them: a
   reference with it is the same reference for all objectives.
 """
@@ -64,17 +64,25 @@ def cut(sides: Sequence[Sequence[Written]], limit: int, side: str) -> list[Cut]:
     for row in zip(*sides, strict=True):
         longest = min(max(len(text.completion) for text in row), limit - 1)
         for place, text in enumerate(row):
-            room = limit - longest
-            prompt = text.prompt
-            if len(prompt) > room:
-                prompt = prompt[-room:] if side == "left" else prompt[:room]
-            completion = text.completion[:longest]
+            prompt, completion = _shorter(text, limit - longest, side), text.completion[:longest]
             cuts[place].texts.append(Written(prompt, completion))
             cuts[place] = cuts[place]._replace(
                 prompts=cuts[place].prompts + (len(prompt) < len(text.prompt)),
                 completions=cuts[place].completions + (len(completion) < len(text.completion)),
             )
     return cuts
+
+
+def _shorter(text: Written, room: int, side: str) -> list[int]:
+    """The prompt in at most `room` tokens, at least one."""
+    prompt, (lead, tail) = text.prompt, text.frame
+    if len(prompt) <= room:
+        return prompt
+    if room <= lead + tail:
+        lead = tail = 0
+    end = len(prompt) - tail
+    body = prompt[lead:end][-(room - lead - tail) :] if side == "left" else prompt[lead : room - tail]
+    return [*prompt[:lead], *body, *prompt[end:]]
 
 
 def whole(texts: Sequence[Written]) -> list[Written]:

@@ -306,6 +306,17 @@ def test_a_long_prompt_is_cut_on_its_side_in_the_same_way_for_both_texts_of_a_pa
     assert summary(left, 7) == {"rows": 1, "share": 1.0, "limit": 7, "completions": 0}
 
 
+@pytest.mark.parametrize(
+    ("side", "room", "kept"),
+    [("left", 5, [1, 2, 5, 6, 7]), ("right", 5, [1, 2, 3, 4, 7]), ("left", 3, [5, 6, 7]), ("right", 3, [1, 2, 3])],
+)
+def test_the_tokens_of_a_template_stay_in_a_cut_prompt_while_there_is_room(
+    side: str, room: int, kept: list[int]
+) -> None:
+    [found] = cut([[Written([1, 2, 3, 4, 5, 6, 7], [8, END], (2, 1))]], room + 2, side)
+    assert found.texts == [Written(kept, [8, END])]
+
+
 def test_a_completion_longer_than_the_context_loses_its_end_and_is_counted() -> None:
     short, long = Written([1, 2], [3, END]), Written([1, 2], [*range(10, 20), END])
     [found] = cut([[short, long]], 8, "left")

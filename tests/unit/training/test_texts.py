@@ -14,6 +14,7 @@ from tests.unit.stages.test_few_shot_chat import BRACKETS, CHATML, chat_model
 from w2s_cli.errors import UserError
 from w2s_cli.training.chat import digest
 from w2s_cli.training.texts import Format, as_prompts, as_written, check_written, open_format, text_of
+from w2s_cli.training.texts_material import cut
 
 PROMPTS = [
     "Q: 1+1?\nA:", "Q: 1+1?\nA: ", "Q: n\n", "two\n\n", "ends with space ", "x", "é ünï 答え", "<b>tag</b>", "a <|endoftext|>", "  lead",
@@ -195,6 +196,9 @@ def test_a_prompt_beyond_the_limit_is_cut_on_the_chosen_side_and_its_turn_stays_
         assert text.endswith("<|im_end|>\n<|im_start|>assistant\n")
     else:
         assert ids[0] == form.tokenizer.bos_token_id
+    [learned] = as_written(form, ["L" + "x" * 300 + "R"], ["yes"])
+    [shorter] = cut([[learned]], 90 + len(learned.completion), side)
+    assert (shorter.texts[0].prompt, shorter.prompts) == (ids, 1)  # what is learned is what is asked
 
 
 @pytest.mark.parametrize("chat", [False, True])
