@@ -70,13 +70,15 @@ def choose(logits: Tensor, sampling: Sampling, keys: Tensor, step: int, seen: Te
         scores = torch.where(seen, torch.where(plain > 0, plain / penalty, plain * penalty), plain)
     if sampling.temperature > 0:
         scores = kept(scores / sampling.temperature, sampling)
-        scores = (
-            scores.double() - exponential(keys, step, scores.shape[-1]).log()
-        )  # as of log p: a row's sum moves no choice
+        if scores.device.type == "mps":  # Apple's GPUs have no float64
+            scores, keys = scores.cpu(), keys.cpu()
+        noise = exponential(keys, step, scores.shape[-1])
+        scores = scores.double() - noise.log()  # as of log p: a row's sum moves no choice
     best, tokens = scores.topk(2, dim=-1)
-    first = tokens[:, :1]
+    gap = (best[:, 0] - best[:, 1]).float().to(plain.device)
+    first = tokens[:, :1].to(plain.device)
     log_p = plain.gather(1, first).squeeze(1) - plain.logsumexp(-1)
-    return Choice(first.squeeze(1), log_p, (best[:, 0] - best[:, 1]).float())
+    return Choice(first.squeeze(1), log_p, gap)
 
 
 def kept(scores: Tensor, sampling: Sampling) -> Tensor:
