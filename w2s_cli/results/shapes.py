@@ -54,6 +54,7 @@ class Role(TypedDict):
     labels: NotRequired[Labels]
     texts: NotRequired[Texts]
     epochs: NotRequired[Annotated[float, lambda epochs: epochs > 0] | None]
+    preference: NotRequired[bool]
 
 
 class Estimate(TypedDict):

@@ -18,7 +18,8 @@ from w2s_cli.store.store import Store
 def with_trainings(
     metrics: Mapping[str, Any], graph: Graph, store: Store, evaluations: Sequence[str]
 ) -> dict[str, Any]:
-    """The metrics of a comparison with `updates` in each role's `per_seed`, with each role's `epochs`, and with the student's `labels`.
+    """The metrics of a comparison with `updates` in each role's `per_seed`, with each role's `epochs` and whether it learned pairs of texts
+    (`preference`), and with the student's `labels`.
 
     `updates` are the optimizer steps of the role's weights: 0 of a prompted model or a file, None if unknown. `epochs` are those that the
     training was set to; None without a training. `labels` has accuracy
@@ -35,7 +36,12 @@ def with_trainings(
             continue
         learners = [_learner(graph, graph.stages[key].inputs.get(role)) for key in evaluations]
         per_seed = {**metrics[role]["per_seed"], "updates": [_updates(stage, store) for stage in learners]}
-        joined[role] = {**metrics[role], "per_seed": per_seed, "epochs": _epochs(learners)}
+        joined[role] = {
+            **metrics[role],
+            "per_seed": per_seed,
+            "epochs": _epochs(learners),
+            "preference": learners[0] is not None and "pairs" in learners[0].inputs,
+        }
         if role == "student":
             right = [_accuracy_of_labels(stage, store) for stage in learners]
             joined[role] |= labels(right)
@@ -50,11 +56,10 @@ def over_runs(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
         if role not in metrics or not all("updates" in block.get("per_seed", {}) for block in blocks):
             continue
         updates = [steps for block in blocks for steps in block["per_seed"]["updates"]]
-        epochs = runs[0][role].get("epochs")
         joined[role] = {
             **metrics[role],
             "per_seed": {**metrics[role]["per_seed"], "updates": updates},
-            "epochs": epochs,
+            **{field: runs[0][role][field] for field in ("epochs", "preference") if field in runs[0][role]},
         }
         if role == "student":
             joined[role] |= labels([right for b in blocks for right in b.get("labels", {}).get("per_seed", [None])])

@@ -30,12 +30,13 @@ def cut_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapp
 def comparison(
     metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any], epochs: str = "train.epochs"
 ) -> list[str]:
-    """A line for each role with a constant answer (statistics.threshold), one for few updates, one for a PGR whose interval has no width.
+    """A line for each role with a constant answer (statistics.threshold), lines for few updates, one for a PGR whose interval has no width.
 
     Args:
-        metrics: of `statistics.report`, with the `updates` and `epochs` of each role if they are recorded (results.trainings).
+        metrics: of `statistics.report`, with the `updates`, `epochs` and `preference` of each role if they are recorded
+            (results.trainings).
         about: seeds, in the order of the figures' `per_seed`.
-        epochs: the field that a role's trainings take their epochs from.
+        epochs: the field that a role's trainings take their epochs from, unless they learn pairs of texts.
     """
     lines = []
     for role in ROLES:
@@ -93,19 +94,21 @@ def _constant(role: str, per_seed: Mapping[str, Any], places: Sequence[int], see
 
 
 def _few_updates(metrics: Mapping[str, Any], epochs: str) -> list[str]:
-    """One line if a training had so few updates that its model may not have learned yet; else none."""
-    few: dict[str, int] = {}
-    needed = 0.0
+    """One line for each field of epochs whose trainings had so few updates that their models may not have learned yet."""
+    few: dict[str, dict[str, int]] = {}  # field → role → updates
+    needed: dict[str, float] = {}
     for role in ROLES:
         block = metrics.get(role, {})
         updates = [steps for steps in block.get("per_seed", {}).get("updates", ()) if steps]  # 0: no training
         if updates and min(updates) < FEW_UPDATES and block.get("epochs"):
-            few[ROLE_NAMES[role]] = min(updates)
-            needed = max(needed, block["epochs"] * ENOUGH_UPDATES / min(updates))
-    if not few:
-        return []
-    listed = ", ".join(f"{name} {steps}" for name, steps in few.items())
-    return [f"Caution: few updates ({listed}): {epochs}={math.ceil(needed)} would give at least {ENOUGH_UPDATES}."]
+            field = "preference.epochs" if block.get("preference") else epochs
+            few.setdefault(field, {})[ROLE_NAMES[role]] = min(updates)
+            needed[field] = max(needed.get(field, 0.0), block["epochs"] * ENOUGH_UPDATES / min(updates))
+    return [
+        f"Caution: few updates ({', '.join(f'{name} {steps}' for name, steps in roles.items())}): {field}={math.ceil(needed[field])} would "
+        f"give at least {ENOUGH_UPDATES}."
+        for field, roles in few.items()
+    ]
 
 
 def _one_sided(role: str, right: float, area: float) -> str:

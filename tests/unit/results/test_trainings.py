@@ -3,6 +3,7 @@
 import pytest
 
 from w2s_cli.results.trainings import over_runs
+from w2s_cli.stages._cautions import comparison
 
 
 def run(updates, right):
@@ -26,3 +27,15 @@ def test_updates_are_listed_and_label_accuracies_averaged_over_seeds():
     assert "labels" not in over_runs(joint, [run(30, 0.7), run(32, None)])["student"]
     older = run(32, 0.8) | {"weak": {"per_seed": {"accuracy": [0.5]}}}  # a result without updates
     assert over_runs(joint, [run(30, 0.7), older])["weak"] == joint["weak"]
+
+
+def test_few_updates_name_the_epochs_of_the_training_that_had_them():
+    def block(updates, preference):
+        return {"per_seed": {"accuracy": [0.5], "updates": [updates]}, "epochs": 2.0, "preference": preference}
+
+    metrics = {"weak": block(300, False), "student": block(10, True), "ceiling": block(40, False)}
+    joined = over_runs({role: {"per_seed": {}} for role in metrics}, [metrics])
+    assert comparison(joined, {}, {"seeds": [0]}, "tune.epochs") == [
+        "Caution: few updates (strong student 10): preference.epochs=40 would give at least 200.",
+        "Caution: few updates (strong ceiling 40): tune.epochs=10 would give at least 200.",
+    ]
