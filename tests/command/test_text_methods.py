@@ -129,6 +129,17 @@ def test_hard_tasks_have_the_asked_share_of_wrong_solutions_and_parts_are_easy(t
     assert len(run.table("both", "examples")) == len(hard) + len(parts)
 
 
+def test_easy_problems_are_learned_and_hard_ones_asked(train: Run) -> None:
+    run = train("method=easy_to_hard")
+    levels = {row["id"]: row["level"] for row in run.table("rows:strong_train", "rows")}
+    assert {levels[row["id"]] for row in run.table("easy_texts", "examples")} == {"1", "2"}
+    hard, every = run.metrics("pgr"), run.metrics("pgr_all")
+    assert list(hard["levels"]) == ["3", "4", "5", "6"]
+    assert hard["rows"] == every["rows"] - sum(every["levels"][level]["rows"] for level in ("1", "2"))
+    assert hard["weak"]["accuracy"] < every["weak"]["accuracy"]
+    assert hard["student"]["accuracy"] > hard["weak"]["accuracy"]
+
+
 def test_a_better_texts_difference_lifts_the_policy_above_imitation_tied_pairs_and_reversed_ones(train: Run) -> None:
     # 100 true solutions would bring the policy to the ceiling before it sees a pair
     run = train("method=delta_learning", "weak=arithmetic-xs", "ladder=[arithmetic-s]", "data.limits.weak_val=32")

@@ -30,37 +30,36 @@ stages:
   pgr: {kind: evaluate_texts, floor: untuned, rows: test,
     weak: weak_graded, student: truth_graded, ceiling: truth_graded, untuned: own_graded}
 """
+HARD = """name: hard
+base: judged
+stages:
+  pgr_hard: {kind: evaluate_texts, without_levels: ["1"], rows: test, weak: weak_graded, student: truth_graded, ceiling: truth_graded}
+"""
 
 
 @pytest.fixture(scope="module")
-def judged(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a finished run, and what it printed."""
+def words(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder with problems and two methods, and the words of a run there."""
     folder = tmp_path_factory.mktemp("judged")
     (folder / "mine/method").mkdir(parents=True)
-    (folder / "mine/method/judged.yaml").write_text(METHOD, encoding="utf-8")
+    for name, text in (("judged", METHOD), ("hard", HARD)):
+        (folder / f"mine/method/{name}.yaml").write_text(text, encoding="utf-8")
     rows = [
         {"asked": f"{HOSTILE} {at} is", "sum": str(at % 3), "said": f"it is {at % 3}", "hard": 1 + at % 2}
         for at in range(120)
     ]
-    path = write_jsonl(folder / "rows.jsonl", rows)
-    words = [
-        "--config-dir",
-        "mine",
-        "method=judged",
-        "data=local",
-        f"data.path={path}",
-        "data.prompt=asked",
-        "data.answer=sum",
-    ]
-    words += [
-        "data.solution=said",
-        "data.level=hard",
-        "data.grader=number",
-        "generation.max_new_tokens=4",
-        "tune.epochs=1",
-    ]
-    words += ["weak=local", f"weak.path={tiny_models['weak']}", "strong=local", f"strong.path={tiny_models['strong']}"]
-    done = run_inside(["train", *words, "bootstrap=200"], folder, environment())
+    data = ["path=rows.jsonl", "prompt=asked", "answer=sum", "solution=said", "level=hard", "grader=number"]
+    models = [word for role in ("weak", "strong") for word in (f"{role}=local", f"{role}.path={tiny_models[role]}")]
+    write_jsonl(folder / "rows.jsonl", rows)
+    given = ["--config-dir", "mine", "data=local", *(f"data.{word}" for word in data), *models]
+    return folder, [*given, "generation.max_new_tokens=4", "tune.epochs=1", "bootstrap=200"]
+
+
+@pytest.fixture(scope="module")
+def judged(words: tuple[Path, list[str]]) -> tuple[Path, str]:
+    """The folder of a finished run, and what it printed."""
+    folder, given = words
+    done = run_inside(["train", "method=judged", *given], folder, environment())
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -125,3 +124,36 @@ def test_levels_choose_rows(judged: tuple[Path, str]) -> None:
     levels = {row["id"]: row["level"] for row in table(judged[0], "rows", "rows:test", "rows")}
     easy = {row["id"] for row in table(judged[0], "choose", "easy", "examples")}
     assert easy == {row for row, level in levels.items() if level == "1"}
+
+
+def test_a_comparison_can_leave_levels_out_and_then_has_the_figures_of_the_others(
+    words: tuple[Path, list[str]],
+) -> None:
+    folder, given = words
+    done = run_inside(["train", "method=hard", "outputs=other", *given], folder, environment())
+    assert done.returncode == 0, done.stderr
+    found = {
+        json.loads(job.read_text())["name"]: job
+        for job in (folder / "other/stages/evaluate_texts").glob("*/stage.json")
+    }
+    all_rows, hard = (
+        json.loads((found[name].parent / "result/manifest.json").read_text())["metrics"] for name in ("pgr", "pgr_hard")
+    )
+    assert list(hard["levels"]) == ["2"]
+    assert hard["levels"]["2"] == {
+        name: all_rows["levels"]["2"][name] for name in ("rows", "weak", "student", "ceiling")
+    }
+    assert hard["rows"] == hard["levels"]["2"]["rows"] < all_rows["rows"]
+    assert hard["weak"]["accuracy"] == pytest.approx(all_rows["levels"]["2"]["weak"])
+    every = "method.stages.pgr_hard.without_levels=['1','2']"
+    done = run_inside(["train", "method=hard", "outputs=other", *given, every], folder, environment())
+    assert done.returncode == 2
+    assert "test rows are of the levels 1, 2, which without_levels leaves out" in done.stderr
+
+
+def test_levels_cannot_be_left_out_of_a_data_set_without_levels(words: tuple[Path, list[str]]) -> None:
+    folder, given = words
+    done = run_inside(["plan", "method=hard", "~method.stages.easy", *given, "data.level=null"], folder, environment())
+    assert done.returncode == 2
+    assert "level" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,8 @@
 """evaluate_texts: the comparison of the roles' graded answers to the test rows; arithmetic on files, no model, no torch.
 
 Beside weak supervisor, student and ceiling it shows the student before its training (`untuned`) and prompted without training
-(`prompted`), where the method names them; `floor` says from which of them the recovered gap is counted.
+(`prompted`), where the method names them; `floor` says from which of them the recovered gap is counted. Test rows of some levels can be
+left out, for a method that trains on easy problems and asks about hard ones.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ def plan(
     untuned: Edge | None = None,
     prompted: Edge | None = None,
     floor: Literal["weak", "untuned", "prompted"] = "weak",
+    without_levels: list[str] | None = None,
     rows: Pool,
 ) -> Spec:
     """A comparison of graded answers.
@@ -39,15 +41,23 @@ def plan(
     Args:
         weak, student, ceiling, untuned, prompted: stages of kind grade.
         floor: from which role the recovered gap is counted.
+        without_levels: levels of the test rows that are left out; None: all rows count.
         rows: the test rows.
     """
+    if without_levels:
+        job.need_problems("level")
     config, seed = job.config, job.config["seed"]
     graded = {"weak": weak, "student": student, "ceiling": ceiling, "untuned": untuned, "prompted": prompted}
     if graded[floor] is None and student and ceiling:
         raise UserError(
             f'stage "{job.stage}": floor: {floor}, but the stage names no "{floor}"; name its grades, or another floor.'
         )
-    params = {"bootstrap": config["bootstrap"], "confidence": config["confidence"], "floor": floor}
+    params = {
+        "bootstrap": config["bootstrap"],
+        "confidence": config["confidence"],
+        "floor": floor,
+        "without_levels": sorted(without_levels or ()),
+    }
     names = [job.supervisor, *(config.plain[group]["name"] for group in ("strong", "data"))]
     return Spec(
         params, {**graded, "rows": rows}, slug=f"{'-'.join(names)}-s{seed}", about={"rows": rows.name, "seed": seed}
@@ -75,11 +85,13 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write graded.parquet and return the metrics of `statistics.graded`.
 
-    `params`: bootstrap (draws), confidence, floor. `inputs`: rows, and at least one role's grades.
+    `params`: bootstrap (draws), confidence, floor, without_levels. `inputs`: rows, and at least one role's grades.
 
     Raises:
-        UserError: grades of other rows, or none.
+        UserError: grades of other rows, or none; or every row is of a level that is left out.
     """
+    import numpy as np
+
     from w2s_cli.data.artifacts.graded import answers_of, write_graded
     from w2s_cli.data.artifacts.grades import read_graded
     from w2s_cli.data.artifacts.rows import read_problems
@@ -97,6 +109,16 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         answers[role] = answers_of(read_graded(folder, problems.ids))
         ctx.progress(step, len(sources), examples=step * len(problems.ids))
         fault("evaluate_texts.step")
-    levels = problems.parts.get("level")
-    write_graded(ctx.result, problems.ids, levels, answers)
+    ids, levels = problems.ids, problems.parts.get("level")
+    if params["without_levels"]:
+        every = problems.need("level")
+        kept = np.flatnonzero([level not in params["without_levels"] for level in every])
+        if not len(kept):
+            raise UserError(
+                f"{inputs['rows']}: all {len(ids)} test rows are of the levels {', '.join(params['without_levels'])}, which "
+                "without_levels leaves out; the data set has no other, so choose fewer"
+            )
+        ids, levels = [ids[row] for row in kept], [every[row] for row in kept]
+        answers = {role: own.of_rows(kept) for role, own in answers.items()}
+    write_graded(ctx.result, ids, levels, answers)
     return report(answers, levels, floor=params["floor"], draws=params["bootstrap"], confidence=params["confidence"])

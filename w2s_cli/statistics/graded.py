@@ -40,6 +40,10 @@ class Answers:
         """The accuracy of each row, [seeds, rows]."""
         return np.asarray(self.right / self.samples, dtype=np.float64)
 
+    def of_rows(self, places: Integers) -> "Answers":
+        """The answers to some of the rows."""
+        return Answers(**{name: getattr(self, name)[:, places] for name in (*COUNTS, "majority")})
+
     @classmethod
     def joined(cls, runs: "Sequence[Answers]") -> "Answers":
         """Runs of one seed each as one table."""
