@@ -145,6 +145,11 @@ def test_a_comparison_can_leave_levels_out_and_then_has_the_figures_of_the_other
     }
     assert hard["rows"] == hard["levels"]["2"]["rows"] < all_rows["rows"]
     assert hard["weak"]["accuracy"] == pytest.approx(all_rows["levels"]["2"]["weak"])
+    for command in ("report", "plot"):  # of two comparisons
+        done = run_inside([command, "outputs=other"], folder, environment())
+        assert done.returncode == 0, done.stderr
+    [file] = (folder / "other/runs").glob("*/*/report.html")
+    assert "pgr_hard" in file.read_text(encoding="utf-8")
     every = "method.stages.pgr_hard.without_levels=['1','2']"
     done = run_inside(["train", "method=hard", "outputs=other", *given, every], folder, environment())
     assert done.returncode == 2

@@ -147,6 +147,11 @@ def entry(**changed):
             ["xs → l, wordnet", "s → m, boolq"],
         ),
         ([entry(), entry(weak="s")], "2 weak models → l on wordnet (naive, xent, seed 0)", ["xs", "s"]),
+        (
+            [entry(stage="summary", evaluates=name) for name in ("pgr", "pgr_weak")],
+            "xs → l on wordnet (naive, xent, seed 0)",
+            ["pgr", "pgr_weak"],
+        ),
         ([entry(), entry(key="4567")], "xs → l on wordnet (naive, xent, seed 0)", ["0123", "4567"]),
     ],
 )
@@ -166,6 +171,14 @@ def test_long_titles_and_names_are_broken_to_fit(tmp_path):
 def test_a_run_without_a_weak_supervisor_is_drawn_without_pgr(tmp_path):
     plot_run({"file": metrics(roles=("student", "ceiling"))}, tmp_path / "run.svg")
     assert not [text for text in texts(tmp_path / "run.svg") if "PGR" in text or "supervisor" in text]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_graded_answers_have_no_largest_class_alone_or_beside_classifiers(tmp_path, others):
+    graded = {name: value for name, value in metrics().items() if name != "majority"}
+    runs = {"texts": graded, "more texts": graded} | {f"labels {n}": metrics() for n in range(others)}
+    plot_run(runs, tmp_path / "run.svg")
+    assert sum("largest class" in text for text in texts(tmp_path / "run.svg")) == others
 
 
 def test_drawing_leaves_the_users_matplotlib_settings_alone(tmp_path):

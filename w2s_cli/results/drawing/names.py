@@ -10,7 +10,7 @@ SETTINGS = ("method", "loss", "train", "seeds")
 def word_of(entry: Entry, name: str) -> str:
     """A field of an entry in words."""
     if name == "stage":
-        return entry.stage
+        return str(entry.fields.get("evaluates") or entry.stage)  # a summary is named after what it sums up
     if name != "seeds":
         return str(entry.fields.get(name, ""))
     seeds = entry.seeds

@@ -23,6 +23,8 @@ COLOURS = {"weak": "#E69F00", "student": "#0072B2", "ceiling": "#009E73"}
 MARKERS = {"weak": "^", "student": "o", "ceiling": "s"}
 # for lines that are no roles: without yellow, which is pale on paper; black is for the ceiling among such lines
 PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
+# for the students of several settings beside the other roles: none has the colour of one
+STUDENTS = (COLOURS["student"], "#56B4E9", *PALETTE[1:3], "#000000", "#999999")
 SHAPES = ("o", "^", "s", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (2, 2)), (0, (7, 2, 1, 2, 1, 2)))
 SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "Producer": None}}

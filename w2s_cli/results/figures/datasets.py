@@ -17,9 +17,9 @@ from w2s_cli.results.drawing.rows import Series, bars, dots, height
 from w2s_cli.results.drawing.style import (
     COLOURS,
     COLUMN_INCHES,
-    PALETTE,
     ROWS_SHOWN,
     SHAPES,
+    STUDENTS,
     fit,
     legend_above,
     new_figure,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 CAPTION = "Accuracy on each data set, with PGR beside it."
 WIDE = True  # on the HTML page it has the width of the page
 HATCHES = ("", "////", "....", "xxxx", "||||", "\\\\\\\\")
-STUDENTS = (COLOURS["student"], "#56B4E9", *(c for c in PALETTE[1:3]), "#999999", "#000000")
 
 
 def datasets(run: Run, inches: float | None = None) -> "Figure":

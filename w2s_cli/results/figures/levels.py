@@ -10,8 +10,8 @@ from w2s_cli.results.drawing.style import (
     DASHES,
     MARKERS,
     PAGE_INCHES,
-    PALETTE,
     SHAPES,
+    STUDENTS,
     legend_above,
     new_figure,
     quiet_grid,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CAPTION = "Accuracy on the test rows by their level, of weak supervisor, strong students and ceiling."
-STUDENTS_SHOWN = 5  # lines of students with colours of their own
+STUDENTS_SHOWN = 5  # lines of students
 
 
 def levels(run: Run, inches: float | None = None) -> "Figure":
@@ -55,8 +55,9 @@ def levels(run: Run, inches: float | None = None) -> "Figure":
             alone = len(shown) == 1
             handles += axes.plot(
                 *_line(entry, "student"),
-                color=COLOURS["student"] if alone else PALETTE[number % len(PALETTE)],
-                marker=MARKERS["student"] if alone else SHAPES[number % len(SHAPES)],
+                color=STUDENTS[number],
+                marker=MARKERS["student"] if alone else SHAPES[number],
+                zorder=3 - number / 10,  # where lines meet, the method's own comparison is on top
                 label=ROLE_NAMES["student"] if alone else f"student: {name}",
             )
     axes.set_xlabel("level")

@@ -1,6 +1,6 @@
 """samples: the number of samples against accuracy: pass@k, the chance that one of k samples is right, and the majority of all samples."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import group_names, heading
@@ -37,13 +37,15 @@ def samples(run: Run, inches: float | None = None) -> "Figure":
         handles += axes.plot(
             ks, list(texts["pass_at"].values()), color=colour, marker=SHAPES[number % len(SHAPES)], label=name
         )
-        axes.plot([texts["samples"]], [texts["majority"]], color=colour, marker="*", markersize=8, linestyle="none")
+        star: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "none"}
+        axes.plot([texts["samples"]], [texts["majority"]], color=colour, **star)
+    handles += axes.plot([], [], color="0.4", label="vote of all samples", **star)
     axes.set_xscale("log", base=2)
     ticks = sorted({int(k) for texts in shown.values() for k in texts["pass_at"]})
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     axes.set_xlabel("samples k")
-    axes.set_ylabel("share of test rows")
+    axes.set_ylabel("pass@k (share of test rows)")
     quiet_grid(axes, "y")
     cut = f"; the first {len(shown)} of {len(lines)} lines" if len(lines) > len(shown) else ""
     legend_above(figure, handles, 1, heading(entries) + cut)
