@@ -251,6 +251,10 @@ class Planning:
         method = self.config["method"]["name"]
         causal.need_causal(self.resolver, method, self.stage, role, settings, why, instead, probed=probed)
 
+    def need_room(self, settings: Mapping[str, Any], new_tokens: int) -> None:
+        """Refuse texts that leave the model no token for a prompt (see pipeline.causal)."""
+        causal.need_room(self.resolver, self.stage, settings, new_tokens)
+
     def need_problems(self, *parts: str) -> None:
         """Refuse a data set without these parts of a problem (data.prompt, data.answer, …)."""
         data = self.config.plain["data"]

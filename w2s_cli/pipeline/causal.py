@@ -1,4 +1,5 @@
-"""The check, while a run is planned, that a model is a causal language model: the stages that need one come after other trainings.
+"""Checks, while a run is planned, that a model is a causal language model and has room for a text: the stages that need one come after
+other trainings.
 
 The stage itself checks the model again when it opens it. If planning has no config.json (it is only on the hub, and the network is out of
 reach), only the stage checks.
@@ -11,6 +12,7 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.training.models.architectures import encoder, has_next_token
 
+POSITIONS = ("max_position_embeddings", "n_positions")  # fields of a config.json with the length of the context
 CLASSIFIERS = ("full", "lora", "probe")  # modes of the models that finetune stages make
 
 
@@ -45,6 +47,22 @@ def need_causal(
     raise UserError(
         f'stage "{stage}" of method={method} {why}, and its {role} model "{settings["name"]}" '
         f"({architecture['model_type']}) is not a causal language model: choose one like gpt2, qwen or llama, or {instead}."
+    )
+
+
+def need_room(resolver: Resolver, stage: str, settings: Mapping[str, Any], new_tokens: int) -> None:
+    """Refuse texts as long as the model's whole context: no token would be left for a prompt."""
+    architecture, most = resolver.architecture(settings["pretrained"]) or {}, settings["max_length"]
+    stated = [number for name in POSITIONS if isinstance(number := architecture.get(name), int) and number > 0]
+    positions = min([most, *stated])
+    if new_tokens < positions:
+        return
+    higher = (
+        "raise the model's max_length" if not stated or most < min(stated) else "choose a model with a longer context"
+    )
+    raise UserError(
+        f'stage "{stage}": a text may have {new_tokens:,} tokens, and {settings["name"]} reads at most {positions:,} with the prompt, so '
+        f"none is left for a prompt: set data.new_tokens (or generation.max_new_tokens) lower, or {higher}."
     )
 
 

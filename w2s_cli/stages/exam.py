@@ -75,6 +75,7 @@ def plan(
         "seed": job.training_seed(settings, role),
         "shard_texts": SHARD_TEXTS,
     }
+    job.need_room(settings, params["max_new_tokens"])
     return Spec(
         params,
         {"rows": rows, "texts": texts, "questions": questions_from, "model": student},

@@ -67,6 +67,7 @@ def plan(
         "seed": job.training_seed(settings, role) if fields["temperature"] or shown else None,
         "shard_texts": SHARD_TEXTS,
     }
+    job.need_room(settings, params["max_new_tokens"])
     if fields["samples"] > 1 and not fields["temperature"]:
         raise UserError(
             f'stage "{job.stage}": generation.samples={fields["samples"]} greedy texts of a prompt are all the same: set '
@@ -111,7 +112,10 @@ def _demonstrations(job: "Planning", fields: Mapping[str, Any], examples: Pool |
         return None
     shown = {"shots": fields["shots"], "separator": fields["separator"]}
     if fields["demonstrations"]:
-        shown["sha256"] = job.resolver.file(fields["demonstrations"], "generation.demonstrations")[0]
+        from w2s_cli.training.generation.demonstrations import of_file
+
+        shown["sha256"], path = job.resolver.file(fields["demonstrations"], "generation.demonstrations")
+        of_file(Path(path), fields["shots"])  # a faulty file is refused before anything runs
     return shown
 
 
@@ -126,6 +130,17 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
     lines = unread_texts(metrics, params, about)
     texts, finishes = metrics.get("texts", 0), metrics.get("finish", {})
     who = f"{about['model']} ({about['role']}) on {about['rows']}"
+    wanted = (params["demonstrations"] or {}).get("shots", 0)
+    fewer = {int(number): rows for number, rows in metrics.get("shots", {}).items() if int(number) < wanted}
+    if fewer:
+        short = (
+            f"{sum(fewer.values()):,} of {metrics['rows']:,} prompts of {who} had no room for {wanted} demonstrations"
+        )
+        none = f", {fewer[0]:,} of them not for one" if 0 in fewer else ""
+        lines.append(
+            f"Caution: {short}{none}: it reads {params['max_length']} tokens at most, {params['max_new_tokens']} of them its own. Show "
+            "fewer or shorter ones (generation.shots), or set generation.max_new_tokens lower."
+        )
     if texts and metrics["empty_texts"] == texts:
         lines.append(
             f"Caution: all {texts:,} texts of {who} are empty: has it learned to end at once, or does a stop string begin each?"

@@ -16,6 +16,10 @@ LABELS = ["data.text=question", "data.label=answer"]
 WRONG: dict[str, tuple[list[str], list[str], list[str]]] = {  # case → further stages, words, what is said
     "no sample": ([], ["generation.samples=0"], ["generation.samples"]),
     "no token": ([], ["generation.max_new_tokens=0"], ["generation.max_new_tokens"]),
+    "no room for a prompt": (
+        [], ["generation.max_new_tokens=5000"],
+        ['stage "weak_texts": a text may have 5,000 tokens', "reads at most", "none is left for a prompt: set data.new_tokens"],
+    ),
     "a negative temperature": ([], ["generation.temperature=-1"], ["generation.temperature"]),
     "no probability": ([], ["generation.top_p=0", "generation.temperature=1"], ["generation.top_p"]),
     "no word": ([], ["generation.top_k=0", "generation.temperature=1"], ["generation.top_k"]),
@@ -126,6 +130,8 @@ def test_only_what_determines_a_text_is_in_its_key(
     assert none["shown"] == base["bare"]
     file = tmp_path / "shown.jsonl"
     file.write_text('{"prompt": "a", "completion": "b"}\n')
+    file_words = [*words, f"generation.demonstrations={file}"]
+    assert_refused(w2s_inside("plan", *file_words, "generation.shots=2", code=None), "has 1 demonstrations", "shots=2")
     of_file = keys(w2s_inside, [*words, f"generation.demonstrations={file}", "generation.shots=1"])
     file.write_text('{"prompt": "a", "completion": "c"}\n')
     changed = keys(w2s_inside, [*words, f"generation.demonstrations={file}", "generation.shots=1"])

@@ -34,7 +34,10 @@ def chosen(params: dict[str, Any], examples: Path | None, texts: Path | None, ct
     if how is None:
         return []
     if "sha256" in how:
-        return _of_file(Path(ctx.execution["demonstrations_path"]), how)
+        path = Path(ctx.execution["demonstrations_path"])
+        if sha256_file(path) != how["sha256"]:
+            raise UserError(f"{path} has changed since this run was planned: run the command again.")
+        return of_file(path, how["shots"])
     assert examples is not None
     problems = read_problems(examples)
     if texts is None:
@@ -57,18 +60,26 @@ def chosen(params: dict[str, Any], examples: Path | None, texts: Path | None, ct
     return [(prompts[name], written[name]) for name in first]
 
 
-def _of_file(path: Path, how: dict[str, Any]) -> list[Demonstration]:
-    if sha256_file(path) != how["sha256"]:
-        raise UserError(f"{path} has changed since this run was planned: run the command again.")
+def of_file(path: Path, shots: int) -> list[Demonstration]:
+    """The first `shots` demonstrations of a file with a JSON object {"prompt": …, "completion": …} a line.
+
+    Raises:
+        UserError: a line without these two texts, or fewer lines than shots.
+    """
     shown: list[Demonstration] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            shown.append((str(entry["prompt"]), str(entry["completion"])))
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f'{path}, line {number}: expected {{"prompt": …, "completion": …}} ({error})') from error
-    if len(shown) < how["shots"]:
-        raise UserError(f"{path} has {len(shown)} demonstrations, and generation.shots={how['shots']}")
-    return shown[: how["shots"]]
+        except ValueError:
+            entry = None
+        texts = (
+            [entry[field] for field in ("prompt", "completion") if field in entry] if isinstance(entry, dict) else []
+        )
+        if len(texts) < 2 or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(f'{path}, line {number}: expected two texts, {{"prompt": "…", "completion": "…"}}')
+        shown.append((texts[0], texts[1]))
+    if len(shown) < shots:
+        raise UserError(f"{path} has {len(shown)} demonstrations, and generation.shots={shots}")
+    return shown[:shots]

@@ -21,6 +21,7 @@ from tests.unit.training.generation.rows import (
 from tests.unit.training.test_models import context
 from w2s_cli.data.artifacts.completions import completions_table, write_completions
 from w2s_cli.errors import UserError
+from w2s_cli.stages import generate
 from w2s_cli.store.files import sha256_file
 from w2s_cli.training.generation import writing
 
@@ -58,6 +59,9 @@ def test_a_long_prompt_has_fewer_demonstrations_and_only_then_is_cut(tmp_path: P
         metrics = run_generate(tmp_path / side, rows, base, **how, inputs={"examples": examples})
         assert metrics["shots"] == {"0": 1, "1": 2, "2": 1}  # 5 tokens fit beside 50, 22 only beside the short one
         assert metrics["truncated"] == {"rows": 1, "share": 0.25, "limit": 56}
+        lines = generate.cautions(metrics, {**how, "max_length": 64}, dict.fromkeys(("model", "role", "rows"), "it"))
+        said = "3 of 4 prompts of it (it) on it had no room for 2 demonstrations, 1 of them not for one"
+        assert [said in line for line in lines].count(True) == 1
         read = ["ab c;" + prompts[1], "ab c;" + prompts[2], kept]
         expected = [writer.tokenizer.decode(generated(writer, ids.tolist())) for ids in tokens_of(writer, read)]
         assert [row["text"] for row in texts_of(tmp_path / side)][1:] == [
@@ -131,5 +135,7 @@ def test_a_file_of_demonstrations_is_taken_in_its_order_and_checked(tmp_path: Pa
         of_file("changed", sha256="0" * 64)
     for number, bad in enumerate(('{"prompt": "a"}', "no json", "[1, 2]", '"text"', '{"prompt": "a", "completion"')):
         file.write_text('{"prompt": "a", "completion": "b"}\n' + bad)
-        with pytest.raises(UserError, match=r'shown\.jsonl, line 2: expected {"prompt": …, "completion": …}'):
+        with pytest.raises(
+            UserError, match=r'shown\.jsonl, line 2: expected two texts, {"prompt": "…", "completion": "…"}'
+        ):
             of_file(f"bad{number}")
