@@ -154,6 +154,7 @@ def test_a_comparison_can_leave_levels_out_and_then_has_the_figures_of_the_other
     done = run_inside(["train", "method=hard", "outputs=other", *given, every], folder, environment())
     assert done.returncode == 2
     assert "test rows are of the levels 1, 2, which without_levels leaves out" in done.stderr
+    assert "RGR from untuned" in done.stdout  # the comparison that did not fail
 
 
 def test_levels_cannot_be_left_out_of_a_data_set_without_levels(words: tuple[Path, list[str]]) -> None:

@@ -204,7 +204,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the command has finished: it writes its results at the end."""
+        """Whether the command has ended with results: it writes them at the end, of a failed run those that need no failed stage."""
         return (self.folder / RESULTS).is_file()
 
     @property
