@@ -22,6 +22,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.results.text_table import plain
+from w2s_cli.statistics.levels import in_order
 from w2s_cli.store.store import Store
 from w2s_cli.terminal import one_line
 
@@ -116,7 +117,7 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield ""
     if all("levels" in metrics[pool] for pool in report["pools"]):
         found = {level for pool in report["pools"] for level in metrics[pool]["levels"]}
-        levels = sorted(found, key=lambda level: (len(level), level))  # 2 before 10, as in the table of results
+        levels = in_order(found)
         counts = [[pool, *(str(metrics[pool]["levels"].get(level, 0)) for level in levels)] for pool in report["pools"]]
         yield plain([["rows of level", *map(one_line, levels)], *counts])
         yield ""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from w2s_cli.statistics import ROLE_NAMES, ROLES
+from w2s_cli.statistics.levels import in_order
 
 NAMES = {**ROLE_NAMES, "untuned": "student before training", "prompted": "student prompted"}
 SHOWN = "texts"  # of a role's block: what only graded answers have
@@ -61,8 +62,9 @@ def level_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     if not levels:
         return []
     roles = list(blocks(metrics))
-    head = ["accuracy by level", *levels]
-    return [head, *([role, *(f"{levels[level][role]:.3f}" for level in levels)] for role in roles)]
+    names = in_order(levels)  # JSON has them in the order of texts
+    head = ["accuracy by level", *names]
+    return [head, *([role, *(f"{levels[level][role]:.3f}" for level in names)] for role in roles)]
 
 
 def _share(value: float | None) -> str:
