@@ -1,6 +1,6 @@
 """The table of graded answers: roles, their accuracy, form and length, the recovered gap, and the accuracy by level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from w2s_cli.statistics import ROLE_NAMES, ROLES
@@ -13,6 +13,12 @@ SHOWN = "texts"  # of a role's block: what only graded answers have
 def is_graded(metrics: Mapping[str, Any]) -> bool:
     """Whether the metrics are of `statistics.graded`."""
     return "floor" in metrics
+
+
+def only_graded(metrics: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether there are results, all of graded answers: nothing in them has a probability or a predicted class."""
+    graded = [is_graded(each) for each in metrics]
+    return bool(graded) and all(graded)
 
 
 def blocks(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
