@@ -75,7 +75,7 @@ class Grader(NamedTuple):
             ) from None
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise of_user_code(f"the grader {self.name}, reading {which},", error) from error
         if value is None:
             raise UserError(
