@@ -1,5 +1,6 @@
 """Data sets of problems on the command line: what `w2s data check` prints, and which methods refuse them."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -47,9 +48,33 @@ def test_data_check_of_the_bundled_problems_shows_levels_and_no_classes(w2s_insi
 
 def test_data_check_counts_what_is_left_out_and_sorts_levels_as_numbers(w2s_inside: Run, mine: list[str]) -> None:
     shown = w2s_inside("data", "check", *mine, "data.level=step", code=None).stdout
-    assert "1 no answer" in shown
+    assert "1 without an answer (column answer)" in shown
     (line,) = (line for line in shown.splitlines() if line.startswith("rows of level"))
     assert line.split()[3:] == [str(number) for number in range(1, 13)]
+
+
+def test_data_check_finds_right_answers_that_the_grader_cannot_read(w2s_inside: Run, tmp_path: Path) -> None:
+    rows = [{"question": f"{i} + 1 =", "answer": "many" if i % 30 == 7 else f"{i + 1}"} for i in range(300)]
+    write_jsonl(tmp_path / "my.jsonl", rows)
+    words = ["data=local", "data.path=my.jsonl", "data.prompt=question", "data.answer=answer"]
+    shown = w2s_inside("data", "check", *words, "data.grader=number", code=2).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("PROBLEM"))
+    assert line.startswith(
+        "PROBLEM: the grader number reads no answer in 10 of 300 right answers (data.answer), first in row train-"
+    )
+    assert '"many" to "' in line
+    assert "no problems found" in w2s_inside("data", "check", *words, "data.grader=number", "grader=exact").stdout
+    own = [*words, "data.grader=nothing_such"]
+    assert "note: the right answers were not read: there is no" in w2s_inside("data", "check", *own, code=None).stdout
+
+
+def test_an_answer_that_is_not_a_number_in_a_table_is_missing(w2s_inside: Run, tmp_path: Path) -> None:
+    rows = [{"question": f"{i} + 1 =", "answer": float("nan") if i % 30 == 7 else i + 1} for i in range(300)]
+    write_jsonl(tmp_path / "my.jsonl", rows)
+    words = ["data=local", "data.path=my.jsonl", "data.prompt=question", "data.answer=answer", "data.grader=number"]
+    shown = w2s_inside("data", "check", *words).stdout
+    assert sum(int(part.split()[0]) for part in re.findall(r"\d+ without an answer", shown)) == 10
+    assert "no problems found" in shown
 
 
 @pytest.mark.parametrize("method", CLASSIFIERS)

@@ -163,3 +163,24 @@ def test_levels_cannot_be_left_out_of_a_data_set_without_levels(words: tuple[Pat
     assert done.returncode == 2
     assert "level" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_figures_of_classifiers_say_that_texts_have_none(judged: tuple[Path, str]) -> None:
+    for kind in ("calibration", "agreement"):
+        said = run_inside(["plot", kind], judged[0], environment()).stderr
+        assert "the results are of graded texts, which have no" in said
+        assert "again" not in said
+
+
+def test_two_runs_of_texts_have_a_paired_interval(words: tuple[Path, list[str]], judged: tuple[Path, str]) -> None:
+    folder, given = words
+    weak_from_weak = "method.stages.pgr.floor=weak"
+    done = run_inside(["train", "method=judged", *given, weak_from_weak], folder, environment())
+    assert done.returncode == 0, done.stderr
+    [one, other] = sorted(path.name for path in (folder / "outputs/runs").glob("*/*") if path.name[0].isdigit())
+    [result] = json.loads(run_inside(["diff", one, other, "--json"], folder, environment()).stdout)["results"]
+    assert result["note"] is None
+    student = result["difference"]["student"]
+    assert (student["difference"], student["interval"]) == (0.0, [0.0, 0.0])
+    assert "pgr" not in result["difference"]  # the gaps start from other floors
+    assert result["difference"]["rows"] == len(table(folder, "rows", "rows:test", "rows"))

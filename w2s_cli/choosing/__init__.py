@@ -12,7 +12,7 @@
   pairs are in `w2s_cli/pairing/`, and take the same `texts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -102,6 +102,11 @@ class Chosen:
 
     places: Sequence[Place]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON; counts of what the rule left out, by reason
+
+    @property
+    def each(self) -> Iterable[Place]:
+        """All places that the rule names."""
+        return self.places
 
 
 class Majority(NamedTuple):

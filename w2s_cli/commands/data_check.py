@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
@@ -22,6 +22,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.results.text_table import plain
+from w2s_cli.statistics.levels import in_order
 from w2s_cli.store.store import Store
 from w2s_cli.terminal import one_line
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
 
 NOTHING, DOUBTFUL = 0, 2
-COLUMNS = ["id", "group", "text"]  # of rows.parquet
+COLUMNS, OPTIONAL = ["id", "group", "text"], ["second", "label", "prompt", "answer"]  # of rows.parquet
 
 
 def run(argv: list[str]) -> int:
@@ -46,11 +47,19 @@ def _check_all(jobs: list[Composed], folders: list[Path]) -> int:
     for config in (job.values for job in jobs):
         resolver = Resolver(Store(locate(config["outputs"])), folders)
         pools = _pools(config["data"], resolver, config["seed"])
-        codes.append(show(config["data"], pools, *_readers(config, resolver)))
+        unread = _unread(config, pools, folders)
+        readers, notes = _readers(config, resolver)
+        codes.append(show(config["data"], pools, readers, [*unread.notes, *notes], unread.problems))
     return max(codes)
 
 
-def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader], notes: Sequence[str] = ()) -> int:
+def show(
+    data: Mapping[str, Any],
+    pools: "Pools",
+    readers: Mapping[str, Reader],
+    notes: Sequence[str] = (),
+    problems: Sequence[str] = (),
+) -> int:
     """Print the report on a data set; exit code 2 if there are problems.
 
     Args:
@@ -58,6 +67,7 @@ def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader],
         pools: pool → (rows, metrics of the rows stage).
         readers: model → how it reads texts.
         notes: lines to add.
+        problems: further reasons to doubt results.
     """
     classes = next(iter(pools.values()))[1]["classes"]
     report = check(
@@ -74,11 +84,12 @@ def show(data: Mapping[str, Any], pools: "Pools", readers: Mapping[str, Reader],
     drifts = {line for _, metrics in pools.values() for line in _drift(expected, metrics)}
     for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *unused, *notes):
         print(f"note: {note}")
-    for problem in report["problems"]:
+    found = [*report["problems"], *problems]
+    for problem in found:
         print(f"PROBLEM: {problem}")
-    if not report["problems"]:
+    if not found:
         print("no problems found")
-    return DOUBTFUL if report["problems"] else NOTHING
+    return DOUBTFUL if found else NOTHING
 
 
 def _text_columns(data: Mapping[str, Any]) -> list[str]:
@@ -116,7 +127,7 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield ""
     if all("levels" in metrics[pool] for pool in report["pools"]):
         found = {level for pool in report["pools"] for level in metrics[pool]["levels"]}
-        levels = sorted(found, key=lambda level: (len(level), level))  # 2 before 10, as in the table of results
+        levels = in_order(found)
         counts = [[pool, *(str(metrics[pool]["levels"].get(level, 0)) for level in levels)] for pool in report["pools"]]
         yield plain([["rows of level", *map(one_line, levels)], *counts])
         yield ""
@@ -165,13 +176,42 @@ def _pools(data: Mapping[str, Any], resolver: Resolver, seed: int) -> "Pools":
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 metrics = make_rows(params, {}, Context(folder, folder, folder, execution))
-                table = read_columns(folder / ROWS, COLUMNS, ["second", "label"])
+                table = read_columns(folder / ROWS, COLUMNS, OPTIONAL)
                 pools[pool] = (table, {**metrics, "split": params["split"]})
     if not pools:
         raise UserError(
             f'data set "{data["name"]}" gives no pool any rows: set their shares, data.pools.weak_train=0.4 data.pools.strong_train=0.4 …'
         )
     return pools
+
+
+class Unread(NamedTuple):
+    """What a grader finds in the right answers of a data set."""
+
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def _unread(config: Mapping[str, Any], pools: "Pools", folders: Sequence[Path]) -> Unread:
+    """The right answers in which the command's grader, else the data set's, reads none; a note if it cannot be asked."""
+    from w2s_cli.graders import Problem, UnreadableAnswerError, load_grader
+
+    chosen, name = config["grader"], config["grader"]["name"] or config["data"]["grader"]
+    columns = [
+        zip(*(table[column].to_pylist() for column in ("id", "prompt", "answer")), strict=True)
+        for table, _ in pools.values()
+        if {"prompt", "answer"} <= set(table.column_names)
+    ]
+    if not name or not columns:
+        return Unread()
+    try:
+        grader = load_grader({"name": name, "args": chosen["args"] if chosen["name"] else {}}, folders)
+        grader.answers({row: Problem(prompt, answer) for rows in columns for row, prompt, answer in rows})
+    except UnreadableAnswerError as error:
+        return Unread([str(error)])
+    except UserError as error:
+        return Unread(notes=[f"the right answers were not read: {error}"])
+    return Unread()
 
 
 def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, Reader], list[str]]:

@@ -1,8 +1,8 @@
 """`w2s diff A B`: the differences between two runs, sweeps or stages: configuration, data, code, environment, stages and results.
 
 * A and B are runs, named as for every command (see `results.runs`), or the first digits of a stage's key.
-* Results with the same test rows are compared on them: the interval of the difference is a paired bootstrap over the stored predictions.
-  A difference whose interval contains 0 may be noise.
+* Results with the same test rows are compared on them: the interval of the difference is a paired bootstrap over the stored predictions,
+  or graded texts. A difference whose interval contains 0 may be noise.
 * Two methods differ in all their stages. Their stages take one line; `--all` or `--json` has the fields.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.commands.options import RUN, parse, parser, stage_of, store_of
-from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.errors import UserError
 from w2s_cli.results.diff import (
     ABSENT,
@@ -35,6 +34,7 @@ from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
 
 SHOWN = 40  # largest number of lines of a section
+WEAK = ROLES[0]  # from which PGR counts the gap
 FIGURES = ("weak_accuracy", "student_accuracy", "ceiling_accuracy", "pgr")
 
 
@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
         "code": code_changes(a, b),
         "environment": environment_changes(a, b),
     }
-    results = [_result(store, one, other) for one, other in matched(a, b)]
+    results = [_result(one, other) for one, other in matched(a, b)]
     if options.json:
         print(
             json.dumps(
@@ -164,22 +164,24 @@ def _stages_json(a: Side, b: Side) -> dict[str, Any]:
     }
 
 
-def _result(store: Store, a: Entry, b: Entry) -> dict[str, Any]:
+def _result(a: Entry, b: Entry) -> dict[str, Any]:
     """Two results side by side, and their paired difference if both have the same test rows."""
     result: dict[str, Any] = {"a": brief(a), "b": brief(b), "difference": None, "note": None}
-    folders = [_predictions(store, entry) for entry in (a, b)]
-    if None in folders:
-        result["note"] = "no paired interval, since the predictions are no longer stored"
-        return result
-    from w2s_cli.data.artifacts.predictions import read_predictions
+    from w2s_cli.results.answered import answered
     from w2s_cli.statistics.contrast import contrast
 
+    one, other = answered(a), answered(b)
+    if one is None or other is None:
+        result["note"] = "no paired interval, since the answers to the test rows are no longer stored"
+        return result
     confidence = a.metrics.get("confidence", 0.95)
     same_seeds = a.seeds == b.seeds and len(a.seeds) > 1
-    runs = [read_predictions(each) for each in folders if each]
-    result["difference"] = contrast(runs[0], runs[1], same_seeds=same_seeds, confidence=confidence)
-    if result["difference"] is None:
+    difference = contrast(one, other, same_seeds=same_seeds, confidence=confidence)
+    if difference is None:
         result["note"] = "different test rows: the figures are not comparable row by row"
+    elif not a.metrics.get("floor", WEAK) == b.metrics.get("floor", WEAK) == WEAK:
+        difference.pop("pgr", None)  # the contrast counts the gap from the weak supervisor
+    result["difference"] = difference
     return result
 
 
@@ -195,14 +197,6 @@ def brief(entry: Entry) -> dict[str, Any]:
         **levels,
         "pgr": pgr["value"] if pgr and pgr["interval"] else None,
     }
-
-
-def _predictions(store: Store, entry: Entry) -> list[Path] | None:
-    """Result folders of the evaluate stages behind an entry; None if one is missing."""
-    stages = [read_stage(store, key) for key in entry.evaluations]
-    results = [stage.folder / "result" for stage in stages if stage.folder]
-    results = [result for result in results if (result / PREDICTIONS).is_file()]
-    return results if results and len(results) == len(stages) else None
 
 
 def _results(results: Sequence[dict[str, Any]], a: Side, b: Side) -> None:

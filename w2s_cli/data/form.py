@@ -33,7 +33,7 @@ LEFT_OUT, ELSEWHERE = "left out by ", "with a "  # beginnings of the reasons tha
 
 
 class UnusableRowError(Exception):
-    """An unusable row; the message is the reason, and rows are counted by reason."""
+    """An unusable row; the message is the reason, as it stands behind a number of rows, and rows are counted by reason."""
 
 
 def normalised(text: str) -> str:
@@ -53,7 +53,7 @@ class Formed(NamedTuple):
     text: str  # of a pair: the first text; of a problem without a label: its prompt
     second: str | None  # of a pair: the second text
     label: int | None  # class number; of a pair 1: the second is preferred; None: the data set has no labels
-    problem: Mapping[str, str]  # part of PROBLEM → its text; empty without data.prompt
+    problem: Mapping[str, str | None]  # part of PROBLEM → its text, None: it may be missing; empty without data.prompt
 
     @property
     def key(self) -> bytes:
@@ -70,6 +70,7 @@ def former(
     seed: int,
     second: str | None = None,
     problem: Mapping[str, str] | None = None,
+    optional: Sequence[str] = (),
 ) -> Callable[[str, dict[str, Any]], Formed]:
     """A function (row id, row) → `Formed` that raises `UnusableRowError`.
 
@@ -81,6 +82,7 @@ def former(
         seed: of drawn labels.
         second: the template of the second text of a pair.
         problem: part of PROBLEM → its column or template.
+        optional: parts without which a row is usable too.
 
     Raises:
         UserError: a missing field of text, label, problem or template (at once if no transform could add it).
@@ -106,12 +108,15 @@ def former(
                     f"{did_you_mean(field, row)}"
                 )
         where = f"{rows.shown}, row {name}"
-        made = [_text(row, template, fields, where) for _, template, fields in texts]
+        made = [_text("text", row, template, fields, where) for _, template, fields in texts]
         if len(set(made)) < len(made):
-            raise UnusableRowError("both texts are the same")
-        solved = {part: _part(row, template, fields, where) for part, template, fields in parts}
+            raise UnusableRowError("with two equal texts")
+        solved = {
+            part: _part(part, row, template, fields, where, optional=part in optional)
+            for part, template, fields in parts
+        }
         if label is None:
-            return Formed(solved["prompt"], None, None, solved)
+            return Formed(str(solved["prompt"]), None, None, solved)
         number = read_label(row.get(label))
         if isinstance(number, str):
             if transform is None:  # the rows of the whole split are looked at, to name all bad ones
@@ -150,11 +155,18 @@ def _parts(problem: Mapping[str, str]) -> list[tuple[str, str | None, list[str]]
     ]
 
 
-def _part(row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:
-    """One part of a problem; a column may hold a number."""
+def _part(
+    part: str, row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str, *, optional: bool
+) -> str | None:
+    """One part of a problem; a column may hold a number. None: an optional part that the row has not."""
     if template is None and isinstance(row.get(fields[0]), int | float):
         template = f"{{{fields[0]}}}"
-    return _text(row, template, fields, where)
+    try:
+        return _text(part, row, template, fields, where)
+    except UnusableRowError:
+        if optional:
+            return None
+        raise
 
 
 def _texts(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, str | None, list[str]]]:
@@ -168,22 +180,31 @@ def _texts(dataset: Mapping[str, Any], second: str | None) -> list[tuple[str, st
     return [first, *([("data.second", second, template_fields(second, "data.second"))] if second else [])]
 
 
-def _text(row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:
-    """One text of a row: the filled template, or the only field."""
+def _text(what: str, row: Mapping[str, Any], template: str | None, fields: Sequence[str], where: str) -> str:
+    """One text of a row, called `what`: the filled template, or the only field."""
     for field in fields:
-        if row.get(field) is None:
-            raise UnusableRowError(f"no {field}")
+        if row.get(field) is None or row[field] != row[field]:  # NaN: how tables write a missing value
+            raise UnusableRowError(_without(what, field))
     shown = {field: _shown(row[field], f'{where}, column "{field}"') for field in fields} if template else row
     text = template.format(**shown) if template else row[fields[0]]
     if not isinstance(text, str):
-        raise UnusableRowError(f"{fields[0]} is not a string")
+        raise UnusableRowError(f"whose {what} is no text ({_columns(fields)})")
     if not text.strip():
-        raise UnusableRowError("empty text")
+        raise UnusableRowError(_without(what, *fields))
     try:
         text.encode()
     except UnicodeEncodeError as error:  # a lone surrogate, from broken JSON
-        raise UnusableRowError("not valid Unicode") from error
+        raise UnusableRowError(f"whose {what} is not valid Unicode ({_columns(fields)})") from error
     return text
+
+
+def _without(what: str, *fields: str) -> str:
+    """'without an answer (column answer)'"""
+    return f"without {'an' if what[0] in 'aeiou' else 'a'} {what} ({_columns(fields)})"
+
+
+def _columns(fields: Sequence[str]) -> str:
+    return f"column{'s' * (len(fields) > 1)} {', '.join(fields)}"
 
 
 def _shown(value: Any, where: str) -> Any:
@@ -291,7 +312,7 @@ def _call(
         added = transform(row, draw=draw, **dataset["options"])
     except KeyError as error:
         _refuse_missing(str(error.args[0]), dataset, rows)
-        raise UnusableRowError(f"no {error.args[0]}") from error
+        raise UnusableRowError(f"without a value ({_columns([str(error.args[0])])})") from error
     if added is None:
         raise UnusableRowError(f"{LEFT_OUT}{dataset['transform']}")
     return added

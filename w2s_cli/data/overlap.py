@@ -38,7 +38,7 @@ def elsewhere(
         groups = groups_of(params, source, ids, ctx)
         draws = {"share": other["share"], "seed": other["seed"], "test": params["test"]}
         order = pool_order(dataset["name"], ids, groups, **draws)
-        form = former_of(params, source, classes, other["seed"], ctx)
+        form = former_of(params, source, classes, other["seed"], ctx, other["pool"])
         for step, (index, row) in enumerate(zip(order, source.take(order), strict=True)):
             if step % STEP == 0 and ctx.stop_requested():
                 raise Stopped

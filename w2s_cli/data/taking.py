@@ -38,7 +38,7 @@ class TakenRows:
     texts: list[str] = field(default_factory=list)
     seconds: list[str | None] = field(default_factory=list)  # of pairs
     labels: list[int | None] = field(default_factory=list)  # None: the data set has no labels
-    problems: list[Mapping[str, str]] = field(default_factory=list)  # part of form.PROBLEM → its text
+    problems: list[Mapping[str, str | None]] = field(default_factory=list)  # part of form.PROBLEM → its text
     dropped: Counter[str] = field(default_factory=Counter)
     looked_at: Counter[int | None] = field(
         default_factory=Counter
@@ -78,16 +78,20 @@ def groups_of(params: Mapping[str, Any], rows: Rows, ids: list[str], ctx: Contex
 
 
 def former_of(
-    params: Mapping[str, Any], rows: Rows, classes: list[str], seed: int, ctx: Context
+    params: Mapping[str, Any], rows: Rows, classes: list[str], seed: int, ctx: Context, pool: str
 ) -> Callable[[str, dict[str, Any]], Formed]:
-    """The function from a row of a split to a text and a label, with labels drawn by `seed`."""
+    """The function from a row of a split to a text and a label, with labels drawn by `seed`.
+
+    Rows of the test `pool` are solved and not learned from, so they need no solution.
+    """
     dataset = params["dataset"]
     transform = None
     if dataset["transform"]:
         transform = find_transform(dataset["transform"], ctx.execution.get("folders", ()), params["code"])
         check_options(dataset["transform"], transform, dataset["options"])
     texts = {"second": params.get("second"), "problem": params.get("problem")}
-    return former(dataset, rows, classes, transform, seed=seed, **texts)
+    optional = ["solution"] if pool == "test" else []
+    return former(dataset, rows, classes, transform, seed=seed, **texts, optional=optional)
 
 
 def take(
@@ -102,7 +106,7 @@ def take(
 ) -> TakenRows:
     """Format rows in the pool's order until the limit (or each class's part of it) is full; `elsewhere` as `overlap.elsewhere` gives it."""
     dataset, limit = params["dataset"], params["limit"] or len(order)
-    form = former_of(params, rows, classes, params["seed"], ctx)
+    form = former_of(params, rows, classes, params["seed"], ctx, params["pool"])
     quota = limit // len(classes) if dataset["balanced"] else limit  # rows a class may have
     wanted = quota * len(classes) if dataset["balanced"] else limit
     counts: Counter[int | None] = Counter()
@@ -165,7 +169,7 @@ def refuse_useless(pool: TakenRows, classes: list[str], params: Mapping[str, Any
     """Nothing can be learned from, or measured on, no rows or one class; `classes` is empty for rows without labels."""
     where = f'{rows.shown}: the pool {params["pool"]} of data set "{params["dataset"]["name"]}"'
     if not pool.ids:
-        lost = ", ".join(f"{reason} ({count})" for reason, count in pool.dropped.items())
+        lost = ", ".join(f"{count:,} {reason}" for reason, count in pool.dropped.items())
         short = (
             f"a class is missing among its {pool.looked_at.total()} usable rows"
             if params["dataset"]["balanced"] and pool.looked_at

@@ -29,6 +29,10 @@ AGAIN = 1.0  # seconds until the limit is said again to code that went on: a bar
 Outcome = Literal["right", "wrong", "no answer", "time-out", "error"]
 
 
+class UnreadableAnswerError(UserError):
+    """A right answer without anything to read: no model could be right there."""
+
+
 class Problem(NamedTuple):
     """What the model was asked."""
 
@@ -75,13 +79,35 @@ class Grader(NamedTuple):
             ) from None
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise of_user_code(f"the grader {self.name}, reading {which},", error) from error
         if value is None:
-            raise UserError(
+            raise UnreadableAnswerError(
                 f"the grader {self.name} reads no answer in {which}: choose another grader (grader=…), or correct data.answer"
             )
         return value
+
+    def answers(self, problems: Mapping[str, Problem]) -> dict[str, str]:
+        """Row id → the right answer in the spelling of readings.
+
+        Raises:
+            UserError: as `answer`; of answers without anything to read with their number and the first such row.
+        """
+        read: dict[str, str] = {}
+        unread = []
+        for row, problem in problems.items():
+            try:
+                read[row] = self.answer(problem)
+            except UnreadableAnswerError:
+                unread.append(row)
+        if unread:
+            first = problems[unread[0]]
+            raise UnreadableAnswerError(
+                f"the grader {self.name} reads no answer in {len(unread):,} of {len(problems):,} right answers (data.answer), first in "
+                f'row {unread[0]}: "{excerpt(first.answer)}" to "{excerpt(first.prompt)}". Correct or remove such rows, or choose another '
+                "grader (grader=…)"
+            )
+        return read
 
     def grade(self, text: str, problem: Problem, answer: str) -> Grade:
         """`text` compared with `answer`, the result of `answer(problem)`."""

@@ -6,7 +6,7 @@
 To add a rule, put `pairing/<name>.py` into the package or into a `--config-dir` folder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,3 +26,8 @@ class Paired:
 
     pairs: Sequence[PairOf]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON; counts of rows without a pair, by reason
+
+    @property
+    def each(self) -> Iterable[Place]:
+        """All places that the rule names."""
+        return (place for pair in self.pairs for place in pair)

@@ -1,9 +1,10 @@
 """The table of graded answers: roles, their accuracy, form and length, the recovered gap, and the accuracy by level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from w2s_cli.statistics import ROLE_NAMES, ROLES
+from w2s_cli.statistics.levels import in_order
 
 NAMES = {**ROLE_NAMES, "untuned": "student before training", "prompted": "student prompted"}
 SHOWN = "texts"  # of a role's block: what only graded answers have
@@ -12,6 +13,12 @@ SHOWN = "texts"  # of a role's block: what only graded answers have
 def is_graded(metrics: Mapping[str, Any]) -> bool:
     """Whether the metrics are of `statistics.graded`."""
     return "floor" in metrics
+
+
+def only_graded(metrics: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether there are results, all of graded answers: nothing in them has a probability or a predicted class."""
+    graded = [is_graded(each) for each in metrics]
+    return bool(graded) and all(graded)
 
 
 def blocks(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -61,8 +68,9 @@ def level_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     if not levels:
         return []
     roles = list(blocks(metrics))
-    head = ["accuracy by level", *levels]
-    return [head, *([role, *(f"{levels[level][role]:.3f}" for level in levels)] for role in roles)]
+    names = in_order(levels)  # JSON has them in the order of texts
+    head = ["accuracy by level", *names]
+    return [head, *([role, *(f"{levels[level][role]:.3f}" for level in names)] for role in roles)]
 
 
 def _share(value: float | None) -> str:

@@ -141,11 +141,16 @@ def medians(entries: list[Entry]) -> list[str]:
 
 def cautions(graph: Graph, store: Store) -> list[str]:
     """Facts beside the tables: cut texts, rules with ground truth, and the reason for a missing PGR. The results' own are below each."""
-    lines = []
+    lines: list[str] = []
+    told: set[str] = set()  # pools; one that each seed draws anew is told of once
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
-        if of_kind is not None and stage.of.traits.gives != "comparison":
-            lines += of_kind(read_stage(store, key).metrics, stage.identity["params"], stage.about)
+        if of_kind is None or stage.of.traits.gives == "comparison" or str(stage.about) in told:
+            continue
+        own = of_kind(read_stage(store, key).metrics, stage.identity["params"], stage.about)
+        lines += own
+        if own and stage.of.traits.gives == "rows":
+            told.add(str(stage.about))
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":
             lines.append(

@@ -220,7 +220,7 @@ class Scheduler:
         """The message for a stage whose worker ended with `code`; −n: by signal n."""
         starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[key]))
         if code >= 0 and not starved:
-            return f"its worker ended with code {code}: the stage ended the process. A loss or rule of your own must not call exit"
+            return f"its worker ended with code {code}: the stage ended the process. Code of your own (a loss, a grader) must not call exit"
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         advice = self.advice.get(key, "a smaller model, or more memory")
         hint = f" (out of memory? What can help: {advice})" if starved else ""

@@ -1,6 +1,7 @@
 """What the kinds `choose` and `pair` share: their sources as a rule sees them, and the fields that name these sources."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,10 +11,11 @@ from w2s_cli.plugins import call_code, function_of, load_code
 from w2s_cli.store.context import Context
 
 if TYPE_CHECKING:
-    from w2s_cli.choosing import Source, Texts
+    from w2s_cli.choosing import Chosen, Source, Texts
+    from w2s_cli.pairing import Paired
     from w2s_cli.pipeline.builder import Planning
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", bound="Chosen | Paired")
 
 
 def spec_of(
@@ -26,6 +28,10 @@ def spec_of(
     rows: Pool,
 ) -> Spec:
     """The plan of a stage with a rule of `folder` over texts; about.truth: whether the rule may read the ground truth."""
+    if not texts:
+        raise UserError(
+            f'stage "{job.stage}": texts names no stage; name at least one whose texts the rule sees, texts: [STAGE].'
+        )
     for name, edges in (("grades", grades), ("scores", scores)):
         if edges and len(edges) != len(texts):
             raise UserError(
@@ -69,7 +75,7 @@ def applied(
     """The texts of a stage, and what its rule of `folder` makes of them.
 
     Raises:
-        UserError: an error inside the rule, or a result that is no `returns`.
+        UserError: an error inside the rule, or a result that is no `returns` or names a text that is not there.
     """
     rule = params["rule"]
     module, path = load_code(folder, rule["name"], ctx.execution.get("folders", ()), planned=rule["code"])
@@ -78,7 +84,24 @@ def applied(
     if not isinstance(result, returns):
         what = f"{rule['name']} returns {type(result).__name__}, not {returns.__name__}"
         raise of_user_code(str(path), TypeError(what))
+    for place in result.each:
+        if problem := _misplaced(place, texts):
+            raise UserError(f"{path}: {rule['name']} returns {place!r}, {problem}")
     return texts, result
+
+
+def _misplaced(place: Any, texts: "Texts") -> str | None:
+    """Why it is not the place of a text; None if it is."""
+    from w2s_cli.choosing import Place
+
+    if not isinstance(place, Place) or not all(isinstance(number, Integral) for number in place):
+        return "which is not a Place(source, at) of two whole numbers"
+    if not 0 <= place.source < len(texts.sources):
+        return f"and the stage's sources are numbered 0 to {len(texts.sources) - 1}"
+    source = texts.sources[place.source]
+    if not 0 <= place.at < len(source.texts):
+        return f'and the texts of its source "{source.name}" are numbered 0 to {len(source.texts) - 1}'
+    return None
 
 
 def texts_of(params: Mapping[str, Any], inputs: Mapping[str, Any], *, truth: bool) -> "Texts":

@@ -130,7 +130,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         for question in asked[solutions.ids[at]]
     ]
     questions = [question for at in sat.values() for question in asked[solutions.ids[at]]]
-    answers = {question: grader.answer(posed[question]) for question in dict.fromkeys(questions)}
+    answers = grader.answers({question: posed[question] for question in dict.fromkeys(questions)})
     exam = Problems(solutions.path, names, shown, {})
     table, facts = write_texts(
         {**params, "demonstrations": None, "chat_template": None}, folders["model"] / "model", exam, [], device, ctx

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.errors import UserError
+from w2s_cli.errors import UserError, excerpt
 from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="grades")
+EXAMPLES = 3  # texts without an answer that the record shows
 STEP = 500  # texts between two looks at the stop flag
 
 
@@ -62,18 +63,19 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
         )
     if outcomes and outcomes.get("no answer") == metrics["texts"]:
         lines.append(
-            f"Caution: the grader {about['grader']} reads no answer in any text of {about['texts']}; w2s show has examples of them."
+            f"Caution: the grader {about['grader']} reads no answer in any text of {about['texts']}; "
+            "w2s show KEY has examples, and w2s ls the keys of grade stages."
         )
     return lines
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
-    """Write grades.parquet (`data.artifacts.grades`).
+    """Write grades.parquet (`data.artifacts.grades`); the record has examples of texts without an answer.
 
     `params`: grader {name, args, code}. `inputs`: texts, rows.
 
     Raises:
-        UserError: a text of another row, or a right answer in which the grader reads no answer.
+        UserError: a text of another row, or right answers in which the grader reads none.
     """
     from w2s_cli.data.artifacts.completions import read_completions
     from w2s_cli.data.artifacts.grades import write_grades
@@ -89,7 +91,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         name: Problem(prompt, answer)
         for name, prompt, answer in zip(problems.ids, problems.prompts, problems.need("answer"), strict=True)
     }
-    answers: dict[str, str] = {}
+    answers = grader.answers({name: asked[name] for name in dict.fromkeys(completions.ids)})
     grades: list[Grade] = []
     for place, (name, text) in enumerate(zip(completions.ids, completions.texts, strict=True)):
         if place % STEP == 0:
@@ -97,11 +99,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             ctx.progress(place, len(completions.ids), examples=place)
             if ctx.stop_requested():
                 raise Stopped
-        if name not in answers:
-            answers[name] = grader.answer(asked[name])
         grades.append(grader.grade(text, asked[name], answers[name]))
     write_grades(ctx.result, completions, grades)
     ctx.progress(len(grades), len(grades), examples=len(grades))
+    unread = [
+        excerpt(text) for text, grade in zip(completions.texts, grades, strict=True) if grade.outcome == "no answer"
+    ]
+    if unread:
+        ctx.measure(without_answer=unread[:EXAMPLES])
     outcomes = Counter(grade.outcome for grade in grades)
     return {
         "texts": len(grades),

@@ -2,7 +2,8 @@
 
 * Rows are chosen first and formatted afterwards, in the pool's order, until the limit is reached.
 * A balanced pool has the first rows of each class in that order, as many as the rarest class has.
-* A row without a usable text is dropped, counted by its reason, and told after the run; a wrong label stops the stage.
+* A row without a usable text is dropped, counted by its reason, and told after the run; a wrong label stops the stage. A row of the test
+  pool is kept without a solution, which nobody learns there.
 * The rows do not depend on a tokenizer: long texts are cut at tokenization, never dropped here.
 """
 
@@ -48,13 +49,16 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
     """A line for dropped rows that neither the recipe's transform nor data.drop_overlap leaves out, and one for rare classes."""
     from w2s_cli.data.form import ELSEWHERE, LEFT_OUT
 
-    reasons = [reason for reason in metrics.get("dropped", {}) if not reason.startswith((LEFT_OUT, ELSEWHERE))]
+    dropped = metrics.get("dropped", {})
+    unusable = {reason: count for reason, count in dropped.items() if not reason.startswith((LEFT_OUT, ELSEWHERE))}
     rates = dict(zip(metrics.get("classes", ()), metrics.get("base_rates", {}).values(), strict=False))
     rare = [name for name, rate in rates.items() if rate < RARE]
-    lines = []  # without counts: a line stands for all pools and seeds
-    if reasons:
+    lines = []
+    if unusable:
+        looked_at = metrics["usable"]["rows"] + sum(dropped.values())
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in unusable.items())
         lines.append(
-            f"Caution: rows of {about['data']} without a usable text were left out ({', '.join(reasons)}); w2s data check counts them."
+            f"Caution: {sum(unusable.values()):,} of {looked_at:,} rows of {about['data']} {about['rows']} were left out: {counts}."
         )
     if rare:
         lines.append(

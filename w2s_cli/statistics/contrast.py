@@ -5,42 +5,44 @@
   only.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from w2s_cli.statistics.figures import Floats, Integers, predicted, recovered
+from w2s_cli.statistics.figures import Floats, recovered
 from w2s_cli.statistics.intervals import bootstrap_means, interval
-from w2s_cli.statistics.report import ROLES, Predictions
-
-Run = tuple[Sequence[str], Integers, Mapping[str, Predictions]]  # row ids, true classes [rows], predictions by role
+from w2s_cli.statistics.report import ROLES
 
 
-def contrast(a: Run, b: Run, *, same_seeds: bool, draws: int = 2000, confidence: float = 0.95) -> dict[str, Any] | None:
+class Answered(NamedTuple):
+    """The runs of one setting, with a seed for each run."""
+
+    truth: Mapping[str, Any]  # row id → its true class or right answer
+    right: Mapping[
+        str, Floats
+    ]  # role → [seeds, rows], in the order of `truth`: 1 right, 0 wrong, or the share of right samples
+
+
+def contrast(
+    a: Answered, b: Answered, *, same_seeds: bool, draws: int = 2000, confidence: float = 0.95
+) -> dict[str, Any] | None:
     """Differences b − a of the roles that both have.
 
     Args:
-        a, b: the runs of one setting each, with a seed for each run.
+        a, b: the answers of one setting each.
         same_seeds: `a` and `b` have the same seeds in the same order.
 
     Returns:
         None where the test rows differ. Else rows, noise, and per role (and for pgr) a, b, difference, interval (None where
         PGR's gap may be nothing).
     """
-    ids, truth, roles_a = a
-    other_ids, other_truth, roles_b = b
-    if set(ids) != set(other_ids):
+    if a.truth != b.truth:
         return None
-    place = {row: position for position, row in enumerate(other_ids)}
-    order = np.array([place[row] for row in ids])
-    if (other_truth[order] != truth).any():
-        return None
-    roles = [role for role in ROLES if role in roles_a and role in roles_b]
-    right: list[Floats] = [
-        (predicted(roles_a[role].p) == truth).astype(np.float64) for role in roles
-    ]  # each [seeds, rows]
-    right += [(predicted(roles_b[role].p)[:, order] == truth).astype(np.float64) for role in roles]
+    place = {row: position for position, row in enumerate(b.truth)}
+    order = np.array([place[row] for row in a.truth])
+    roles = [role for role in ROLES if role in a.right and role in b.right]
+    right = [*(a.right[role] for role in roles), *(b.right[role][:, order] for role in roles)]  # each [seeds, rows]
     paired = same_seeds and len(right[0]) == len(right[-1]) > 1
     if not paired:
         right = [one.mean(axis=0, keepdims=True) for one in right]
@@ -48,7 +50,7 @@ def contrast(a: Run, b: Run, *, same_seeds: bool, draws: int = 2000, confidence:
     moved = bootstrap_means(cells, draws)
     sample = {(side, role): moved[:, len(roles) * side + i] for side in (0, 1) for i, role in enumerate(roles)}
     mean = {at: float(cells[..., len(roles) * at[0] + roles.index(at[1])].mean()) for at in sample}
-    contrasts: dict[str, Any] = {"rows": len(ids), "noise": "seeds and test rows" if paired else "test rows only"}
+    contrasts: dict[str, Any] = {"rows": len(a.truth), "noise": "seeds and test rows" if paired else "test rows only"}
     for role in roles:
         contrasts[role] = {
             "a": mean[0, role],

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from w2s_cli.statistics import ROLES
 from w2s_cli.statistics.figures import Booleans, Floats, Integers, as_json
 from w2s_cli.statistics.intervals import bootstrap_means, interval, share_interval
+from w2s_cli.statistics.levels import in_order
 from w2s_cli.statistics.majority import modal_answer
 from w2s_cli.statistics.planning import noise
 from w2s_cli.statistics.report import DIFFERENCES, recovered_figures
@@ -129,7 +130,7 @@ def report(
                 "rows": int((names == level).sum()),
                 **{role: float(cell[:, names == level].mean()) for role, cell in cells.items()},
             }
-            for level in sorted(set(levels), key=lambda level: (len(level), level))
+            for level in in_order(levels)
         }
     plain: dict[str, Any] = as_json(metrics)
     return plain

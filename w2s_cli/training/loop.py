@@ -220,10 +220,13 @@ def _fetched(pending: list[Sums], done: int, recipe: Recipe) -> list[dict[str, f
     ]
     for step, figures in enumerate(fetched, start=done - len(fetched)):
         if not math.isfinite(figures["loss"]):
-            raise UserError(
-                f"the loss is {figures['loss']} at step {step}: lower the learning rate (lr={recipe.lr}), "
-                "or set the model's precision=fp32"
+            advice = (
+                f": lower the learning rate (lr={recipe.lr}), or set the model's precision=fp32"
+                if step
+                else ", before any update, so no learning rate helps: set the model's precision=fp32 if it has another, and look into the "
+                "loss or objective if it is your own"
             )
+            raise UserError(f"the loss is {figures['loss']} at step {step}{advice}")
     return fetched
 
 

@@ -111,7 +111,7 @@ def test_two_equal_columns_are_no_pair(tmp_path: Path) -> None:
     rows = numbered(60, other=lambda i: "text 7" if i == 7 else f"other {i}")
     data = local(write_rows(tmp_path / "a.jsonl", rows), second="{other}", pools={"weak_train": 1.0})
     found, metrics = make(tmp_path / "w", data, "weak_train")
-    assert metrics["dropped"] == {"both texts are the same": 1}
+    assert metrics["dropped"] == {"with two equal texts": 1}
     assert {(row["text"], row["second"]) for row in found} == {(f"text {i}", f"other {i}") for i in range(60) if i != 7}
 
 

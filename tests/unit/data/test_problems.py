@@ -77,12 +77,16 @@ def test_unusable_problems_are_counted_by_their_reason(tmp_path: Path) -> None:
     rows[9]["q"] = None
     made, metrics = make(tmp_path / "rows", own(tmp_path, rows), "weak_train")
     assert len(made) == 31
-    assert metrics["dropped"] == {"a is not a string": 1, "empty text": 3, "no a": 4, "no q": 1}
+    assert metrics["dropped"] == {
+        "whose answer is no text (column a)": 1,
+        "without a prompt (column q)": 3,
+        "without an answer (column a)": 5,
+    }
 
 
 def test_a_data_set_of_unusable_problems_is_refused_with_the_reasons(tmp_path: Path) -> None:
     said = refusal(tmp_path, own(tmp_path, problems(20, a=None)))
-    assert 'the pool weak_train of data set "local" is empty: no a (20).' in said
+    assert 'the pool weak_train of data set "local" is empty: 20 without an answer (column a).' in said
 
 
 @pytest.mark.parametrize("part", ["prompt", "answer", "solution", "level"])

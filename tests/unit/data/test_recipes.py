@@ -319,7 +319,7 @@ def test_a_puzzle_without_a_solution_or_a_rating_is_left_out(tmp_path: Path) -> 
     data = recipe("lichess_moves", path=str(tmp_path / "source"), group=[], limits={}, pools={"weak_train": 1.0})
     made, metrics = make(tmp_path / "w", data, "weak_train")
     assert sorted((row["answer"], row["level"]) for row in made) == [("e5", "1"), ("e5", "2")]
-    assert metrics["dropped"] == {"left out by best_move": 6, "no level": 1}
+    assert metrics["dropped"] == {"left out by best_move": 6, "without a level (column level)": 1}
 
 
 def test_options_are_lettered_in_order_whatever_the_source_calls_them() -> None:

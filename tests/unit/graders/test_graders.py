@@ -131,6 +131,8 @@ def test_a_right_answer_that_the_grader_cannot_read_stops_with_its_place(
         UserError, match=r'the grader mine, reading "2", the right answer to "1 \+ 1 =", failed: .*boom.*line 6'
     ):
         own(tmp_path, "raise ValueError('boom')").answer(PROBLEM)
+    with pytest.raises(UserError, match=r"the grader mine, reading .* failed: SystemExit: 3 .*line 6"):
+        own(tmp_path, "raise SystemExit(3)").answer(PROBLEM)
     monkeypatch.setattr(graders, "SECONDS", 0.1)
     with pytest.raises(UserError, match=r"the grader mine takes more than 0\.1 seconds to read"):
         own(tmp_path / "slow", FOREVER).answer(PROBLEM)

@@ -13,7 +13,8 @@ from tests.conftest import sentences, write_jsonl
 from tests.stored_results import key_of, real_runs, right, run_w2s, store_run, tiny_words  # noqa: F401 - real_runs is a fixture
 from w2s_cli.cli import dispatch
 from w2s_cli.data.artifacts.predictions import read_predictions
-from w2s_cli.statistics.contrast import contrast
+from w2s_cli.statistics.contrast import Answered, contrast
+from w2s_cli.statistics.figures import predicted
 
 LEVELS = (0.6, 0.75, 0.9)
 
@@ -100,8 +101,12 @@ def test_rows_are_joined_by_id_whatever_their_order(outputs: Path, tmp_path: Pat
     order = np.random.default_rng(0).permutation(len(table))
     (tmp_path / "shuffled").mkdir()
     pq.write_table(table.take(order), tmp_path / "shuffled" / "predictions.parquet")
-    runs = [read_predictions([folder]) for folder in (first / "result", tmp_path / "shuffled")]
-    found = contrast(*runs, same_seeds=True)
+    sides = []
+    for folder in (first / "result", tmp_path / "shuffled"):
+        ids, truth, by_role = read_predictions([folder])
+        cells = {role: (predicted(own.p) == truth).astype(float) for role, own in by_role.items()}
+        sides.append(Answered(dict(zip(ids, truth.tolist(), strict=True)), cells))
+    found = contrast(*sides, same_seeds=True)
     assert found is not None
     assert found["student"]["difference"] == 0
     assert found["student"]["interval"] == [0.0, 0.0]

@@ -225,6 +225,13 @@ def test_what_leaves_nothing_or_cannot_be_chosen_from_is_told(
 BROKEN = {
     "returns a list": ("return []", "returns list, not Chosen"),
     "raises": ("return 1 / 0", "ZeroDivisionError"),
+    "a text that is not there": (
+        "return Chosen([Place(0, 0), Place(0, 99999)])",
+        r'broken\.py: broken returns Place\(source=0, at=99999\), and the texts of its source "weak" are numbered 0 to 3',
+    ),
+    "a text before the first": ("return Chosen([Place(0, -1)])", "at=-1"),
+    "a source that is not there": ("return Chosen([Place(1, 0)])", "and the stage's sources are numbered 0 to 0"),
+    "no place": ("return Chosen([3])", r"broken returns 3, which is not a Place\(source, at\)"),
     "needs the truth": ("return texts.sources[0].need_right()", "NEEDS_TRUTH = True"),
 }
 
@@ -236,7 +243,7 @@ def test_an_own_rule_that_fails_is_told_with_its_file(tmp_path: Path, case: str)
     body, said = BROKEN[case]
     code = tmp_path / "mine" / "choosing" / "broken.py"
     code.parent.mkdir(parents=True)
-    code.write_text(f"def broken(texts):\n    {body}\n")
+    code.write_text(f"from w2s_cli.choosing import Chosen, Place\n\n\ndef broken(texts):\n    {body}\n")
     inputs = sources(tmp_path)
     params = {"rule": {"name": "broken", "args": {}, "code": ast_hash(code)}, "sources": ["weak"], "seed": 0}
     with pytest.raises(UserError, match=said):
@@ -281,6 +288,7 @@ def test_an_empty_answer_is_none_and_an_empty_text_is_never_chosen(tmp_path: Pat
     [
         ("PairOf(Place(0, 0), Place(0, 2))", "a pair needs two different texts of one row, and one of row r0 has not"),
         ("PairOf(Place(0, 3), Place(0, 3))", "a pair needs two different texts of one row, and one of row r3 has not"),
+        ("PairOf(Place(0, 3), Place(0, 4))", r'at=4\), and the texts of its source "weak" are'),
     ],
 )
 def test_a_pair_of_two_rows_or_of_one_text_is_refused(tmp_path: Path, pair: str, said: str) -> None:
@@ -293,6 +301,14 @@ def test_a_pair_of_two_rows_or_of_one_text_is_refused(tmp_path: Path, pair: str,
     params = {"rule": {"name": "broken", "args": {}, "code": ast_hash(code)}, "sources": ["weak"], "seed": 0}
     with pytest.raises(UserError, match=said):
         stage.run(params, sources(tmp_path), context(tmp_path / "out", folders=[str(tmp_path / "mine")]))
+
+
+def test_a_rule_over_no_texts_is_refused_at_planning(
+    w2s_inside: Run, tmp_path: Path, tiny_models: dict[str, Path]
+) -> None:
+    stage = "none: {kind: choose, rows: strong_train, texts: [], rule: {name: union}}"
+    said = w2s_inside("plan", *words(tmp_path, tiny_models, stage), code=2).stderr
+    assert 'stage "none": texts names no stage; name at least one' in said
 
 
 def test_own_rules_are_planned_by_their_code(

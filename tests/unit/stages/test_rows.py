@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data_sets import local, make, numbered, read_gz, real, recipe, run_stage, write_rows
+from tests.stage_files import context
 from w2s_cli.config.schema import DataConfig
 from w2s_cli.data.form import TRANSFORMS
 from w2s_cli.data.pools import pool_order, shares
@@ -21,6 +22,7 @@ from w2s_cli.paths import configs_folder
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.plugins import find_code
 from w2s_cli.stages import rows as rows_stage
+from w2s_cli.stages import solutions
 from w2s_cli.statistics.draw import drawer, uniform
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.store import Store
@@ -246,11 +248,42 @@ def test_a_row_without_text_is_left_out_and_counted(tmp_path: Path) -> None:
     data = local(write_rows(tmp_path / "a.jsonl", rows), pools={"weak_train": 1.0})
     found, metrics = make(tmp_path / "w", data, "weak_train")
     assert len(found) == 60
-    assert metrics["dropped"] == {"empty text": 2, "no text": 1, "not valid Unicode": 1, "text is not a string": 1}
+    assert metrics["dropped"] == {
+        "whose text is no text (column text)": 1,
+        "whose text is not valid Unicode (column text)": 1,
+        "without a text (column text)": 3,
+    }
     params = {"dataset": {"transform": "choice"}}
     [line] = rows_stage.cautions(metrics, params, {"data": "mine", "rows": "weak_train"})
-    reasons = "empty text, no text, not valid Unicode, text is not a string"
-    assert line == f"Caution: rows of mine without a usable text were left out ({reasons}); w2s data check counts them."
+    assert line == (
+        "Caution: 5 of 65 rows of mine weak_train were left out: 1 whose text is no text (column text), "
+        "1 whose text is not valid Unicode (column text), 3 without a text (column text)."
+    )
+
+
+def test_a_row_without_a_part_of_its_problem_is_left_out_by_its_column_and_a_test_row_needs_no_solution(
+    tmp_path: Path,
+) -> None:
+    def problem(at: int) -> dict[str, Any]:
+        question: Any = {1: "", 2: None, 3: ["a"]}.get(at % 20, f"q{at}")
+        return {"q": question, "a": float("nan") if at % 20 == 4 else at, "s": ["", None, "work"][min(at % 10, 2)]}
+
+    path = write_rows(tmp_path / "a.jsonl", [problem(at) for at in range(400)])
+    data = local(path, text=None, label=None, prompt="q", answer="a", solution="s")
+    _, training = make(tmp_path / "train", data, "strong_train")
+    assert {reason: count > 0 for reason, count in training["dropped"].items()} == {
+        "whose prompt is no text (column q)": True,
+        "without a prompt (column q)": True,
+        "without a solution (column s)": True,
+        "without an answer (column a)": True,
+    }
+    test, kept = make(tmp_path / "test", data, "test")
+    assert not any("solution" in reason for reason in kept["dropped"])
+    lacking = [row["id"] for row in test if row["solution"] is None]
+    assert lacking
+    said = rf"{len(lacking)} of {len(test)} rows have no solution \(data.solution\), first row {lacking[0]};"
+    with pytest.raises(UserError, match=said):
+        solutions.run({}, {"rows": tmp_path / "test"}, context(tmp_path / "solutions"))
 
 
 def test_rows_that_are_left_out_as_asked_are_no_caution() -> None:

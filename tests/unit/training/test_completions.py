@@ -280,11 +280,18 @@ def test_the_loss_is_without_the_probability_of_the_prompt_and_with_that_of_the_
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        (lambda batch: batch.chosen.policy.sums.mean(), "one loss with a gradient for each of 2 rows, not shape []"),
+        (
+            lambda batch: batch.chosen.policy.sums.mean(),
+            "the objective mine must return one loss for each of 2 rows, not shape []",
+        ),
         (lambda batch: 1.0, "for each of 2 rows, not float"),
-        (lambda batch: batch.chosen.policy.sums.detach(), "one loss with a gradient"),
+        (lambda batch: batch.chosen.policy.sums.detach(), "mine returns losses without a gradient"),
+        (
+            lambda batch: batch.chosen.policy.sums * float("nan"),
+            "the objective mine gives nan although all log-probabilities are finite: the fault is in the objective",
+        ),
     ],
-    ids=["scalar", "float", "no-gradient"],
+    ids=["scalar", "float", "no-gradient", "nan"],
 )
 def test_an_own_objective_that_gives_no_loss_a_row_is_refused(tmp_path: Path, returned: Any, said: str) -> None:
     rule = Rule("mine", returned, {}, dict.fromkeys(NEEDS, False))

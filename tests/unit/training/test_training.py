@@ -173,15 +173,21 @@ def test_without_a_compiler_compiled_layers_are_refused_with_advice(
         run_finetune(tmp_path / "run", edges, {}, compile=True)
 
 
-def not_a_number(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-    value = torch.tensor(float("nan"), requires_grad=True)
-    yield Contribution(value, {"loss": value.detach()})
+@pytest.mark.parametrize(
+    ("good", "said"),
+    [
+        (0, "is nan at step 0, before any update, so no learning rate helps: set the model's precision=fp32 if it has"),
+        (1, r"is nan at step 1: lower the learning rate \(lr=0.1\), or set the model's precision=fp32"),
+    ],
+)
+def test_a_loss_that_is_not_a_number_says_what_to_do(tmp_path: Path, good: int, said: str) -> None:
+    def bad_after(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
+        value = torch.tensor(float("nan") if progress * 2 >= good else 0.0, requires_grad=True)
+        yield Contribution(value, {"loss": value.detach()})
 
-
-def test_a_loss_that_is_not_a_number_says_what_to_do(tmp_path: Path) -> None:
-    objective = Objective(np.ones(1, dtype=int), PADDED, not_a_number)
-    with pytest.raises(UserError, match="learning rate"):
-        train(nn.Linear(2, 2), objective, lambda epoch: [[0]], Recipe(epochs=1, lr=0.1), context(tmp_path), "finetune")
+    objective = Objective(np.ones(1, dtype=int), PADDED, bad_after)
+    with pytest.raises(UserError, match=said):
+        train(nn.Linear(2, 2), objective, lambda epoch: [[0]], Recipe(epochs=2, lr=0.1), context(tmp_path), "finetune")
 
 
 def test_schedules() -> None:

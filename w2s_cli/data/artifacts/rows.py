@@ -3,11 +3,11 @@
 * Columns: id, group, text, and of pairs second: string; label: int32. The names of the classes are a metric in the manifest beside it.
 * Pairs are rows of two texts, with class 1 = the second is preferred.
 * Problems have the columns of `form.PROBLEM` (prompt, answer, solution, level: string) that their recipe names. Without data.text and
-  data.template they have no label, and their text is the prompt.
+  data.template they have no label, and their text is the prompt. The solution of a test row may be null.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def write_rows(
     texts: Sequence[str],
     labels: Sequence[int | None] | None,
     second: Sequence[str | None] | None = None,
-    problems: Sequence[Mapping[str, str]] = (),
+    problems: Sequence[Mapping[str, str | None]] = (),
 ) -> None:
     """Write the artifact; `second` is the other text of pairs, and `problems` are parts of PROBLEM by name, the same for all rows."""
     table = {"id": ids, "group": groups, "text": texts}
@@ -112,11 +112,17 @@ class Problems:
     ids: list[str]
     prompts: list[str]
     parts: Mapping[str, list[str]]  # answer, solution, level: those that the recipe names
+    without: Mapping[str, list[str]] = field(default_factory=dict)  # part → ids of the rows that have none
 
     def need(self, part: str) -> list[str]:
-        """The column of a part; UserError if the recipe names none."""
+        """The column of a part; UserError if the recipe names none, or a row has none."""
         if part not in self.parts:
             raise UserError(f"{self.path} has no {part}s: name the column in the data set's recipe, data.{part}=COLUMN")
+        if lacking := self.without.get(part):
+            raise UserError(
+                f"{self.path}: {len(lacking):,} of {len(self.ids):,} rows have no {part} (data.{part}), first row {lacking[0]}; add them, "
+                "or take a pool of training rows, where such rows are left out"
+            )
         return self.parts[part]
 
     def check_rows(self, ids: Sequence[str], path: Path) -> None:
@@ -139,4 +145,7 @@ def read_problems(folder: Path) -> Problems:
         raise UserError(f"{path} has no rows: raise the limit of its pool")
     refuse_repeats(ids, path)
     parts = {name: table[name].to_pylist() for name in table.column_names if name not in ("id", "prompt")}
-    return Problems(path, ids, table["prompt"].to_pylist(), parts)
+    without = {
+        name: [row for row, value in zip(ids, values, strict=True) if value is None] for name, values in parts.items()
+    }
+    return Problems(path, ids, table["prompt"].to_pylist(), parts, without)

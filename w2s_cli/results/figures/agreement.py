@@ -10,6 +10,7 @@ from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.names import group_names, heading
 from w2s_cli.results.drawing.rows import Series, dots, fitting, height
 from w2s_cli.results.drawing.style import COLUMN_INCHES, legend_above, new_figure
+from w2s_cli.results.graded_table import only_graded
 from w2s_cli.results.reader import Run
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PARTS = {
 def agreement(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without the supervisor's predictions of the test rows."""
     entries = [e for e in run.settings if "agreement" in e.metrics]
+    if not entries and only_graded(entry.metrics for entry in run.settings):
+        raise NoDataError("the results are of graded texts, which have no classes: this agreement is of classifiers")
     if not entries:
         raise NoDataError(
             "the run has no predictions of both supervisor and student on the test rows: no agreement to draw"

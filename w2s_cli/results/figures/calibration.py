@@ -19,6 +19,7 @@ from w2s_cli.results.drawing.style import (
     new_figure,
     quiet_grid,
 )
+from w2s_cli.results.graded_table import only_graded
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.text_table import number
@@ -38,6 +39,8 @@ def calibration(run: Run, inches: float | None = None) -> "Figure":
     """The figure; NoDataError without the predictions of a finished evaluation."""
     drawn = [(entry, predictions(entry)) for entry in run.settings[:SETTINGS_SHOWN]]
     drawn = [(entry, tables) for entry, tables in drawn if tables]
+    if not drawn and only_graded(entry.metrics for entry in run.settings):
+        raise NoDataError("the results are of graded texts, which have no probabilities: calibration is of classifiers")
     if not drawn:
         raise NoDataError(
             "the evaluations of this run have no predictions.parquet: no calibration to draw; run w2s train again to make them"

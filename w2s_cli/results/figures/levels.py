@@ -19,6 +19,7 @@ from w2s_cli.results.drawing.style import (
 from w2s_cli.results.graded_table import NAMES
 from w2s_cli.results.reader import Entry, Run
 from w2s_cli.statistics import ROLE_NAMES
+from w2s_cli.statistics.levels import in_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,4 +77,5 @@ def _has(entry: Entry, role: str) -> bool:
 def _line(entry: Entry, role: str) -> tuple[list[str], list[float]]:
     """Levels, and the role's accuracy on each."""
     of_levels = entry.metrics["levels"]
-    return list(of_levels), [figures[role] for figures in of_levels.values()]
+    names = in_order(of_levels)  # JSON has them in the order of texts
+    return names, [of_levels[name][role] for name in names]

@@ -108,10 +108,7 @@ def objective(
             sides = {name: side(name, piece, policy) for name, policy in log_p(material.sides, piece).items()}
             batch = Batch(sides["chosen"], sides.get("rejected"), mean_length, kl)
             loss: Tensor = call_code(f"objective {rule.name}", rule.function, batch, args=rule.args)
-            if not isinstance(loss, Tensor) or loss.shape != (len(piece),) or not loss.requires_grad:
-                raise UserError(
-                    f"the objective must return one loss with a gradient for each of {len(piece)} rows, not {_shape(loss)}"
-                )
+            _check_loss(rule.name, loss, batch, len(piece))
             sums: dict[str, Tensor | float] = {
                 "loss": loss.detach().sum() / rows,
                 "tokens": int(lengths[piece].sum()),
@@ -125,5 +122,31 @@ def objective(
     return Objective(lengths, layout, contributions, longest, draws=draw is not None)
 
 
-def _shape(loss: Any) -> str:
-    return f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+def _check_loss(name: str, loss: Any, batch: Batch, rows: int) -> None:
+    """Refuse (UserError) what is no loss of each row, and on a CPU, where nothing waits for it, NaN or infinity from finite figures."""
+    if not isinstance(loss, Tensor) or loss.shape != (rows,):
+        given = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise UserError(f"the objective {name} must return one loss for each of {rows} rows, not {given}")
+    if not loss.requires_grad:
+        raise UserError(
+            f"the objective {name} returns losses without a gradient: they do not depend on the policy's log-probabilities, or were "
+            "detached (detach, item, no_grad)"
+        )
+    if (
+        loss.device.type == "cpu"
+        and not torch.isfinite(loss).all()
+        and all(torch.isfinite(one).all() for one in _figures(batch))
+    ):
+        wrong = float(loss.detach()[~torch.isfinite(loss)][0])
+        raise UserError(
+            f"the objective {name} gives {wrong} although all log-probabilities are finite: the fault is in the objective, not in the "
+            "learning rate"
+        )
+
+
+def _figures(batch: Batch) -> Iterator[Tensor]:
+    """The log-probabilities of all sides and models."""
+    for side in (batch.chosen, batch.rejected):
+        for log_p in (side.policy, side.reference, side.aligned, side.unaligned) if side is not None else ():
+            if log_p is not None:
+                yield log_p.tokens
