@@ -48,7 +48,7 @@ def rule_of(job: "Planning", grader: RuleField | None) -> dict[str, Any]:
             f'stage "{job.stage}": which rule reads the answers of data={data["name"]}? Choose one, grader=number, or name it in the '
             "recipe (data.grader)."
         )
-    return job.rule("graders", {"name": name, "args": chosen["args"] if chosen["name"] else {}})
+    return job.rule("graders", {"name": name, "args": chosen.get("args")})
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
