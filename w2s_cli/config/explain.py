@@ -28,7 +28,11 @@ NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no vi
 
 def explain(error: BaseException, folder: Path | None) -> str:
     """The message for an error of Hydra or OmegaConf."""
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e).replace(CHANGES, STAGES)
+    text = (
+        "\n".join(str(e) for e in (error, error.__cause__) if e)
+        .replace(f"++{CHANGES}", STAGES)
+        .replace(CHANGES, STAGES)
+    )
     match = re.search(r"Could not find '(model|data)/([^']+)'", text)
     if match and os.path.exists(os.path.expanduser(match[2])):  # both without an error for any name
         what, instead = {

@@ -42,17 +42,22 @@ def _changed(value: Any, change: Any, config: Mapping[str, Any], where: str) -> 
     if not isinstance(change, Mapping):
         return change
     if isinstance(value, str) and (reference := WHOLE.fullmatch(value)):
-        if "name" in (config.get(reference[1]) or {}) and "name" not in change:
-            raise UserError(
-                f"{where} is a copy of {reference[1]}: change {reference[1]}.{next(iter(change))}, or give the stage one of its own, "
-                f"{where}={{name: …}}."
-            )
+        _refuse_part(reference[1], config, change, where)
         return dict(change)
     if value is not None and not isinstance(value, Mapping):
         raise UserError(f"{where}={shown(value)}: has no fields; set the whole, {where}=VALUE.")
     fields = value or {}
     changed = {name: _changed(fields.get(name), item, config, f"{where}.{name}") for name, item in change.items()}
     return {**fields, **changed}
+
+
+def _refuse_part(group: str, config: Mapping[str, Any], change: Mapping[str, Any], where: str) -> None:
+    """Refuse (UserError) a part of a model, or of a loss or rule without its name, in place of the copy of a whole."""
+    whole = config.get(group)
+    if not isinstance(whole, Mapping) or "name" not in whole or ("args" in whole and "name" in change):
+        return
+    own = f", or name one for this stage, {where}.name=NAME" if "args" in whole else ""
+    raise UserError(f"{where} is a copy of {group}: change {group}.*{own}.")
 
 
 def _stages_of(method: Mapping[str, Any], folders: Sequence[Path], *, above: Sequence[str] = ()) -> dict[str, Any]:

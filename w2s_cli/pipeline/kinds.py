@@ -156,6 +156,10 @@ def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:
         if value is None:
             if field.required:
                 raise UserError(f'{where}: the field "{field.name}" is missing.')
+        elif field.type is Model and not isinstance(value, str | Mapping):
+            raise UserError(
+                f'{where}: {field.name}={shown(value)}: must be the name of a stage, or a model, "${{strong}}".'
+            )
         elif isinstance(field.about, RuleFields):
             _check_rule(where, field.name, field.about, value)
         elif field.type in (Pool, Labels, Edge):

@@ -35,8 +35,19 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "rule that is no mapping": ([*PAIRS, "method.stages.hybrid.rule=levels"], "rule=levels names no rule"),
     "field of a copied model": (
         ["method.stages.student.model.batch_size=4"],
-        "is a copy of strong: change strong.batch_size, or give the stage one of its own",
+        "method.stages.student.model is a copy of strong: change strong.*.",
     ),
+    "argument of a copied loss": (
+        ["loss=logconf", "method.stages.student.loss.args.alpha=0.5"],
+        "is a copy of loss: change loss.*, or name one for this stage, method.stages.student.loss.name=NAME.",
+    ),
+    "nothing of a copied loss": (["method.stages.student.loss={}"], "is a copy of loss"),
+    "model that is no name": ([*PAIRS, "method.stages.samples.model=[1]"], "model=[1]: must be the name of a stage"),
+    "several values without a sweep": (
+        [*PAIRS, "method.stages.hybrid.rule.args.keep=first,both"],
+        "w2s: method.stages.hybrid.rule.args.keep=first,both: several values in one field are a sweep",
+    ),
+    "value that needs quotes": ([*PAIRS, "method.stages..x=5"], "cannot read method.stages..x=5"),
     "deleted stage of a base": ([*PAIRS, "~method.stages.pgr_icl"], "method.stages.pgr_icl=null"),
     "no mapping of stages": ([*PAIRS, "method.stages=5"], "stages=5: must be a mapping"),
     "misspelt argument of an objective": (
