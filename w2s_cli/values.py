@@ -54,6 +54,13 @@ class With:
     word: str
 
 
+@dataclass(frozen=True)
+class Unless:
+    """A note on a field: a word such as `grader=NAME` takes its place."""
+
+    word: str  # the field or group of the word
+
+
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` converted to `kind`.
 

@@ -54,10 +54,14 @@ def test_values_that_w2s_fills_in_after_the_files_have_their_origin_too(w2s_insi
     assert shown["method.stages.student.rows"] == ("strong_train", "configs/method/naive.yaml")
 
 
-def test_an_argument_that_only_the_code_has_is_shown_with_the_way_to_set_it(w2s_inside: Run) -> None:
-    assert "set as: +loss.args.balance=VALUE" in w2s_inside("config", "loss.args.balance", "loss=logconf").stdout
-    assert "+loss.args.balance=VALUE" in w2s_inside("plan", "loss=logconf", "loss.args.balance=true", code=2).stderr
-    assert "stages" in w2s_inside("plan", "loss=logconf", "+loss.args.balance=true").stdout
+def test_an_argument_that_only_the_code_has_is_shown_and_set_like_any_other(w2s_inside: Run) -> None:
+    shown = origins(w2s_inside("config", "loss.args.balance", "loss=logconf").stdout)
+    assert shown == {"loss.args.balance": ("false", "default of w2s_cli/losses/logconf.py")}
+    for sign in ("", "+"):
+        assert "stages" in w2s_inside("plan", "loss=logconf", f"{sign}loss.args.balance=true").stdout
+    listed = origins(w2s_inside("config", "grader", "grader=number", "objective", "objective=orpo").stdout)
+    assert {"grader.args.compare", "objective.args.weight"} <= set(listed)
+    assert "no such argument" in w2s_inside("config", "loss.args.nosuch", code=2).stderr
 
 
 def test_one_group_and_one_field_can_be_asked_for(w2s_inside: Run) -> None:

@@ -72,7 +72,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "never abstaining enough": (["plan", "method=ensemble", "combine.abstain_below=1.5"], ["at least 0 and below 1"]),
     "unknown argument of a rule": (
         ["plan", "method=selection", "select.args.budgt=1"],
-        ["this select has no argument budgt", "w2s config select"],
+        ['confidence has no argument "budgt"', "Known: share, threshold"],
     ),
     "label tokens on pairs": (
         ["plan", "train=token_head", "data=hh_harmless_small"],
@@ -143,7 +143,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "an option of another command": (["data", "check", "data=sciq", "--force", "x"], ["--force has no use"]),
     "a choice without its group": (["data", "check", "sciq"], ['"sciq" is not an override', "data=sciq"]),
     "a spelt-out field": (["train", "strong.learning_rate=1e-5"], ['Did you mean "strong.lr"']),
-    "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ["no argument nosuch"]),
+    "no such argument of a loss": (["plan", "loss=logconf", "loss.args.nosuch=3"], ['no argument "nosuch"']),
     "learning rate that another one hides": (
         ["plan", "train=probe", "weak.lr=1e-3", "strong.lr=1e-3", "train.lr=1e-2"],
         ["train.lr=1e-2 has no effect"],

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from w2s_cli.config import compose
 from w2s_cli.config.described import described, literal
 from w2s_cli.config.explain import unknown_word
-from w2s_cli.config.methods import stages_of
+from w2s_cli.config.methods import with_stages
 from w2s_cli.config.origins import DEFAULT, Origins, shown
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.config.words import Words, parse
@@ -30,6 +30,8 @@ RULES = {
     "combine": "combining",
     "select": "selection",
     "control": "selection",
+    "grader": "graders",
+    "objective": "objectives",
 }  # group → folder of code
 REFERENCE = "--reference"
 
@@ -81,14 +83,12 @@ def _show(job: Composed, words: Words, folders: list[Path], names: list[str]) ->
     print_table(rows)
     if len(rows) == 2:
         print("\n" + "\n".join(explained(rows[1][0], from_code)))
-        if rows[1][2].startswith(f"{DEFAULT} of "):
-            print(f"set as: +{rows[1][0]}=VALUE, since no YAML file has it")
 
 
 def written(job: Composed, from_code: Mapping[str, "Argument"], folders: Sequence[Path]) -> dict[str, Any]:
     """The configuration with all arguments of the chosen rules, and with a method's stages as its files have them: `${strong}`."""
     config = {**job.values}
-    method = {**job.values["method"], "stages": stages_of(job.setting["method"], [*folders, configs_folder()])}
+    method = with_stages({**job.values, "method": job.setting["method"]}, [*folders, configs_folder()])
     for name, argument in from_code.items():
         group = name.partition(".")[0]
         args = {**config[group]["args"]}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
+from w2s_cli.config.advice import advice
 from w2s_cli.config.declared import needs
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
@@ -128,7 +129,12 @@ def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> 
     """Refuse (UserError) a word of the command line that no stage of any job read."""
     reads = set().union(*(job.reads for job in graph.jobs))
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
-    refuse_unread(words, reads, methods, [*folders, configs_folder()], needs)
+    configs = [job.config for job in graph.jobs]
+
+    def why(word: str, is_read: Callable[[str], bool]) -> str:
+        return advice(word, words, is_read, configs)
+
+    refuse_unread(words, reads, methods, [*folders, configs_folder()], needs, why)
 
 
 def execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.config.explain import explain, refuse_unknown, unfitting
-from w2s_cli.config.methods import stages_of, with_own_groups
+from w2s_cli.config.methods import with_own_groups, with_stages
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
 from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, refuse_many, unresolved
@@ -141,11 +141,9 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
     """
     given = {key(word) for word in own}
     values = {**values, **_models_of_data(values, given, words)}
-    method = values["method"]
     written = {
         **values,
         "pretrain": values["pretrain"] if _chosen(values["pretrain"]) else None,
-        "method": {**method, "stages": stages_of(method, [*folders(words), configs_folder()])},
     }
     for role in ROLES_FROM_MODELS:
         if f"{role}.lr" in given:
@@ -154,6 +152,7 @@ def finished(values: dict[str, Any], own: list[str], words: Words) -> dict[str, 
         _refuse_revision(role, values[role], given)
     if written["control"].get("self_pair") is True:
         written["strong"] = written["weak"]
+    written["method"] = with_stages(written, [*folders(words), configs_folder()])
     misfits: list[str] = []
     config = fit_fields(resolved(written), Config, "", misfits)
     if misfits:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from w2s_cli.config.schema import Config
 from w2s_cli.values import With
+
+Note = TypeVar("Note")
 
 
 def inner_class(kind: Any) -> Any:
@@ -26,11 +28,16 @@ def class_of(name: str) -> Any:
 
 def needs(name: str) -> str | None:
     """The word without which a field has no effect, by the note on it or on its group: "train=lora" of "train.lora.r"."""
+    note, above = note_on(name, With), name.rpartition(".")[0]
+    return note.word if note else needs(above) if above else None
+
+
+def note_on(name: str, of: type[Note]) -> Note | None:
+    """The note of a class on a declared field; None without one."""
     above, _, last = name.rpartition(".")
     cls = class_of(above) if above else Config
     kind = next((one.type for one in fields(cls) if one.name == last), None) if cls else None
-    note = next((note.word for note in get_args(kind) if isinstance(note, With)), None)
-    return note or (needs(above) if above else None)
+    return next((note for note in get_args(kind) if isinstance(note, of)), None)
 
 
 def declared_fields(cls: Any = Config, prefix: str = "") -> Iterator[str]:

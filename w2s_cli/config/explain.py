@@ -9,11 +9,14 @@ from pathlib import Path
 from w2s_cli.config.declared import class_of, declared_fields, fields_named
 from w2s_cli.config.schema import Config, field_names
 from w2s_cli.config.words import (
+    CHANGES,
     OTHER_COMMANDS,
     ROLES_FROM_MODELS,
+    STAGES,
     Words,
     chosen_files,
     group_names,
+    is_argument,
     key,
     options,
     typed,
@@ -25,7 +28,11 @@ NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no vi
 
 def explain(error: BaseException, folder: Path | None) -> str:
     """The message for an error of Hydra or OmegaConf."""
-    text = "\n".join(str(e) for e in (error, error.__cause__) if e)
+    text = (
+        "\n".join(str(e) for e in (error, error.__cause__) if e)
+        .replace(f"++{CHANGES}", STAGES)
+        .replace(CHANGES, STAGES)
+    )
     match = re.search(r"Could not find '(model|data)/([^']+)'", text)
     if match and os.path.exists(os.path.expanduser(match[2])):  # both without an error for any name
         what, instead = {
@@ -55,6 +62,8 @@ def explain(error: BaseException, folder: Path | None) -> str:
     if match := re.search(r"An item is already at '([^']+)'", text):
         return f"{match[1]} has a value already: write {match[1]}=VALUE without +."
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        if match[1].startswith(f"{STAGES}."):
+            return f"~{match[1]}: null removes a stage of a method's base, or a field of a stage: {match[1]}=null."
         return f"~{match[1]}: there is no {match[1]} to delete."
     if match := re.search(r"HydraConfig was not set\s+full_key: (\S+)", text):
         return (
@@ -105,11 +114,9 @@ def _unreadable(problem: str) -> str:
 
 def unknown_word(name: str, folder: Path | None) -> str:
     """The message for a field or group that a configuration does not have."""
-    if ruled := re.match(r"(loss|combine|select|control)\.args\.(\S+)", name):
-        return (
-            f"this {ruled[1]} has no argument {ruled[2]} in its YAML; if its code takes one, write +{name}=VALUE. w2s config {ruled[1]} "
-            "with the same words lists its arguments."
-        )
+    if is_argument(name):
+        group = name.partition(".")[0]
+        return f"this {group} has no such argument, {name}. w2s config {group} with the same words lists all."
     declared = set(declared_fields())
     above, last = split_at_unknown(name)
     cls = class_of(above) if above else Config

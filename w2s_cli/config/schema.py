@@ -21,7 +21,7 @@ from w2s_cli.config.trainings import (
     TrainConfig,
     TuneConfig,
 )
-from w2s_cli.values import MISSING, Matches, With
+from w2s_cli.values import MISSING, Matches, Unless, With
 
 Share = Annotated[float, Ge(0), Le(1)]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
@@ -115,9 +115,12 @@ class DataConfig:
     answer: str | None = None  # … what a grader compares with …
     solution: str | None = None  # … what a ceiling learns to write …
     level: str | None = None  # … and how hard the problem is
-    grader: str | None = None  # the rule that reads answers, graders/<name>.py, unless a command says grader=NAME
-    new_tokens: Count | None = None  # tokens that an answer needs at most, unless generation.max_new_tokens says
-    stop: list[str] = field(default_factory=list)  # strings after which an answer is over, unless generation.stop says
+    # the rule that reads answers, graders/<name>.py, unless a command says grader=NAME
+    grader: Annotated[str | None, Unless("grader")] = None
+    # tokens that an answer needs at most, unless generation.max_new_tokens says
+    new_tokens: Annotated[Count | None, Unless("generation.max_new_tokens")] = None
+    # strings after which an answer is over, unless generation.stop says
+    stop: Annotated[list[str], Unless("generation.stop")] = field(default_factory=list)
     label: str | None = None  # the label column
     transform: str | None = None  # a function in data/transforms/<name>.py, for rows that a template cannot make
     options: dict[str, Any] = field(default_factory=dict)  # arguments of the transform
@@ -247,8 +250,8 @@ class ObjectiveConfig:
     """What a preference training learns (configs/objective/*.yaml): objectives/<name>.py."""
 
     name: str | None = None  # a function in objectives/<name>.py; null: the method's own
-    args: Arguments = field(default_factory=dict)  # its keyword arguments
-    label: str | None = None  # name in tables; null: its name
+    args: Annotated[Arguments, With("objective=NAME")] = field(default_factory=dict)  # its keyword arguments
+    label: Annotated[str | None, With("objective=NAME")] = None  # name in tables; null: its name
 
 
 @dataclass

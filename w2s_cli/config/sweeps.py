@@ -135,8 +135,8 @@ def _fills_its_own(choice: Choice, groups: set[str]) -> bool:
 
 
 def _is_field(choice: Choice, groups: set[str]) -> bool:
-    """Whether the word sets one field of the configuration."""
-    name = choice.word.partition("=")[0]
+    """Whether the word sets one field of the configuration; `++` (words.rewrite) sets it where no file has it."""
+    name = choice.word.partition("=")[0].removeprefix("++")
     return (
         name.replace(".", "").replace("_", "").isalnum() and name not in groups and not isinstance(choice.value, dict)
     )
@@ -163,7 +163,7 @@ def _assembled(
                 config[place] = parts[choice.word][place]
         for choice in job:
             if choice.word not in parts:
-                config = _with(config, choice.word.partition("=")[0].split("."), choice.value)
+                config = _with(config, choice.word.partition("=")[0].removeprefix("++").split("."), choice.value)
         configs.append(config)
     return configs
 

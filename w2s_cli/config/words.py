@@ -2,6 +2,8 @@
 
 * `weak=gpt2` chooses a file of the group `model` for the part `weak`, so it is rewritten to Hydra's `model@weak=gpt2`. An unknown model
   then fails with a list of models instead of becoming a plain string. A dotted `weak.lr=…` is not changed.
+* Words of a method's stages go to a field of their own, since Hydra knows only the stages of the method's own file, not those of its base
+  (`methods.py`). Words of arguments may name any: the signature of the loss or rule is the check (`pipeline/arguments.py`).
 * Double quotes are YAML's: `few_shot.suffix="\\nLabel:"` begins with a new line (`quotes.py`); in single quotes a backslash is itself.
 * Refused are two words for one field, of which Hydra would use the last, and Hydra's own settings outside its launchers and sweepers.
 """
@@ -23,6 +25,7 @@ OTHER_COMMANDS = {"experiment": "w2s reproduce NAME", "table": "w2s table NAME"}
 PLAIN = r"[\w./-]+"  # a folder that needs no quotes
 UNNAMED = "local"  # the file of a group for a model or data set of the user's own
 GLOBAL_GROUPS = ("debug",)  # their files set fields of other groups
+STAGES, CHANGES = "method.stages", "method.changes"  # as typed, and where Hydra puts it
 OF_LAUNCHERS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
 
 
@@ -115,16 +118,40 @@ def _take_folder(words: Words, folder: str) -> None:
 
 
 def rewrite(word: str) -> str:
-    """`weak=gpt2` → `model@weak=gpt2`; every other word unchanged."""
+    """A word as Hydra shall have it; every other word unchanged.
+
+    `weak=gpt2` → `model@weak=gpt2`, `method.stages.pairs.rows=test` → `++method.changes.pairs.rows=test`, `loss.args.center=0.5` →
+    `++loss.args.center=0.5`.
+    """
     name, sign, value = word.partition("=")
-    return f"model@{name}={value}" if sign and name in ROLES_FROM_MODELS else word
+    if sign and name in ROLES_FROM_MODELS:
+        return f"model@{name}={value}"
+    if sign and _is_within(STAGES, name.lstrip("+")):
+        return f"++{CHANGES}{name.lstrip('+').removeprefix(STAGES)}={value}"
+    return f"++{word}" if sign and is_argument(name) else word
 
 
 def typed(word: str) -> str:
-    """A word as the user types it: `model@weak=gpt2` → `weak=gpt2`."""
+    """A word as the user types it: `model@weak=gpt2` → `weak=gpt2`, and so on (see `rewrite`)."""
+    name, sign, value = word.partition("=")
+    bare = name.removeprefix("++")
+    if name.startswith("++") and _is_within(CHANGES, bare):
+        return escaped(f"{STAGES}{bare.removeprefix(CHANGES)}{sign}{value}")
+    if name.startswith("++") and is_argument(bare):
+        word = f"{bare}{sign}{value}"
     for role in ROLES_FROM_MODELS:
         word = word.replace(f"model@{role}=", f"{role}=", 1) if word.startswith(f"model@{role}=") else word
     return escaped(word)
+
+
+def _is_within(group: str, name: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
+
+
+def is_argument(name: str) -> bool:
+    """Whether a dotted name is one of the arguments of a group's loss or rule: loss.args.alpha."""
+    group, _, argument = name.partition(".args.")
+    return bool(argument) and f"{group}.args" in declared_fields()
 
 
 def key(word: str) -> str:

@@ -173,7 +173,7 @@ class Builder:
         """
         overlay = self.config[role] if role in OWN_ROLES else {}
         own = {name: value for name, value in overlay.items() if value is not None}
-        fields = self.config["train"] if train is None else train
+        fields = self.config.plain["train"] if train is None else train  # no training: the rate has no use
         of_stage = fields.top.get("lr") if isinstance(fields, Layers) else None
         lr = own.get("lr") or of_stage or (model["lr"] if model["lr_source"] == "given" else fields["lr"])
         common = {} if lr is None else {"lr": lr}

@@ -12,20 +12,35 @@ A kind is one file, `stages/<kind>.py`, of the package or of a --config-dir fold
     def cautions(metrics, params, about) -> list[str]     optional: lines under the result; of a comparison, about has also the seeds
 
 * The keyword arguments of `plan` are the fields of the kind in a method's YAML. The type of an argument is the meaning of the field; an
-  argument with a default is optional. A field of type Pool, Labels, Edge or Model can name another stage, a list of them several stages.
+  argument with a default is optional. A field of type Pool, Labels, Edge or Model
+  can name another stage, a list of them several stages; of type RuleField, it names a loss or rule.
 * Labels belong to the rows of the field `rows`. `Annotated[Labels, "examples"]` means that they belong to another pool of the same stage.
 * The import of the file loads no torch, NumPy or pyarrow: `run` does its own imports.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 Role = Literal[
     "weak", "student", "hop", "ceiling"
 ]  # whose settings a model has; a hop is a student between weak and strong
 FIRST_TURN = "first"  # in a stage with a loop: the fields of its first turn
 NO_STAGE = "truth"  # in place of a stage's name in the YAML: the ground truth of the rows
+
+
+@dataclass(frozen=True)
+class RuleFields:
+    """A note on a field that names a loss or rule, {name: …, args: {…}}: what stands in the mapping."""
+
+    own: tuple[str, ...] = ()  # beside name, args and label
+
+    def known(self) -> tuple[str, ...]:
+        """All names in the mapping."""
+        return ("name", "args", "label", *self.own)
+
+
+RuleField = Annotated[Mapping[str, Any], RuleFields()]
 
 
 @dataclass(frozen=True)

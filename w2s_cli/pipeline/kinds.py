@@ -15,8 +15,9 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from w2s_cli.errors import UserError, did_you_mean, of_user_code
 from w2s_cli.paths import PACKAGE
-from w2s_cli.pipeline.contract import Edge, Labels, Model, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import Edge, Labels, Model, Pool, RuleFields, Spec, Traits
 from w2s_cli.plugins import code_names, find_code, load_code
+from w2s_cli.values import shown
 
 PARTS = ("VERSION", "TRAITS", "plan", "run")
 ROWS = "rows"  # the field with the rows of labels, unless their annotation names another field
@@ -33,7 +34,7 @@ class Field:
     values: Any = (
         Any  # of a plain value: its type, checked and converted as a field of the configuration is (w2s_cli/values.py)
     )
-    about: str = ROWS  # for labels: the field with their rows
+    about: Any = ROWS  # of labels: the field with their rows; of a loss or rule: RuleFields
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,23 @@ def check_fields(stage: str, kind: Kind, values: Mapping[str, Any]) -> None:
         if value is None:
             if field.required:
                 raise UserError(f'{where}: the field "{field.name}" is missing.')
+        elif field.type is Model and not isinstance(value, str | Mapping):
+            raise UserError(
+                f'{where}: {field.name}={shown(value)}: must be the name of a stage, or a model, "${{strong}}".'
+            )
+        elif isinstance(field.about, RuleFields):
+            _check_rule(where, field.name, field.about, value)
         elif field.type in (Pool, Labels, Edge):
             if field.several and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
                 raise UserError(f'{where}: "{field.name}" must be a list of stages, for example loop[*].')
             if not field.several and not isinstance(value, str):
                 raise UserError(f'{where}: "{field.name}" must be the name of another stage.')
+
+
+def _check_rule(where: str, field: str, note: RuleFields, value: Any) -> None:
+    """Refuse a loss or rule without a name, or with other parts than it can have."""
+    parts = set(value) if isinstance(value, Mapping) else set()
+    if "name" not in parts:
+        raise UserError(f"{where}: {field}={shown(value)} names no {field}: write {{name: NAME, args: {{…}}}}.")
+    for part in sorted(parts - set(note.known()), key=str):
+        raise UserError(f'{where}: {field} has no "{part}".{did_you_mean(str(part), note.known())}')

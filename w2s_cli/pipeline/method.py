@@ -116,6 +116,11 @@ def with_file_labels(stages: dict[str, Fields], config: Recorded, folders: Folde
     labels, method = config["labels"], config["method"]["name"]
     if not labels["path"]:
         raise UserError("labels=file needs a file: set labels.path=FILE.")
+    if not any(_gives(fields, "labels", folders) for fields in stages.values()):
+        raise UserError(
+            f'labels=file has the labels of classes that a weak classifier would give, and no stage of method "{method}" labels '
+            "rows: leave it out, or use a method of classifiers, such as method=naive."
+        )
     supervisors = {name for name, f in stages.items() if _gives(f, "model", folders) and f.get("role") == "weak"}
     if len(supervisors) != 1:
         raise UserError(

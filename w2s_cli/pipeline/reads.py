@@ -87,6 +87,7 @@ def refuse_unread(
     methods: Sequence[str],
     folders: Sequence[Path],
     needs: Callable[[str], str | None],
+    advice: Callable[[str, Callable[[str], bool]], str],
 ) -> None:
     """Refuse (UserError) a word of the command line whose group or field no stage read.
 
@@ -96,12 +97,15 @@ def refuse_unread(
         methods: names of the planned methods.
         folders: folders of the methods' YAML files, for the advice.
         needs: field → the word without which it has no effect, or None.
+        advice: (word, whether a field is read) → why it has no effect, or "" (config.advice).
     """
     for word in words:
         field = word.lstrip("+~").partition("=")[0]
         field = field.partition("@")[2] or field
         if "=" not in word or field.startswith("hydra") or _is_read(field, paths):
             continue
+        if why := advice(word, lambda name: _is_read(name, paths)):
+            raise UserError(f"{word} has no effect {why}")
         uses = [] if _is_read(field.partition(".")[0], paths) else _methods_with(field.partition(".")[0], folders)
         if set(uses) & set(methods):  # the method has a use for it, and another word took the stage away
             others = [choice for choice in words if choice != word and _chooses(choice, folders)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from w2s_cli.errors import UserError, of_user_code
-from w2s_cli.pipeline.contract import Edge, Pool, Spec
+from w2s_cli.pipeline.contract import Edge, Pool, RuleField, Spec
 from w2s_cli.plugins import call_code, function_of, load_code
 from w2s_cli.store.context import Context
 
@@ -21,7 +21,7 @@ Result = TypeVar("Result", bound="Chosen | Paired")
 def spec_of(
     job: "Planning",
     folder: str,
-    rule: Mapping[str, Any],
+    rule: RuleField,
     texts: Sequence[Edge],
     grades: Sequence[Edge] | None,
     scores: Sequence[Edge] | None,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import Edge, Pool, RuleField, Spec, Traits
 from w2s_cli.stages._chosen import applied, nothing_left, spec_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -25,7 +25,7 @@ def plan(
     *,
     rows: Pool,
     texts: list[Edge],
-    rule: Mapping[str, Any],
+    rule: RuleField,
     grades: list[Edge] | None = None,
     scores: list[Edge] | None = None,
 ) -> Spec:

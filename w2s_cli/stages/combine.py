@@ -9,10 +9,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Edge, Labels, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import Edge, Labels, Pool, RuleFields, Spec, Traits
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -29,7 +29,7 @@ def plan(
     *,
     rows: Pool,
     labels: list[Labels],
-    rule: Mapping[str, Any],
+    rule: Annotated[Mapping[str, Any], RuleFields(("abstain_below", "prior"))],
     scores: list[Edge] | None = None,
     student: Labels | None = None,
 ) -> Spec:

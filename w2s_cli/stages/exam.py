@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from annotated_types import Ge
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, RuleField, Spec, Traits, Work
 from w2s_cli.stages.generate import SHARD_TEXTS, writing_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -39,7 +39,7 @@ def plan(
     questions: Annotated[int, Ge(1)] = 3,
     repeats: Annotated[int, Ge(1)] = 1,
     generation: Mapping[str, Any] | None = None,
-    grader: Mapping[str, Any] | None = None,
+    grader: RuleField | None = None,
 ) -> Spec:
     """The scores of a stage's solutions.
 

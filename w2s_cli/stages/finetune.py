@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import FP32_BYTES, TRUTH, Amounts, Edge, Labels, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.contract import (
+    FP32_BYTES,
+    TRUTH,
+    Amounts,
+    Edge,
+    Labels,
+    Model,
+    Pool,
+    Role,
+    RuleField,
+    Spec,
+    Traits,
+    Work,
+)
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import unread_texts
 from w2s_cli.stages._optimization import OPTIMIZATION
@@ -39,7 +52,7 @@ def plan(
     model: Model,
     rows: Pool,
     labels: Labels = TRUTH,
-    loss: Mapping[str, Any] | None = None,
+    loss: RuleField | None = None,
     member: int = 0,
     weights: Edge | None = None,
     train: Mapping[str, Any] | None = None,

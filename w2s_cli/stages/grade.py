@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError, excerpt
-from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import Edge, Pool, RuleField, Spec, Traits
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 
@@ -23,7 +23,7 @@ EXAMPLES = 3  # texts without an answer that the record shows
 STEP = 500  # texts between two looks at the stop flag
 
 
-def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: Mapping[str, Any] | None = None) -> Spec:
+def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: RuleField | None = None) -> Spec:
     """The grades of a stage's texts.
 
     Args:
@@ -39,7 +39,7 @@ def plan(job: "Planning", *, texts: Edge, rows: Pool, grader: Mapping[str, Any] 
     )
 
 
-def rule_of(job: "Planning", grader: Mapping[str, Any] | None) -> dict[str, Any]:
+def rule_of(job: "Planning", grader: RuleField | None) -> dict[str, Any]:
     """The identity of the grader: the stage's own, else the command's, else the data set's."""
     job.need_problems("answer")
     chosen, data = grader or job.config["grader"], job.config["data"]
@@ -49,7 +49,7 @@ def rule_of(job: "Planning", grader: Mapping[str, Any] | None) -> dict[str, Any]
             f'stage "{job.stage}": which rule reads the answers of data={data["name"]}? Choose one, grader=number, or name it in the '
             "recipe (data.grader)."
         )
-    return job.rule("graders", {"name": name, "args": chosen["args"] if chosen["name"] else {}})
+    return job.rule("graders", {"name": name, "args": chosen.get("args")})
 
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:

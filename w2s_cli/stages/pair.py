@@ -3,12 +3,11 @@
 Pairs of earlier rounds can be added (`earlier`), as self-play finetuning does with those of the round before.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from w2s_cli.pipeline.contract import Edge, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import Edge, Pool, RuleField, Spec, Traits
 from w2s_cli.stages._chosen import applied, nothing_left, spec_of
 from w2s_cli.stages.choose import cautions as cautions
 from w2s_cli.store.context import Context
@@ -28,7 +27,7 @@ def plan(
     *,
     rows: Pool,
     texts: list[Edge],
-    rule: Mapping[str, Any],
+    rule: RuleField,
     grades: list[Edge] | None = None,
     scores: list[Edge] | None = None,
     earlier: list[Edge] | None = None,

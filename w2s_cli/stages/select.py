@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from w2s_cli.errors import UserError
-from w2s_cli.pipeline.contract import TRUTH, Edge, Labels, Model, Pool, Spec, Traits
+from w2s_cli.pipeline.contract import TRUTH, Edge, Labels, Model, Pool, RuleField, Spec, Traits
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -41,7 +41,7 @@ def plan(
     *,
     rows: Pool,
     labels: Labels,
-    rule: Mapping[str, Any],
+    rule: RuleField,
     model: Model | None = None,
     fit_rows: Pool | None = None,
     fit_labels: Annotated[Labels, "fit_rows"] | None = None,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS
-from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, Spec, Traits, Work
+from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, RuleField, Spec, Traits, Work
 from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import cut_texts, unread_texts
 from w2s_cli.stages._optimization import OPTIMIZATION
@@ -41,7 +41,7 @@ def plan(
     reference: Edge | None = None,
     aligned: Edge | None = None,
     unaligned: Edge | None = None,
-    objective: Mapping[str, Any] | None = None,
+    objective: RuleField | None = None,
     tune: Mapping[str, Any] | None = None,
     member: int = 0,
 ) -> Spec:

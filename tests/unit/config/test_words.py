@@ -83,7 +83,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "pattern that fits nothing": (["-m", "loss=glob(zzz*)"], ["has no values"]),
     "argument that one of the swept losses lacks": (
         ["-m", "loss=logconf,xent", "loss.args.alpha=0.1,0.2"],
-        ["this loss has no argument alpha"],
+        ['xent has no argument "alpha"'],
     ),
 }
 
