@@ -12,8 +12,8 @@ A kind is one file, `stages/<kind>.py`, of the package or of a --config-dir fold
     def cautions(metrics, params, about) -> list[str]     optional: lines under the result; of a comparison, about has also the seeds
 
 * The keyword arguments of `plan` are the fields of the kind in a method's YAML. The type of an argument is the meaning of the field; an
-  argument with a default is optional. A field of type Pool, Labels, Edge or Model
-  can name another stage, a list of them several stages; of type RuleField, it names a loss or rule.
+  argument with a default is optional. A field of type Pool, Labels, Edge or Model can name another stage, a list of them several stages;
+  of type RuleField, it names a loss or rule.
 * Labels belong to the rows of the field `rows`. `Annotated[Labels, "examples"]` means that they belong to another pool of the same stage.
 * The import of the file loads no torch, NumPy or pyarrow: `run` does its own imports.
 """
