@@ -90,6 +90,7 @@ def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
     rows = sentences(240)
     write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
     questions = [{"question": f"{row['text']}?", "answer": ("no", "yes")[int(str(row["label"]))]} for row in rows]
+    questions = [{**row, "solution": f"so {row['answer']}"} for row in questions]
     write_jsonl(tmp_path / "questions.jsonl", questions)
     bundled = [row for split in ("train", "test") for row in read_gz(BUNDLED / f"{split}.jsonl.gz")]
     write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": number % 2} for number, row in enumerate(bundled)])
