@@ -86,10 +86,10 @@ def test_methods_of_classifiers_refuse_problems(w2s_inside: Run, method: str) ->
 
 
 def test_a_method_for_texts_asks_for_the_parts_that_it_needs(w2s_inside: Run, mine: list[str]) -> None:
-    assert "grade" in w2s_inside("plan", "method=zero_shot", "grader=number", *mine).stdout
-    said = w2s_inside("plan", "method=zero_shot", *mine, code=2).stderr
+    assert "grade" in w2s_inside("plan", "method=zero_shot", "strong=arithmetic-l", "grader=number", *mine).stdout
+    said = w2s_inside("plan", "method=zero_shot", "strong=arithmetic-l", *mine, code=2).stderr
     assert "which rule reads the answers of data=local? Choose one, grader=number" in said
-    said = w2s_inside("plan", "method=zero_shot", "grader=number", *mine[:-1], code=2).stderr
+    said = w2s_inside("plan", "method=zero_shot", "strong=arithmetic-l", "grader=number", *mine[:-1], code=2).stderr
     assert "needs the answer of each problem, and data=local names none: data.answer=COLUMN" in said
     said = w2s_inside("plan", "method=w2s_reasoning", "grader=number", *mine, code=2).stderr
     assert "needs the solution of each problem" in said
@@ -104,8 +104,8 @@ def test_the_test_problems_of_math_can_be_measured_and_not_learned(w2s_inside: R
     (tmp_path / "math").mkdir()
     for split in ("train", "test"):
         write_jsonl(tmp_path / "math" / f"{split}.jsonl", [{**row, "unique_id": f"{split}/{n}"} for n in range(20)])
-    words = ["data=math500", "data.path=math"]
-    assert "math500 test" in w2s_inside("plan", "method=zero_shot", *words).stdout
+    words = ["data=math500", "data.path=math", "weak=arithmetic-s", "strong=arithmetic-l"]
+    assert "math500 test" in w2s_inside("plan", "method=zero_shot", *words[:2], "strong=arithmetic-l").stdout
     said = w2s_inside("plan", "method=w2s_reasoning", *words, code=2).stderr
     assert 'data set "math500": the pool weak_train gets no rows' in said
     splits = "data.splits={train:train,test:test}"  # as in the recipe's comment
@@ -119,7 +119,7 @@ def test_a_grader_of_ones_own_is_planned_by_its_code(w2s_inside: Run, mine: list
     code = "from w2s_cli.graders import Reading\n\n\ndef mine(text, problem, *, last: bool = False):\n    return Reading(text)\n"
     (tmp_path / "own" / "graders" / "mine.py").write_text(code)
     (tmp_path / "own" / "grader" / "mine.yaml").write_text("name: mine\nargs: {last: true}\n")
-    words = ["--config-dir", "own", "method=zero_shot", *mine, "grader=mine"]
+    words = ["--config-dir", "own", "method=zero_shot", "strong=arithmetic-l", *mine, "grader=mine"]
     before = w2s_inside("plan", *words).stdout
     assert "mine" in before
     assert "last" in w2s_inside("plan", *words, "+grader.args.first=true", code=2).stderr

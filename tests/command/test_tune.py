@@ -283,7 +283,10 @@ def test_the_needs_of_an_own_objective_and_the_ranges_of_its_arguments_are_read_
     assert "the objective mine needs a reference" in said
     (tmp_path / "mine" / "objectives" / "mine.py").write_text(MINE)
     assert "margin" in w2s_inside("plan", *given, "objective.args.margin=-1", code=None).stderr
-    assert 'has no "margn"' in w2s_inside("plan", *given, "objective.args.margn=1", code=None).stderr
+    assert (
+        'mine has no argument "margn". Did you mean "margin"?'
+        in w2s_inside("plan", *given, "objective.args.margn=1", code=None).stderr
+    )
 
 
 def test_an_own_objective_that_fails_is_named_with_its_line(

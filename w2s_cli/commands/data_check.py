@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.config import compose
 from w2s_cli.config.sweeps import Composed
@@ -29,9 +29,12 @@ from w2s_cli.terminal import one_line
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from w2s_cli.data.right_answers import Unread
+
     Pools = Mapping[str, tuple["pa.Table", dict[str, Any]]]  # pool → rows and the metrics of its rows stage
 
 NOTHING, DOUBTFUL = 0, 2
+PROBLEM = ["id", "prompt", "answer"]  # what a grader is asked with
 COLUMNS, OPTIONAL = ["id", "group", "text"], ["second", "label", "prompt", "answer"]  # of rows.parquet
 
 
@@ -185,33 +188,16 @@ def _pools(data: Mapping[str, Any], resolver: Resolver, seed: int) -> "Pools":
     return pools
 
 
-class Unread(NamedTuple):
-    """What a grader finds in the right answers of a data set."""
+def _unread(config: Mapping[str, Any], pools: "Pools", folders: Sequence[Path]) -> "Unread":
+    """The right answers in which the command's grader, else the data set's, reads none."""
+    from w2s_cli.data.right_answers import Unread, unread
 
-    problems: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-
-def _unread(config: Mapping[str, Any], pools: "Pools", folders: Sequence[Path]) -> Unread:
-    """The right answers in which the command's grader, else the data set's, reads none; a note if it cannot be asked."""
-    from w2s_cli.graders import Problem, UnreadableAnswerError, load_grader
-
-    chosen, name = config["grader"], config["grader"]["name"] or config["data"]["grader"]
-    columns = [
-        zip(*(table[column].to_pylist() for column in ("id", "prompt", "answer")), strict=True)
-        for table, _ in pools.values()
-        if {"prompt", "answer"} <= set(table.column_names)
-    ]
-    if not name or not columns:
+    name = config["grader"]["name"] or config["data"]["grader"]
+    tables = [table for table, _ in pools.values() if {"prompt", "answer"} <= set(table.column_names)]
+    if not name or not tables:
         return Unread()
-    try:
-        grader = load_grader({"name": name, "args": chosen["args"] if chosen["name"] else {}}, folders)
-        grader.answers({row: Problem(prompt, answer) for rows in columns for row, prompt, answer in rows})
-    except UnreadableAnswerError as error:
-        return Unread([str(error)])
-    except UserError as error:
-        return Unread(notes=[f"the right answers were not read: {error}"])
-    return Unread()
+    rows = (row for table in tables for row in zip(*(table[c].to_pylist() for c in PROBLEM), strict=True))
+    return unread(rows, {"name": name, "args": config["grader"]["args"]}, folders)
 
 
 def _readers(config: Mapping[str, Any], resolver: Resolver) -> tuple[dict[str, Reader], list[str]]:

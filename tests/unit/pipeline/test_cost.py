@@ -74,7 +74,8 @@ def test_updates_and_accuracies_of_another_shape_are_unknown(graph: Graph, tmp_p
     metrics = {role: {"per_seed": {"accuracy": [0.5]}} for role in ("weak", "student")}
     joined = with_trainings(metrics, graph, Store(tmp_path), [graph.jobs[0].names["pgr"]])
     assert joined["weak"]["per_seed"]["updates"] == [30]
-    assert joined["student"] == {"per_seed": {"accuracy": [0.5], "updates": [None]}, "epochs": 1.0}
+    per_seed = {"accuracy": [0.5], "updates": [None]}
+    assert joined["student"] == {"per_seed": per_seed, "epochs": 1.0, "preference": False}
 
 
 def test_a_reproduction_of_bundled_data_counts_real_tokens_and_the_disk(w2s_inside: Any) -> None:
