@@ -25,7 +25,7 @@ from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.reader import planned_keys
-from w2s_cli.results.writer import entries, held_run, link_stages, wall_times, write_results, write_run
+from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
 from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.store.places import StoreError, command_line
@@ -160,8 +160,9 @@ def execute(
         keep = config["keep_weights"]
         outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
     if outcome.failed:
-        if not outcome.stopped:
-            _show_finished(folder, graph, plans, store)
+        if not outcome.stopped and any(compares(graph.stages[key]) for key in (*outcome.ran, *outcome.cached)):
+            print()
+            _show_results(folder, graph, plans, store)  # those that need no failed stage
         _print_failures(outcome, graph, store)
     if len(graph.jobs) > 1:
         print(tally(graph, plans, outcome))
@@ -196,27 +197,22 @@ def _print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
         print(f"not run, because they need a failed stage: {names}", file=sys.stderr)
 
 
-def _show_finished(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
-    """The results that need no failed stage, as `finish` writes and prints them; no weights are removed, since the run goes on."""
-    from w2s_cli.results.summary_table import show_results
-
-    if entries(graph, store):
-        link_stages(folder, graph, store)
-        print()
-        show_results(write_results(folder, graph, store), wall_times(graph, store), graph, plans, store, folder)
-
-
 def finish(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> int:
-    """Write the run's results into its folder and print the table."""
-    from w2s_cli.results.summary_table import show_results
-
+    """Remove weights that nothing needs any more, write the run's results into its folder and print the table."""
     if not graph.jobs[0].config["keep_weights"]:
         prune(store, passing_models(graph, plans))
     if planned_keys(folder) is None:
         write_run(folder, graph, plans)
+    _show_results(folder, graph, plans, store)
+    return DONE
+
+
+def _show_results(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+    """Write the results of the finished stages into the run's folder and print the table."""
+    from w2s_cli.results.summary_table import show_results
+
     link_stages(folder, graph, store)
     show_results(write_results(folder, graph, store), wall_times(graph, store), graph, plans, store, folder)
-    return DONE
 
 
 def targets_of(command: str, graph: Graph) -> list[str]:

@@ -145,12 +145,12 @@ def cautions(graph: Graph, store: Store) -> list[str]:
     told: set[str] = set()  # pools; one that each seed draws anew is told of once
     for key, stage in graph.stages.items():
         of_kind = stage.of.optional("cautions")
-        if of_kind is None or stage.of.traits.gives == "comparison" or str(stage.about) in told:
+        if of_kind is None or stage.of.traits.gives == "comparison":
             continue
-        own = of_kind(read_stage(store, key).metrics, stage.identity["params"], stage.about)
+        pool = str(stage.about) if stage.of.traits.gives == "rows" else ""
+        own = [] if pool in told else of_kind(read_stage(store, key).metrics, stage.identity["params"], stage.about)
         lines += own
-        if own and stage.of.traits.gives == "rows":
-            told.add(str(stage.about))
+        told |= {pool} if own and pool else set()
     for job in graph.jobs:
         if job.config["stopping"]["by"] == "truth":
             lines.append(

@@ -90,8 +90,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     Raises:
         UserError: grades of other rows, or none; or every row is of a level that is left out.
     """
-    import numpy as np
-
     from w2s_cli.data.artifacts.graded import answers_of, write_graded
     from w2s_cli.data.artifacts.grades import read_graded
     from w2s_cli.data.artifacts.rows import read_problems
@@ -112,8 +110,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     ids, levels = problems.ids, problems.parts.get("level")
     if params["without_levels"]:
         every = problems.need("level")
-        kept = np.flatnonzero([level not in params["without_levels"] for level in every])
-        if not len(kept):
+        kept = [row for row, level in enumerate(every) if level not in params["without_levels"]]
+        if not kept:
             raise UserError(
                 f"{inputs['rows']}: all {len(ids)} test rows are of the levels {', '.join(params['without_levels'])}, which "
                 "without_levels leaves out; the data set has no other, so choose fewer"

@@ -19,9 +19,8 @@ class Answered(NamedTuple):
     """The runs of one setting, with a seed for each run."""
 
     truth: Mapping[str, Any]  # row id → its true class or right answer
-    right: Mapping[
-        str, Floats
-    ]  # role → [seeds, rows], in the order of `truth`: 1 right, 0 wrong, or the share of right samples
+    # role → [seeds, rows], in the order of `truth`: 1 right, 0 wrong, or the share of right samples
+    right: Mapping[str, Floats]
 
 
 def contrast(

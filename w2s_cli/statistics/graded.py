@@ -41,7 +41,7 @@ class Answers:
         """The accuracy of each row, [seeds, rows]."""
         return np.asarray(self.right / self.samples, dtype=np.float64)
 
-    def of_rows(self, places: Integers) -> "Answers":
+    def of_rows(self, places: Sequence[int]) -> "Answers":
         """The answers to some of the rows."""
         return Answers(**{name: getattr(self, name)[:, places] for name in (*COUNTS, "majority")})
 

@@ -11,7 +11,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,6 +204,22 @@ def train(
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
     in_last_epoch = (done - 1) % per_epoch + 1
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
+
+
+def refuse_own_fault(said: str, losses: Tensor, given: Iterable[Tensor], figures: str, code: str) -> None:
+    """Refuse (UserError) NaN or infinity that a loss or objective makes of finite figures; on a CPU, where nothing waits for the answer.
+
+    Args:
+        said: the beginning of the message, before the number.
+        given: what the code was given; `figures`: its name in the message.
+        code: "loss" or "objective".
+    """
+    if losses.device.type != "cpu" or torch.isfinite(losses).all() or not all(torch.isfinite(x).all() for x in given):
+        return
+    wrong = float(losses.detach()[~torch.isfinite(losses)].flatten()[0])
+    raise UserError(
+        f"{said} {wrong} although all {figures} are finite: the fault is in the {code}, not in the learning rate"
+    )
 
 
 def _fetched(pending: list[Sums], done: int, recipe: Recipe) -> list[dict[str, float]]:

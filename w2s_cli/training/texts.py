@@ -56,10 +56,8 @@ class Written(NamedTuple):
 
     prompt: list[int]
     completion: list[int]  # with its end token
-    frame: tuple[int, int] = (
-        0,
-        0,
-    )  # tokens at the prompt's two ends that are not the row's: special ones, a template's
+    # tokens at the prompt's two ends that are not the row's: special ones, a template's
+    frame: tuple[int, int] = (0, 0)
 
     @property
     def ids(self) -> np.ndarray:

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,12 @@ class Problems:
     ids: list[str]
     prompts: list[str]
     parts: Mapping[str, list[str]]  # answer, solution, level: those that the recipe names
-    without: Mapping[str, list[str]] = field(default_factory=dict)  # part → ids of the rows that have none
 
     def need(self, part: str) -> list[str]:
         """The column of a part; UserError if the recipe names none, or a row has none."""
         if part not in self.parts:
             raise UserError(f"{self.path} has no {part}s: name the column in the data set's recipe, data.{part}=COLUMN")
-        if lacking := self.without.get(part):
+        if lacking := [row for row, text in zip(self.ids, self.parts[part], strict=True) if text is None]:
             raise UserError(
                 f"{self.path}: {len(lacking):,} of {len(self.ids):,} rows have no {part} (data.{part}), first row {lacking[0]}; add them, "
                 "or take a pool of training rows, where such rows are left out"
@@ -145,7 +144,4 @@ def read_problems(folder: Path) -> Problems:
         raise UserError(f"{path} has no rows: raise the limit of its pool")
     refuse_repeats(ids, path)
     parts = {name: table[name].to_pylist() for name in table.column_names if name not in ("id", "prompt")}
-    without = {
-        name: [row for row, value in zip(ids, values, strict=True) if value is None] for name, values in parts.items()
-    }
-    return Problems(path, ids, table["prompt"].to_pylist(), parts, without)
+    return Problems(path, ids, table["prompt"].to_pylist(), parts)

@@ -181,17 +181,17 @@ def _groups(axes: "Axes", runs: Mapping[str, Mapping[str, Any]], begin: str, let
     """Several runs: a group of bars for each, with PGR under its name, which is broken after `letters` characters."""
     names = []
     of_classes = [metrics for metrics in runs.values() if "majority" in metrics]  # graded answers have no largest class
-    levels = {round(largest_class(metrics), 2) for metrics in of_classes}
+    shared = len(of_classes) == len(runs) and len({round(largest_class(metrics), 2) for metrics in of_classes}) == 1
     for group, (name, metrics) in enumerate(runs.items()):
         for place, role in enumerate(COLOURS):
             if role in metrics:
                 _bar(axes, group + (place - 1) * 0.27, 0.25, role, metrics, begin)
         lines = [textwrap.fill(name, letters), *(filter(None, _pgr(metrics["pgr"])) if _from_weak(metrics) else ())]
-        if "majority" in metrics and (len(levels) > 1 or len(of_classes) < len(runs)):
+        if "majority" in metrics and not shared:
             lines.append(f"largest class {metrics['majority']:.2f}")
             _chance(axes, group - 0.5, group + 0.5, largest_class(metrics))
         names.append("\n".join(lines))
-    if len(levels) == 1 and len(of_classes) == len(runs) and begin == ZERO:
+    if shared and begin == ZERO:
         level = largest_class(of_classes[0])
         _chance(axes, -0.5, len(runs) - 0.5, level)
         _chance_label(axes, level)

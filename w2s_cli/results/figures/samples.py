@@ -31,13 +31,13 @@ def samples(run: Run, inches: float | None = None) -> "Figure":
     figure = new_figure(inches, 2.4 + 0.12 * len(shown))
     axes = figure.add_subplot()
     handles = []
+    star: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "none"}
     for number, (name, texts) in enumerate(shown.items()):
         ks = [int(k) for k in texts["pass_at"]]
         colour = PALETTE[number % len(PALETTE)]
         handles += axes.plot(
             ks, list(texts["pass_at"].values()), color=colour, marker=SHAPES[number % len(SHAPES)], label=name
         )
-        star: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "none"}
         axes.plot([texts["samples"]], [texts["majority"]], color=colour, **star)
     handles += axes.plot([], [], color="0.4", label="vote of all samples", **star)
     axes.set_xscale("log", base=2)

@@ -74,12 +74,11 @@ def of_file(path: Path, shots: int) -> list[Demonstration]:
             entry = json.loads(line)
         except ValueError:
             entry = None
-        texts = (
-            [entry[field] for field in ("prompt", "completion") if field in entry] if isinstance(entry, dict) else []
-        )
-        if len(texts) < 2 or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise UserError(f'{path}, line {number}: expected two texts, {{"prompt": "…", "completion": "…"}}')
-        shown.append((texts[0], texts[1]))
+        match entry:
+            case {"prompt": str(prompt), "completion": str(completion)} if prompt.strip() and completion.strip():
+                shown.append((prompt, completion))
+            case _:
+                raise UserError(f'{path}, line {number}: expected two texts, {{"prompt": "…", "completion": "…"}}')
     if len(shown) < shots:
         raise UserError(f"{path} has {len(shown)} demonstrations, and generation.shots={shots}")
     return shown[:shots]

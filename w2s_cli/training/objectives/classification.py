@@ -17,7 +17,7 @@ from w2s_cli.losses import Loss
 from w2s_cli.plugins import call_code
 from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.batching import PADDED, Layout
-from w2s_cli.training.loop import Contribution, Objective, Sums
+from w2s_cli.training.loop import Contribution, Objective, Sums, refuse_own_fault
 
 
 def objective(
@@ -100,10 +100,7 @@ def _check_value(called: str, value: Any, logits: Tensor) -> None:
         raise UserError(
             f"{called} has no gradient: its value does not depend on the logits, or was detached (detach, item, no_grad)"
         )
-    if value.device.type == "cpu" and not torch.isfinite(value) and torch.isfinite(logits).all():
-        raise UserError(
-            f"{called} is {float(value)} although all logits are finite: the fault is in the loss, not in the learning rate"
-        )
+    refuse_own_fault(f"{called} is", value, [logits], "logits", "loss")
 
 
 def sums_of(loss: Tensor, right: Tensor, tokens: np.ndarray, room: int) -> Sums:

@@ -18,7 +18,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.objectives import Batch, LogP, Rule, Side
 from w2s_cli.plugins import call_code
 from w2s_cli.training.batching import Layout
-from w2s_cli.training.loop import Contribution, Objective
+from w2s_cli.training.loop import Contribution, Objective, refuse_own_fault
 from w2s_cli.training.objectives import next_token
 from w2s_cli.training.objectives.token_log_p import counted, token_log_p, tokens_of
 from w2s_cli.training.texts import Written
@@ -132,16 +132,7 @@ def _check_loss(name: str, loss: Any, batch: Batch, rows: int) -> None:
             f"the objective {name} returns losses without a gradient: they do not depend on the policy's log-probabilities, or were "
             "detached (detach, item, no_grad)"
         )
-    if (
-        loss.device.type == "cpu"
-        and not torch.isfinite(loss).all()
-        and all(torch.isfinite(one).all() for one in _figures(batch))
-    ):
-        wrong = float(loss.detach()[~torch.isfinite(loss)][0])
-        raise UserError(
-            f"the objective {name} gives {wrong} although all log-probabilities are finite: the fault is in the objective, not in the "
-            "learning rate"
-        )
+    refuse_own_fault(f"the objective {name} gives", loss, _figures(batch), "log-probabilities", "objective")
 
 
 def _figures(batch: Batch) -> Iterator[Tensor]:
