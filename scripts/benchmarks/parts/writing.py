@@ -1,13 +1,15 @@
 """Texts: writing them, and learning from them, against transformers and TRL.
 
 The bundled arithmetic problems. Greedy texts by the `generate` stage and by transformers' `generate` in batches of 32 of equal length (its
-documentation's way: left padding): the bundled arithmetic-l writes until its end token, a random Llama of 135 M parameters writes a fixed
-number of tokens. Both count the tokens of the same texts over the CPU seconds of the writing alone. Then supervised finetuning (sft) and
-preferences (dpo, with the reference's log-probabilities computed inside of the time, as TRL does with precompute_ref_log_probs) against
-TRL's SFTTrainer and DPOTrainer: same rows, order of batches, batch 16, learning rate and steps; the losses are compared step by step. The
-peak of memory is that of the whole process.
+documentation's way: left padding): the bundled arithmetic-l writes until its end token; a random Llama of 135 M parameters, which has no
+end of its own, writes as many tokens as the true solution of the row has, and once 32 tokens for every row, so that no row can leave its
+batch before the others. Both count the tokens of the same texts over the CPU seconds of the writing alone. Then supervised finetuning
+(sft) and preferences (dpo, with the reference's log-probabilities computed inside of the time, as TRL does with precompute_ref_log_probs)
+against TRL's SFTTrainer and DPOTrainer: same rows, order of batches, batch 16, learning rate and steps; the losses are compared step by
+step. The peak of memory is that of the whole process.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,24 +29,32 @@ LARGEST_LOSS = 1e-3  # difference of a step's losses
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
     rows = {"full": 512, "quick": 128, "tiny": 8}[settings.size]
-    found = _written(settings, BUNDLED_MODEL, str(BUNDLED / "models" / BUNDLED_MODEL), rows, None, say)
+    found = _written(settings, BUNDLED_MODEL, BUNDLED_MODEL, str(BUNDLED / "models" / BUNDLED_MODEL), rows, None, say)
     if settings.size == "full":
-        shape = models.base(SHAPE, settings.work / "models")
-        found += _written(settings, SHAPE, str(shape), 64, 32, say)
+        shape = str(models.base(SHAPE, settings.work / "models"))
+        own = _solutions(settings, shape, 64)
+        found += _written(settings, SHAPE, SHAPE, shape, 64, own, say)
+        found += _written(settings, f"{SHAPE}, rows of equal length", SHAPE, shape, 64, [32] * 64, say)
     for objective in ("sft", "dpo"):
         found += _learned(settings, objective, rows // 2, say)
     return found
 
 
 def _written(
-    settings: Settings, name: str, base: str, rows: int, fixed: int | None, say: Callable[[str], None]
+    settings: Settings,
+    name: str,
+    model: str,
+    base: str,
+    rows: int,
+    lengths: list[int] | None,
+    say: Callable[[str], None],
 ) -> list[Record]:
-    """Tokens per CPU second of both, and whether the texts are the same."""
+    """Tokens per CPU second of both, and whether the texts are the same; `lengths`: tokens of each row's text, None: until its end."""
     job = {
         "base": base,
         "problems": str(_file(settings, rows)),
-        "new_tokens": fixed or 64,
-        "fixed": fixed is not None,
+        "new_tokens": max(lengths) if lengths else 64,
+        "lengths": lengths,
         "batch": BATCH,
     }
     runs = comparing.in_turn(
@@ -57,7 +67,7 @@ def _written(
         sum(a == b for a, b in zip(x.said["texts"], y.said["texts"], strict=True)) / rows
         for x, y in zip(ours, theirs, strict=True)
     ]
-    detail = {"model": name, "rows": rows, **comparing.side_by_side(w2s=ours, transformers=theirs)}
+    detail = {"model": model, "rows": rows, **comparing.side_by_side(w2s=ours, transformers=theirs)}
     return [
         record(PART, f"{name}: times the tokens per CPU second of transformers' generate, batch {BATCH}",
                comparing.ratios(theirs, ours, "write_cpu_s"), "×", target=1.5, detail=detail),
@@ -71,7 +81,7 @@ def _learned(settings: Settings, objective: str, rows: int, say: Callable[[str],
         "base": str(BUNDLED / "models" / BUNDLED_MODEL),
         "problems": str(_file(settings, rows)),
         "objective": objective,
-        "batch": 16,
+        "batch": min(16, rows),
         "lr": 1e-4,
         "epochs": 2,
     }
@@ -91,6 +101,15 @@ def _learned(settings: Settings, objective: str, rows: int, say: Callable[[str],
         record(PART, f"{objective}: largest difference of a step's loss from TRL's", [apart], "nats", better="less",
                target=LARGEST_LOSS),
     ]  # fmt: skip
+
+
+def _solutions(settings: Settings, base: str, rows: int) -> list[int]:
+    """Tokens of the rows' true solutions, in the tokens of the model."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    lines = _file(settings, rows).read_text().splitlines()
+    return [len(tokenizer(json.loads(line)["chosen"])["input_ids"]) for line in lines]
 
 
 def _file(settings: Settings, rows: int) -> Path:

@@ -1,6 +1,7 @@
 """Greedy texts by the `generate` stage of w2s, as a worker runs it."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from w2s_cli.stages import generate
         from w2s_cli.training import texts
         from w2s_cli.training.generation import writing
-    if job["fixed"]:  # random weights have no end: every text has as many tokens
-        texts._ends = lambda folder, tokenizer: frozenset({-1})  # type: ignore[assignment]
     watch.around(writing._Batches, "write", "write")
     folder = Path(job["work"])
-    rows = write_problems(
-        folder / "rows", [json.loads(line) for line in Path(job["problems"]).read_text().splitlines()]
-    )
+    problems = [json.loads(line) for line in Path(job["problems"]).read_text().splitlines()]
+    if job["lengths"]:  # random weights have no end of their own
+        texts._ends = lambda folder, tokenizer: frozenset({-1})  # type: ignore[assignment]
+        _end_after({row["id"]: tokens for row, tokens in zip(problems, job["lengths"], strict=True)})
+    rows = write_problems(folder / "rows", problems)
     for part in ("work", "result"):
         (folder / part).mkdir()
     told = {"eval_tokens": LauncherConfig().eval_tokens, "device": "cpu", "model_path": job["base"]}
@@ -48,6 +49,37 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     metrics = generate.run(params, {"rows": rows}, ctx)
     table = pq.read_table(ctx.result / "completions.parquet")
     return {"texts": table["text"].to_pylist(), "tokens": metrics["tokens"], **watch.figures()}
+
+
+def _end_after(lengths: dict[str, int]) -> None:
+    """Let the text of each row, by its id, end after so many tokens."""
+    from w2s_cli.training.generation import completing
+
+    plain_write, plain_goes_on = completing.Writer._write, completing.Writer._goes_on
+    room: dict[int, int] = {}  # identity of a text → tokens that it may have
+    coming: list[int] = []  # the same of the texts of the next batch
+
+    class Bounded(completing.Text):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            room[id(self)] = coming.pop(0)
+
+    def write(
+        self: completing.Writer,
+        units: Sequence[completing.Unit],
+        head: completing.Head,
+        watch: Callable[[int, int], None],
+    ) -> list[completing.Text]:
+        room.clear()
+        coming[:] = [lengths[unit.row] for unit in units]
+        return plain_write(self, units, head, watch)
+
+    def goes_on(self: completing.Writer, text: completing.Text, token: int) -> bool:
+        return plain_goes_on(self, text, token) and len(text.ids) < room[id(text)]
+
+    completing.Text = Bounded  # type: ignore[misc, assignment]
+    completing.Writer._write = write  # type: ignore[method-assign]
+    completing.Writer._goes_on = goes_on  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

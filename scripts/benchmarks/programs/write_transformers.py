@@ -15,7 +15,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     with watch.timed("import"):
         import torch
         import transformers
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, StoppingCriteriaList
     transformers.logging.set_verbosity_error()
     torch.set_float32_matmul_precision("highest")
     tokenizer = AutoTokenizer.from_pretrained(job["base"], padding_side="left")
@@ -24,15 +24,25 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
     order = sorted(range(len(prompts)), key=lambda row: lengths[row])
     texts, tokens = [""] * len(prompts), 0
-    fixed = {"min_new_tokens": job["new_tokens"]} if job["fixed"] else {}
+    own = job["lengths"] or [job["new_tokens"]] * len(prompts)
+
+    def over(rows: list[int], before: int) -> Any:
+        """The rule that ends each row's text after its own number of tokens."""
+        most = torch.tensor([own[row] for row in rows])
+        return StoppingCriteriaList([lambda ids, scores, **named: ids.shape[1] - before >= most])
+
     with watch.timed("write"), torch.inference_mode():
         for start in range(0, len(order), job["batch"]):
             rows = order[start : start + job["batch"]]
             batch = tokenizer([prompts[row] for row in rows], return_tensors="pt", padding=True)
             batch.pop("token_type_ids", None)
-            whole = model.generate(**batch, max_new_tokens=job["new_tokens"], do_sample=False, **fixed)
-            for row, ids in zip(rows, whole[:, batch["input_ids"].shape[1] :].tolist(), strict=True):
-                end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids else len(ids)
+            before = batch["input_ids"].shape[1]
+            given = (
+                {"min_new_tokens": job["new_tokens"], "stopping_criteria": over(rows, before)} if job["lengths"] else {}
+            )
+            whole = model.generate(**batch, max_new_tokens=job["new_tokens"], do_sample=False, **given)
+            for row, ids in zip(rows, whole[:, before:].tolist(), strict=True):
+                end = ids.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in ids[: own[row]] else own[row]
                 texts[row] = tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
                 tokens += end
     return {"texts": texts, "tokens": tokens, **watch.figures()}

@@ -44,7 +44,7 @@ class Room(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         room, end = self.room_for(key_states.shape[-2]), self.length + key_states.shape[-2]
         if room > self.keys.shape[-2]:
-            self.keys, self.values = (_grown([states], self.length, room) for states in (self.keys, self.values))
+            self.keys, self.values = (_grown([(states, self.length)], 0, room) for states in (self.keys, self.values))
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end
@@ -93,16 +93,21 @@ def taken(cache: Cache, rows: Tensor) -> Cache:
     return Cache(layers=[layer.taken(rows) for layer in cache.layers])
 
 
-def joined(caches: list[Cache]) -> Cache:
-    """The rows of several caches of equal lengths as one, with room for more; the layers leave the caches one by one."""
+def joined(caches: list[Cache], shared: int) -> Cache:
+    """The rows of several caches as one, with room for more; the layers leave the caches one by one.
+
+    The first `shared` positions, which all rows have, stay the first; the further positions of each cache stand before the same end.
+    """
     if len(caches) == 1:
         return caches[0]
     layers: list[Room] = []
     for parts in zip(*(cache.layers for cache in caches), strict=True):
-        written = parts[0].length
-        keys = _grown([part.keys for part in parts], written, written + GROWTH)
-        values = _grown([part.values for part in parts], written, written + GROWTH)
-        layers.append(parts[0].with_states(keys, values))
+        longest = max(parts, key=lambda part: part.length)
+        keys, values = (
+            _grown([(getattr(part, name), part.length) for part in parts], shared, longest.length + GROWTH)
+            for name in ("keys", "values")
+        )
+        layers.append(longest.with_states(keys, values))
         for part in parts:
             del part.keys, part.values
     return Cache(layers=layers)
@@ -123,9 +128,18 @@ def keep(cache: Cache, order: Tensor) -> None:
         layer.keep(order, moved)
 
 
-def _grown(parts: Sequence[Tensor], written: int, room: int) -> Tensor:
-    """[rows of all parts, heads, room, dim] with the first `written` positions of the parts."""
-    _, heads, _, dim = parts[0].shape
-    longer = parts[0].new_zeros(sum(map(len, parts)), heads, room, dim)
-    torch.cat([part[:, :, :written] for part in parts], out=longer[:, :, :written])
-    return longer
+def _grown(parts: Sequence[tuple[Tensor, int]], shared: int, room: int) -> Tensor:
+    """[rows of all parts, heads, room, dim] from parts of keys or values with their numbers of written positions.
+
+    Each row has its first `shared` positions first, and its others before the end of the longest part's; zeros elsewhere.
+    """
+    first = parts[0][0]
+    end = max(written for _, written in parts)
+    grown = first.new_empty(sum(len(states) for states, _ in parts), first.shape[1], room, first.shape[3])
+    grown[:, :, end:] = 0
+    for rows, (states, written) in zip(torch.split(grown, [len(states) for states, _ in parts]), parts, strict=True):
+        start = end - (written - shared)
+        rows[:, :, :shared] = states[:, :, :shared]
+        rows[:, :, shared:start] = 0
+        rows[:, :, start:end] = states[:, :, shared:written]
+    return grown

@@ -2,6 +2,7 @@
 
 * Prompts stand at the right of their batch, with padding at the left, so that all rows write at the same place. A mask hides the padding,
   and each row counts its positions from its own first token.
+* Prompts are read in parts of about equal length, so that hardly any padding goes through the model, and then stand side by side.
 * The beginning that all prompts share, the demonstrations, goes through the model once (`Writer.read`), and each distinct prompt of a
   batch too, however many samples it has.
 * A row leaves the batch with its last token: its end token, the token that completes a stop string, or the last one that it may have.
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from w2s_cli.training.attention import decoding
+from w2s_cli.training.batching import LAUNCHED, PADDED, micro_batches
 from w2s_cli.training.device import autocast
 from w2s_cli.training.generation.cache import GROWTH, joined, keep, new_cache, room_for, staying_first, taken
 from w2s_cli.training.generation.sampling import Sampling, choose, keys_of
@@ -76,9 +78,7 @@ class Writer:
         """The beginning `ids` of all prompts, read."""
         if self.alone or not ids:
             return Head(ids, None)
-        tokens = torch.tensor([list(ids)], device=self.model.device)
-        *_, cache = self._prompts(tokens, torch.ones_like(tokens, dtype=torch.bool), Head((), None))
-        return Head(ids, cache)
+        return Head(ids, self._prompts([np.array(ids, dtype=np.int64)], Head((), None))[1])
 
     @torch.inference_mode()
     def write(self, units: Sequence[Unit], head: Head, watch: Callable[[int, int], None]) -> list[Text]:
@@ -154,52 +154,50 @@ class Writer:
 
     def _begin(self, units: Sequence[Unit], head: Head) -> "tuple[Tensor, _State]":
         """The logits [units, vocabulary] after the prompts, and the state of the batch."""
-        distinct: dict[bytes, int] = {}
-        prompt_of = [distinct.setdefault(unit.prompt.tobytes(), len(distinct)) for unit in units]
-        prompts = [np.frombuffer(prompt, dtype=np.int64) for prompt in distinct]
         if self.alone:
-            return self._begin_alone(np.concatenate([np.array(head.ids, dtype=np.int64), prompts[0]]))
-        longest = max(len(prompt) for prompt in prompts)
-        before = len(head.ids) + longest
-        ids = np.zeros((len(prompts), longest), dtype=np.int64)
-        real = np.zeros((len(prompts), longest), dtype=bool)
-        for place, prompt in enumerate(prompts):
-            ids[place, longest - len(prompt) :] = prompt
-            real[place, longest - len(prompt) :] = True
+            return self._begin_alone(np.concatenate([np.array(head.ids, dtype=np.int64), units[0].prompt]))
         device = self.model.device
-        tokens, mask = torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
-        rows = max(1, CACHED // longest) if device.type == "cpu" else len(prompts)
+        prompts = sorted({unit.prompt.tobytes(): unit.prompt for unit in units}.values(), key=len, reverse=True)
+        lengths = np.array([len(prompt) for prompt in prompts])
+        before = len(head.ids) + len(prompts[0])
+        budget, layout = (CACHED, PADDED) if device.type == "cpu" else (len(prompts) * len(prompts[0]), LAUNCHED)
         parts = [
-            self._prompts(*part, head) for part in zip(torch.split(tokens, rows), torch.split(mask, rows), strict=True)
+            self._prompts([prompts[row] for row in part], head)
+            for part in micro_batches(range(len(prompts)), lengths, budget, layout)
         ]
-        logits, positions = (torch.cat([part[number] for part in parts]) for number in range(2))
-        cache = joined([part[2] for part in parts])
-        visible = mask.new_zeros(len(prompts), before + self.most + GROWTH)
+        logits = torch.cat([part[0] for part in parts])
+        visible = torch.zeros(len(prompts), before + self.most + GROWTH, dtype=torch.bool)
         visible[:, : len(head.ids)] = True
-        visible[:, len(head.ids) : before] = mask
-        state = _State(cache, decoding.mask_of(visible[:, None, None, :]), positions)
-        if len(prompts) == len(units):
+        for row, length in enumerate(lengths.tolist()):
+            visible[row, before - length : before] = True
+        mask = decoding.mask_of(visible[:, None, None, :].to(device))
+        positions = torch.from_numpy(len(head.ids) + lengths - 1).to(device)
+        state = _State(joined([part[1] for part in parts], len(head.ids)), mask, positions)
+        place_of = {prompt.tobytes(): place for place, prompt in enumerate(prompts)}
+        places = [place_of[unit.prompt.tobytes()] for unit in units]
+        if places == list(range(len(prompts))):  # sorted, one text each: no copy
             return logits, state
-        index = torch.tensor(prompt_of, device=device)
+        index = torch.tensor(places, device=device)
         return logits[index], state.taken(index)
 
-    def _prompts(self, ids: Tensor, real: Tensor, head: Head) -> tuple[Tensor, Tensor, Cache]:
-        """The logits [rows, vocabulary] after prompts, the positions [rows] of their last tokens, and the keys and values.
-
-        Args:
-            ids: [rows, tokens], after the tokens of `head`.
-            real: [rows, tokens], false for padding.
-        """
-        rows, tokens = ids.shape
+    def _prompts(self, prompts: Sequence[np.ndarray], head: Head) -> tuple[Tensor, Cache]:
+        """The logits [rows, vocabulary] after prompts that follow `head`, and the keys and values, those of prompts at the right end."""
+        device = self.model.device
+        rows, tokens = len(prompts), max(map(len, prompts))
+        padded, present = np.zeros((rows, tokens), dtype=np.int64), np.zeros((rows, tokens), dtype=bool)
+        for row, prompt in enumerate(prompts):
+            padded[row, tokens - len(prompt) :] = prompt
+            present[row, tokens - len(prompt) :] = True
+        ids, real = torch.from_numpy(padded).to(device), torch.from_numpy(present).to(device)  # [rows, tokens]
         before = 0 if head.cache is None else len(head.ids)
         cache = self._new_cache() if head.cache is None else taken(head.cache, ids.new_zeros(rows))
         positions = before + (real.long().cumsum(1) - 1).clamp(min=0)
         keys = torch.cat([real.new_ones(rows, before), real], dim=1)  # [rows, before + tokens]
-        causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=ids.device).tril(before)
+        causal = torch.ones(tokens, before + tokens, dtype=torch.bool, device=device).tril(before)
         visible = keys[:, None, None, :] & causal  # [rows, 1, tokens, before + tokens]
         more = room_for(cache, tokens) - visible.shape[-1]  # a single token makes room for others
         visible = nn.functional.pad(visible, (0, more))
-        return self._logits(ids, decoding.mask_of(visible), positions, cache), positions[:, -1], cache
+        return self._logits(ids, decoding.mask_of(visible), positions, cache), cache
 
     def _step(self, state: "_State", tokens: Tensor) -> Tensor:
         """The logits [rows, vocabulary] after one more token of each row."""
@@ -285,13 +283,13 @@ def needs_alone(writer: Writer, prompts: Sequence[np.ndarray]) -> bool:
     short, long = ordered[0], ordered[-1]
     if len(short) == len(long):  # any difference will do, within the positions that the model has
         short, long = (short[:-1], long) if len(short) > 1 else (short, np.concatenate([long, long]))
-    pair = [Unit("short", 0, short), Unit("long", 0, long)]
+    tried = [short, long, long[:-1]]  # the last is read with padding, however much shorter the first is
     try:
-        together, state = writer._begin(pair, Head((), None))
-        following = writer._step(state, torch.zeros(2, dtype=torch.int64, device=writer.model.device))
+        together, state = writer._begin([Unit("", 0, prompt) for prompt in tried], Head((), None))
+        following = writer._step(state, torch.zeros(len(tried), dtype=torch.int64, device=writer.model.device))
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, NotImplementedError):
         return True  # each architecture refuses in its own way
-    alone = torch.stack([_alone(writer, [*prompt.tolist(), *more]) for more in ([], [0]) for prompt in (short, long)])
+    alone = torch.stack([_alone(writer, [*prompt.tolist(), *more]) for more in ([], [0]) for prompt in tried])
     difference = torch.cat([together, following]).float().log_softmax(-1) - alone.log_softmax(-1)
     return not bool(difference.abs().max() <= TRIED * (20 if writer.precision == "bf16" else 1))
 
