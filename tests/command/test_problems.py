@@ -126,3 +126,22 @@ def test_a_grader_of_ones_own_is_planned_by_its_code(w2s_inside: Run, mine: list
     (tmp_path / "own" / "graders" / "mine.py").write_text(code.replace("Reading(text)", "Reading(text.strip())"))
     changed = [line for line in w2s_inside("plan", *words).stdout.splitlines() if line not in before.splitlines()]
     assert [line.split()[1] for line in changed] == ["grade"]  # the texts stay
+
+
+def test_a_package_that_is_missing_is_told_before_anything_runs(
+    w2s_inside: Run, mine: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "graders").mkdir(parents=True)
+    (tmp_path / "own" / "grader").mkdir()
+    (tmp_path / "own" / "grader" / "mine.yaml").write_text("name: mine\n")
+    code = "from w2s_cli.graders import Reading\n\n\ndef mine(text, problem):\n    import w2s_absent\n    return Reading(text)\n"
+    (tmp_path / "own" / "graders" / "mine.py").write_text(code)
+    zero_shot = ["--config-dir", "own", "method=zero_shot", "strong=arithmetic-l", *mine]
+    assert "mine" in w2s_inside("plan", *zero_shot, "grader=mine").stdout  # the run may be on another machine
+    said = w2s_inside("train", *zero_shot, "grader=mine", code=2).stderr
+    assert "graders/mine.py imports w2s_absent, which is not installed: install its package" in said
+    assert not list((tmp_path / "outputs").glob("stages/*"))
+    said = w2s_inside("train", *zero_shot, "grader=number", "generation.engine=vllm", code=2).stderr
+    assert re.search(
+        r'generation\.engine=vllm needs the package vllm, which is not installed: pip install "vllm"', said
+    )

@@ -29,6 +29,7 @@ from w2s_cli.hub import (
 from w2s_cli.paths import BUNDLED, corpus_files, locate
 from w2s_cli.pipeline.arguments import bind as bind
 from w2s_cli.pipeline.arguments import flag as flag  # for the stages
+from w2s_cli.pipeline.packages import need, need_imports
 from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
@@ -199,6 +200,8 @@ class Resolver:
         path = self.code(folder, name)
 
         def identity() -> dict[str, Any]:
+            if self.hub == "required":  # a plan may be made on another machine than its run
+                need_imports(path)
             return {
                 "name": rule["name"],
                 "args": bind(path, name, given, at_run_time=AT_RUN_TIME.get(folder, ())),
@@ -207,6 +210,11 @@ class Resolver:
 
         found: dict[str, Any] = self._once(f"rule:{path}:{given!r}", identity)
         return found
+
+    def need_package(self, module: str, what: str) -> None:
+        """Refuse (UserError) to run what needs a package that is not installed; a plan shows it."""
+        if self.hub == "required":
+            need(module, what)
 
     def _once(self, name: str, find: Any) -> Any:
         if name not in self._resolved:

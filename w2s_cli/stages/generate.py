@@ -68,6 +68,8 @@ def plan(
         "shard_texts": SHARD_TEXTS,
     }
     job.need_room(settings, params["max_new_tokens"])
+    if fields["engine"] != "w2s":
+        job.resolver.need_package(fields["engine"], f"generation.engine={fields['engine']} needs the package")
     if fields["samples"] > 1 and not fields["temperature"]:
         raise UserError(
             f'stage "{job.stage}": generation.samples={fields["samples"]} greedy texts of a prompt are all the same: set '
