@@ -106,13 +106,19 @@ def test_pairs_of_stage_two_take_the_weak_text_for_the_side_of_the_majority(trai
 def test_traces_are_split_by_correctness_and_arms_have_one_size(train: Run) -> None:
     run = train("method=w2sr")
     graded = right(run, "graded")
-    arms = {name: run.table(name, "examples") for name in ("right", "wrong", "all_rows", "all_tokens", "wrong_rows")}
+    sized = [f"{arm}_{by}" for arm in ("all", "right", "wrong") for by in ("rows", "tokens")]
+    arms = {name: run.table(name, "examples") for name in ("whole", "right", "wrong", *sized)}
     assert all(graded[row["id"]] for row in arms["right"])
     assert not any(graded[row["id"]] for row in arms["wrong"])
-    assert len(arms["all_rows"]) == len(arms["right"])
+    assert len(arms["right"]) + len(arms["wrong"]) == len(arms["whole"]) < len(run.table("weak_texts", "completions"))
+    smaller = min(len(arms["right"]), len(arms["wrong"]))
+    assert {len(arms[name]) for name in sized if name.endswith("_rows")} == {smaller}
     tokens = {name: sum(row["tokens"] for row in rows) for name, rows in arms.items()}
-    assert tokens["right"] - 64 <= tokens["all_tokens"] <= tokens["right"]
+    fewest = min(tokens["right"], tokens["wrong"])
+    assert all(fewest - 64 <= tokens[name] <= fewest for name in sized if name.endswith("_tokens"))
+    assert run.metrics("cot_test")["mean_tokens"] != run.metrics("untuned_test")["mean_tokens"]
     metrics = run.metrics("rgr_p")
+    assert {"untuned", "cot", "prompted"} <= set(metrics["others"])
     floor = metrics["others"]["untuned"]["accuracy"]
     gap = metrics["ceiling"]["accuracy"] - floor
     assert metrics["pgr"]["value"] == pytest.approx((metrics["student"]["accuracy"] - floor) / gap)
@@ -127,6 +133,9 @@ def test_hard_tasks_have_the_asked_share_of_wrong_solutions_and_parts_are_easy(t
     wrong = [row for row in hard if row["source"] == "hard_texts"]
     assert len(wrong) == round(0.8 * len(hard))
     assert len(run.table("both", "examples")) == len(hard) + len(parts)
+    for arm in ("pgr", "pgr_parts", "pgr_both"):  # the parts' own levels are not what is asked
+        assert list(run.metrics(arm)["levels"]) == ["4", "5", "6"]
+        assert list(run.metrics(f"{arm}_all")["levels"]) == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_easy_problems_are_learned_and_hard_ones_asked(train: Run) -> None:
@@ -153,10 +162,11 @@ def test_a_better_texts_difference_lifts_the_policy_above_imitation_tied_pairs_a
 
 
 def test_self_play_mixes_the_round_before_and_plays_its_own_last_self(train: Run) -> None:
-    run = train("method=spin", "rounds=2")
-    first, second = run.metrics("pairs[0]"), run.metrics("pairs[1]")
+    run = train("method=spin", "rounds=3")
+    first, second, third = (run.metrics(f"pairs[{number}]") for number in range(3))
     assert first["earlier"] == 0
     assert second["earlier"] == first["pairs"]
+    assert third["earlier"] == second["pairs"] - second["earlier"]  # of one round before, not of all
     assert run.inputs["reference[1]"]["model"] == run.inputs["own[1]"]["model"] == run.keys["round[0]"]
     assert {row["chosen_source"] for row in run.table("pairs[1]", "pairs")} == {"weak_texts"}
     assert run.metrics("round[1]")["preferred"] > 0.5

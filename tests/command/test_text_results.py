@@ -11,6 +11,15 @@ import pytest
 
 from tests.conftest import environment, write_jsonl
 from tests.inside import run_inside
+from tests.stage_files import context
+from tests.unit.stages.test_few_shot_chat import BRACKETS, CHATML, chat_model
+from w2s_cli.data.artifacts.completions import completions_table, write_completions
+from w2s_cli.data.artifacts.rows import write_rows
+from w2s_cli.errors import UserError
+from w2s_cli.stages import exam
+from w2s_cli.training.chat import digest
+from w2s_cli.training.generation import vllm, writing
+from w2s_cli.training.texts import as_prompts, open_format
 
 Run = Callable[..., CompletedProcess[str]]
 HOSTILE = "<script>alert('x')</script>"
@@ -30,6 +39,29 @@ stages:
   pgr: {kind: evaluate_texts, floor: untuned, rows: test,
     weak: weak_graded, student: truth_graded, ceiling: truth_graded, untuned: own_graded}
 """
+SYSTEM = "<|im_start|>system\nYou help.<|im_end|>\n" + CHATML  # as Qwen's, which begins every chat
+NUMBERED = "{% for turn in messages %}{{ turn.content }}{% if loop.last %}{{ loop.index }}{% endif %}{% endfor %}"
+PICKY = '''
+"""picky: fails on one problem, and takes too long on another."""
+
+from w2s_cli.graders import Problem, Reading, TimeLimitError
+
+
+def picky(text: str, problem: Problem) -> Reading:
+    """Any other text is right."""
+    if problem.prompt == "ask 1":
+        raise ValueError
+    if problem.prompt == "ask 2":
+        raise TimeLimitError
+    return Reading("7")
+
+
+def answer(text: str, problem: Problem) -> Reading:
+    """As it stands."""
+    return Reading(text)
+'''
+ASKED = ["ask 0", "ask 1", "ask 2"]
+SHOWN = [("one?", "it is 1"), ("two? ", "it is 2")]  # of the rows of an exam, with their solutions
 HARD = """name: hard
 base: judged
 stages:
@@ -118,6 +150,93 @@ def test_an_exam_scores_every_solution_and_the_best_one_is_chosen(judged: tuple[
     for row in table(folder, "choose", "best", "examples"):
         own = [scores[name] for name in answered if name[0] == row["id"]]
         assert scores[row["id"], row["source_sample"]] == max(own)
+
+
+def sit(
+    folder: Path, template: str | None = None, shown: list[tuple[str, str]] = SHOWN, **changed: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The params of an exam of an untrained student on every question of `ASKED`, and its metrics."""
+    code = folder / "mine" / "graders" / "picky.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(PICKY, encoding="utf-8")
+    chat_model(folder / "student" / "model", template)
+    names = [f"r{at}" for at in range(len(shown))]
+    for name, letter, prompts in (("rows", "r", [prompt for prompt, _ in shown]), ("questions", "q", ASKED)):
+        ids = [f"{letter}{at}" for at in range(len(prompts))]
+        (folder / name).mkdir()
+        write_rows(folder / name, ids, ids, prompts, None, None, [{"prompt": text, "answer": "7"} for text in prompts])
+    (folder / "texts").mkdir()
+    said, one = [solution for _, solution in shown], [1] * len(shown)
+    table = completions_table([(name, 0) for name in names], said, one, ["end"] * len(shown), [None] * len(shown))
+    write_completions(folder / "texts", table)
+    params = {
+        "questions": len(ASKED), "samples": 1, "temperature": 0.0, "repetition_penalty": 1.0, "max_new_tokens": 4, "stop": [],
+        "separator": "\n\n", "grader": {"name": "picky", "args": {}, "code": None}, "max_length": 256, "truncation": "left",
+        "precision": "fp32", "seed": 0, "shard_texts": 512, **({"chat_template": digest(template)} if template else {}), **changed,
+    }  # fmt: skip
+    inputs: dict[str, Path | list[Path]] = {name: folder / name for name in ("rows", "texts", "questions")}
+    ctx = context(folder / "out", device="cpu", threads=1, eval_tokens=256, folders=[str(folder / "mine")])
+    return params, exam.run(params, {**inputs, "model": folder / "student"}, ctx)
+
+
+def test_answers_without_a_verdict_are_counted_and_told_as_are_cut_prompts(tmp_path: Path) -> None:
+    about = {"model": "gpt2", "role": "weak", "rows": "test"}
+    params, metrics = sit(tmp_path / "whole")
+    assert metrics["outcomes"] == {"error": 2, "right": 2, "time-out": 2}
+    assert metrics["mean_score"] == pytest.approx(1 / 3)  # of three questions one
+    [line] = exam.cautions(metrics, params, about)
+    assert "the grader picky gave no verdict on 2 time-out, 2 error (answers of gpt2 in an exam on test)" in line
+    params, metrics = sit(tmp_path / "cut", shown=[("long " * 60, "it is 1")])
+    cut, _ = exam.cautions(metrics, params, about)
+    assert "100% of the texts were cut to 252 tokens, the most that gpt2 reads (weak)" in cut
+    assert exam.cautions({"truncated": {"rows": 0, "share": 0.0}}, params, about) == []  # of an older w2s
+
+
+@pytest.mark.parametrize("template", [CHATML, BRACKETS, SYSTEM])
+def test_an_exam_of_a_model_with_a_template_shows_the_solution_as_an_earlier_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    asked: list[str] = []
+
+    def watched(params: dict[str, Any], folder: Path, problems: Any, *rest: Any) -> Any:
+        asked.extend(problems.prompts)
+        return written(params, folder, problems, *rest)
+
+    written = writing.write_texts
+    monkeypatch.setattr(writing, "write_texts", watched)
+    sit(tmp_path, template)
+    form = open_format(tmp_path / "student" / "model", digest(template), "left", "", trust_remote_code=False)
+    heads, queries = as_prompts(form, asked, (), 256)
+    read = [[*heads[0], *ids.tolist()] for ids in queries.ids]
+    expected = []
+    for problem, solution in SHOWN:
+        for question in ASKED:
+            said = (("user", problem.strip()), ("assistant", solution), ("user", question))
+            chat = [{"role": role, "content": text} for role, text in said]
+            printed = form.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            expected.append(form.tokenizer(printed, add_special_tokens=False)["input_ids"])
+    assert sorted(read) == sorted(expected)
+
+
+def test_a_template_that_prints_a_later_question_in_another_frame_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"prints a question after a solution in another frame .*generation\.chat=false"
+    ):
+        sit(tmp_path, NUMBERED)
+
+
+def test_an_exam_is_written_by_the_engine_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def instead(*given: Any) -> Any:
+        calls.append("vllm")
+        return writing.write_texts(*given)
+
+    monkeypatch.setattr(vllm, "write_texts", instead)
+    sit(tmp_path / "own")
+    assert not calls
+    sit(tmp_path / "other", engine="vllm")
+    assert calls == ["vllm"]
 
 
 def test_levels_choose_rows(judged: tuple[Path, str]) -> None:

@@ -41,7 +41,7 @@ class Source:
     whole: Booleans  # [texts] false where a text was cut
     answers: list[str | None] | None = None  # of a text without one None, never ""; None without grades
     right: Booleans | None = None  # [texts]; None without grades, or unless the rule NEEDS_TRUTH
-    scores: Floats | None = None  # [texts]; None without scores
+    scores: Floats | None = None  # [texts], NaN of a text that says nothing; None without scores
 
     def by_row(self) -> dict[str, list[int]]:
         """Row id → places of its texts, in the order of samples."""
@@ -102,6 +102,7 @@ class Chosen:
 
     places: Sequence[Place]
     diagnostics: Mapping[str, Any] = field(default_factory=dict)  # JSON; counts of what the rule left out, by reason
+    with_empty: bool = False  # texts that say nothing stay: they are graded, and cannot be learned
 
     @property
     def each(self) -> Iterable[Place]:

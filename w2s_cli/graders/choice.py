@@ -3,7 +3,8 @@
 * Options are lines of the prompt that begin with the letters A, B, … in this order: "A) …", "(B) …", "C. …", "D: …". Of several such lists
   the last one counts: worked examples may stand before the question.
 * The letter after the last "answer is", "answer:" or "A:" counts, else a text that begins with a letter, else the only letter in
-  brackets, else the only option whose words stand in the completion. "A" before a word is the article: "A cat" is no letter.
+  brackets, else the only option whose words stand in the completion. "A" before a word is the article: "A cat" is no letter. A small letter
+  counts in brackets, before a full stop, or at the end of a line: "answer: b", "(b)".
 """
 
 import re
@@ -14,10 +15,11 @@ OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 MARK = re.compile(r"(?:answer|option|choice) is\b|answer:|(?<![A-Za-z])A:", re.IGNORECASE)
 LETTER = re.compile(
     r"[\s:(\[{*$\"']*(?:\\boxed\{)?(?:\\text\{)?(?:(?i:option|choice|letter)\s+)?[(*]*"
-    r"([B-Z]|A(?!\s+(?!(?:is|because|since|as)\b)[a-z0-9]))(?![A-Za-z0-9'’+])"
+    r"([B-Z]|A(?!\s+(?!(?:is|because|since|as)\b)[a-z0-9])|[a-z](?=[)\]}*.]|[ \t]*$))(?![A-Za-z0-9'’+])",
+    re.MULTILINE,
 )
 WORD = re.compile(r"[^\W_]+")
-BRACKETS = re.compile(r"\(([A-Z])\)")
+BRACKETS = re.compile(r"\(([A-Za-z])\)")
 
 
 def choice(text: str, problem: Problem) -> Reading:
@@ -47,9 +49,9 @@ def _letter(text: str, options: dict[str, str]) -> str | None:
     after = [text[mark.end() :] for mark in MARK.finditer(text)]
     for part in (*after[::-1], text):
         first = LETTER.match(part)
-        if first and (not options or first[1] in options):
-            return first[1]
-    letters = {letter for letter in BRACKETS.findall(text) if not options or letter in options}
+        if first and (not options or first[1].upper() in options):
+            return first[1].upper()
+    letters = {letter for letter in map(str.upper, BRACKETS.findall(text)) if not options or letter in options}
     return letters.pop() if len(letters) == 1 else None
 
 

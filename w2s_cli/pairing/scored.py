@@ -1,7 +1,7 @@
 """scored: of two samples of a row, the one with the higher score is better (learning by teaching M2, Ning et al. 2024).
 
 Scores come from a `score` or an `exam` stage. With grades the score is added to the answer's correctness (1 or 0), as in the paper's
-combination of both; that reads the ground truth.
+combination of both; that reads the ground truth. A text without a score, which says nothing, is in no pair.
 """
 
 from typing import Annotated
@@ -28,8 +28,10 @@ def scored(
     """
     [source] = texts.need(1, "a stage with several samples")
     scores = source.need_scores() + (source.need_right() if correctness else 0)
+    given = np.isfinite(scores)
     pairs, close = [], 0
-    for samples in source.by_row().values():
+    for of_row in source.by_row().values():
+        samples = [at for at in of_row if given[at]]
         ordered = [samples[at] for at in np.argsort(-scores[samples], kind="stable")]
         made = 0
         while len(ordered) > 1 and made < most and scores[ordered[0]] - scores[ordered[-1]] >= max(margin, 1e-9):
@@ -38,4 +40,4 @@ def scored(
                 pairs.append(PairOf(Place(0, better), Place(0, worse)))
                 made += 1
         close += not made
-    return Paired(pairs, {"within the margin": close})
+    return Paired(pairs, {"within the margin": close, "texts without a score": int((~given).sum())})

@@ -28,7 +28,7 @@ def build(jobs: Iterable[tuple[dict[str, Any], Sequence[str], Mapping[str, Any]]
     by_setting: dict[str, dict[int, Builder]] = {}
     for config, words, setting in jobs:
         builder = Builder(config, resolver, graph)
-        graph.jobs.append(builder.build())
+        graph.jobs.append(graph.without_unread(builder.build()))
         builder.job.words, builder.job.setting = words, setting
         by_setting.setdefault(canonical_json(setting), {})[config["seed"]] = builder
     for by_seed in by_setting.values():

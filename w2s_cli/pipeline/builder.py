@@ -125,6 +125,7 @@ class Builder:
         about = {**spec.about, "words": spec.words}
         key = self.graph.add(name, kind, spec.params, inputs, spec.slug or name, execution, about)
         self.job.names[name] = key
+        self.job.unread.update(str(edge.key) for edge in spec.unread)
         if spec.model is not None:
             self.models[name] = spec.model
         return key
@@ -341,10 +342,6 @@ class Planning:
     def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
         """The facts that a plan shows of a stage with a model."""
         revision = (settings["base"] or {}).get("revision")
-        facts = {
-            "model": settings["name"],
-            "rows": rows.name,
-            "revision": revision,
-            "parameters": settings.get("parameters"),
-        }
+        parameters = settings.get("parameters")
+        facts = {"model": settings["name"], "rows": rows.name, "revision": revision, "parameters": parameters}
         return {"role": role, **facts} if role else facts

@@ -18,7 +18,7 @@ A kind is one file, `stages/<kind>.py`, of the package or of a --config-dir fold
 * The import of the file loads no torch, NumPy or pyarrow: `run` does its own imports.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -84,6 +84,7 @@ class Spec:
     about: dict[str, Any] = field(default_factory=dict)  # facts for plans: role, model, data, rows, seed, loss, …
     words: list[str] = field(default_factory=list)  # the stage's settings in a plan's table
     model: dict[str, Any] | None = None  # settings of the stage's model, for the stages that use the model
+    unread: Sequence[Edge] = ()  # stages that the YAML names and these settings do not need
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,9 @@ class Amounts(Protocol):
 
     def rows(self, edge: str) -> int:
         """Number of rows of the input `edge`."""
+
+    def texts(self, edge: str) -> int:
+        """Texts of a row of the input `edge`, at most."""
 
     def has(self, edge: str) -> bool:
         """Whether the stage has the input `edge`."""

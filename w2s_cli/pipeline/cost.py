@@ -63,7 +63,10 @@ def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
         if stage.of.traits.gives == "rows":
             result.rows[key] = _count(key, stage, store, result)
     for folder, _ in _finished(store):
-        metrics, rows = _metrics(folder), (read_own_job(folder) or {}).get("inputs", {}).get("rows")
+        metrics, inputs = _metrics(folder), (read_own_job(folder) or {}).get("inputs", {})
+        if {"texts", "pairs"} & set(inputs):  # its tokens are those of completions too
+            continue
+        rows = inputs.get("rows")
         if isinstance(rows, str) and rows in result.rows and fits(metrics, _Counted):
             for name in (rows, graph.stages[rows].about["data"]):
                 result.tokens[name] = metrics["tokens"] / metrics["rows"]
@@ -112,6 +115,9 @@ class _Amounts:
     def rows(self, edge: str) -> int:
         return self.facts.rows[str(self.stage.inputs[edge])]
 
+    def texts(self, edge: str) -> int:
+        return _texts(self.facts.graph, str(self.stage.inputs[edge]))
+
     def has(self, edge: str) -> bool:
         return edge in self.stage.inputs
 
@@ -140,6 +146,15 @@ def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
         facts.unmeasured.add(data)
     texts = 2 if pool.identity["params"].get("second") else 1  # each text of a pair is cut by itself
     return facts.rows[rows] * float(min(per_row, texts * (stage.identity["params"].get("max_length") or per_row)))
+
+
+def _texts(graph: Graph, key: str) -> int:
+    """Texts of a row of a stage, at most: its samples, or all from which it chooses; one where it neither writes nor chooses."""
+    stage = graph.stages[key]
+    if "samples" in stage.identity["params"]:
+        return int(stage.identity["params"]["samples"])
+    sources = stage.inputs.get("texts", [])
+    return sum(_texts(graph, source) for source in (sources if isinstance(sources, list) else [sources])) or 1
 
 
 def _count(key: str, stage: Stage, store: Store, facts: Facts) -> int:

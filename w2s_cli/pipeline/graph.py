@@ -46,6 +46,7 @@ class Job:
     config: dict[str, Any]
     reads: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)  # stage name → key
+    unread: set[str] = field(default_factory=set)  # keys of stages that a stage names and does not need
     words: Sequence[str] = ()  # this job's words of the command line, for the record only
     # the configuration as written, without seeds and resolved references
     setting: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +78,17 @@ class Graph:
         if key not in self.stages:
             self.stages[key] = Stage(name, kind, ident, key, safe_name(slug), execution, about)
         return key
+
+    def without_unread(self, job: Job) -> Job:
+        """The job without the stages that only stages with no need of them name; `job` is not in the graph yet."""
+        read = {key for named in job.names.values() for key in self.stages[named].upstream()}
+        elsewhere = {key for other in self.jobs for key in other.names.values()}
+        for name, key in list(job.names.items()):
+            if key in job.unread - read:
+                del job.names[name]
+                if key not in elsewhere:
+                    self.stages.pop(key, None)
+        return job
 
     def upstream_closure(self, targets: Sequence[str]) -> set[str]:
         """The targets and all stages that they depend on."""

@@ -6,7 +6,13 @@ from typing import Any
 from w2s_cli.statistics import ROLE_NAMES, ROLES
 from w2s_cli.statistics.levels import in_order
 
-NAMES = {**ROLE_NAMES, "untuned": "student before training", "prompted": "student prompted"}
+NAMES = {
+    **ROLE_NAMES,
+    "better": "better weak model",
+    "untuned": "student before training",
+    "cot": "student zero-shot CoT",
+    "prompted": "student prompted",
+}
 SHOWN = "texts"  # of a role's block: what only graded answers have
 
 

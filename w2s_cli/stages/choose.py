@@ -1,7 +1,7 @@
 """choose: the texts from which a student learns, by a rule of choosing/ over the texts of one or more stages.
 
 The rule sees texts, and where the stage names them, their answers (from `grade` stages) and scores. Whether an answer is right is shown
-only to rules that say so.
+only to rules that say so. An empty text cannot be learned and is left out, unless the rule keeps it (`Chosen.with_empty`) to be graded.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         return order[texts.sources[place.source].ids[place.at]], place.source, place.at
 
     places = sorted(set(chosen.places), key=turn)
-    kept = [place for place in places if texts.sources[place.source].texts[place.at]]
+    kept = [place for place in places if chosen.with_empty or texts.sources[place.source].texts[place.at]]
     left_out = {**chosen.diagnostics, "empty texts": len(places) - len(kept)}
     if not kept:
         raise nothing_left(str(inputs["rows"]), rule["name"], len(texts.rows), left_out, "text")

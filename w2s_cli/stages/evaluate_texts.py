@@ -1,8 +1,9 @@
 """evaluate_texts: the comparison of the roles' graded answers to the test rows; arithmetic on files, no model, no torch.
 
-Beside weak supervisor, student and ceiling it shows the student before its training (`untuned`) and prompted without training
-(`prompted`), where the method names them; `floor` says from which of them the recovered gap is counted. Test rows of some levels can be
-left out, for a method that trains on easy problems and asks about hard ones.
+Beside weak supervisor, student and ceiling it shows, where the method names them, the student before its training (`untuned`), the strong
+model with demonstrations (`prompted`) or an instruction to reason (`cot`, zero-shot) in its prompt, and a better weak model (`better`).
+`floor` says from which role the recovered gap is counted. Test rows of some levels can be left out, for a method that trains on easy
+problems and asks about hard ones.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="comparison", over_seeds="summary_texts")
-ROLE_FIELDS = ("weak", "student", "ceiling", "untuned", "prompted")
+ROLE_FIELDS = ("weak", "better", "student", "ceiling", "untuned", "cot", "prompted")
 FEW_FORMED = 0.9  # share of well-formed answers below which an accuracy may be one of form
 
 
@@ -28,18 +29,20 @@ def plan(
     job: "Planning",
     *,
     weak: Edge | None = None,
+    better: Edge | None = None,
     student: Edge | None = None,
     ceiling: Edge | None = None,
     untuned: Edge | None = None,
+    cot: Edge | None = None,
     prompted: Edge | None = None,
-    floor: Literal["weak", "untuned", "prompted"] = "weak",
+    floor: Literal["weak", "better", "untuned", "cot", "prompted"] = "weak",
     without_levels: list[str] | None = None,
     rows: Pool,
 ) -> Spec:
     """A comparison of graded answers.
 
     Args:
-        weak, student, ceiling, untuned, prompted: stages of kind grade.
+        weak, better, student, ceiling, untuned, cot, prompted: stages of kind grade.
         floor: from which role the recovered gap is counted.
         without_levels: levels of the test rows that are left out; None: all rows count.
         rows: the test rows.
@@ -47,7 +50,8 @@ def plan(
     if without_levels:
         job.need_problems("level")
     config, seed = job.config, job.config["seed"]
-    graded = {"weak": weak, "student": student, "ceiling": ceiling, "untuned": untuned, "prompted": prompted}
+    given = (weak, better, student, ceiling, untuned, cot, prompted)
+    graded = dict(zip(ROLE_FIELDS, given, strict=True))
     if graded[floor] is None and student and ceiling:
         raise UserError(
             f'stage "{job.stage}": floor: {floor}, but the stage names no "{floor}"; name its grades, or another floor.'

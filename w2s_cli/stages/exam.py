@@ -1,13 +1,15 @@
-"""exam: how well students solve similar problems when they are shown a solution (learning by teaching, Ning et al. 2024).
+"""exam: how well a student solves similar problems when it is shown a solution (learning by teaching, Ning et al. 2024).
 
-* Every solution is the only demonstration before a few exam problems of its row; its score is the share of the students' answers that
-  are right, over exam problems, repetitions and students.
+* Every solution is the only demonstration before a few exam problems of its row, as plain text or as earlier turns of a chat; its score is
+  the share of the student's answers that are right, over exam problems and repetitions. The student is one model.
+* An answer on which the grader fails or takes too long is not right; such answers are counted apart.
 * Exam problems are rows of a pool whose answers are known (`questions_from`), of the same level where the recipe has levels, drawn by the
   row id. The answer of the row itself is never read.
 * Solutions of a row with the same text sit one exam.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,6 +17,7 @@ from annotated_types import Ge
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, RuleField, Spec, Traits, Work
+from w2s_cli.stages._cautions import cut_texts
 from w2s_cli.stages.generate import SHARD_TEXTS, writing_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
+NEUTRAL = {"chat_template": None, "engine": "w2s"}
 TRAITS = Traits(gives="scores")
 
 
@@ -63,11 +67,14 @@ def plan(
         raise UserError(
             f'stage "{job.stage}": repeats: {repeats} greedy answers are all the same; set generation.temperature above 0.'
         )
+    template = job.chat_template(settings, fields["chat"], "generation.chat")
     params = {
         "questions": questions,
         "samples": repeats,
         **writing_of(job, fields),
         "separator": fields["separator"],
+        "chat_template": template,
+        "engine": fields["engine"],
         "grader": rule_of(job, grader),
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
@@ -76,28 +83,45 @@ def plan(
         "shard_texts": SHARD_TEXTS,
     }
     job.need_room(settings, params["max_new_tokens"])
+    if fields["engine"] != "w2s":
+        job.resolver.need_package(fields["engine"], f"generation.engine={fields['engine']} needs the package")
     return Spec(
         params,
         {"rows": rows, "texts": texts, "questions": questions_from, "model": student},
         slug=f"{settings['name']}-{data['name']}-{rows.name}",
         execution=job.opens(settings),
         about={**job.about(settings, rows, role), "seed": params["seed"]},
-        words=[f"{questions} questions for each of {texts.name}"],
+        words=[f"{questions} questions for each of {texts.name}", *(["chat"] if template else [])],
     )
 
 
 def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
-    """As many texts as questions and repeats, of one solution a row; the number of solutions is not known while planning."""
-    asked = params["questions"] * params["samples"]
+    """A text for each solution, question and repeat, as if no two solutions of a row were the same.
+
+    A solution and a question are taken to be as long as the prompt of their row.
+    """
+    asked = amounts.texts("texts") * params["questions"] * params["samples"]
     written = amounts.rows("rows") * asked * params["max_new_tokens"]
-    return Work(2 * amounts.parameters * (2 * asked * amounts.tokens("rows") + written), written=written)
+    return Work(2 * amounts.parameters * (3 * asked * amounts.tokens("rows") + written), written=written)
+
+
+def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """The line of cut prompts, and one for answers on which the grader failed or took too long."""
+    lines, outcomes = cut_texts(metrics, params, about), metrics.get("outcomes", {})
+    failed = [f"{outcomes[name]:,} {name}" for name in ("time-out", "error") if outcomes.get(name)]
+    if failed:
+        lines.append(
+            f"Caution: the grader {params['grader']['name']} gave no verdict on {', '.join(failed)} (answers of {about['model']} in an "
+            f"exam on {about['rows']}); they do not count as right."
+        )
+    return lines
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write scores.parquet (`data.artifacts.scores`), one score a solution.
 
-    `params`: questions, samples (repeats), grader, separator, and the settings of `generate`. `inputs`: rows, texts, questions (rows),
-    model.
+    `params`: questions, samples (repeats), grader, separator, and the settings of `generate`; chat_template and engine only where they are
+    not the neutral ones. `inputs`: rows, texts, questions (rows), model.
 
     Raises:
         UserError: fewer rows of a level than questions, or what `generate` and `grade` refuse.
@@ -109,7 +133,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.scores import write_scores
     from w2s_cli.graders import Problem, load_grader
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.generation.writing import write_texts
+    from w2s_cli.training.generation import writing
     from w2s_cli.training.models.opening import quiet
 
     fault("exam.start")
@@ -124,23 +148,30 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     posed = dict(zip(pool.ids, map(Problem, pool.prompts, pool.need("answer")), strict=True))
     sat = _distinct(solutions)
     names = [f"{sitting} {question}" for sitting in sat for question in range(len(asked[solutions.ids[sat[sitting]]]))]
+    ask = _asking(params, folders["model"] / "model", ctx)
     shown = [
-        f"{prompts[solutions.ids[at]]} {solutions.texts[at]}{params['separator']}{prompts[question]}"
+        ask(prompts[solutions.ids[at]], solutions.texts[at], prompts[question])
         for at in sat.values()
         for question in asked[solutions.ids[at]]
     ]
     questions = [question for at in sat.values() for question in asked[solutions.ids[at]]]
     answers = grader.answers({question: posed[question] for question in dict.fromkeys(questions)})
     exam = Problems(solutions.path, names, shown, {})
+    if params.get("engine") == "vllm":
+        from w2s_cli.training.generation.vllm import write_texts
+    else:
+        write_texts = writing.write_texts
     table, facts = write_texts(
-        {**params, "demonstrations": None, "chat_template": None}, folders["model"] / "model", exam, [], device, ctx
+        {**NEUTRAL, **params, "demonstrations": None}, folders["model"] / "model", exam, [], device, ctx
     )
     marks: dict[str, list[bool]] = {}
+    outcomes: Counter[str] = Counter()
     question_of = dict(zip(names, questions, strict=True))
     for name, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
         question = question_of[name]
-        grade = grader.grade(text, posed[question], answers[question])
-        marks.setdefault(name.rpartition(" ")[0], []).append(grade.outcome == "right")
+        outcome = grader.grade(text, posed[question], answers[question]).outcome
+        outcomes[outcome] += 1
+        marks.setdefault(name.rpartition(" ")[0], []).append(outcome == "right")
     by_text = {(solutions.ids[at], solutions.texts[at]): float(np.mean(marks[sitting])) for sitting, at in sat.items()}
     scores = np.array([by_text[one] for one in zip(solutions.ids, solutions.texts, strict=True)], dtype=np.float64)
     write_scores(ctx.result, solutions.ids, solutions.samples.tolist(), scores)
@@ -148,6 +179,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "texts": len(scores),
         "exams": len(sat),
         "mean_score": float(scores.mean()),
+        "outcomes": dict(sorted(outcomes.items())),
         "truncated": facts["truncated"],
     }
 
@@ -171,6 +203,35 @@ def _questions(problems: "Problems", pool: "Problems", rows: set[str], count: in
             turn = drawer("exam", seed, name)
             asked[name] = sorted(others, key=lambda other: (turn(other), other))[:count]
     return asked
+
+
+def _asking(params: Mapping[str, Any], model: Path, ctx: Context) -> Callable[[str, str, str], str]:
+    """(problem, solution, question) → the prompt that asks the question after the solution.
+
+    In a chat it lacks what the template prints around the first text of a user, since the writer adds that.
+
+    Raises:
+        UserError: a chat template that prints a later question otherwise than a first one.
+    """
+    template, separator = params.get("chat_template"), params["separator"]
+    if template is None:
+        return lambda problem, solution, question: f"{problem} {solution}{separator}{question}"
+    from w2s_cli.training.chat import WITHOUT, around
+    from w2s_cli.training.texts import open_format
+
+    remote = bool(ctx.execution.get("trust_remote_code"))
+    tokenizer = open_format(model, template, params["truncation"], "", trust_remote_code=remote).tokenizer
+    begin, end = around(tokenizer, [], "")
+
+    def turns(problem: str, solution: str, question: str) -> str:
+        before, after = around(tokenizer, [(problem.strip(), solution.strip())], "")
+        if not before.startswith(begin) or after != end:
+            raise UserError(
+                f"the model's chat template prints a question after a solution in another frame than a first question; {WITHOUT}"
+            )
+        return before[len(begin) :] + question.strip()
+
+    return turns
 
 
 def _distinct(solutions: "Completions") -> dict[str, int]:

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
+NEUTRAL = {"instruction": None}
 TRAITS = Traits(gives="texts")
 SHARD_TEXTS = 512
 SAMPLED = ("temperature", "top_p", "top_k")
@@ -58,6 +60,7 @@ def plan(
         "model": settings["base"],
         "samples": fields["samples"],
         **writing_of(job, fields),
+        "instruction": fields["instruction"] or None,
         "demonstrations": shown,
         "chat_template": template,
         "engine": fields["engine"],
@@ -77,6 +80,7 @@ def plan(
         )
     how = f"T {fields['temperature']:g}" if fields["temperature"] else "greedy"
     many = f"{fields['samples']} × " if fields["samples"] > 1 else ""
+    told = ["instruction"] if fields["instruction"] else []
     return Spec(
         params,
         {"rows": rows, "model": settings["trunk"], "examples": examples, "texts": texts},
@@ -88,7 +92,7 @@ def plan(
             else None,
         },
         about={**job.about(settings, rows, role), **({} if params["seed"] is None else {"seed": params["seed"]})},
-        words=[f"{many}{how}", *([f"{shown['shots']} shots"] if shown else []), *(["chat"] if template else [])],
+        words=[f"{many}{how}", *told, *([f"{shown['shots']} shots"] if shown else []), *(["chat"] if template else [])],
     )
 
 
@@ -159,8 +163,9 @@ def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mappi
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write completions.parquet (`data.artifacts.completions`).
 
-    `params`: model, samples, temperature, top_p, top_k, repetition_penalty, max_new_tokens, stop, demonstrations {shots, separator},
-    chat_template (its sha256; None: plain), engine, max_length (of prompt and text), truncation, precision, seed, shard_texts.
+    `params`: model, samples, temperature, top_p, top_k, repetition_penalty, max_new_tokens, stop, instruction (only if there is one),
+    demonstrations {shots, separator}, chat_template (its sha256; None: plain), engine, max_length (of prompt and text), truncation,
+    precision, seed, shard_texts.
     `inputs`: rows; examples and texts (of demonstrations); model (instead of params.model).
 
     Raises:
@@ -185,10 +190,14 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         from w2s_cli.training.generation.vllm import write_texts
     else:
         write_texts = writing.write_texts
+    asked = {prompt for prompt, _ in shown}
+    in_prompt = sum(prompt in asked for prompt in problems.prompts)
+    if instruction := params.get("instruction"):
+        problems = replace(problems, prompts=[_instructed(prompt, instruction) for prompt in problems.prompts])
+        shown = [(_instructed(prompt, instruction), text) for prompt, text in shown]
     table, facts = write_texts(params, folder, problems, shown, device, ctx)
     write_completions(ctx.result, table)
     completions = read_completions(ctx.result)
-    asked = {prompt for prompt, _ in shown}
     return {
         "rows": len(problems.ids),
         "texts": len(completions.ids),
@@ -196,6 +205,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         "mean_tokens": round(float(completions.tokens.mean()), 2),
         "finish": {finish: completions.finishes.count(finish) for finish in ("end", "stop", "length")},
         "empty_texts": sum(not text for text in completions.texts),
-        "rows_in_prompt": sum(prompt in asked for prompt in problems.prompts),  # their own text was in the prompt
+        "rows_in_prompt": in_prompt,  # their own text was in the prompt
         **facts,
     }
+
+
+def _instructed(prompt: str, instruction: str) -> str:
+    """A prompt with the instruction after it, and a space between them unless one of them has it."""
+    apart = not prompt or prompt[-1].isspace() or instruction[0].isspace()
+    return prompt + ("" if apart else " ") + instruction

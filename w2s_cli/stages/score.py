@@ -1,7 +1,7 @@
 """score: what a model thinks of given texts, without training it.
 
 * A language model: the log-probability of every token of a completion and of its end token. Reference log-probabilities of preference
-  training are such an artifact, computed once and shared by a sweep.
+  training are such an artifact, computed once and shared by a sweep. A completion that says nothing has none.
 * A classifier or reward model: one score for prompt and text, the probability of the last class, or the reward.
 """
 
@@ -33,13 +33,13 @@ def plan(
     rows: Pool,
     texts: Edge | None = None,
     pairs: Edge | None = None,
-    other: bool = False,
+    other: bool | None = None,
 ) -> Spec:
     """The scores of texts or pairs under a model.
 
     Args:
         texts: completions or examples; pairs: pairs of them. One of the two.
-        other: also of each pair the next pair's chosen text after this pair's prompt (for objective=kto).
+        other: also of each pair the next row's chosen text after this pair's prompt; None: if objective=… needs it, as kto does.
     """
     job.need_problems("prompt")
     settings = model.settings(role)
@@ -55,6 +55,9 @@ def plan(
         )
     if not classifier:
         job.need_causal(settings, role, "scores texts by their probability", "use a classifier")
+    if other is None:
+        chosen = job.config["objective"]["name"]
+        other = pairs is not None and chosen is not None and job.says("objectives", chosen, "NEEDS_KL")
     template = None if classifier else job.chat_template(settings, job.config["generation"]["chat"], "generation.chat")
     params = {
         "model": settings["base"],
@@ -116,7 +119,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     from w2s_cli.training.objectives.token_log_p import all_log_p, counted
     from w2s_cli.training.shards import in_shards
     from w2s_cli.training.texts import open_model
-    from w2s_cli.training.texts_material import cut_sides, sided, summary
+    from w2s_cli.training.texts_material import cut_sides, digest, sided, summary
     from w2s_cli.training.tokens import check_ids
 
     device = pick_device(ctx.execution, params["precision"])
@@ -151,9 +154,11 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
         )
     names = [name if "pairs" in folders else "" for name in sides]
     columns = {name: log_p[at :: len(names)] for at, name in enumerate(names)}
-    write_log_p(ctx.result, ids, columns, samples)
+    digests = {name: digest(one.texts) for name, one in zip(names, cuts.values(), strict=True)}
+    write_log_p(ctx.result, ids, columns, samples, empty=empty, digests=digests)
     means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
-    return {"rows": len(ids), "mean_log_p": means, "truncated": summary(list(cuts.values()), limit), "empty": empty}
+    truncated = summary(list(cuts.values()), limit)
+    return {"rows": len(ids), "mean_log_p": means, "truncated": truncated, "empty": len(empty)}
 
 
 def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Context) -> dict[str, Any]:

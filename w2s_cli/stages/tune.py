@@ -1,7 +1,8 @@
 """tune: the training of a language model on texts or pairs of texts: all weights, or adapters, by a rule of objectives/.
 
 * What is learned is the completion with its end token; the prompt only with an objective of whole texts (`text`). Before the training the
-  tokens are checked: they decode to the completion.
+  tokens are checked: they decode to the completion. A text that its writer did not finish (cut at max_new_tokens) is learned with an end
+  token too, as if it ended there; `choose` with the rule `tidy` leaves such texts out.
 * An objective of whole texts may also learn the pool's own texts, without a stage that wrote any: `method=generative_finetuning` (Burns et
   al. 2023, section 5.2.2), by which the task becomes more salient to the student without any label. Of pairs both texts are learned.
 * The log-probabilities of a reference, and of the weak models of wspo, come from `score` stages: a sweep shares them, and no second
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 TRAITS = Traits(gives="model", trains=True)
+# edge → the word of objectives that need it
+NEEDED_BY = {"reference": "NEEDS_REFERENCE", "aligned": "NEEDS_WEAK", "unaligned": "NEEDS_WEAK"}
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4}  # times parameters
 
 
@@ -50,7 +53,7 @@ def plan(
     Args:
         rows: the pool with the prompts.
         texts: completions or examples; pairs: pairs of them. One of the two; neither: the pool's own texts.
-        reference, aligned, unaligned: `score` stages of the same texts or pairs, as the objective needs them.
+        reference, aligned, unaligned: `score` stages of the same texts or pairs; those that the objective does not need do not run.
         objective: {name, args} of a file in objectives/, which objective= of the command line replaces; None: sft, which it does not.
         tune: values of this stage that replace fields of tune.*.
         member: number of the member in its ensemble, which determines its seed.
@@ -59,11 +62,14 @@ def plan(
     settings = model.settings(role, fields)
     job.need_causal(settings, role, "trains a language model on texts", "use a method without this stage")
     rule = _objective(job, objective)
-    scores = {"reference": reference, "aligned": aligned, "unaligned": unaligned}
+    given = {"reference": reference, "aligned": aligned, "unaligned": unaligned}
+    scores = {
+        field: edge for field, edge in given.items() if edge and job.says("objectives", rule["name"], NEEDED_BY[field])
+    }
     learned = texts or pairs
     if learned is not None:
         job.need_problems("prompt")
-    _check_needs(job, rule["name"], texts, pairs, scores)
+    _check_needs(job, rule["name"], texts, pairs, given)
     label = rule.get("label") or rule["name"]
     lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
     params = {
@@ -95,6 +101,7 @@ def plan(
             *(["lora"] if lora else []),
         ],
         model={**settings, "mode": "text", "role": role},
+        unread=[edge for field, edge in given.items() if edge and field not in scores],
     )
 
 
@@ -223,7 +230,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         learned, facts = material(form, problems, folders, rule, limit, params["truncation"])
     else:
         learned, facts = own_texts(form, read_rows(folders["rows"], labels=False), limit)
-    check_ids([text.ids for text in learned.chosen], model.config, folder)
+    every = (learned.chosen, learned.rejected or (), learned.other or ())
+    check_ids([text.ids for texts in every for text in texts], model.config, folder)
     next_token.check_output_layer(model, learned.chosen[0].ids)
     adapted = lora.add(model, params["lora"], params["seed"]) if params["mode"] == "lora" else None
     if ctx.execution.get("gradient_checkpointing"):

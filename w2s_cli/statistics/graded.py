@@ -81,7 +81,7 @@ def report(
     """Metrics of the roles in `answers`; all have the same test rows in the same order.
 
     Args:
-        answers: role → its answers: those of ROLES, and further ones (untuned, prompted).
+        answers: role → its answers: those of ROLES, and further ones (better, untuned, cot, prompted).
         levels: [rows] level of each test row.
         floor: the role that PGR starts from.
         draws: of the bootstrap.

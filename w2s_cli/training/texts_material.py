@@ -2,18 +2,22 @@
 
 * A prompt that is too long beside its completion is cut on the side of data.truncation, as in writing: special tokens and a chat template's
   stay while there is room for them. A completion that is too long by itself loses its end, and its end token with it; both are counted.
-* Both texts of a pair have the same prompt, cut in the same way. The text of another prompt (KTO's estimate) changes nothing in them: a
+* Both texts of a pair have the same prompt, cut in the same way. The text of another row (KTO's estimate) changes nothing in them: a
   reference with it is the same reference for all objectives.
+* Stored log-probabilities are of the very tokens that are learned, prompt and completion, or they are refused: other tokens come from
+  another tokenizer, another chat template, or a cut at another length.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from w2s_cli.data.artifacts.completions import read_completions
 from w2s_cli.data.artifacts.pairs import SIDES, read_pairs
 from w2s_cli.data.artifacts.rows import Problems, Rows
-from w2s_cli.data.artifacts.scores import read_log_p
+from w2s_cli.data.artifacts.scores import read_digest, read_log_p
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import Rule
 from w2s_cli.training.objectives.completions import Material
@@ -90,6 +94,15 @@ def whole(texts: Sequence[Written]) -> list[Written]:
     return [Written([], [*one.prompt, *one.completion]) for one in texts]
 
 
+def digest(texts: Sequence[Written]) -> str:
+    """The sha256 of the texts' tokens, prompts included: what one model says of a token is compared with what another says of the same."""
+    every = hashlib.sha256()
+    for text in texts:
+        every.update(f"{len(text.prompt)} {len(text.completion)} ".encode())
+        every.update(text.ids.astype("<i4").tobytes())
+    return every.hexdigest()
+
+
 def summary(cuts: Sequence[Cut], limit: int) -> dict[str, Any]:
     """The metric "truncated": rows with a cut prompt, and those whose completion has lost its end."""
     rows = max(cut.prompts for cut in cuts)
@@ -122,12 +135,14 @@ def material(
         for name in texts if edge in folders else ():
             column = name if "pairs" in folders else ""
             stored[name][edge] = read_log_p(folders[edge], names, column)
-            _refuse_other_tokens(stored[name][edge], texts[name], folders[edge])
+            if name == "other":
+                _refuse_next_pairs(folders[edge], names)
+            _refuse_other_tokens(stored[name][edge], texts[name], folders[edge], column)
     facts = {
         "tokens": sum(len(one.ids) for name in texts if name != "other" for one in texts[name]),
         "learned": sum(counted(one) for one in texts["chosen"]),
         "truncated": summary(list(cuts.values()), limit),
-        "empty": empty,
+        "empty": len(empty),
     }
     return Material(texts["chosen"], texts.get("rejected"), texts.get("other"), stored), facts
 
@@ -164,18 +179,19 @@ class Sides(NamedTuple):
     ids: list[str]  # row of each
     samples: list[int] | None  # of texts; None of pairs
     texts: dict[str, list[Written]]  # "chosen", of pairs "rejected" too, and "other" for KTO's estimate
-    empty: int  # texts that say nothing, which are left out
+    empty: list[tuple[str, int]]  # (row, sample) of texts that say nothing, which are left out
 
 
 def sided(form: Format, problems: Problems, folders: Mapping[str, Path], *, other: bool) -> Sides:
     """The texts or pairs of a stage, with their prompts.
 
     Raises:
-        UserError: all texts are empty, or what `written` refuses.
+        UserError: all texts are empty, what `written` refuses, or with `other` pairs of a single row.
     """
     if "pairs" not in folders:
         completions = read_completions(folders["texts"])
         kept = [place for place, text in enumerate(completions.texts) if text.strip()]
+        empty = [name for name, text in zip(completions.names, completions.texts, strict=True) if not text.strip()]
         if not kept:
             raise UserError(
                 f"all {len(completions.ids)} texts of {completions.path} are empty: there is nothing to learn or to score"
@@ -183,20 +199,49 @@ def sided(form: Format, problems: Problems, folders: Mapping[str, Path], *, othe
         ids = [completions.ids[place] for place in kept]
         tokens = written(form, problems, ids, [completions.texts[place] for place in kept], completions.path)
         samples = [int(completions.samples[place]) for place in kept]
-        return Sides(ids, samples, {"chosen": tokens}, len(completions.ids) - len(kept))
+        return Sides(ids, samples, {"chosen": tokens}, empty)
     pairs = read_pairs(folders["pairs"])
     sides = {side: pairs.texts(side) for side in SIDES}
     if other:
-        sides["other"] = [*sides["chosen"][1:], sides["chosen"][0]]
+        sides["other"] = [sides["chosen"][place] for place in _of_next_rows(pairs.ids, pairs.path)]
     tokens_of = {name: written(form, problems, pairs.ids, texts, pairs.path) for name, texts in sides.items()}
-    return Sides(pairs.ids, None, tokens_of, 0)
+    return Sides(pairs.ids, None, tokens_of, [])
 
 
-def _refuse_other_tokens(stored: Sequence[Any], texts: Sequence[Written], folder: Path) -> None:
-    """Refuse scores of a model that reads the same texts as other tokens."""
+def _of_next_rows(ids: Sequence[str], path: Path) -> list[int]:
+    """For each pair the place of the next one of another row; after the last pair comes the first.
+
+    Raises:
+        UserError: there is no other row.
+    """
+    if len(set(ids)) == 1:
+        raise UserError(
+            f"{path}: all its pairs are of row {ids[0]}, and the estimate of kto needs texts of other prompts: pair more rows, or choose "
+            "another objective"
+        )
+    following = (chain(range(at + 1, len(ids)), range(at)) for at in range(len(ids)))
+    return [next(place for place in after if ids[place] != own) for own, after in zip(ids, following, strict=True)]
+
+
+def _refuse_next_pairs(folder: Path, ids: Sequence[str]) -> None:
+    """Refuse scores of an older w2s, which took the next pair's text, where that pair is of the same row."""
+    if read_digest(folder, "other") is None and any(own == after for own, after in pairwise([*ids, ids[0]])):
+        raise UserError(
+            f"{folder} was made by an older w2s, which took the row's own text for one of another prompt: remove its stage (w2s rm) and "
+            "run the command again"
+        )
+
+
+def _refuse_other_tokens(stored: Sequence[Any], texts: Sequence[Written], folder: Path, column: str) -> None:
+    """Refuse scores of a model that reads the same texts as other tokens; those of an older w2s only by their number."""
     for values, text in zip(stored, texts, strict=True):
         if len(values) != counted(text):
             raise UserError(
                 f"{folder}: its model has {len(values)} tokens for a completion of which the trained model has {counted(text)}: the two "
                 "must share one tokenizer (and one max_length, at which texts are cut)"
             )
+    if read_digest(folder, column) not in (None, digest(texts)):
+        raise UserError(
+            f"{folder}: its model reads the same texts as other tokens than the trained model: the two must share one tokenizer (and one "
+            "chat template, and one max_length, at which texts are cut)"
+        )

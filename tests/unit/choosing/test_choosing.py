@@ -8,6 +8,7 @@ import pytest
 from tests.unit.choosing.hand_made import named, shuffled, source, texts
 from w2s_cli.choosing import Place, Source, majority
 from w2s_cli.choosing.agreement import agreement
+from w2s_cli.choosing.by_score import by_score
 from w2s_cli.choosing.errors import errors
 from w2s_cli.choosing.graded import graded
 from w2s_cli.choosing.matched import matched
@@ -85,6 +86,23 @@ def test_self_consistency_keeps_the_modal_answer_from_the_threshold_on() -> None
 def test_self_consistency_takes_a_repeated_text_once() -> None:
     own = source("own", {"a": ["1", "1", "2", "1"]}, texts=["same", "same", "x", "other"])
     assert [place.at for place in self_consistency(texts(own), most=9).places] == [0, 3]
+
+
+def test_every_row_keeps_one_text_where_texts_are_graded_and_nothing_votes_for_the_first_sample() -> None:
+    own = source(
+        "own", {"a": ["1", "2", "2"], "no": [None, None, None], "b": [None, "3"]}, scores=[3, 2, 2, 0, 5, 7, 8, 0]
+    )
+    given = texts(own)
+    for how, best in (("max", "own a 0"), ("sum", "own a 1")):
+        chosen = by_score(given, how=how, every_row=True)  # type: ignore[arg-type]
+        assert named(given, chosen.places) == [best, "own no 0", "own b 1"]
+        assert chosen.diagnostics == {"without an answer": 0}
+        learned = by_score(given, how=how)  # type: ignore[arg-type]
+        assert (named(given, learned.places), learned.diagnostics) == ([best, "own b 1"], {"without an answer": 1})
+    for limits in ({}, {"threshold": 0.9, "most": 2}):
+        voted = self_consistency(given, **limits, every_row=True)  # type: ignore[arg-type]
+        assert named(given, voted.places) == ["own a 1", "own no 0", "own b 1"]
+        assert voted.diagnostics == {"below the threshold": 0, "without an answer": 0}
 
 
 def test_graded_needs_the_truth_and_a_text_without_an_answer_is_neither() -> None:

@@ -275,6 +275,13 @@ def test_without_math_verify_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         ("A body of water", "C"),  # the article, not the letter
         ("The answer is a body of water", "C"),
         ("It is nice.", "D"),  # "ice" is no word of it
+        ("Answer: b", "B"),
+        ("the answer is b.", "B"),
+        ("Answer: b\nThat is colder.", "B"),
+        ("It must be (b)", "B"),
+        ("b) dry ice", "B"),
+        ("a body of water", "C"),
+        ("answer: a body of water", "C"),
     ],
 )
 def test_a_choice_is_read_by_its_letter_or_by_its_text(text: str, value: str) -> None:
@@ -287,6 +294,8 @@ def test_a_choice_is_read_by_its_letter_or_by_its_text(text: str, value: str) ->
         "",
         "none of them",
         "either (A) or (B)",
+        "either (a) or (B)",
+        "answer: e",
         "dry ice or a body of water",
         "The answer is E",
         "The answer is not known",

@@ -169,7 +169,8 @@ def test_scored_pairs_the_largest_differences_first_from_the_margin_on() -> None
     )  # fmt: skip
     given = texts(own)
     one = scored(given)
-    assert (named(given, one), one.diagnostics) == ([("own a 1", "own a 0")], {"within the margin": 2})
+    counts = {"within the margin": 2, "texts without a score": 0}
+    assert (named(given, one), one.diagnostics) == ([("own a 1", "own a 0")], counts)
     many = named(given, scored(given, most=9))
     assert many == [("own a 1", "own a 0"), ("own a 3", "own a 4")]  # no sample is in two pairs
     assert named(given, scored(given, most=9, margin=0.5)) == many[:1]
@@ -195,3 +196,13 @@ def test_scored_needs_scores_and_for_correctness_the_truth() -> None:
 def test_scored_pairs_no_text_with_itself() -> None:
     own = source("own", {"a": ["1"] * 3}, texts=["same", "same", "other"], scores=[0.9, 0.1, 0.5])
     assert scored(texts(own), most=9).pairs == []
+
+
+def test_scored_passes_over_texts_without_a_score() -> None:
+    scores = [0.1, float("nan"), 0.5, float("nan"), 0.9, float("nan")]
+    own = source("own", {"a": ["1", None, "1"], "b": [None, "1"], "c": [None]}, scores=scores, right=[True, False] * 3)
+    given = texts(own)
+    for correctness in (False, True):
+        paired = scored(given, most=9, correctness=correctness)
+        assert named(given, paired) == [("own a 2", "own a 0")]
+        assert paired.diagnostics == {"within the margin": 2, "texts without a score": 3}

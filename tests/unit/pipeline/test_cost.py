@@ -48,6 +48,13 @@ def test_counts_and_rates_of_finished_stages_are_used(graph: Graph, tmp_path: Pa
     assert set(rates) == {"wordnet-xs"}
 
 
+def test_the_tokens_of_a_training_on_completions_are_not_those_of_its_rows(tmp_path: Path) -> None:
+    texts = planned(tmp_path, "method=naive_text", "data=arithmetic", "weak=arithmetic-s", "strong=arithmetic-l")
+    _, before, _ = facts(texts, tmp_path)
+    finish(tmp_path, texts, "student", {"rows": 10, "tokens": 9000}, RECORD)
+    assert facts(texts, tmp_path)[1] == before
+
+
 @pytest.mark.parametrize("rows", ["many", [], {}, True, 0, -1, 1.5, None])
 @pytest.mark.parametrize(
     "record",
@@ -76,6 +83,17 @@ def test_updates_and_accuracies_of_another_shape_are_unknown(graph: Graph, tmp_p
     assert joined["weak"]["per_seed"]["updates"] == [30]
     per_seed = {"accuracy": [0.5], "updates": [None]}
     assert joined["student"] == {"per_seed": per_seed, "epochs": 1.0, "preference": False}
+
+
+def test_an_exam_is_of_all_texts_of_a_row_and_a_choice_has_as_many_at_most(tmp_path: Path) -> None:
+    words = ["method=lbt", "data=arithmetic", "weak=arithmetic-s", "strong=arithmetic-l"]
+    lbt = planned(tmp_path, *words, "generation.max_new_tokens=10")
+    known, names = cost.facts(lbt, Store(tmp_path), rate=None), lbt.jobs[0].names
+    rows = known.rows[names["rows:test"]]
+    assert cost.estimate(known, [names["test_exam"]]).written == rows * 8 * 3 * 10  # texts, questions, tokens
+    amounts = cost.planned_amounts(lbt)
+    of_row = {name: amounts(lbt.stages[names[name]], 1.0).texts("texts") for name in ("weak", "exam", "vote_answers")}
+    assert of_row == {"weak": 1, "exam": 4, "vote_answers": 8}
 
 
 def test_a_reproduction_of_bundled_data_counts_real_tokens_and_the_disk(w2s_inside: Any) -> None:

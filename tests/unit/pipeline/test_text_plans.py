@@ -1,14 +1,18 @@
 """Plans of stages that write, choose and pair texts: what is in their keys, and what is refused before anything runs."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.command.test_wrong_commands import assert_refused
 from tests.tiny_problems import BOTH, words_of
+from tests.unit.pipeline.test_identity import graph_of
 from w2s_cli.stages import choose, pair
+from w2s_cli.training.chat import digest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CLASSIFIER = 'judge: {kind: finetune, role: weak, model: "${weak}", rows: weak_train, labels: truth, train: "${train}"}'
@@ -125,6 +129,8 @@ def test_only_what_determines_a_text_is_in_its_key(
     other = keys(w2s_inside, [*words, "student.seed=5"])
     assert other["bare"] == base["bare"]  # a greedy text has no seed
     assert other["shown"] != base["shown"]  # the demonstrations are drawn
+    told = keys(w2s_inside, [*words, "generation.instruction='Think.'"])
+    assert (told["bare"] != base["bare"], told["weak"] == base["weak"]) == (True, True)
     none = keys(w2s_inside, [*words, "generation.shots=0"])
     assert "bare" not in none  # one stage with `shown`: what is not read is no input
     assert none["shown"] == base["bare"]
@@ -142,6 +148,32 @@ def test_only_what_determines_a_text_is_in_its_key(
         keys(w2s_inside, [*words, "generation.temperature=1", f"student.seed={seed}"])["bare"] for seed in (0, 1)
     ]
     assert len({base["bare"], *sampled}) == 3
+
+
+def test_an_exam_is_a_chat_where_its_student_is_one_and_its_key_is_as_before_where_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_models: dict[str, Path]
+) -> None:
+    stage = "exam: {kind: exam, student: weak, rows: strong_train, texts: weak_texts, questions_from: weak_train}"
+    copied = {"strong": tiny_models["strong"], "weak": tmp_path / "chatty"}
+    shutil.copytree(tiny_models["weak"], copied["weak"])
+    words = words_of(tmp_path, copied, stage)
+
+    def planned(*more: str) -> tuple[dict[str, Any], str]:
+        graph = graph_of(tmp_path, *words, *more)
+        found = graph.stages[graph.jobs[0].names["exam"]]
+        return found.identity["params"], " ".join(found.about["words"])
+
+    plain, _ = planned()
+    assert not {"chat_template", "engine"} & set(plain)
+    needed: list[str] = []
+    monkeypatch.setattr("w2s_cli.pipeline.resolve.need", lambda module, what: needed.append(module))
+    assert planned("method.stages.exam.generation={engine: vllm}")[0] == {**plain, "engine": "vllm"}
+    assert needed == ["vllm"]
+    (copied["weak"] / "chat_template.jinja").write_text("{{ messages }}")
+    params, said = planned()
+    assert params == {**plain, "chat_template": digest("{{ messages }}")}
+    assert said == "3 questions for each of weak_texts chat"
+    assert planned("generation.chat=false")[0] == plain
 
 
 def test_demonstrations_need_solutions_only_if_they_are_read(
@@ -171,3 +203,14 @@ def test_a_rule_that_reads_the_truth_is_told_after_the_run_only_if_it_does() -> 
     about = {"rows": "strong_train", "rule": "graded", "truth": True}
     assert "graded reads the ground truth of strong_train: a control" in choose.cautions({}, {}, about)[0]
     assert pair.cautions({}, {}, {**about, "truth": False}) == []
+
+
+def test_a_reference_is_computed_only_for_objectives_that_need_it(w2s_inside: Run) -> None:
+    words = ["method=w2s_reasoning_pairs", "data=arithmetic"]
+    assert "reference" in keys(w2s_inside, [*words, "objective=dpo"])
+    free = keys(w2s_inside, [*words, "objective=orpo"])
+    assert "reference" not in free
+    both = w2s_inside("plan", "-m", *words, "objective=orpo,dpo,simpo").stdout
+    assert both.count(" score ") == 1
+    plan = w2s_inside("plan", *words, "objective=kto").stdout
+    assert "kto on pairs" in plan  # its reference has the texts of other rows without a word in the YAML

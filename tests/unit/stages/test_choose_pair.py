@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,7 +18,8 @@ from tests.stage_files import context
 from tests.tiny_problems import BOTH, words_of
 from tests.unit.training.generation.rows import write_problems
 from w2s_cli.data.artifacts.completions import completions_table, read_completions, write_completions
-from w2s_cli.data.artifacts.grades import write_grades
+from w2s_cli.data.artifacts.grades import read_graded, write_grades
+from w2s_cli.data.artifacts.scores import write_scores
 from w2s_cli.errors import UserError
 from w2s_cli.graders import Grade
 from w2s_cli.store.keys import ast_hash
@@ -281,6 +283,41 @@ def test_an_empty_answer_is_none_and_an_empty_text_is_never_chosen(tmp_path: Pat
         context(tmp_path / "all"),
     )
     assert (every["texts"], every["left_out"]) == (3, {"repeated": 0, "empty texts": 1})
+
+
+@pytest.mark.parametrize("rule", [("by_score", "max"), ("by_score", "sum"), ("self_consistency", None)])
+def test_rows_without_an_answer_or_without_a_word_keep_a_text_that_is_graded(
+    tmp_path: Path, rule: tuple[str, str | None]
+) -> None:
+    from w2s_cli.stages import choose, grade
+
+    rows = write_problems(tmp_path / "rows", ["q0", "q1", "q2"], answer=["7", "8", "9"])
+    for name in ("own", "graded", "exam"):
+        (tmp_path / name).mkdir()
+    names = [(f"r{row}", sample) for row in range(3) for sample in range(2)]
+    said = ["it is 7", "7", "no", "none", "", ""]
+    write_completions(tmp_path / "own", completions_table(names, said, [1] * 6, ["end"] * 6, [None] * 6))
+    grades = [Grade(answer, "wrong", True) for answer in ("7", "7", None, None, None, None)]
+    write_grades(tmp_path / "graded", read_completions(tmp_path / "own"), grades)
+    write_scores(tmp_path / "exam", [row for row, _ in names], [sample for _, sample in names], np.array([0.5] * 6))
+    inputs: dict[str, Path | list[Path]] = {
+        "rows": rows, "texts": [tmp_path / "own"], "grades": [tmp_path / "graded"], "scores": [tmp_path / "exam"],
+    }  # fmt: skip
+    args = {"how": rule[1]} if rule[1] else {}
+
+    def chosen(folder: str, **more: Any) -> tuple[Path, dict[str, Any]]:
+        ctx = context(tmp_path / folder)
+        given = {"rule": {"name": rule[0], "args": {**args, **more}, "code": None}, "sources": ["own"], "seed": 0}
+        return ctx.result, choose.run(given, inputs, ctx)
+
+    kept, told = chosen("test", every_row=True)
+    assert read_completions(kept).texts == ["it is 7", "no", ""]
+    assert not any(told["left_out"].values())
+    marked = context(tmp_path / "marked")
+    grade.run({"grader": {"name": "number", "args": {}, "code": None}}, {"texts": kept, "rows": rows}, marked)
+    assert read_graded(marked.result, ["r0", "r1", "r2"]).right.tolist() == [[True], [False], [False]]
+    learned, told = chosen("training")
+    assert (read_completions(learned).ids, told["left_out"]["without an answer"]) == (["r0"], 2)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from tests.stage_files import context
 from tests.tiny_models import make_model
 from w2s_cli.data.artifacts.completions import completions_table, write_completions
-from w2s_cli.data.artifacts.pairs import Origin, Pair, write_pairs
+from w2s_cli.data.artifacts.pairs import Origin, Pair, read_pairs, write_pairs
 from w2s_cli.data.artifacts.rows import read_problems
-from w2s_cli.data.artifacts.scores import write_log_p
+from w2s_cli.data.artifacts.scores import LogP, write_log_p
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS, Batch, Rule, load_objective
 from w2s_cli.training.attention import packed
@@ -28,7 +28,7 @@ from w2s_cli.training.models.language_model import open_language_model
 from w2s_cli.training.objectives import completions, token_log_p
 from w2s_cli.training.objectives.completions import Material
 from w2s_cli.training.texts import Written, open_format
-from w2s_cli.training.texts_material import cut, cut_sides, material, summary
+from w2s_cli.training.texts_material import cut, cut_sides, digest, material, summary
 
 CPU = torch.device("cpu")
 CAUSAL = ("gpt2", "llama", "qwen2", "opt", "gpt_neox")
@@ -434,6 +434,69 @@ def test_the_estimate_of_kto_has_the_next_pairs_text_after_the_own_prompt(tmp_pa
     )
     learned, _ = learned_from(tmp_path, "kto", {name: folders[name] for name in ("rows", "pairs", "reference")})
     assert learned.other == with_prompts(learned.chosen[::-1], learned.chosen)
+
+
+def test_of_rows_with_one_pair_each_the_estimate_is_that_of_an_older_w2s(tmp_path: Path) -> None:
+    """In the pairs' order, and the first one's after the last: published figures stay, and so do stored scores."""
+    chosen = ["one", "two", "three", "four"]
+    folders = stage_folders(tmp_path, ["a?", "b?", "c?", "d?"], chosen, ["no"] * 4)
+    scores = {"chosen": log_p(chosen), "rejected": log_p(["no"] * 4), "other": log_p([*chosen[1:], chosen[0]])}
+    write_log_p(folders["reference"], [f"r{number}" for number in range(4)], scores)
+    learned, _ = learned_from(tmp_path, "kto", {name: folders[name] for name in ("rows", "pairs", "reference")})
+    assert learned.other == with_prompts([*learned.chosen[1:], learned.chosen[0]], learned.chosen)
+
+
+def write_repeated_pairs(folders: dict[str, Path], rows: Sequence[str], chosen: Sequence[str]) -> None:
+    """Pairs of these rows, of which some come several times."""
+    pairs = [
+        Pair(row, Origin(text, "weak", 0), Origin(f"no {at}", "own", at))
+        for at, (row, text) in enumerate(zip(rows, chosen, strict=True))
+    ]
+    write_pairs(folders["pairs"], pairs)
+
+
+def scores_of(folders: dict[str, Path], chosen: Sequence[str], others: Sequence[str]) -> dict[str, LogP]:
+    rejected = read_pairs(folders["pairs"]).texts("rejected")
+    return {"chosen": log_p(chosen), "rejected": log_p(rejected), "other": log_p(others)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "next_rows"),
+    [
+        (["r0", "r0", "r0", "r1", "r1"], [3, 3, 3, 0, 0]),
+        (["r0", "r1", "r1", "r0"], [1, 3, 3, 1]),  # the last pair's next one is of its own row
+        (["r1", "r0", "r1"], [1, 2, 1]),
+    ],
+)
+def test_the_estimate_of_kto_has_no_text_of_the_own_row(tmp_path: Path, rows: list[str], next_rows: list[int]) -> None:
+    folders = stage_folders(tmp_path, PROMPTS, CHOSEN, REJECTED)
+    chosen = [f"{row} {at}" for at, row in enumerate(rows)]
+    write_repeated_pairs(folders, rows, chosen)
+    scores = scores_of(folders, chosen, [chosen[place] for place in next_rows])
+    inputs = {name: folders[name] for name in ("rows", "pairs", "reference")}
+    write_log_p(folders["reference"], rows, scores, digests=dict.fromkeys(scores, "of other tokens"))
+    with pytest.raises(UserError, match="reads the same texts as other tokens than the trained model"):
+        learned_from(tmp_path, "kto", inputs)
+    write_log_p(folders["reference"], rows, scores)  # as an older w2s, which gave such a row its own next text
+    with pytest.raises(UserError, match=r"made by an older w2s, which took the row's own text .* \(w2s rm\)"):
+        learned_from(tmp_path, "kto", inputs)
+    learned, _ = learned_from(tmp_path, "dpo", inputs)  # for which the estimate's scores are not read
+    others = with_prompts([learned.chosen[place] for place in next_rows], learned.chosen)
+    write_log_p(folders["reference"], rows, scores, digests={"other": digest(others)})
+    learned, _ = learned_from(tmp_path, "kto", inputs)
+    assert learned.other == others
+
+
+def test_an_estimate_from_the_pairs_of_a_single_row_is_refused(tmp_path: Path) -> None:
+    folders = stage_folders(tmp_path, PROMPTS, CHOSEN, REJECTED)
+    write_repeated_pairs(folders, ["r1"] * 3, ["good"] * 3)
+    write_log_p(folders["reference"], ["r1"] * 3, scores_of(folders, ["good"] * 3, ["good"] * 3))
+    inputs = {name: folders[name] for name in ("rows", "pairs", "reference")}
+    with pytest.raises(
+        UserError, match="all its pairs are of row r1, and the estimate of kto needs texts of other prompts"
+    ):
+        learned_from(tmp_path, "kto", inputs)
+    assert len(learned_from(tmp_path, "dpo", inputs)[0].chosen) == 3
 
 
 def test_a_whole_text_learns_its_prompt_too_and_a_completion_does_not(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """scores.parquet: what a model thinks of given texts: log-probabilities by token, or one score a text; in the order of the texts.
 
 * Columns: id: string; log_p (of examples) or chosen_log_p, rejected_log_p (of pairs): lists of float32, in nats, with the end token's.
-  `other_log_p`: of the chosen text of the next pair after this pair's prompt, for KTO's estimate.
+  `other_log_p`: of another row's chosen text after this pair's prompt, for KTO's estimate.
 * Of completions, for rules that compare scores: sample, int32, and score, float64: a classifier's or reward model's, or the mean
-  log-probability of a token.
+  log-probability of a token. Completions that say nothing have null for both, and stand after all others.
+* A column of log-probabilities has the digest of the texts' tokens in the metadata of its field: two models' values can be compared only
+  token by token. It is no part of a stage's identity, and the columns of an older w2s have none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,24 +22,40 @@ from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import Floats
 
 LogP = list[NDArray[np.float32]]  # of each text its tokens'
+DIGEST = "tokens"  # key of a field's metadata
 
 
 def write_log_p(
-    folder: Path, ids: Sequence[str], columns: Mapping[str, LogP], samples: Sequence[int] | None = None
+    folder: Path,
+    ids: Sequence[str],
+    columns: Mapping[str, LogP],
+    samples: Sequence[int] | None = None,
+    *,
+    empty: Sequence[tuple[str, int]] = (),
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Write log-probabilities; columns: "", "chosen", "rejected" or "other" → of each text its tokens'.
 
-    `samples` tell the completions of a row apart; each then has its mean as a score too.
+    Args:
+        samples: tell the completions of a row apart; each then has its mean as a score too.
+        empty: (row id, sample) of completions that say nothing.
+        digests: column → the digest of its texts' tokens.
     """
-    table = {"id": pa.array(ids, pa.string())}
+    table = {"id": pa.array([*ids, *(row for row, _ in empty)], pa.string())}
+    fields = [pa.field("id", pa.string())]
     for name, values in columns.items():
         ends = np.cumsum([0, *map(len, values)])
         flat = pa.array(np.concatenate(values).astype(np.float32), pa.float32())
-        table[_column(name)] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
+        lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
+        table[_column(name)] = pa.concat_arrays([lists, pa.nulls(len(empty), lists.type)])
+        digest = (digests or {}).get(name)
+        fields.append(pa.field(_column(name), lists.type, metadata={DIGEST: digest} if digest else None))
     if samples is not None:
-        table["sample"] = pa.array(samples, pa.int32())
-        table["score"] = pa.array([float(text.mean(dtype=np.float64)) for text in columns[""]], pa.float64())
-    pq.write_table(pa.table(table), folder / SCORES)
+        means: list[float | None] = [float(text.mean(dtype=np.float64)) for text in columns[""]]
+        table["sample"] = pa.array([*samples, *(sample for _, sample in empty)], pa.int32())
+        table["score"] = pa.array([*means, *(None for _ in empty)], pa.float64())
+        fields += [pa.field("sample", pa.int32()), pa.field("score", pa.float64())]
+    pq.write_table(pa.table(table, pa.schema(fields)), folder / SCORES)
 
 
 def read_log_p(folder: Path, ids: Sequence[str], column: str) -> LogP:
@@ -47,7 +65,7 @@ def read_log_p(folder: Path, ids: Sequence[str], column: str) -> LogP:
         UserError: scores of other texts, without this column, or that are not finite.
     """
     path, name = folder / SCORES, _column(column)
-    table = read_columns(path, ["id", name])
+    table = read_columns(path, ["id", name]).drop_null()  # without the texts that say nothing
     if table["id"].to_pylist() != list(ids):
         raise UserError(f"{path} scores other texts than those of this stage; score these (kind: score)")
     values = table[name].combine_chunks()
@@ -57,6 +75,12 @@ def read_log_p(folder: Path, ids: Sequence[str], column: str) -> LogP:
             f"{path} has log-probabilities that are not finite; make it again with the model's precision=fp32"
         )
     return [np.asarray(part) for part in np.split(flat, np.cumsum(values.value_lengths().to_numpy())[:-1])]
+
+
+def read_digest(folder: Path, column: str) -> str | None:
+    """The digest of the tokens of a column's texts; None in a file of an older w2s."""
+    digest = (pq.read_schema(folder / SCORES).field(_column(column)).metadata or {}).get(DIGEST.encode())
+    return None if digest is None else str(digest.decode())
 
 
 def write_scores(folder: Path, ids: Sequence[str], samples: Sequence[int], scores: Floats) -> None:
@@ -72,6 +96,8 @@ def write_scores(folder: Path, ids: Sequence[str], samples: Sequence[int], score
 def read_scores(folder: Path, names: Sequence[tuple[str, int]]) -> Floats:
     """One score for each (row id, sample), [texts]; the mean log-probability of a token where a language model scored.
 
+    A text that says nothing has NaN, and no rule picks it.
+
     Raises:
         UserError: scores of other texts, or that are not finite.
     """
@@ -81,8 +107,9 @@ def read_scores(folder: Path, names: Sequence[tuple[str, int]]) -> Floats:
     places = {name: place for place, name in enumerate(stored)}
     if len(places) < len(stored) or any(name not in places for name in names):
         raise UserError(f"{path} scores other texts than those of this stage; score these (kind: score)")
-    scores = table["score"].to_numpy()[[places[name] for name in names]].astype(np.float64)
-    if not np.isfinite(scores).all():
+    order = [places[name] for name in names]
+    scores, given = (column.to_numpy()[order] for column in (table["score"], table["score"].is_valid()))
+    if not np.isfinite(scores[given]).all():
         raise UserError(f"{path} has scores that are not finite; make it again with the model's precision=fp32")
     return np.asarray(scores, dtype=np.float64)
 

@@ -49,6 +49,23 @@ def test_demonstrations_are_the_beginning_of_each_prompt(
     assert same["rows_in_prompt"] == 2
 
 
+def test_an_instruction_stands_after_each_prompt_and_those_of_demonstrations(
+    tmp_path: Path, base: Path, rows: Path
+) -> None:
+    examples = write_problems(tmp_path / "examples", [p for p, _ in SHOWN], solution=[c for _, c in SHOWN])
+    how = {"demonstrations": {"shots": 2, "separator": "\n\n"}, "max_new_tokens": 6}
+    run_generate(tmp_path / "plain", rows, base, instruction="be fair", max_new_tokens=6)
+    whole = write_problems(tmp_path / "whole", [f"{prompt} be fair".lstrip() for prompt in PROMPTS])
+    run_generate(tmp_path / "told", whole, base, max_new_tokens=6)
+    assert texts_of(tmp_path / "told") == texts_of(tmp_path / "plain")
+    shown = run_generate(tmp_path / "shown", rows, base, instruction="\nbe fair", **how, inputs={"examples": examples})
+    assert shown["rows_in_prompt"] == 0
+    told = write_problems(tmp_path / "t", [f"{p}\nbe fair" for p, _ in SHOWN], solution=[c for _, c in SHOWN])
+    whole = write_problems(tmp_path / "w", [f"{prompt}\nbe fair" for prompt in PROMPTS])
+    run_generate(tmp_path / "beside", whole, base, **how, inputs={"examples": told})
+    assert texts_of(tmp_path / "beside") == texts_of(tmp_path / "shown")
+
+
 def test_a_long_prompt_has_fewer_demonstrations_and_only_then_is_cut(tmp_path: Path, base: Path) -> None:
     examples = write_problems(tmp_path / "examples", ["ab", "abcdefgh"], solution=["c", "ijklmno"])  # 5 and 17 tokens
     prompts = ["short", "p" * 40, "q" * 50, "L" + "r" * 60 + "R"]
