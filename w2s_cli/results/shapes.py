@@ -40,6 +40,7 @@ class Texts(TypedDict):
     cut: Share
     tokens: Annotated[float, lambda value: value >= 0]
     pass_at: NotRequired[dict[str, Share]]
+    majority_at: NotRequired[dict[str, Share]]
     majority: NotRequired[Share]
 
 

@@ -19,7 +19,7 @@ from w2s_cli.store.faults import fault
 if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
-VERSION = 1
+VERSION = 2
 TRAITS = Traits(gives="comparison", over_seeds="summary_texts")
 ROLE_FIELDS = ("weak", "better", "student", "ceiling", "untuned", "cot", "prompted")
 FEW_FORMED = 0.9  # share of well-formed answers below which an accuracy may be one of form

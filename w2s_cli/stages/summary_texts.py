@@ -11,7 +11,7 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import read_json
 
-VERSION = 1
+VERSION = 2
 TRAITS = Traits(gives="comparison", implied=True)
 
 

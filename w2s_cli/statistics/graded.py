@@ -4,7 +4,8 @@
   one of classifiers (`intervals.py`).
 * The floor of the ratio is the method's choice: the weak supervisor (PGR, Burns et al. 2023), or the student before the training (RGR,
   Yuan et al. 2025). Every other role is reported beside it, so that a gain over a floor can be told from a gain over prompting.
-* pass@k is the unbiased estimate 1 − C(n−c, k)/C(n, k) (Chen et al. 2021). maj@n: whether the majority's answer is right.
+* pass@k is the unbiased estimate 1 − C(n−c, k)/C(n, k) (Chen et al. 2021). maj@k: the share of groups of k samples, one after another, of
+  which the majority's answer is right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,14 +28,14 @@ COUNTS = ("right", "well_formed", "cut", "tokens", "samples")  # fields of `Answ
 
 @dataclass(frozen=True)
 class Answers:
-    """One role's graded answers; every field is [seeds, rows]."""
+    """One role's graded answers; every field but the last is [seeds, rows]."""
 
     right: Integers  # number of right samples
     well_formed: Integers
     cut: Integers
     tokens: Integers  # of all samples
     samples: Integers
-    majority: Booleans  # the most frequent answer is right
+    votes: Floats  # [seeds, rows, sizes] share of groups of samples whose most frequent answer is right, for the sizes of `sizes`
 
     @property
     def cells(self) -> Floats:
@@ -43,12 +44,27 @@ class Answers:
 
     def of_rows(self, places: Sequence[int]) -> "Answers":
         """The answers to some of the rows."""
-        return Answers(**{name: getattr(self, name)[:, places] for name in (*COUNTS, "majority")})
+        return Answers(**{name: getattr(self, name)[:, places] for name in (*COUNTS, "votes")})
 
     @classmethod
     def joined(cls, runs: "Sequence[Answers]") -> "Answers":
         """Runs of one seed each as one table."""
-        return cls(**{name: np.concatenate([getattr(run, name) for run in runs]) for name in (*COUNTS, "majority")})
+        return cls(**{name: np.concatenate([getattr(run, name) for run in runs]) for name in (*COUNTS, "votes")})
+
+
+def sizes(samples: int) -> list[int]:
+    """The numbers k of samples for which pass@k and maj@k are given; the last one is all samples."""
+    return [*(k for k in (1, 2, 5, 10, 20, 50, 100) if k < samples), samples]
+
+
+def votes_right(answers: NDArray[np.object_], right: Booleans) -> Floats:
+    """The share of groups of k samples whose majority is right, [rows, sizes], of [rows, samples]; a group that is not full is left out."""
+    count = right.shape[1]
+    votes = []
+    for k in sizes(count):
+        groups = [slice(start, start + k) for start in range(0, count - k + 1, k)]
+        votes.append(np.mean([majority_right(answers[:, group], right[:, group]) for group in groups], axis=0))
+    return np.stack(votes, axis=1)
 
 
 def majority_right(answers: NDArray[np.object_], right: Booleans) -> Booleans:
@@ -155,9 +171,9 @@ def _role(answers: Answers, cells: Floats, sample: Floats, draws: int, confidenc
         "tokens": float(answers.tokens.sum() / answers.samples.sum()),
     }
     if most > 1:
-        counts = [k for k in (1, 2, 5, 10, 20, 50, 100) if k < most]
-        figures["pass_at"] = {str(k): float(pass_at(k, answers.right, answers.samples).mean()) for k in (*counts, most)}
-        figures["majority"] = float(answers.majority.mean())
+        figures["pass_at"] = {str(k): float(pass_at(k, answers.right, answers.samples).mean()) for k in sizes(most)}
+        figures["majority_at"] = {str(k): float(answers.votes[..., at].mean()) for at, k in enumerate(sizes(most))}
+        figures["majority"] = figures["majority_at"][str(most)]
     return {
         "accuracy": float(np.mean(accuracies)),
         "auroc": None,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from w2s_cli.statistics.figures import Integers
-from w2s_cli.statistics.graded import Answers, majority_right, pass_at, report
+from w2s_cli.statistics.graded import Answers, majority_right, pass_at, report, votes_right
 from w2s_cli.statistics.intervals import share_interval
 
 
@@ -15,7 +15,9 @@ def answers(right: list[list[int]], samples: int = 1) -> Answers:
     """One role; `right` is [seeds][rows]."""
     counts = np.array(right, dtype=np.int64)
     full = np.full_like(counts, samples)
-    return Answers(counts, full, np.zeros_like(counts), full * 7, full, counts * 2 > full)
+    said = np.array([["4"] * count + ["5"] * (samples - count) for count in counts.flatten()], dtype=object)
+    votes = votes_right(said, said == "4").reshape(*counts.shape, -1)
+    return Answers(counts, full, np.zeros_like(counts), full * 7, full, votes)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -42,6 +44,13 @@ def test_the_majority_is_the_most_frequent_answer_and_no_answer_has_no_vote(
     said: list[str], right: list[bool], expected: bool
 ) -> None:
     assert majority_right(np.array([said], dtype=object), np.array([right])).tolist() == [expected]
+
+
+def test_maj_at_k_is_the_share_of_whole_groups_of_k_samples_whose_majority_is_right() -> None:
+    said = np.array([["4", "5", "4", "4", "5", "5", "4"]], dtype=object)
+    right = said == "4"
+    # 1: 4 of 7; 2: the groups 45, 44, 55 (the last 4 is in none), of which a tie goes to the first; 5: 45445; 7: all
+    assert votes_right(said, right).tolist() == [[pytest.approx(4 / 7), pytest.approx(2 / 3), 1.0, 1.0]]
 
 
 def roles(floor: str = "weak", levels: list[str] | None = None) -> dict[str, Any]:
@@ -87,7 +96,8 @@ def test_one_greedy_text_has_the_interval_of_a_share_and_several_samples_one_wit
     assert several["accuracy"] == pytest.approx(13 / 16)
     assert 0 <= several["interval"][0] < 13 / 16 < several["interval"][1] <= 1
     assert several["texts"]["pass_at"] == {"1": pytest.approx(13 / 16), "2": pytest.approx(0.875), "4": 1.0}
-    assert several["texts"]["majority"] == pytest.approx(0.75)
+    assert several["texts"]["majority_at"] == {"1": pytest.approx(13 / 16), "2": pytest.approx(0.875), "4": 0.75}
+    assert several["texts"]["majority"] == 0.75
 
 
 def test_seeds_are_joined_row_by_row() -> None:

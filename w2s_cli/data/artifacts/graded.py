@@ -1,7 +1,8 @@
 """graded.parquet: every role's graded answers to the test rows, one line a row; `evaluate_texts` writes it, `summary_texts` reads it.
 
 Columns: id, level (if the recipe has levels), and for each role `<role>_right`, `<role>_well_formed`, `<role>_cut` (numbers of samples),
-`<role>_samples`, `<role>_tokens` (over all samples): int32, and `<role>_majority` (the majority's answer is right): bool.
+`<role>_samples`, `<role>_tokens` (over all samples): int32, and `<role>_votes` (for each number of samples in `statistics.graded.sizes` the
+share of groups whose majority is right): lists of float64.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ import pyarrow.parquet as pq
 
 from w2s_cli.data.artifacts import GRADED
 from w2s_cli.data.artifacts.grades import Graded
-from w2s_cli.data.artifacts.tables import booleans, order_of, read_columns
+from w2s_cli.data.artifacts.tables import order_of, read_columns
 from w2s_cli.errors import UserError
-from w2s_cli.statistics.graded import COUNTS, Answers, majority_right
+from w2s_cli.statistics.graded import COUNTS, Answers, votes_right
 
 ROLE = "_right"  # end of the column that names a role
 
@@ -30,7 +31,7 @@ def answers_of(graded: Graded) -> Answers:
         cut=graded.cut.sum(1)[None],
         tokens=graded.tokens.sum(1)[None],
         samples=samples[None],
-        majority=majority_right(graded.answers, graded.right)[None],
+        votes=votes_right(graded.answers, graded.right)[None],
     )
 
 
@@ -44,7 +45,7 @@ def write_graded(
     for role, answers in by_role.items():
         for name in COUNTS:
             columns[f"{role}_{name}"] = pa.array(getattr(answers, name)[0], pa.int32())
-        columns[f"{role}_majority"] = pa.array(answers.majority[0], pa.bool_())
+        columns[f"{role}_votes"] = pa.array(list(answers.votes[0]), pa.list_(pa.float64()))
     pq.write_table(pa.table(columns), folder / GRADED)
 
 
@@ -72,6 +73,6 @@ def read_graded_runs(folders: Sequence[Path]) -> tuple[list[str], list[str] | No
         order = order_of(ids, table["id"].to_pylist(), path)
         for role in roles:
             counts = {name: table[f"{role}_{name}"].to_numpy().astype(np.int64)[order][None] for name in COUNTS}
-            majority = booleans(table, f"{role}_majority", path)[order][None]
-            parts.setdefault(role, []).append(Answers(**counts, majority=majority))
+            votes = np.array(table[f"{role}_votes"].to_pylist(), dtype=np.float64)[order][None]
+            parts.setdefault(role, []).append(Answers(**counts, votes=votes))
     return ids, levels, {role: Answers.joined(runs) for role, runs in parts.items()}

@@ -1,4 +1,4 @@
-"""samples: the number of samples against accuracy: pass@k, the chance that one of k samples is right, and the majority of all samples."""
+"""samples: the number of samples against accuracy: pass@k, the chance that one of k samples is right, and maj@k, the vote of k samples."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from w2s_cli.results.reader import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CAPTION = "Share of test rows of which one of k samples is right (pass@k); a star marks the accuracy of the majority of all samples."
+CAPTION = "Share of test rows of which one of k samples is right (pass@k, solid), or the majority of k samples (maj@k, dashed)."
 LINES_SHOWN = 6
 
 
@@ -31,21 +31,22 @@ def samples(run: Run, inches: float | None = None) -> "Figure":
     figure = new_figure(inches, 2.4 + 0.12 * len(shown))
     axes = figure.add_subplot()
     handles = []
-    star: dict[str, Any] = {"marker": "*", "markersize": 8, "linestyle": "none"}
+    dashed: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0}
     for number, (name, texts) in enumerate(shown.items()):
         ks = [int(k) for k in texts["pass_at"]]
         colour = PALETTE[number % len(PALETTE)]
         handles += axes.plot(
             ks, list(texts["pass_at"].values()), color=colour, marker=SHAPES[number % len(SHAPES)], label=name
         )
-        axes.plot([texts["samples"]], [texts["majority"]], color=colour, **star)
-    handles += axes.plot([], [], color="0.4", label="vote of all samples", **star)
+        votes = texts.get("majority_at", {})  # an older w2s has the vote of all samples alone
+        axes.plot([int(k) for k in votes], list(votes.values()), color=colour, **dashed)
+    handles += axes.plot([], [], color="0.4", label="majority of k samples (maj@k)", **dashed)
     axes.set_xscale("log", base=2)
     ticks = sorted({int(k) for texts in shown.values() for k in texts["pass_at"]})
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     axes.set_xlabel("samples k")
-    axes.set_ylabel("pass@k (share of test rows)")
+    axes.set_ylabel("share of test rows")
     quiet_grid(axes, "y")
     cut = f"; the first {len(shown)} of {len(lines)} lines" if len(lines) > len(shown) else ""
     legend_above(figure, handles, 1, heading(entries) + cut)
