@@ -7,7 +7,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.causal import CLASSIFIERS
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from w2s_cli.training.texts import Written
 
 VERSION = 1
+NEUTRAL = {"by": "mean"}
 TRAITS = Traits(gives="scores")
 SHARD_TEXTS = 1024
 
@@ -34,12 +35,14 @@ def plan(
     texts: Edge | None = None,
     pairs: Edge | None = None,
     other: bool | None = None,
+    by: Literal["mean", "sum"] = "mean",
 ) -> Spec:
     """The scores of texts or pairs under a model.
 
     Args:
         texts: completions or examples; pairs: pairs of them. One of the two.
         other: also of each pair the next row's chosen text after this pair's prompt; None: if objective=… needs it, as kto does.
+        by: what of a text's log-probabilities is its score, for rules that compare scores.
     """
     job.need_problems("prompt")
     settings = model.settings(role)
@@ -64,6 +67,7 @@ def plan(
         "classifier": classifier,
         "chat_template": template,
         "other": other,
+        "by": by,
         "max_length": settings["max_length"],
         "truncation": job.config["data"]["truncation"],
         "precision": settings["precision"],
@@ -90,8 +94,8 @@ cautions = cut_texts
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
     """Write scores.parquet (`data.artifacts.scores`).
 
-    `params`: model, classifier, chat_template, other, max_length, truncation, precision, shard_texts. `inputs`: rows; texts or pairs;
-    model (instead of params.model).
+    `params`: model, classifier, chat_template, other, by (only if it is not the mean), max_length, truncation, precision,
+    shard_texts. `inputs`: rows; texts or pairs; model (instead of params.model).
 
     Raises:
         UserError: texts of other rows, or scores that are not finite.
@@ -155,7 +159,7 @@ def _by_language_model(params: dict[str, Any], folders: dict[str, Path], ctx: Co
     names = [name if "pairs" in folders else "" for name in sides]
     columns = {name: log_p[at :: len(names)] for at, name in enumerate(names)}
     digests = {name: digest(one.texts) for name, one in zip(names, cuts.values(), strict=True)}
-    write_log_p(ctx.result, ids, columns, samples, empty=empty, digests=digests)
+    write_log_p(ctx.result, ids, columns, samples, by=params.get("by", "mean"), empty=empty, digests=digests)
     means = {name or "texts": float(np.concatenate(values).mean(dtype=np.float64)) for name, values in columns.items()}
     truncated = summary(list(cuts.values()), limit)
     return {"rows": len(ids), "mean_log_p": means, "truncated": truncated, "empty": len(empty)}

@@ -177,3 +177,12 @@ def test_a_token_beyond_the_vocabulary_is_refused_on_either_side(
     inputs: dict[str, Any] = {name: folders[name] for name in ("rows", "pairs")}
     with pytest.raises(UserError, match="and the model's vocabulary ends at"):
         tune.run(params, inputs, ctx_of(tmp_path / "tuned", folders["base"]))
+
+
+def test_a_score_is_the_mean_or_the_sum_of_the_log_probabilities(folders: dict[str, Path], tmp_path: Path) -> None:
+    names = [name for name in SAID if name not in EMPTY]
+    mean, _ = scored(folders, tmp_path / "mean", folders["base"], "texts")
+    total, _ = scored(folders, tmp_path / "sum", folders["base"], "texts", by="sum")
+    log_p = read_log_p(mean, [row for row, _ in names], "")
+    np.testing.assert_allclose(read_scores(mean, names), [values.mean(dtype=np.float64) for values in log_p])
+    np.testing.assert_allclose(read_scores(total, names), [values.sum(dtype=np.float64) for values in log_p])

@@ -2,14 +2,15 @@
 
 * Columns: id: string; log_p (of examples) or chosen_log_p, rejected_log_p (of pairs): lists of float32, in nats, with the end token's.
   `other_log_p`: of another row's chosen text after this pair's prompt, for KTO's estimate.
-* Of completions, for rules that compare scores: sample, int32, and score, float64: a classifier's or reward model's, or the mean
-  log-probability of a token. Completions that say nothing have null for both, and stand after all others.
+* Of completions, for rules that compare scores: sample, int32, and score, float64: a classifier's or reward model's, or the mean or sum
+  of the log-probabilities of the tokens. Completions that say nothing have null for both, and stand after all others.
 * A column of log-probabilities has the digest of the texts' tokens in the metadata of its field: two models' values can be compared only
   token by token. It is no part of a stage's identity, and the columns of an older w2s have none.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,13 +32,15 @@ def write_log_p(
     columns: Mapping[str, LogP],
     samples: Sequence[int] | None = None,
     *,
+    by: Literal["mean", "sum"] = "mean",
     empty: Sequence[tuple[str, int]] = (),
     digests: Mapping[str, str] | None = None,
 ) -> None:
     """Write log-probabilities; columns: "", "chosen", "rejected" or "other" → of each text its tokens'.
 
     Args:
-        samples: tell the completions of a row apart; each then has its mean as a score too.
+        samples: tell the completions of a row apart; each then has a score too.
+        by: what of the log-probabilities is the score.
         empty: (row id, sample) of completions that say nothing.
         digests: column → the digest of its texts' tokens.
     """
@@ -51,9 +54,9 @@ def write_log_p(
         digest = (digests or {}).get(name)
         fields.append(pa.field(_column(name), lists.type, metadata={DIGEST: digest} if digest else None))
     if samples is not None:
-        means: list[float | None] = [float(text.mean(dtype=np.float64)) for text in columns[""]]
+        scores: list[float | None] = [float(getattr(text, by)(dtype=np.float64)) for text in columns[""]]
         table["sample"] = pa.array([*samples, *(sample for _, sample in empty)], pa.int32())
-        table["score"] = pa.array([*means, *(None for _ in empty)], pa.float64())
+        table["score"] = pa.array([*scores, *(None for _ in empty)], pa.float64())
         fields += [pa.field("sample", pa.int32()), pa.field("score", pa.float64())]
     pq.write_table(pa.table(table, pa.schema(fields)), folder / SCORES)
 
@@ -94,7 +97,7 @@ def write_scores(folder: Path, ids: Sequence[str], samples: Sequence[int], score
 
 
 def read_scores(folder: Path, names: Sequence[tuple[str, int]]) -> Floats:
-    """One score for each (row id, sample), [texts]; the mean log-probability of a token where a language model scored.
+    """One score for each (row id, sample), [texts]; where a language model scored, the mean or sum of its log-probabilities.
 
     A text that says nothing has NaN, and no rule picks it.
 
