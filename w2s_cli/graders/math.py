@@ -7,6 +7,7 @@ r"""math: formulas compared by the package math-verify (an extra): \boxed{…}, 
   that are equal in other ways (x+1 and 1+x) are equal in grading only.
 """
 
+import logging
 from typing import Any
 
 from w2s_cli.errors import UserError
@@ -49,5 +50,7 @@ def _parsed(text: str) -> list[Any]:
         raise UserError(
             'the grader math needs the package math-verify: pip install "math-verify[antlr4_9_3]"; grader=boxed needs no package'
         ) from error
+    # it warns that it has no time limit; `graders.time_limit` is one
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     formulas: list[Any] = parse(text, parsing_timeout=None)  # `graders.time_limit` ends it
     return formulas

@@ -17,7 +17,14 @@ from w2s_cli.store.context import Context, Stopped
 from w2s_cli.training.generation.completing import END, LENGTH, STOP
 from w2s_cli.training.generation.demonstrations import Demonstration
 from w2s_cli.training.generation.sampling import row_key
-from w2s_cli.training.generation.writing import prompt_facts, prompt_limit, refuse_empty, rows_of_shard, separator_of
+from w2s_cli.training.generation.writing import (
+    prompt_facts,
+    prompt_limit,
+    refuse_empty,
+    refuse_not_finite,
+    rows_of_shard,
+    separator_of,
+)
 from w2s_cli.training.shards import tables_in_shards
 from w2s_cli.training.texts import as_prompts, open_format, text_of
 from w2s_cli.training.tokens import context_limit
@@ -65,14 +72,19 @@ def write_texts(
         name: params[name] for name in ("temperature", "top_p", "repetition_penalty") if params.get(name) is not None
     }
 
+    samples, total = int(params["samples"]), len(problems.ids) * int(params["samples"])
+    done = 0  # tokens
+
     def write(start: int, end: int) -> pa.Table:
+        nonlocal done
         if ctx.stop_requested():
             raise Stopped
-        names = [(problems.ids[row], sample) for row in range(start, end) for sample in range(int(params["samples"]))]
+        ctx.progress(start * samples, total, examples=start * samples, tokens=done)
+        names = [(problems.ids[row], sample) for row in range(start, end) for sample in range(samples)]
         prompts = [
             TokensPrompt(prompt_token_ids=[*heads[int(queries.shots[row])], *queries.ids[row].tolist()])
             for row in range(start, end)
-            for _ in range(int(params["samples"]))
+            for _ in range(samples)
         ]
         asked = [
             SamplingParams(
@@ -88,9 +100,10 @@ def write_texts(
             text_of(form, output.token_ids[:count], params["stop"])
             for output, count in zip(outputs, tokens, strict=True)
         ]
-        return completions_table(
-            names, texts, tokens, finishes, [float(output.cumulative_logprob) for output in outputs]
-        )
+        log_p = [float(output.cumulative_logprob) for output in outputs]
+        refuse_not_finite([row for row, _ in names], log_p, problems)
+        done += sum(tokens)
+        return completions_table(names, texts, tokens, finishes, log_p)
 
     table = tables_in_shards(len(problems.ids), rows_of_shard(params), ctx, "generate", write)
     return table, prompt_facts(queries, limit)

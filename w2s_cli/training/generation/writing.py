@@ -102,6 +102,16 @@ def refuse_empty(problems: Problems, queries: Queries) -> None:
         )
 
 
+def refuse_not_finite(rows: Sequence[str], log_p: Sequence[float], problems: Problems) -> None:
+    """Refuse texts of the rows with these ids, one of which has a log-probability that is not finite."""
+    bad = next((row for row, value in zip(rows, log_p, strict=True) if not np.isfinite(value)), None)
+    if bad is not None:
+        raise UserError(
+            f"the model gives logits that are not finite for row {bad} of {problems.path}: set its precision=fp32, or train it with a "
+            "lower learning rate"
+        )
+
+
 class _Batches:
     """The batches of a stage, its budget and its speed."""
 
@@ -138,12 +148,7 @@ class _Batches:
         ordered = [texts[place] for place in range(len(units))]
         self.tokens += sum(len(text.ids) for text in ordered)
         self.seconds += time.monotonic() - started
-        bad = next((unit for unit, text in zip(units, ordered, strict=True) if not np.isfinite(text.log_p)), None)
-        if bad is not None:
-            raise UserError(
-                f"the model gives logits that are not finite for row {bad.row} of {self.problems.path}: set its precision=fp32, or train "
-                "it with a lower learning rate"
-            )
+        refuse_not_finite([unit.row for unit in units], [text.log_p for text in ordered], self.problems)
         table = completions_table(
             [(unit.row, unit.sample) for unit in units],
             [text_of(self.form, text.ids, self.writer.stop) for text in ordered],
