@@ -230,9 +230,7 @@ class GenerationConfig:
     repetition_penalty: Annotated[float, Ge(1)] = 1.0  # above 1: tokens of prompt and text become less probable
     max_new_tokens: Count | None = None  # tokens of a text; null: the data set's new_tokens, else 512
     stop: list[str] | None = None  # strings that end a text, and are no part of it; null: the data set's
-    instruction: str | None = (
-        None  # a text after each prompt and its demonstrations' prompts: "Let's think step by step."
-    )
+    instruction: str | None = None  # a text after each prompt, such as "Let's think step by step."
     shots: Annotated[int, Ge(0)] = 4  # demonstrations before a prompt, of stages that name where these come from
     separator: str = "\n\n"  # between plain demonstrations
     demonstrations: str | None = None  # a file of demonstrations instead, JSON lines with prompt and completion
