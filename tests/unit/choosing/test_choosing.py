@@ -137,6 +137,7 @@ def test_errors_have_exact_counts_and_a_larger_rate_has_the_rows_of_a_smaller_on
         before = mistaken
     other = errors(texts(both, seed=1), rate=0.5)
     assert {place for place in other.places} != {place for place in errors(given, rate=0.5).places}
+    assert errors(given, rate=0.5, seed=1).places == other.places  # a draw of the rule's own
 
 
 def test_matched_takes_as_many_rows_or_tokens_as_the_other_has() -> None:
