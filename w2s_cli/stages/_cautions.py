@@ -133,3 +133,12 @@ def empty_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Ma
 def unread_texts(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """The lines of `cut_texts` and `empty_texts`."""
     return cut_texts(metrics, params, about) + empty_texts(metrics, params, about)
+
+
+def no_verdict(metrics: Mapping[str, Any], grader: str, which: str) -> list[str]:
+    """The line of texts on which a grader failed or took too long; `which` they are."""
+    outcomes = metrics.get("outcomes", {})
+    failed = ", ".join(f"{outcomes[name]:,} {name}" for name in ("time-out", "error") if outcomes.get(name))
+    if not failed:
+        return []
+    return [f"Caution: the grader {grader} gave no verdict on {failed} ({which}); they do not count as right."]

@@ -17,8 +17,8 @@ from annotated_types import Ge
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.contract import Amounts, Edge, Pool, Role, RuleField, Spec, Traits, Work
-from w2s_cli.stages._cautions import cut_texts
-from w2s_cli.stages.generate import SHARD_TEXTS, writing_of
+from w2s_cli.stages._cautions import cut_texts, no_verdict
+from w2s_cli.stages.generate import SHARD_TEXTS, engine, need_engine, writing_of
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -83,8 +83,7 @@ def plan(
         "shard_texts": SHARD_TEXTS,
     }
     job.need_room(settings, params["max_new_tokens"])
-    if fields["engine"] != "w2s":
-        job.resolver.need_package(fields["engine"], f"generation.engine={fields['engine']} needs the package")
+    need_engine(job, fields)
     return Spec(
         params,
         {"rows": rows, "texts": texts, "questions": questions_from, "model": student},
@@ -107,14 +106,8 @@ def cost(params: Mapping[str, Any], amounts: Amounts) -> Work:
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """The line of cut prompts, and one for answers on which the grader failed or took too long."""
-    lines, outcomes = cut_texts(metrics, params, about), metrics.get("outcomes", {})
-    failed = [f"{outcomes[name]:,} {name}" for name in ("time-out", "error") if outcomes.get(name)]
-    if failed:
-        lines.append(
-            f"Caution: the grader {params['grader']['name']} gave no verdict on {', '.join(failed)} (answers of {about['model']} in an "
-            f"exam on {about['rows']}); they do not count as right."
-        )
-    return lines
+    which = f"answers of {about['model']} in an exam on {about['rows']}"
+    return cut_texts(metrics, params, about) + no_verdict(metrics, params["grader"]["name"], which)
 
 
 def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Context) -> dict[str, Any]:
@@ -133,7 +126,6 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.scores import write_scores
     from w2s_cli.graders import Problem, load_grader
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.generation import writing
     from w2s_cli.training.models.opening import quiet
 
     fault("exam.start")
@@ -157,13 +149,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     questions = [question for at in sat.values() for question in asked[solutions.ids[at]]]
     answers = grader.answers({question: posed[question] for question in dict.fromkeys(questions)})
     exam = Problems(solutions.path, names, shown, {})
-    if params.get("engine") == "vllm":
-        from w2s_cli.training.generation.vllm import write_texts
-    else:
-        write_texts = writing.write_texts
-    table, facts = write_texts(
-        {**NEUTRAL, **params, "demonstrations": None}, folders["model"] / "model", exam, [], device, ctx
-    )
+    how = {**NEUTRAL, **params, "demonstrations": None}
+    table, facts = engine(how)(how, folders["model"] / "model", exam, [], device, ctx)
     marks: dict[str, list[bool]] = {}
     outcomes: Counter[str] = Counter()
     question_of = dict(zip(names, questions, strict=True))

@@ -7,7 +7,7 @@
 * Texts are written shard by shard: a killed stage repeats at most one shard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,8 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
@@ -71,8 +73,7 @@ def plan(
         "shard_texts": SHARD_TEXTS,
     }
     job.need_room(settings, params["max_new_tokens"])
-    if fields["engine"] != "w2s":
-        job.resolver.need_package(fields["engine"], f"generation.engine={fields['engine']} needs the package")
+    need_engine(job, fields)
     if fields["samples"] > 1 and not fields["temperature"]:
         raise UserError(
             f'stage "{job.stage}": generation.samples={fields["samples"]} greedy texts of a prompt are all the same: set '
@@ -94,6 +95,23 @@ def plan(
         about={**job.about(settings, rows, role), **({} if params["seed"] is None else {"seed": params["seed"]})},
         words=[f"{many}{how}", *told, *([f"{shown['shots']} shots"] if shown else []), *(["chat"] if template else [])],
     )
+
+
+def need_engine(job: "Planning", fields: Mapping[str, Any]) -> None:
+    """Refuse to run texts by an engine whose package is not installed."""
+    if fields["engine"] != "w2s":
+        job.resolver.need_package(fields["engine"], f"generation.engine={fields['engine']} needs the package")
+
+
+def engine(params: Mapping[str, Any]) -> "Callable[..., tuple[pa.Table, dict[str, Any]]]":
+    """The function that writes the texts of a stage with these params: `writing.write_texts`, or that of another engine."""
+    from w2s_cli.training.generation import writing
+
+    if params["engine"] == "vllm":
+        from w2s_cli.training.generation import vllm
+
+        return vllm.write_texts
+    return writing.write_texts
 
 
 def writing_of(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +192,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.completions import read_completions, write_completions
     from w2s_cli.data.artifacts.rows import read_problems
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.generation import demonstrations, writing
+    from w2s_cli.training.generation import demonstrations
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
 
     fault("generate.start")
@@ -186,16 +204,12 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     shown = demonstrations.chosen(
         params, cast(Path | None, inputs.get("examples")), cast(Path | None, inputs.get("texts")), ctx
     )
-    if params["engine"] == "vllm":
-        from w2s_cli.training.generation.vllm import write_texts
-    else:
-        write_texts = writing.write_texts
     asked = {prompt for prompt, _ in shown}
     in_prompt = sum(prompt in asked for prompt in problems.prompts)
     if instruction := params.get("instruction"):
         problems = replace(problems, prompts=[_instructed(prompt, instruction) for prompt in problems.prompts])
         shown = [(_instructed(prompt, instruction), text) for prompt, text in shown]
-    table, facts = write_texts(params, folder, problems, shown, device, ctx)
+    table, facts = engine(params)(params, folder, problems, shown, device, ctx)
     write_completions(ctx.result, table)
     completions = read_completions(ctx.result)
     return {

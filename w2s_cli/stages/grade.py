@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError, excerpt
 from w2s_cli.pipeline.contract import Edge, Pool, RuleField, Spec, Traits
+from w2s_cli.stages._cautions import no_verdict
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 
@@ -54,13 +55,7 @@ def rule_of(job: "Planning", grader: RuleField | None) -> dict[str, Any]:
 
 def cautions(metrics: Mapping[str, Any], params: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
     """One line for texts whose grader failed or took too long; one if no text has an answer."""
-    lines, outcomes = [], metrics.get("outcomes", {})
-    failed = {name: outcomes[name] for name in ("time-out", "error") if outcomes.get(name)}
-    if failed:
-        listed = ", ".join(f"{count:,} {name}" for name, count in failed.items())
-        lines.append(
-            f"Caution: the grader {about['grader']} gave no verdict on {listed} ({about['texts']}); they do not count as right."
-        )
+    lines, outcomes = no_verdict(metrics, about["grader"], about["texts"]), metrics.get("outcomes", {})
     if outcomes and outcomes.get("no answer") == metrics["texts"]:
         lines.append(
             f"Caution: the grader {about['grader']} reads no answer in any text of {about['texts']}; "

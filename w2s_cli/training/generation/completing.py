@@ -157,7 +157,9 @@ class Writer:
         if self.alone:
             return self._begin_alone(np.concatenate([np.array(head.ids, dtype=np.int64), units[0].prompt]))
         device = self.model.device
-        prompts = sorted({unit.prompt.tobytes(): unit.prompt for unit in units}.values(), key=len, reverse=True)
+        names = [unit.prompt.tobytes() for unit in units]
+        distinct = sorted(dict.fromkeys(names), key=len, reverse=True)
+        prompts = [np.frombuffer(name, dtype=np.int64) for name in distinct]
         lengths = np.array([len(prompt) for prompt in prompts])
         before = len(head.ids) + len(prompts[0])
         budget, layout = (CACHED, PADDED) if device.type == "cpu" else (len(prompts) * len(prompts[0]), LAUNCHED)
@@ -173,8 +175,8 @@ class Writer:
         mask = decoding.mask_of(visible[:, None, None, :].to(device))
         positions = torch.from_numpy(len(head.ids) + lengths - 1).to(device)
         state = _State(joined([part[1] for part in parts], len(head.ids)), mask, positions)
-        place_of = {prompt.tobytes(): place for place, prompt in enumerate(prompts)}
-        places = [place_of[unit.prompt.tobytes()] for unit in units]
+        place_of = {name: place for place, name in enumerate(distinct)}
+        places = [place_of[name] for name in names]
         if places == list(range(len(prompts))):  # sorted, one text each: no copy
             return logits, state
         index = torch.tensor(places, device=device)
