@@ -16,7 +16,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
+from w2s_cli.run.outcome import Outcome
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.sharing import Sharing
 from w2s_cli.store.files import write_json
@@ -33,18 +33,6 @@ from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
 SILENT_S = 300.0  # without an event of a stage, after which the view says so, and again after as long
-
-
-@dataclass
-class Outcome:
-    """The outcome of a command's stages."""
-
-    ran: list[str] = field(default_factory=list)
-    cached: list[str] = field(default_factory=list)  # done before, or by another command meanwhile
-    failed: dict[str, str] = field(default_factory=dict)  # key → message
-    blocked: list[str] = field(default_factory=list)  # not run: they depend on a failed stage
-    user_error: bool = False  # every failure is a UserError
-    stopped: bool = False
 
 
 class Scheduler:
@@ -171,7 +159,7 @@ class Scheduler:
         elif kind == "restart":
             self.pending.insert(0, key)
         elif kind == "failed":
-            self._failed(key, event["message"], user=event["user"])
+            self.outcome.fail(key, event["message"], self.graph, self.pending, user=event["user"])
         elif kind == "stopped":  # without a signal of our own: a batch system stops the workers
             self.outcome.stopped = True
             self._stop(now=False)
@@ -213,7 +201,7 @@ class Scheduler:
             self.folders[key] / "failed.json",
             {"event": "failed", "message": message, "user": False, "time": time.time()},
         )
-        self._failed(key, message, user=False)
+        self.outcome.fail(key, message, self.graph, self.pending, user=False)
         self.view(self.graph.stages[key], {"event": "failed", "message": message})
 
     def _cause_of_death(self, key: str, code: int) -> str:
@@ -225,18 +213,6 @@ class Scheduler:
         advice = self.advice.get(key, "a smaller model, or more memory")
         hint = f" (out of memory? What can help: {advice})" if starved else ""
         return f"its worker {cause}{hint}; the same command continues from the last checkpoint"
-
-    def _failed(self, key: str, message: str, *, user: bool) -> None:
-        """Record a failure and block the stages that depend on it."""
-        self.outcome.user_error = user and (self.outcome.user_error or not self.outcome.failed)
-        self.outcome.failed[key] = message
-        failed_keys = {key}
-        for other in list(self.graph.stages.values()):
-            if failed_keys.intersection(other.upstream()):
-                failed_keys.add(other.key)
-                if other.key in self.pending:
-                    self.pending.remove(other.key)
-                    self.outcome.blocked.append(other.key)
 
     def _stop(self, *, now: bool) -> None:
         """Start no further stage, and ask the workers to save and stop; with `now`, kill them."""
