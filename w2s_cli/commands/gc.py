@@ -5,6 +5,7 @@
 * Token rows that no stage has used for --days are candidates too; a stage that needs them makes them again.
 * A stage in the plan of any run stays; remove the run first, or use `w2s rm`. A run whose plan cannot be read may have any stage, so every
   stage stays until that run is removed or run again.
+* Files of a batch system's jobs that are over for --days: what they printed, if one of them failed.
 * What a running command holds, and what is a link, stays.
 """
 
@@ -22,11 +23,13 @@ from w2s_cli.errors import UserError
 from w2s_cli.results.reader import Run, planned_keys
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.text_table import print_table
+from w2s_cli.run.queueing import job_states
 from w2s_cli.store.claims import claim
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import Hold, holds, removing
 from w2s_cli.store.places import StoreError, closed_folders, command_line, lies_in
 from w2s_cli.store.publishing import remove_stage
+from w2s_cli.store.queued import QUEUE, queued
 from w2s_cli.store.store import Store, is_older
 
 DAYS = 7.0  # after which unfinished work is stale
@@ -49,6 +52,7 @@ def run(argv: list[str]) -> int:
     if not 0 <= options.days < math.inf:
         raise UserError(f"--days {options.days:g}: must be a finite number of days from 0 up.")
     store = store_of(options)
+    job_states(store)  # a stage whose job is over is held no more
     with removing(store.root) if options.yes else nullcontext():  # no command begins between the list and the removal
         return _collect(store, options.days, yes=options.yes)
 
@@ -104,6 +108,10 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
     known = [keys for keys in plans.values() if keys is not None]
     if len(known) == len(plans):
         yield from _stages(store, set().union(*known), held, days)
+    logs = {Path(job["log"]).parent for job in queued(store.root).values()}
+    for entry in sorted((store.root / QUEUE).glob("*/")):
+        if entry not in logs and time.time() - entry.stat().st_mtime > days * 86400:
+            yield entry, "files of jobs that are over"
     for entry in sorted(tokens_folder(store).glob("*")):
         if entry.is_dir() and time.time() - entry.stat().st_mtime > days * 86400:
             yield entry, f"token rows, not used for {days:g} days"

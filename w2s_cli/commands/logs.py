@@ -1,11 +1,17 @@
-"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, the log written last."""
+"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, the log written last. A stage in a queue may have none yet."""
 
 import time
 from pathlib import Path
 
 from w2s_cli.commands.options import parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
+from w2s_cli.run.queueing import job_states
 from w2s_cli.store.claims import is_claimed
+from w2s_cli.store.keys import KEY_DIGITS
+from w2s_cli.store.queued import read_queued
+from w2s_cli.store.store import Store
+
+LOOK_S = 0.3
 
 
 def run(argv: list[str]) -> int:
@@ -22,17 +28,38 @@ def run(argv: list[str]) -> int:
         if not logs:
             raise UserError(f"{store.root}: no stage has a log yet.")
         log = max(logs, key=lambda path: path.stat().st_mtime)
-    if not log.exists():
-        raise UserError(f"{log.parent.name} has no log yet.")
     print(f"{log.parent.name}:")
-    _print(log, follow=options.follow)
+    if not log.exists():
+        _explain(log.parent, store)
+    while options.follow and not log.exists() and _goes_on(log.parent, store):
+        time.sleep(LOOK_S)
+    if log.exists():
+        _print(log, store, follow=options.follow)
     return 0
 
 
-def _print(log: Path, *, follow: bool) -> None:
+def _explain(folder: Path, store: Store) -> None:
+    """Say what a stage without a log waits for.
+
+    Raises:
+        UserError: for nothing.
+    """
+    key = folder.name[-KEY_DIGITS:]
+    state, job = job_states(store).get(key), read_queued(store.root, key)
+    if state is None or job is None:
+        raise UserError(f"{folder.name} has no log yet.")
+    print(f"it has not begun: {state}. What the job prints: {job['log']}", flush=True)
+
+
+def _goes_on(folder: Path, store: Store) -> bool:
+    """Whether a process has claimed the stage, or a job is going to."""
+    return is_claimed(folder) or read_queued(store.root, folder.name[-KEY_DIGITS:]) is not None
+
+
+def _print(log: Path, store: Store, *, follow: bool) -> None:
     with log.open(encoding="utf-8", errors="replace") as file:
         print(file.read(), end="", flush=True)
-        while follow and is_claimed(log.parent):
-            time.sleep(0.3)
+        while follow and _goes_on(log.parent, store):
+            time.sleep(LOOK_S)
             print(file.read(), end="", flush=True)
         print(file.read(), end="", flush=True)

@@ -5,9 +5,7 @@ import time
 from w2s_cli.commands.options import parse, parser, store_of
 from w2s_cli.errors import UserError, did_you_mean, need_one_of
 from w2s_cli.results.text_table import print_table
-from w2s_cli.store.store import folder_state
-
-STATES = ("done", "failed", "resumable", "running", "damaged", "missing", "older")
+from w2s_cli.store.store import STATES, folder_state
 
 
 def run(argv: list[str]) -> int:

@@ -15,6 +15,7 @@ from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
 from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.runs import run_folders, whole_run
+from w2s_cli.run.queueing import job_states
 from w2s_cli.store.claims import claim, owner
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import holder, holds, removing
@@ -37,6 +38,7 @@ def run(argv: list[str]) -> int:
     arg_parser.add_argument("--weights", action="store_true", help="remove only the weights; labels and metrics stay")
     options = parse(arg_parser, argv)
     store = store_of(options)
+    job_states(store)  # a stage whose job is over is held no more
     runs = {name: whole_run(store.root, name) for name in options.names}
     folders = [runs[name] or _stage(store, name) for name in options.names]
     plans = [planned_keys(folder) or set() for folder in run_folders(store.root)]

@@ -28,11 +28,12 @@ from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
 from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
+from w2s_cli.run.queueing import job_states
 from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.store import Store, unwritable
 
 if TYPE_CHECKING:
-    from w2s_cli.run.scheduler import Outcome
+    from w2s_cli.run.outcome import Outcome
 
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
@@ -67,7 +68,7 @@ def plan(argv: list[str]) -> int:
 
 
 def _command(command: str, argv: list[str]) -> int:
-    overrides, force = _take_force(argv)
+    overrides, force = _take_force(["launcher.detach=true" if word == "--detach" else word for word in argv])
 
     def task(jobs: list[Composed], folders: list[Path]) -> int:
         with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
@@ -95,7 +96,8 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     config = jobs[0].values
     if left_out:
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
-    launchers.check(config["launcher"]["name"])
+    if command != "plan":
+        launchers.find(config["launcher"]["name"]).check(config["launcher"])
     store = Store(locate(config["outputs"]))
     if command != "plan":
         store.make()
@@ -106,6 +108,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     if command == "plan":
         from w2s_cli.commands.show_plan import show_plan
 
+        job_states(store)
         show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
         if resolver.assumed:
             print(
@@ -113,6 +116,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
                 "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
             )
         return DONE
+    job_states(store)
     with held_run(graph, store, command, targets) as folder:
         plans = survey(graph, store, targets, force=forced)
         to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
@@ -128,6 +132,9 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
 def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:
     """Refuse (UserError) a word of the command line that no stage of any job read."""
     reads = set().union(*(job.reads for job in graph.jobs))
+    chosen = {f"launcher={job.config['launcher']['name']}" for job in graph.jobs}
+    of_launcher = [f"launcher.{name}" for name in graph.jobs[0].config["launcher"]]
+    reads |= {name for name in of_launcher if needs(name) is None or needs(name) in chosen}
     methods = list(dict.fromkeys(job.config["method"]["name"] for job in graph.jobs))
     configs = [job.config for job in graph.jobs]
 
@@ -148,6 +155,7 @@ def execute(
 ) -> int:
     """Run the stages to run under a progress view, then show the results or the failures; `folder` is the run's."""
     from w2s_cli.commands.show_plan import show_plan
+    from w2s_cli.run.batch import Batch
     from w2s_cli.run.progress import view
     from w2s_cli.run.scheduler import Scheduler
 
@@ -157,8 +165,11 @@ def execute(
     write_run(folder, graph, plans)
     again = shlex.join(["w2s", command, *argv])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
+        runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler
         keep = config["keep_weights"]
-        outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+        outcome = runner(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+    if outcome.left:
+        return _left(outcome, store, again)
     if outcome.failed:
         if not outcome.stopped and any(compares(graph.stages[key]) for key in (*outcome.ran, *outcome.cached)):
             print()
@@ -174,6 +185,15 @@ def execute(
         print(f"\n{kept}correct the cause, then run the same command again.", file=sys.stderr)
         return USER_ERROR if outcome.user_error else FAILED
     return finish(folder, graph, plans, store)
+
+
+def _left(outcome: "Outcome", store: Store, again: str) -> int:
+    """Tell where the stages are that a batch system goes on with; returns the exit code."""
+    print(
+        f"\n{len(outcome.left)} stages are left to the batch system. {command_line(store.root, 'status')} shows them; the same command "
+        f"waits for them, shows the results, and with Ctrl-C cancels them: {again}"
+    )
+    return INTERRUPTED if outcome.stopped else DONE
 
 
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from w2s_cli.config.launching import LauncherConfig
 from w2s_cli.config.trainings import (
     Count,
     Positive,
@@ -26,7 +27,6 @@ from w2s_cli.values import MISSING, Matches, Unless, With
 Share = Annotated[float, Ge(0), Le(1)]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types
 MOST_SEEDS, MOST_MEMBERS, MOST_ROUNDS = 1000, 100, 100
-Parallel = Annotated[int, Ge(1), Le(1024)]  # stages or threads at a time
 Members = Annotated[
     Annotated[int, Ge(1), Le(MOST_MEMBERS)] | Annotated[list[Any], MinLen(1)],
     f"a number of weak supervisors (seeds), 1 to {MOST_MEMBERS}, or a list of models, [gpt2,opt-125m]",
@@ -253,25 +253,6 @@ class ObjectiveConfig:
     name: str | None = None  # a function in objectives/<name>.py; null: the method's own
     args: Annotated[Arguments, With("objective=NAME")] = field(default_factory=dict)  # its keyword arguments
     label: Annotated[str | None, With("objective=NAME")] = None  # name in tables; null: its name
-
-
-@dataclass
-class LauncherConfig:
-    """The execution of stages (configs/launcher/*.yaml); no field of it changes a result or a key (but see train.lora.dropout)."""
-
-    name: str = "local"  # the starter of workers: run/launchers/<name>.py
-    jobs: Parallel | None = None  # number of stages at a time; null: as many as cores and memory have room for
-    isolate: bool = False  # a fresh process for every stage
-    # auto: a GPU if there is one, else the CPU
-    device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
-    # CPU threads of one stage; null: by its matmuls and by the stages beside it (run/threads.py)
-    threads: Parallel | None = None
-    micro_tokens: Count = 8192  # padded tokens in a training micro-batch
-    eval_tokens: Count = 32768  # … and in an inference batch
-    # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
-    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
-    compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
-    log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
 
 
 @dataclass

@@ -85,7 +85,7 @@ class LiveView:
             succeeded = kind in ("done", "cached")
             self.finished += succeeded
             shown.mark = "✓" if succeeded else "▪" if kind == "stopped" else "✗"
-            shown.words = f"{OUTCOMES[kind]} in {shown.clock.elapsed()}"
+            shown.words = f"{OUTCOMES[kind]} in {shown.clock.elapsed(event)}"
             del self.running[stage.key]
             self.ended.append(shown)
 

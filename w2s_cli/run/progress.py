@@ -8,7 +8,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -67,8 +67,9 @@ class Clock:
             words.append(f"{duration((event['total'] - event['step']) * seconds / done)} left")
         return words
 
-    def elapsed(self) -> str:
-        return duration(time.monotonic() - self.began)
+    def elapsed(self, event: Mapping[str, Any] | None = None) -> str:
+        """The time since the stage's start; of a stage on another machine, the `seconds` of the event."""
+        return duration((event or {}).get("seconds", time.monotonic() - self.began))
 
 
 class PlainView:
@@ -108,7 +109,9 @@ class PlainView:
         elif kind in OUTCOMES:
             self.finished += kind in ("done", "cached")
             clock = self.clocks.setdefault(stage.key, Clock())
-            print(f"{label}: {OUTCOMES[kind]} in {clock.elapsed()} ({self.finished}/{self.total} stages)", flush=True)
+            print(
+                f"{label}: {OUTCOMES[kind]} in {clock.elapsed(event)} ({self.finished}/{self.total} stages)", flush=True
+            )
 
 
 def stage_label(stage: Stage, width: int = sys.maxsize) -> str:

@@ -24,11 +24,12 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
 from w2s_cli.run.outcome import Outcome
+from w2s_cli.run.outdated import outdated_readers
+from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.sharing import Sharing
 from w2s_cli.store.files import write_json
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.store.shapes import read_record
 from w2s_cli.store.store import Store
 
 BUSY_WAIT_S = 0.5
@@ -81,16 +82,17 @@ class Scheduler:
                     self._end(worker)
         return self.outcome
 
-    def _prepare(self, key: str) -> None:
-        stage = self.graph.stages[key]
-        execution = {**self._execution(key), **stage.execution}
-        self.folders[key] = self.store.prepare(stage.identity, name=stage.name, slug=stage.slug, execution=execution)
-
-    def _execution(self, key: str) -> dict[str, Any]:
-        """Settings of the launcher for a stage's execution."""
-        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
-        chosen = {"threads": self.sharing.needs[key].threads, "cores": self.sharing.cores}
-        return {name: self.launcher[name] for name in names} | chosen
+    def _prepare(self, key: str, device: str | None = None) -> None:
+        """Write the stage's folder; `device` is the GPU that it has."""
+        whole = self.launcher["device"]
+        self.folders[key] = prepare(
+            self.graph.stages[key],
+            self.store,
+            self.launcher,
+            threads=self.sharing.needs[key].threads,
+            cores=self.sharing.cores,
+            device=device or (whole if isinstance(whole, str) else "auto"),
+        )
 
     def _dispatch(self) -> None:
         """Give ready stages to free workers."""
@@ -99,13 +101,27 @@ class Scheduler:
         for key in list(self.pending):
             if not self._ready(key) or not self.sharing.room(key, [w.key for w in self.workers if w.key]):
                 continue
+            if self.sharing.needs[key].device and not self._place(key):
+                continue
             worker = next((w for w in self.workers if w.key is None), None) or self._start()
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.remove(key)
             self.heard[key] = time.monotonic()
-            plan = self.plans[key]
-            worker.give(key, self.folders[key], plan.state.record.get("run") if plan.state.digest else None)
+            worker.give(key, self.folders[key], redo_of(self.plans[key]))
+
+    def _place(self, key: str) -> bool:
+        """Give the stage a GPU; False if none is free."""
+        assert self.sharing.devices is not None
+        device = self.sharing.devices.take(key)
+        if device is not None:
+            self._prepare(key, device)
+        return device is not None
+
+    def _over(self, key: str) -> None:
+        """The stage has ended, or waits again: its GPU is free."""
+        if self.sharing.devices is not None:
+            self.sharing.devices.give_back(key)
 
     def _ready(self, key: str) -> bool:
         running = {w.key for w in self.workers}
@@ -113,7 +129,7 @@ class Scheduler:
         return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
     def _start(self) -> Worker:
-        worker = launchers.start(self.launcher["name"])
+        worker: Worker = launchers.find(self.launcher["name"]).start(self.launcher)
         self.workers.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         return worker
@@ -153,6 +169,7 @@ class Scheduler:
             self.advice[key] = event["text"]
             return
         worker.key = None
+        self._over(key)
         if kind == "busy":
             self.not_before[key] = time.monotonic() + BUSY_WAIT_S
             self.pending.append(key)
@@ -169,23 +186,19 @@ class Scheduler:
             if self.pruning:
                 self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
-        if self.launcher["isolate"] or event.get("starved"):  # what a library keeps after a lack of memory is unknown
+        if (
+            worker.single or self.launcher["isolate"] or event.get("starved")
+        ):  # what a library keeps after a lack of memory is unknown
             self._end(worker)
 
     def _outdate_readers(self, key: str) -> None:
-        """Mark the finished readers of a stage whose result changed: they have to run again."""
-        result = (read_record(self.folders[key]) or {}).get("result")
-        for stage in self.graph.stages.values():
-            plan = self.plans.get(stage.key)
-            if plan is None or plan.to_run or not plan.state.digest or key not in stage.upstream():
-                continue
-            if plan.state.record.get("inputs", {}).get(key) != result:
-                plan.to_run, plan.why = True, f"its input {self.folders[key].name} was made again with another result"
-                self._prepare(stage.key)
-                self.pending.append(stage.key)
-                if self.pruning:
-                    self.pruning.reopened(stage.key)
-                self.outcome.cached.remove(stage.key)
+        """Run the finished readers of a stage again whose input changed."""
+        for reader in outdated_readers(key, self.graph, self.plans, self.folders[key]):
+            self._prepare(reader)
+            self.pending.append(reader)
+            if self.pruning:
+                self.pruning.reopened(reader)
+            self.outcome.cached.remove(reader)
 
     def _died(self, worker: Worker) -> None:
         """Handle the death of a worker: its stage failed, unless the command is stopping."""
@@ -193,10 +206,11 @@ class Scheduler:
         code, key = worker.code(), worker.key
         if key is None:
             return
+        self._over(key)
         if self.stopping:
             self.outcome.stopped = True
             return
-        message = self._cause_of_death(key, code)
+        message = self._cause_of_death(key, code, worker.words)
         write_json(
             self.folders[key] / "failed.json",
             {"event": "failed", "message": message, "user": False, "time": time.time()},
@@ -204,8 +218,10 @@ class Scheduler:
         self.outcome.fail(key, message, self.graph, self.pending, user=False)
         self.view(self.graph.stages[key], {"event": "failed", "message": message})
 
-    def _cause_of_death(self, key: str, code: int) -> str:
-        """The message for a stage whose worker ended with `code`; −n: by signal n."""
+    def _cause_of_death(self, key: str, code: int, words: str) -> str:
+        """The message for a stage whose worker ended with `code`, −n: by signal n, after it printed `words`."""
+        if words:
+            return f"its worker ended with code {code} and left no result. It printed: {words}"
         starved = code == -signal.SIGKILL or means_no_memory(_end_of_log(self.folders[key]))
         if code >= 0 and not starved:
             return f"its worker ended with code {code}: the stage ended the process. Code of your own (a loss, a grader) must not call exit"

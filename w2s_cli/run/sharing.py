@@ -1,7 +1,8 @@
 """The machine shared between stages: what each stage needs, and whether one more may start beside the running ones.
 
 * Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
-  stage always may run. An accelerator has one stage at a time, because its memory is not counted.
+  stage always may run. On GPUs each stage with a model has a GPU to itself (`devices.py`), and the cores are divided by the GPUs.
+* Of stages that run elsewhere nothing is counted but their number; the machine of a worker chooses the threads.
 * `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
   cores are divided.
 * The cores are those of this process: its affinity, the quota of its control group, and OMP_NUM_THREADS, by which users of shared
@@ -9,13 +10,14 @@
 """
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.run import launchers
+from w2s_cli.run.devices import Devices, chosen
 from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
 from w2s_cli.store import memory
 
@@ -29,25 +31,28 @@ OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of 
 class Need:
     """What a stage takes of the machine."""
 
-    threads: int
+    threads: int | None  # None: the machine of its worker chooses
     bytes: float
+    device: bool  # it needs a GPU to itself
 
 
 class Sharing:
     """The needs of a graph's stages, and the room for one more."""
 
     def __init__(self, graph: Graph, keys: Iterable[str], launcher: Mapping[str, Any]) -> None:
-        self.cores = cores()
+        self.here = bool(launchers.find(launcher["name"]).HERE)
+        self.cores = cores() if self.here else None
         self.jobs: int | None = launcher["jobs"]
-        accelerated = on_accelerator(str(launcher["device"]))
-        if self.jobs is None and accelerated:
-            self.jobs = 1
+        names = chosen(launcher["device"]) if self.here else []
+        self.devices = Devices(names, self.jobs) if names else None
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"], accelerated=accelerated)
+        self.needs = self._needs(keys, launcher["threads"])
         self.free: float | None = None  # bytes when nothing ran
 
-    def _needs(self, keys: Iterable[str], chosen: int | None, *, accelerated: bool) -> dict[str, Need]:
+    def _needs(self, keys: Iterable[str], threads_chosen: int | None) -> dict[str, Need]:
         """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+        if self.cores is None:
+            return {key: Need(threads_chosen, 0, device=False) for key in keys}
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
@@ -57,13 +62,13 @@ class Sharing:
             model = stage.about.get("model") is not None
             size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
             fitting = max(1.0, machine // size) if machine else float("inf")
-            if chosen is not None:
-                count = chosen
-            elif accelerated:
-                count = max(1, self.cores // (self.jobs or 1))
+            if threads_chosen is not None:
+                count = threads_chosen
+            elif self.devices and model:
+                count = max(1, self.cores // (self.jobs or len(self.devices.names)))
             else:
                 count = threads(work[key], self.jobs or min(beside[key], fitting), self.cores)
-            needs[key] = Need(count, size)
+            needs[key] = Need(count, size, device=model and self.devices is not None)
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
@@ -79,16 +84,19 @@ class Sharing:
         return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors")) / 4 or None
 
     def room(self, key: str, running: Iterable[str]) -> bool:
-        """Whether the stage may start beside the stages `running`."""
+        """Whether the stage may start beside the stages `running`, as far as cores and memory say."""
         need, others = self.needs[key], [self.needs[other] for other in running]
         if not others:
             self.free = memory.free_bytes()
             return True
         if self.jobs is not None:
             return len(others) < self.jobs
+        if self.cores is None or need.device:
+            return True
+        others = [other for other in others if not other.device]
         if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
             return False
-        return need.threads + sum(other.threads for other in others) <= self.cores
+        return (need.threads or 1) + sum(other.threads or 1 for other in others) <= self.cores
 
 
 def cores() -> int:
@@ -99,13 +107,6 @@ def cores() -> int:
         limits.append(int(wanted))
     quota = memory.cpu_quota()
     return max(1, min([*limits, *([] if quota is None else [round(quota)])]))
-
-
-def on_accelerator(device: str) -> bool:
-    """Whether stages run on a GPU, as far as this process can tell without torch."""
-    if device != "auto":
-        return device != "cpu"
-    return sys.platform == "darwin" or any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _bytes(size: float) -> float:

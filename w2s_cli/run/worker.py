@@ -1,14 +1,17 @@
-"""The process that runs stages: `python -m w2s_cli.run.worker STAGE_DIR…`
+"""The process that runs stages: `python -m w2s_cli.run.worker [--wait] [--redo RUN] STAGE_DIR…`
 
 * It reads only stage.json and the results of that file's inputs, so any stage can be replayed by hand.
 * The process that does the work has the claim, and reads the record again under the claim: no stage runs twice.
 * All stages of a worker share one import. Weights are memory-mapped, so a model of several stages is cheap to open again.
 * Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
+* Without a scheduler (`--wait`: as a job of a cluster) it waits while another process has the stage, and begins again in a new process
+  where a stage asks for one. A file `stop` in the stage's folder asks it to save and stop, because no signal crosses machines.
 * With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
   standard output as JSON lines; the output of libraries goes to the stage's log.
 * A signal of `signals.py`: the running stage saves its state and stops, and so does every later one. The parent handles Ctrl-C.
 """
 
+import argparse
 import ctypes
 import errno
 import gc
@@ -29,6 +32,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import device, fingerprints, provenance
 from w2s_cli.run import signals
+from w2s_cli.run.workplace import SCRIPT, STOP, WORKER
 from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
@@ -36,10 +40,12 @@ from w2s_cli.store.context import Context, Restart, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
 from w2s_cli.store.places import StoreError, command_line
+from w2s_cli.store.position import EVERY_S, PROGRESS, write_progress
 from w2s_cli.store.shapes import read_job, read_record
 from w2s_cli.store.store import OLDER, Store, is_older
 
 EXIT_STOPPED = 75
+BUSY_WAIT_S = 2.0
 # garbage collection took 0.5 of the 2.7 CPU seconds of the import of torch and transformers
 RARELY = (100_000, 50, 100)
 KEPT = 1 << 30  # bytes of freed memory that a worker keeps
@@ -52,10 +58,24 @@ class Worker:
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self.send = send
         self.stopping = False
+        self.alone = False  # nobody can send it a signal: it looks for the file `stop`
 
     def stop(self, *_: object) -> None:
         """Signal handler: ask the running stage to save and stop."""
         self.stopping = True
+
+    def _asked_to_stop(self, folder: Path) -> Callable[[], bool]:
+        """Whether a signal or the file `stop` asks for it; the file is looked for once a second."""
+        looked = 0.0
+
+        def asked() -> bool:
+            nonlocal looked
+            if not self.stopping and time.monotonic() - looked >= 1:
+                looked = time.monotonic()
+                self.stopping = (folder / STOP).exists()
+            return self.stopping
+
+        return asked
 
     def run(self, folder: Path, *, redo: str | None = None) -> str:
         """Run the stage in `folder`; returns and sends done | cached | busy | failed | stopped | restart.
@@ -63,8 +83,17 @@ class Worker:
         `redo` is the run id of a finished result to replace; a result with another run id is left alone.
         """
 
+        told = 0.0  # time of the last progress.json
+
         def emit(event: dict[str, Any]) -> None:
-            self.send({"folder": str(folder), **event})
+            nonlocal told
+            due = event["event"] == "progress" and time.time() - told >= EVERY_S
+            if due:
+                told = time.time()
+                with suppress(OSError):  # a full disk is told by the stage's own files
+                    write_progress(folder, event, told)
+            if due or event["event"] != "progress" or not self.alone:  # a job's output is kept in a file
+                self.send({"folder": str(folder), **event})
 
         try:
             with claim(folder) as claimed:
@@ -74,6 +103,8 @@ class Worker:
                     outcome = {"event": "cached"}
                 else:
                     outcome = self._work(folder, read_job(folder), emit)
+                    for name in (PROGRESS, STOP, SCRIPT):
+                        (folder / name).unlink(missing_ok=True)
                     if outcome["event"] == "failed":
                         memory.give_back()  # an error and its frames, which hold the model, may refer to each other
                         write_json(folder / "failed.json", {**outcome, "time": time.time()})
@@ -181,7 +212,7 @@ class Worker:
                 result=folder / "result.tmp",
                 execution=execution,
                 emit=emit,
-                stop_requested=lambda: self.stopping,
+                stop_requested=self._asked_to_stop(folder) if self.alone else lambda: self.stopping,
                 cache=store.cache,
             )
             if self.stopping:
@@ -281,12 +312,32 @@ def main(argv: list[str]) -> int:
             job = json.loads(line)
             worker.run(Path(job["folder"]), redo=job["redo"])
         return 0
+    return _alone(worker, argv)
+
+
+def _alone(worker: Worker, argv: list[str]) -> int:
+    """Run the stages of a command line, one after another; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="worker")
+    parser.add_argument("--wait", action="store_true", help="wait while another process has the stage")
+    parser.add_argument("--redo", help="run id of a finished result to replace")
+    parser.add_argument("folders", nargs="+", type=lambda word: Path(word).absolute())
+    options = parser.parse_args(argv)
+    worker.alone = options.wait
     outcomes = []
-    for word in argv:
-        outcomes.append(worker.run(Path(word).absolute()))
-        if outcomes[-1] in ("failed", "stopped", "restart"):
+    for folder in options.folders:
+        outcome = worker.run(folder, redo=options.redo)
+        while outcome == "busy" and options.wait and not worker.stopping and not (folder / STOP).exists():
+            time.sleep(BUSY_WAIT_S)
+            outcome = worker.run(folder, redo=options.redo)
+        if outcome == "restart" and options.wait:
+            sys.stdout.flush()
+            os.execv(sys.executable, [sys.executable, "-m", WORKER, *argv])
+        outcomes.append(outcome)
+        if outcome in ("failed", "stopped", "restart"):
             break
-    return EXIT_STOPPED if "stopped" in outcomes else int(any(o in ("failed", "busy", "restart") for o in outcomes))
+    if "stopped" in outcomes or (options.wait and "busy" in outcomes):
+        return EXIT_STOPPED
+    return int(any(outcome in ("failed", "busy", "restart") for outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
   on it, as on a claim (`claims.py`): the hold of a dead process counts for nothing.
 * A lock of the whole store orders holds and removals. A command takes its hold under it before it looks at any stage, and a removal asks
   for holds under it. So a stage is either removed before a command looks, or held.
+* A stage in the queue of a batch system is held with its inputs, whether or not its command still runs (`queued.py`).
 * A hold that is locked and cannot be read holds every stage, and so does a folder of runs that this user may not look into.
 """
 
@@ -18,6 +19,7 @@ from typing import TypedDict
 from w2s_cli.store.claims import is_locked, process_of, this_process
 from w2s_cli.store.files import read_json, unique
 from w2s_cli.store.places import RUNS, StoreError, closed_folders, owned
+from w2s_cli.store.queued import QUEUE, queued
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import unwritable
 
@@ -36,7 +38,7 @@ class _Written(TypedDict):
 class Hold:
     """The stages that a running command holds."""
 
-    run: Path  # folder of the run
+    run: Path  # folder of the run, or of the stage in a queue
     process: str  # for messages
     keys: frozenset[str] | None  # None: every stage
 
@@ -45,7 +47,7 @@ class Hold:
         return self.keys is None or key in self.keys
 
     def __str__(self) -> str:
-        return f"{self.process} (run {self.run.parent.name}/{self.run.name})"
+        return f"{self.process} ({self.run.parent.name}/{self.run.name})"
 
 
 @contextmanager
@@ -91,6 +93,8 @@ def holds(root: Path) -> list[Hold]:
             listed.append(Hold(path.parent, process_of(written), None))
         elif written["process"] != OWN:
             listed.append(Hold(path.parent, process_of(written), frozenset(written["keys"])))
+    for key, job in queued(root).items():
+        listed.append(Hold(root / QUEUE / key, f"{job['launcher']} job {job['job']}", frozenset([key, *job["inputs"]])))
     return listed
 
 

@@ -15,30 +15,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import DIGESTS, read_json, write_json
 from w2s_cli.store.places import StoreError, command_line, owned, owned_stage
-from w2s_cli.store.shapes import fits, read_job, read_manifest, read_record
+from w2s_cli.store.position import position
+from w2s_cli.store.queued import read_queued
+from w2s_cli.store.shapes import read_job, read_manifest, read_record
 
+STATES = ("done", "failed", "resumable", "running", "queued", "damaged", "missing", "older")
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
-
-
-class _Position(TypedDict):
-    """state.json of a checkpoint."""
-
-    step: int
-    total: int
 
 
 @dataclass
 class State:
     """The state of a stage, from the files in its folder."""
 
-    word: str  # done | running | resumable | failed | missing | damaged | older
+    word: str  # one of STATES
     detail: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -173,12 +169,14 @@ def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None,
     if (folder / "record.json").exists():
         return State("damaged", "record.json is unreadable")
     if is_claimed(folder):
-        return State("running", _position(folder))
+        return State("running", position(folder, running=True))
+    if job := read_queued(folder.parents[2], folder.name[-keys.KEY_DIGITS :]):
+        return State("queued", f"{job['launcher']} job {job['job']}")
     failed = read_json(folder / "failed.json")
     if failed is not None:
         return State("failed", str(failed.get("message", "")) if isinstance(failed, dict) else "")
     if (folder / "work").is_dir() and any((folder / "work").iterdir()):
-        return State("resumable", _position(folder))
+        return State("resumable", position(folder, running=False))
     return State("missing")
 
 
@@ -186,13 +184,6 @@ def is_older(folder: Path, record: dict[str, Any] | None = None) -> bool:
     """Whether an older w2s, with another format of keys, made the stage: from its `record`, or without one from stage.json."""
     job = record or read_job(folder)
     return job is not None and job.get("format", 1) < keys.FORMAT
-
-
-def _position(folder: Path) -> str:
-    """'step 400/1200' of the newest checkpoint."""
-    newest = next(iter(sorted(folder.glob("work/checkpoint-*/state.json"), reverse=True)), None)
-    state = read_json(newest) if newest else None
-    return f"step {state['step']}/{state['total']}" if state and fits(state, _Position) else ""
 
 
 def unwritable(path: Path, error: OSError) -> str:

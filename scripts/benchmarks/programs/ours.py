@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
-from w2s_cli.config.schema import LauncherConfig
+from w2s_cli.config.launching import LauncherConfig
 from w2s_cli.store.context import Context
 
 TOLD = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every")

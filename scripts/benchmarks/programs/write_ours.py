@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
 from scripts.benchmarks.programs.rows import write_problems
-from w2s_cli.config.schema import LauncherConfig
+from w2s_cli.config.launching import LauncherConfig
 from w2s_cli.store.context import Context
 
 

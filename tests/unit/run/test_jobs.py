@@ -5,8 +5,9 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,9 @@ def test_a_signal_while_a_worker_starts_stops_the_command(
 ) -> None:
     start = local.start
 
-    def interrupted() -> local.LocalWorker:
+    def interrupted(settings: Mapping[str, Any]) -> local.LocalWorker:
         os.kill(os.getpid(), signal.SIGTERM)
-        return start()
+        return start(settings)
 
     monkeypatch.setattr(local, "start", interrupted)
     assert "Continue with: w2s train" in w2s_inside("train", *ran, "student.epochs=9000", code=75).stderr

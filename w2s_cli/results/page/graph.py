@@ -17,7 +17,7 @@ STAGES_DRAWN = 24  # more are grouped by name
 BOX, TALL, GAP, DROP = 148, 46, 18, 40  # pixels: a box, its height, between boxes, between layers
 EMPTY = 10  # width of the empty place of a passing edge
 LETTERS = 21
-WORST_FIRST = ("failed", "damaged", "running", "resumable", "missing", "done")
+WORST_FIRST = ("failed", "damaged", "running", "queued", "resumable", "missing", "done")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,28 @@
-"""Launchers, which start workers: one file for each way, chosen as `launcher.name` (configs/launcher/*.yaml).
+"""Launchers, the ways to run stages: one file each, chosen as `launcher.name` (configs/launcher/*.yaml). A launcher's file has
 
-A launcher is a file with `start() -> Worker`. The scheduler uses only the members of `Worker`.
+HERE: bool                                whether stages run on this machine, whose cores and memory they share
+def check(settings) -> None               refuse (UserError) settings that cannot work, before a run
+def start(settings) -> Worker             a worker, which the scheduler gives one stage after another (run/scheduler.py); or
+def queue(settings, folder) -> Queue      a batch system, which has all stages at once (run/batch.py)
 """
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.plugins import code_names
+from w2s_cli.run.arrays import Array
 
 
 class Worker(Protocol):
     """A process that runs stages, one after another."""
 
     key: str | None  # key of its stage; None: free
+    single: bool  # it runs one stage
+    words: str  # the last line that it printed beside its events, for messages
 
     def fileno(self) -> int:
         """The file descriptor that becomes readable when there are events."""
@@ -35,14 +43,44 @@ class Worker(Protocol):
         """End the worker, which has no stage."""
 
 
-def check(name: str) -> None:
-    """Refuse (UserError) a name that no launcher has."""
+@dataclass(frozen=True)
+class Submitted:
+    """A stage that a batch system is going to run."""
+
+    name: str  # for the system's listings
+    folder: Path
+    redo: str | None  # run id of a finished result to replace
+    resources: Mapping[str, Any]  # ResourcesConfig, merged
+
+
+class Queue(Protocol):
+    """A batch system."""
+
+    def submit(self, made: Sequence[Array], stages: Mapping[str, Submitted]) -> Iterator[tuple[str, str, Path]]:
+        """Submit the stages as `made` joins them; yields (stage, id of its job, log of the job) as soon as the system has it."""
+
+    def states(self, jobs: Collection[str]) -> dict[str, str] | None:
+        """Those of the jobs that the system still has → their state in words; None if it does not answer."""
+
+    def stop(self, jobs: Collection[str], *, now: bool) -> None:
+        """Cancel jobs; running ones save first, unless `now`."""
+
+    def end_of(self, job: str) -> str:
+        """How a job that the system no longer has, or that cannot start, ended, in words; "" if the system does not tell."""
+
+
+def find(name: str) -> Any:
+    """The launcher `name`, a module.
+
+    Raises:
+        UserError: no such launcher.
+    """
     names = code_names("run/launchers")
     if name not in names:
         raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
+    return import_module(f"w2s_cli.run.launchers.{name}")
 
 
-def start(name: str) -> Worker:
-    """A new worker from the launcher `name`, a name that `check` has passed."""
-    worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start()
-    return worker
+def is_batch(name: str) -> bool:
+    """Whether a launcher gives all stages to a batch system at once."""
+    return hasattr(find(name), "queue")

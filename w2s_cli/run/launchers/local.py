@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.paths import PACKAGE
+from w2s_cli.run.workplace import worker_environment
 
+HERE = True
 END_S = 10  # a worker without a job is killed after this many seconds
 
 
@@ -27,6 +29,8 @@ class LocalWorker:
     popen: subprocess.Popen[bytes]
     key: str | None = None  # key of its stage; None: free
     buffer: bytes = b""  # beginning of an incomplete event
+    single: bool = False
+    words: str = ""  # its output goes to the stage's log
 
     def fileno(self) -> int:
         """The file descriptor of its standard output."""
@@ -69,16 +73,13 @@ class LocalWorker:
             self.popen.wait()
 
 
-def start() -> LocalWorker:
+def check(settings: Mapping[str, Any]) -> None:
+    """All settings work."""
+
+
+def start(settings: Mapping[str, Any]) -> LocalWorker:
     """A new worker process."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join(p for p in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if p),
-    }
+    environment = {**os.environ, **worker_environment()}
     command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
     popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     return LocalWorker(popen)

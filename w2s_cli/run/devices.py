@@ -1,0 +1,105 @@
+"""The GPUs of this machine for the stages of a command: each stage with a model gets one, and no other command uses it meanwhile.
+
+* A command holds the kernel's lock on a file of the GPU while one of its stages is on it; the lock ends with the process, in any way. The
+  files lie in the machine's temporary folder, so commands with other outputs folders, and other users' commands, see them.
+* A GPU is named by its UUID where nvidia-smi tells it, else by its entry in CUDA_VISIBLE_DEVICES or its number: two commands that number
+  the GPUs in another way still mean the same one.
+* A GPU has one stage at a time, unless `launcher.jobs` is above the number of GPUs: then they share the jobs evenly.
+* torch is not asked: its import takes seconds, and a process that has asked the GPU holds memory on it.
+"""
+
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+ASK = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+ASK_S = 20.0
+
+
+class Devices:
+    """The devices of a command, and the stages on each."""
+
+    def __init__(self, names: list[str], jobs: int | None, folder: Path | None = None) -> None:
+        """`names` as torch has them; `folder` is that of the locks, by default the machine's temporary folder."""
+        self.names = names
+        self.most = 1 if jobs is None else max(1, -(-jobs // len(names)))  # stages on one device
+        self._folder = folder or Path(tempfile.gettempdir())
+        self._on: dict[str, list[str]] = {name: [] for name in names}  # device → its stages
+        self._locks: dict[str, IO[str]] = {}
+        self._ids = identities(names)
+
+    def take(self, key: str) -> str | None:
+        """A device for the stage, one with the fewest stages; None if all are taken, here or by another command."""
+        for name in sorted(self.names, key=lambda name: len(self._on[name])):
+            if len(self._on[name]) < self.most and (name in self._locks or self._lock(name)):
+                self._on[name].append(key)
+                return name
+        return None
+
+    def give_back(self, key: str) -> None:
+        """The stage is over; a device without stages is free for other commands."""
+        for name, keys in self._on.items():
+            if key in keys:
+                keys.remove(key)
+                if not keys:
+                    self._locks.pop(name).close()
+
+    def _lock(self, name: str) -> bool:
+        path = self._folder / f"w2s-{re.sub(r'[^A-Za-z0-9]+', '-', self._ids[name])}.lock"
+        # another user's file stays theirs; no link is followed, because anyone can write into the folder
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o666)
+        file = os.fdopen(descriptor, "r+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._locks[name] = file
+        return True
+
+
+def chosen(device: str | list[str]) -> list[str]:
+    """The devices of `launcher.device`, as torch names them; [] if stages run on the CPU."""
+    if isinstance(device, list):
+        return list(dict.fromkeys(device))
+    if device != "auto":
+        return [] if device == "cpu" else [device]
+    if sys.platform == "darwin":
+        return ["mps"]
+    return [f"cuda:{number}" for number in range(len(_visible()))]
+
+
+def _visible() -> list[str]:
+    """What CUDA may use here, in torch's order: entries of CUDA_VISIBLE_DEVICES, or the numbers of the machine's GPUs."""
+    files = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    present = sorted(files, key=int)
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None or not present:
+        return present
+    entries = [entry.strip() for entry in allowed.split(",")]
+    usable = [entry not in ("", "-1", "NoDevFiles") for entry in entries]
+    return entries[: usable.index(False)] if False in usable else entries  # CUDA stops at the first that it cannot use
+
+
+def identities(names: list[str]) -> dict[str, str]:
+    """Device → its identity on this machine, in whatever order a command numbers the GPUs."""
+    visible = _visible()
+    told: dict[str, str] = {}
+    if any(name.startswith("cuda") for name in names) and visible:
+        with suppress(OSError, subprocess.SubprocessError):
+            lines = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout.splitlines()
+            told = {index.strip(): uuid.strip() for index, _, uuid in (line.partition(",") for line in lines)}
+    ids = {}
+    for name in names:
+        number = int(name.partition(":")[2] or 0)
+        entry = visible[number] if name.startswith("cuda") and number < len(visible) else name
+        ids[name] = told.get(entry, entry)
+    return ids

@@ -1,0 +1,159 @@
+"""Workers on any cluster: `launcher.template` is a line of the shell that runs one worker and waits for its end (ssh, qsub -sync y, sky).
+
+* The line has a place for the worker, {worker}: the path of a script in the stage's folder. It may have {name}: the stage's name and key in
+  letters, digits and dashes.
+* The line's standard output may be the worker's or not. Its lines that are events of the worker become progress; without them the outcome
+  is in the stage's files. The last line that is no event ("ssh: connect to host …") is told if no worker ran.
+* No signal crosses machines: a file in the stage's folder asks the worker to save and stop (run/worker.py). The line is in a session of its
+  own, so Ctrl-C does not end ssh before the worker has saved. A second Ctrl-C kills the line.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import string
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.run.workplace import STOP, write_script
+from w2s_cli.store.files import read_json
+from w2s_cli.store.shapes import read_record
+
+HERE = False
+PLACES = ("worker", "name")
+ENDED_S = 30.0  # for the line to end after its worker
+LONGEST = 300  # characters of a line that is told
+
+
+@dataclass
+class LineWorker:
+    """A line of the shell that runs one stage."""
+
+    template: str
+    key: str | None = None
+    single: bool = True
+    words: str = ""
+    _ends: tuple[int, int] = field(default_factory=os.pipe)  # its standard output: the end to read, the end to write
+    _popen: subprocess.Popen[bytes] | None = None
+    _folder: Path | None = None
+    _redo: str | None = None
+    _rest: bytes = b""  # beginning of an incomplete line
+    _told: bool = False  # its outcome
+
+    def fileno(self) -> int:
+        """The end of the pipe with its standard output."""
+        return self._ends[0]
+
+    def give(self, key: str, folder: Path, redo: str | None) -> None:
+        """Start the line."""
+        self.key, self._folder, self._redo = key, folder, redo
+        (folder / STOP).unlink(missing_ok=True)
+        (folder / "failed.json").unlink(missing_ok=True)
+        line = filled(self.template, shlex.quote(str(write_script(folder, redo))), folder.name)
+        writing = self._ends[1]
+        self._popen = subprocess.Popen(
+            line,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        os.close(writing)
+
+    def events(self) -> list[dict[str, Any]] | None:
+        """The worker's events in the line's output; at its end the outcome from the stage's files, then None."""
+        chunk = os.read(self.fileno(), 65536)
+        if not chunk:
+            outcome = None if self._told else self._outcome()
+            self._told = True
+            return None if outcome is None else [outcome]
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [event for event in map(self._event, lines) if event is not None]
+
+    def _event(self, line: bytes) -> dict[str, Any] | None:
+        """A line of the output as an event that leaves the outcome open; the outcome is read from files when the line has ended."""
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            return event if event["event"] in ("started", "progress", "advice") else None
+        self.words = line.decode(errors="replace").strip()[:LONGEST] or self.words
+        return None
+
+    def _outcome(self) -> dict[str, Any] | None:
+        """The outcome that the worker has left in the stage's folder; None if it ended without one."""
+        assert self._folder is not None
+        record, failed = read_record(self._folder), read_json(self._folder / "failed.json")
+        if record and record.get("run") != self._redo:
+            return {"event": "done"}
+        if isinstance(failed, dict) and isinstance(failed.get("message"), str):
+            return {"event": "failed", "message": failed["message"], "user": failed.get("user") is True}
+        if self.code() == 75:
+            return {"event": "stopped"}
+        return None
+
+    def stop(self, *, now: bool) -> None:
+        """Leave the file that asks the worker to stop; with `now`, kill the line."""
+        if self._folder is None or self._popen is None:
+            return
+        (self._folder / STOP).touch()
+        if now:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def code(self) -> int:
+        """The exit code of the line."""
+        assert self._popen is not None
+        return self._popen.wait()
+
+    def end(self) -> None:
+        """Wait for the line's end."""
+        os.close(self.fileno())
+        if self._popen is None:
+            os.close(self._ends[1])
+            return
+        try:
+            self._popen.wait(timeout=ENDED_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.wait()
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuse (UserError) a template that is missing or has no place for the worker."""
+    template = settings["template"]
+    if not template:
+        raise UserError(
+            "launcher=command needs the line that runs a worker: \'launcher.template="ssh node7 {worker}"\'; "
+            "it waits for the worker's end."
+        )
+    try:
+        places = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise UserError(f"launcher.template: {error}. A brace of the shell is written twice: {{{{ and }}}}.") from error
+    unknown = sorted(places - set(PLACES))
+    if unknown or "worker" not in places:
+        what = f"there is no {{{unknown[0]}}}" if unknown else "{worker} is missing"
+        raise UserError(
+            f"launcher.template={template}: {what}. It has {{worker}}, the path of a script that runs the worker, and may have {{name}}; "
+            "a brace of the shell is written twice."
+        )
+
+
+def start(settings: Mapping[str, Any]) -> LineWorker:
+    """A worker for one stage."""
+    return LineWorker(settings["template"])
+
+
+def filled(template: str, worker: str, name: str) -> str:
+    """The line for one stage, from its folder's name."""
+    return template.format(worker=worker, name=re.sub(r"[^A-Za-z0-9-]+", "-", name))

@@ -1,0 +1,101 @@
+"""A stage as a job of Slurm, through submitit: the process on the node that starts the worker and decides what becomes of the job.
+
+* The end of the time limit, and preemption: the worker saves and stops, then submitit's own handler puts the job back into the queue.
+  submitit would do so at the signal, before anything is saved, so its handler waits here for the worker.
+* A stop that a user asks for: the worker saves, and the job ends.
+* The job fails where its stage fails, so that jobs after it do not start. Its message is in the stage's failed.json, as on one machine.
+* Slurm sends SIGTERM for `scancel` and for preemption alike. A job that Slurm still calls running was not cancelled.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from w2s_cli.run.workplace import worker_command, worker_environment
+from w2s_cli.store.files import write_json
+from w2s_cli.store.keys import KEY_DIGITS
+from w2s_cli.store.queued import leave_queue
+
+EXIT_STOPPED = 75
+TIME_UP, ASKED = signal.SIGUSR2, signal.SIGUSR1  # from Slurm before the time limit (submitit's signal); from w2s
+ASK_S = 60
+
+
+class StageJob:
+    """One stage; submitit calls it on the node, and keeps it for the next time when the job goes back into the queue."""
+
+    def __init__(self, folder: Path, redo: str | None) -> None:
+        self.folder = folder
+        self.redo = redo
+
+    def checkpoint(self) -> Any:
+        """What runs when the job starts again: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def __call__(self) -> None:
+        """Run the stage; ends the process with the worker's code unless that is 0."""
+        signals: list[int] = []
+        requeue: Callable[[int, FrameType | None], Any] = signal.getsignal(TIME_UP)  # type: ignore[assignment] # submitit's
+        worker = subprocess.Popen(worker_command(self.folder, self.redo), env={**os.environ, **worker_environment()})
+
+        def ask(number: int, _: object) -> None:
+            signals.append(number)
+            worker.send_signal(signal.SIGTERM)
+
+        for number in (TIME_UP, ASKED, signal.SIGTERM):
+            signal.signal(number, ask)
+        code = worker.wait()
+        if code == EXIT_STOPPED and (TIME_UP in signals or (signal.SIGTERM in signals and _still_running())):
+            self._again(requeue)
+        if code < 0:
+            self._failed(f"its worker was killed by signal {-code} (out of memory?)")
+        leave_queue(self.folder.parents[2], self.folder.name[-KEY_DIGITS:])
+        if code:
+            sys.exit(code if code > 0 else 1)
+
+    def _again(self, requeue: Callable[[int, FrameType | None], Any]) -> None:
+        """Back into the queue; this ends the process, or raises where the job has reached its time limit too often."""
+        try:
+            requeue(TIME_UP, None)
+        except Exception as error:
+            self._failed(
+                f"its job does not go back into the queue ({error}): raise launcher.minutes or launcher.timeouts; "
+                "the same command continues from the last checkpoint"
+            )
+            leave_queue(self.folder.parents[2], self.folder.name[-KEY_DIGITS:])
+            raise
+
+    def _failed(self, message: str) -> None:
+        """Note why the stage failed, where the worker cannot."""
+        write_json(
+            self.folder / "failed.json", {"event": "failed", "message": message, "user": False, "time": time.time()}
+        )
+
+
+def _still_running() -> bool:
+    """Whether Slurm calls this job running: it was not cancelled. False if Slurm does not answer."""
+    return state_of(os.environ.get("SLURM_JOB_ID", ""))[0] == "RUNNING"
+
+
+def state_of(job: str) -> tuple[str, str]:
+    """State of a job and its reason, ("PENDING", "Resources"), from scontrol; ("", "") if it does not answer or has forgotten the job."""
+    done = ask("scontrol", "--oneliner", "show", "job", job)
+    found = re.search(r"\bJobState=(\w+) Reason=(\S+)", done.stdout if done is not None else "")
+    return (found[1], "" if found[2] == "None" else found[2]) if found else ("", "")
+
+
+def ask(*words: str) -> "subprocess.CompletedProcess[str] | None":
+    """The answer of a program of Slurm; None if there is none."""
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(words, capture_output=True, text=True, timeout=ASK_S, check=False)
+    return None
