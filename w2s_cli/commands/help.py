@@ -34,6 +34,7 @@ OPTIONS = {
     "--config-dir DIR": "a folder with YAML files of your own (and DIR/losses/*.py, …)",
     "--outputs DIR": "the folder of results, as outputs=DIR",
     "--force STAGE": "make a stage again",
+    "--detach": "with launcher=slurm: return when the jobs are submitted",
     "--debug": "show the traceback of an error",
     "--reference": "print the page of all fields, docs/fields.md",
 }
@@ -101,6 +102,7 @@ def applies(option: str, command: str) -> bool:
     """Whether a command has an option of OPTIONS."""
     limited = {
         "--force STAGE": command not in ("data", "config"),
+        "--detach": command not in ("data", "config", "plan"),
         "-m, --multirun": command != "config",
         "--reference": command == "config",
     }

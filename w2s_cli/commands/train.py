@@ -35,6 +35,7 @@ from w2s_cli.store.store import Store, unwritable
 if TYPE_CHECKING:
     from w2s_cli.run.outcome import Outcome
 
+DETACHED = ("--detach", "launcher.detach=true")
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
 
@@ -68,7 +69,7 @@ def plan(argv: list[str]) -> int:
 
 
 def _command(command: str, argv: list[str]) -> int:
-    overrides, force = _take_force(["launcher.detach=true" if word == "--detach" else word for word in argv])
+    overrides, force = _take_force([DETACHED[1] if word == DETACHED[0] else word for word in argv])
 
     def task(jobs: list[Composed], folders: list[Path]) -> int:
         with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
@@ -163,7 +164,7 @@ def execute(
     config = graph.jobs[0].config
     show_plan(graph, plans, whole=False)
     write_run(folder, graph, plans)
-    again = shlex.join(["w2s", command, *argv])
+    again = shlex.join(["w2s", command, *(word for word in argv if word not in DETACHED)])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
         runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler
         keep = config["keep_weights"]

@@ -26,7 +26,7 @@ from w2s_cli.run.outdated import outdated_readers
 from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.queueing import job_states
-from w2s_cli.run.resources import resources
+from w2s_cli.run.resources import check_names, resources
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, unique, write_json
 from w2s_cli.store.holds import holds
@@ -68,6 +68,7 @@ class Batch:
         self.pruning = None if keep_weights else Pruning(graph, plans, store)
         self.files = store.own(store.root / QUEUE / f"{launcher['name']}-{unique()}")
         self.queue: Queue = launchers.find(launcher["name"]).queue(launcher, self.files)
+        check_names(graph.stages.values(), launcher)
         self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}

@@ -20,6 +20,7 @@ from typing import IO
 
 ASK = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 ASK_S = 20.0
+DEVICE_FILES = Path("/dev")
 
 
 class Devices:
@@ -79,7 +80,7 @@ def chosen(device: str | list[str]) -> list[str]:
 
 def _visible() -> list[str]:
     """What CUDA may use here, in torch's order: entries of CUDA_VISIBLE_DEVICES, or the numbers of the machine's GPUs."""
-    files = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    files = [path.name.removeprefix("nvidia") for path in DEVICE_FILES.glob("nvidia[0-9]*")]
     present = sorted(files, key=int)
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None or not present:

@@ -4,8 +4,7 @@ A name of `launcher.resources` is "no_model" (a stage without a model: rules, ar
 stage's name. Of several that fit a stage, the last of this list has the last word.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from w2s_cli.errors import UserError, did_you_mean
@@ -28,9 +27,9 @@ def resources(stage: Stage, launcher: Mapping[str, Any]) -> dict[str, Any]:
     return {**merged, "additional_parameters": further}
 
 
-def check_names(stages: Iterable[Stage], launcher: Mapping[str, Any], folders: Sequence[Path]) -> None:
+def check_names(stages: Iterable[Stage], launcher: Mapping[str, Any]) -> None:
     """Refuse (UserError) a name of `launcher.resources` that is neither a stage's of this run nor a role, a kind or "no_model"."""
-    fitting = {NO_MODEL, *get_args(Role), *kind_names(folders), *(name for stage in stages for name in _names(stage))}
+    fitting = {NO_MODEL, *get_args(Role), *kind_names(), *(name for stage in stages for name in _names(stage))}
     for name in launcher["resources"]:
         if name not in fitting:
             raise UserError(

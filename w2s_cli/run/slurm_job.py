@@ -26,6 +26,8 @@ from w2s_cli.store.queued import leave_queue
 
 EXIT_STOPPED = 75
 TIME_UP, ASKED = signal.SIGUSR2, signal.SIGUSR1  # from Slurm before the time limit (submitit's signal); from w2s
+HANDLED = (TIME_UP, ASKED, signal.SIGTERM)
+LOOK_S = 1.0
 ASK_S = 60
 
 
@@ -46,15 +48,19 @@ class StageJob:
         """Run the stage; ends the process with the worker's code unless that is 0."""
         signals: list[int] = []
         requeue: Callable[[int, FrameType | None], Any] = signal.getsignal(TIME_UP)  # type: ignore[assignment] # submitit's
-        worker = subprocess.Popen(worker_command(self.folder, self.redo), env={**os.environ, **worker_environment()})
-
-        def ask(number: int, _: object) -> None:
-            signals.append(number)
-            worker.send_signal(signal.SIGTERM)
-
-        for number in (TIME_UP, ASKED, signal.SIGTERM):
-            signal.signal(number, ask)
-        code = worker.wait()
+        for number in HANDLED:
+            signal.signal(number, lambda number, _: signals.append(number))
+        worker = subprocess.Popen(
+            worker_command(self.folder, self.redo),
+            env={**os.environ, **worker_environment()},
+            preexec_fn=_ignore_signals,
+        )
+        code: int | None = None
+        while code is None:
+            if signals:  # again and again: the worker may not have listened the first time
+                worker.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                code = worker.wait(timeout=LOOK_S)
         if code == EXIT_STOPPED and (TIME_UP in signals or (signal.SIGTERM in signals and _still_running())):
             self._again(requeue)
         if code < 0:
@@ -80,6 +86,12 @@ class StageJob:
         write_json(
             self.folder / "failed.json", {"event": "failed", "message": message, "user": False, "time": time.time()}
         )
+
+
+def _ignore_signals() -> None:
+    """In the worker before it starts: until it has its own handlers, no signal ends it. Slurm sends them to every process of the job."""
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _still_running() -> bool:

@@ -11,7 +11,7 @@ from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.store import memory
 
-LAUNCHER = {"jobs": None, "threads": None, "device": "cpu"}
+LAUNCHER = {"name": "local", "jobs": None, "threads": None, "device": "cpu"}
 
 
 def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:
@@ -99,11 +99,31 @@ def test_memory_is_counted_before_a_second_stage_starts_and_one_stage_always_run
     assert together(shared(*narrow), "01") == ["0", "1"]
 
 
-def test_an_accelerator_has_one_stage_at_a_time_unless_the_user_says_more(machine: Any) -> None:
+def test_a_gpu_has_one_stage_with_a_model_at_a_time_unless_the_user_says_more(machine: Any) -> None:
     machine(8)
     for device in ("cuda", "cuda:1", "mps"):
-        assert together(shared(stage(2.56), stage(2.56), device=device), "01") == ["0"]
-    assert together(shared(stage(2.56), stage(2.56), device="cuda", jobs=2), "01") == ["0", "1"]
+        planned = shared(stage(2.56), stage(2.56), stage(model=None), device=device)
+        assert [need.device for need in planned.needs.values()] == [True, True, False]
+        assert planned.devices is not None
+        assert [planned.devices.take(key) for key in "01"] == [device, None]
+        planned.devices.give_back("0")
+    planned = shared(stage(2.56), stage(2.56), device="cuda", jobs=2)
+    assert planned.devices is not None
+    assert [planned.devices.take(key) for key in "01"] == ["cuda", "cuda"]
+
+
+def test_the_cores_are_divided_by_the_gpus(machine: Any) -> None:
+    machine(8)
+    planned = shared(*(stage(2.56) for _ in range(4)), device=["cuda:0", "cuda:1"])
+    assert [need.threads for need in planned.needs.values()] == [4, 4, 4, 4]
+    assert together(planned, "0123") == ["0", "1", "2", "3"], "the GPUs decide, not the cores"
+
+
+def test_nothing_is_counted_of_stages_that_run_elsewhere(machine: Any) -> None:
+    machine(1, free=0.1)
+    planned = shared(stage(70e3), stage(70e3), stage(70e3), name="command", jobs=2)
+    assert together(planned, "012") == ["0", "1"]
+    assert planned.needs["0"].threads is None
 
 
 def test_the_cores_are_those_of_the_affinity_the_quota_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

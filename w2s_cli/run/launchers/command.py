@@ -133,8 +133,8 @@ def check(settings: Mapping[str, Any]) -> None:
     template = settings["template"]
     if not template:
         raise UserError(
-            "launcher=command needs the line that runs a worker: \'launcher.template="ssh node7 {worker}"\'; "
-            "it waits for the worker's end."
+            "launcher=command needs the line that runs a worker, and that waits for its end: "
+            """'launcher.template="ssh node7 {worker}"'"""
         )
     try:
         places = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}

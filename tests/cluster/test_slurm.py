@@ -1,0 +1,162 @@
+"""`launcher=slurm` on a real Slurm of one node: jobs that die, are preempted, run out of time or fail, and commands that come back."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import environment
+from tests.faults.test_resume import artifacts
+from tests.inside import run_inside
+
+pytestmark = pytest.mark.slow
+Start = Callable[..., subprocess.Popen[str]]
+Ask = Callable[..., str]
+SMALL = ["data.limits={weak_train: 60, strong_train: 60, test: 60}", "bootstrap=200", "strong=wordnet-s"]
+# one thread, as the launcher on this machine gives it below: the bytes are compared
+ON_SLURM = ["launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.poll_seconds=1", "outputs=out"]
+
+
+def end(command: subprocess.Popen[str], code: int, seconds: float = 600) -> tuple[str, str]:
+    """What a command printed, which must end with `code`."""
+    out, errors = command.communicate(timeout=seconds)
+    assert command.returncode == code, f"{command.args} → {command.returncode}\n{out}\n{errors}"
+    return out, errors
+
+
+def until(happens: Callable[[], Any], seconds: float = 240) -> Any:
+    """The first true value of `happens()`."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if value := happens():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"{happens} did not come in {seconds} s")
+
+
+def training(outputs: Path, name: str) -> Path | None:
+    """A stage in whose training some steps are done."""
+    for path in outputs.glob(f"stages/finetune/{name}-*/metrics.jsonl"):
+        if path.stat().st_size and (path.parent / "owner.json").exists():
+            return path.parent
+    return None
+
+
+def jobs_of(log: Path) -> int:
+    """How often a training was continued from a checkpoint."""
+    return log.read_text().count("resumed at step")
+
+
+def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_job(
+    on_slurm: Start, ask: Ask, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    # ten pipelines up to the weak labels in the partition that makes room for others, long enough to be met while they train
+    ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=400"]
+    # one up to PGR whose weak model needs longer than its jobs may run, and one whose weak model cannot be trained
+    long = ["train", *SMALL, *ON_SLURM, "seed=20", "weak.epochs=20000", "launcher.log_every=1000"]
+    long += ["launcher.minutes=2", "launcher.signal_seconds=45"]
+    failing = ["label", *SMALL, *ON_SLURM, "seed=21", "weak.lr=1e30"]
+    first = time.time()
+    out_ten, _ = end(on_slurm(*ten, "--detach"), 0)
+    assert "40 stages submitted to slurm in 4 submissions" in out_ten
+    commands = [on_slurm(*long), on_slurm(*failing)]
+
+    killed = until(lambda: training(out, "weak-*-s[0-9]"))
+    os.kill(json.loads((killed / "owner.json").read_text())["pid"], signal.SIGKILL)
+    until(lambda: (killed / "failed.json").exists())
+
+    until(lambda: next((folder for folder in [training(out, "weak-*-s[0-9]")] if folder and folder != killed), None))
+    ask("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+
+    _, errors = end(commands[1], 2)
+    assert "the loss is" in errors
+    assert "not run, because they need a failed stage: labels" in errors
+    out_long, _ = end(commands[0], 0)
+    assert "student" in out_long
+
+    watched = on_slurm(*ten)
+    _, errors = end(watched, 1)
+    assert "killed by signal 9" in errors
+    end(on_slurm(*ten), 0)  # the killed one goes on
+
+    resumed = [log for log in out.glob("stages/finetune/weak-*/log.txt") if jobs_of(log)]
+    assert any("-s20-" in log.parent.name for log in resumed), "the job ran out of time"
+    assert any("-s20-" not in log.parent.name and log.parent != killed for log in resumed), "a job was preempted"
+    records = [json.loads(path.read_text()) for path in out.glob("stages/*/*/record.json")]
+    assert all(record["started"] >= first for record in records)
+    assert len(records) == 10 * 4 + 11  # rows of two pools, weak, labels; all of seed 20
+    assert not list(out.glob("stages/*/*/old")), "a stage was made twice"
+    assert not list(out.glob(".queue/*.json"))
+    assert ask("squeue", "--noheader").strip() == ""
+
+    here = run_inside(
+        ["label", *SMALL, "seed=3", "weak.epochs=400", "launcher.threads=1", "outputs=here"], tmp_path, environment()
+    )
+    assert here.returncode == 0, here.stderr
+    made, made_here = artifacts(out), artifacts(tmp_path / "here")
+    assert made_here
+    assert all(made[key] == manifest for key, manifest in made_here.items())
+
+
+def test_ctrl_c_saves_running_jobs_and_cancels_the_others(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
+    words = ["label", *SMALL, *ON_SLURM, "weak.epochs=2000"]
+    command = on_slurm(*words)
+    folder = until(lambda: training(tmp_path / "out", "weak"))
+    command.send_signal(signal.SIGINT)
+    _, errors = end(command, 75)
+    assert "stopped; finished work is saved. Continue with: w2s label" in errors
+    assert ask("squeue", "--noheader").strip() == ""
+    assert list(folder.glob("work/checkpoint-*"))
+    assert not list((tmp_path / "out/.queue").glob("*.json"))
+    end(on_slurm(*words), 0)
+    assert jobs_of(folder / "log.txt") == 1
+
+
+def test_jobs_outlive_their_command_and_hold_their_stages(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
+    words = ["label", *SMALL, *ON_SLURM, '+launcher.additional_parameters={begin: "now+1hour"}']
+    command = on_slurm(*words)
+    until(lambda: list((tmp_path / "out/.queue").glob("*.json")))
+    time.sleep(1)
+    command.send_signal(signal.SIGHUP)  # the terminal is closed
+    out, _ = end(command, 75)
+    assert "stages are left to the batch system" in out
+    out, _ = end(on_slurm("status", "outputs=out"), 0)
+    assert out.count("queued") >= 3
+    assert "PENDING (BeginTime)" in out
+    weak = next(iter((tmp_path / "out/stages/finetune").glob("weak-*")))
+    _, errors = end(on_slurm("rm", weak.name[-12:], "outputs=out"), 2)
+    assert "slurm job" in errors
+    follower = on_slurm("logs", weak.name[-12:], "-f", "outputs=out")
+    out, _ = end(on_slurm(*words, "--detach"), 0)
+    assert "0 stages submitted" in out
+    assert "are in the queue already" in out
+    ask("scancel", "--user", str(os.getuid()))
+    out, _ = end(on_slurm("status", "outputs=out"), 0)
+    assert "queued" not in out
+    assert "missing" in out
+    assert "it has not begun: slurm job" in end(follower, 0)[0]
+    end(on_slurm("rm", weak.name[-12:], "outputs=out"), 0)
+
+
+def test_a_refused_job_is_one_message(on_slurm: Start) -> None:
+    _, errors = end(on_slurm("label", *SMALL, *ON_SLURM, "launcher.partition=nowhere"), 2)
+    assert ("Slurm does not take the job of w2s-" in errors and "nowhere" in errors) or "partition" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_thousand_stages_are_submitted_in_a_minute(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
+    words = ["train", *SMALL, *ON_SLURM, "seeds=99", '+launcher.additional_parameters={begin: "now+1hour"}']
+    began = time.monotonic()
+    out, _ = end(on_slurm(*words, "--detach"), 0)
+    took = time.monotonic() - began
+    assert int(re.search(r"(\d+) stages submitted", out)[1]) >= 1000  # type: ignore[index] # else the test fails
+    assert took <= 60
+    ask("scancel", "--user", str(os.getuid()))

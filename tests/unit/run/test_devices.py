@@ -1,0 +1,86 @@
+"""GPUs of a machine: a stage each, whichever command it belongs to."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from w2s_cli.run import devices
+from w2s_cli.run.devices import Devices, chosen, identities
+
+OTHER = """
+import sys; from pathlib import Path; from w2s_cli.run.devices import Devices
+held = Devices(sys.argv[2:], None, Path(sys.argv[1])); print(held.take("stage"), flush=True); sys.stdin.read()
+"""
+
+
+def test_each_gpu_has_one_stage(tmp_path: Path) -> None:
+    held = Devices(["cuda:0", "cuda:1"], None, tmp_path)
+    assert [held.take(key) for key in "abc"] == ["cuda:0", "cuda:1", None]
+    held.give_back("a")
+    assert held.take("c") == "cuda:0"
+
+
+def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
+    held = Devices(["cuda:0", "cuda:1"], 4, tmp_path)
+    assert [held.take(key) for key in "abcde"] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", None]
+
+
+def test_a_gpu_of_another_command_is_left_alone_until_that_ends(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(tmp_path), "cuda:0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == "cuda:0"
+    held = Devices(["cuda:0", "cuda:1"], None, tmp_path)
+    assert [held.take(key) for key in "ab"] == ["cuda:1", None]
+    other.kill()
+    other.wait()
+    assert held.take("b") == "cuda:0"
+
+
+def test_no_link_in_the_shared_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "w2s-cuda-0.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        Devices(["cuda:0"], None, tmp_path).take("a")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "names"),
+    [
+        ("cpu", []),
+        ("mps", ["mps"]),
+        ("cuda:1", ["cuda:1"]),
+        (["cuda:2", "cuda:0", "cuda:2"], ["cuda:2", "cuda:0"]),
+        ("auto", ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_the_devices_of_a_setting(device: str | list[str], names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_visible", lambda: ["0", "1", "2"])
+    assert chosen(device) == names
+
+
+@pytest.mark.parametrize(
+    ("allowed", "visible"),
+    [(None, ["0", "1", "2"]), ("2,0", ["2", "0"]), ("", []), ("1,-1,2", ["1"]), ("GPU-3f,MIG-7", ["GPU-3f", "MIG-7"])],
+)
+def test_cuda_visible_devices_is_heeded(
+    allowed: str | None, visible: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(devices, "DEVICE_FILES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert devices._visible() == visible
+
+
+def test_a_gpu_is_the_same_whatever_its_number_in_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0, GPU-a\\n1, GPU-b\\n'\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(devices, "_visible", lambda: ["1", "GPU-a"])
+    assert identities(["cuda:0", "cuda:1"]) == {"cuda:0": "GPU-b", "cuda:1": "GPU-a"}
