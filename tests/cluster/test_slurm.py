@@ -24,6 +24,16 @@ SMALL = ["data.limits={weak_train: 60, strong_train: 60, test: 60}", "bootstrap=
 ON_SLURM = ["launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.poll_seconds=1", "outputs=out"]
 
 
+SLOW = """
+import time
+
+
+def slow(logits, labels, *, progress):
+    time.sleep(0.02)
+    return -(labels * logits.log_softmax(-1)).sum(-1).mean()
+"""
+
+
 def end(command: subprocess.Popen[str], code: int, seconds: float = 600) -> tuple[str, str]:
     """What a command printed, which must end with `code`."""
     out, errors = command.communicate(timeout=seconds)
@@ -60,9 +70,11 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     out = tmp_path / "out"
     # ten pipelines up to the weak labels in the partition that makes room for others, long enough to be met while they train
     ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=400"]
-    # one up to PGR whose weak model needs longer than its jobs may run, and one whose weak model cannot be trained
-    long = ["train", *SMALL, *ON_SLURM, "seed=20", "weak.epochs=20000", "launcher.log_every=1000"]
-    long += ["launcher.minutes=2", "launcher.signal_seconds=45"]
+    # one up to PGR whose student needs longer than its jobs may run, and one whose weak model cannot be trained
+    (tmp_path / "own/losses").mkdir(parents=True)
+    (tmp_path / "own/losses/slow.py").write_text(SLOW, encoding="utf-8")
+    long = ["train", *SMALL, *ON_SLURM, "--config-dir", "own", "loss.name=slow", "seed=20", "student.epochs=2250"]
+    long += ["launcher.minutes=2", "launcher.signal_seconds=45", "launcher.log_every=1000"]
     failing = ["label", *SMALL, *ON_SLURM, "seed=21", "weak.lr=1e30"]
     first = time.time()
     out_ten, _ = end(on_slurm(*ten, "--detach"), 0)
@@ -87,9 +99,9 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     assert "killed by signal 9" in errors
     end(on_slurm(*ten), 0)  # the killed one goes on
 
-    resumed = [log for log in out.glob("stages/finetune/weak-*/log.txt") if jobs_of(log)]
-    assert any("-s20-" in log.parent.name for log in resumed), "the job ran out of time"
-    assert any("-s20-" not in log.parent.name and log.parent != killed for log in resumed), "a job was preempted"
+    resumed = [log for log in out.glob("stages/finetune/*/log.txt") if jobs_of(log)]
+    assert any("student" in log.parent.name for log in resumed), "the job ran out of time"
+    assert any("weak" in log.parent.name and log.parent != killed for log in resumed), "a job was preempted"
     records = [json.loads(path.read_text()) for path in out.glob("stages/*/*/record.json")]
     assert all(record["started"] >= first for record in records)
     assert len(records) == 10 * 4 + 11  # rows of two pools, weak, labels; all of seed 20

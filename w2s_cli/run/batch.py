@@ -21,8 +21,9 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
 from w2s_cli.run.launchers import Queue, Submitted
+from w2s_cli.run.order import below, readers
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.outdated import outdated_readers
+from w2s_cli.run.outdated import outdated
 from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.queueing import job_states
@@ -71,6 +72,7 @@ class Batch:
         check_names(graph.stages.values(), launcher)
         self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
         self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
+        self.readers = readers({key: stage.upstream() for key, stage in graph.stages.items()})
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
         self.logs: dict[str, str] = {}  # stage → log of its job
@@ -180,7 +182,7 @@ class Batch:
     def _done(self, key: str, seconds: float | None) -> None:
         del self.jobs[key]
         self.outcome.ran.append(key)
-        for reader in outdated_readers(key, self.graph, self.plans, self.folders[key]):
+        for reader in outdated(key, self.readers[key], self.plans, self.folders[key]):
             self.outcome.cached.remove(reader)
             self.pending.append(reader)
             if self.pruning:
@@ -191,12 +193,11 @@ class Batch:
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
         del self.jobs[key]
-        waiting = list(self.jobs)
-        self.outcome.fail(key, message, self.graph, waiting, user=user)
-        blocked = [self.jobs.pop(other) for other in list(self.jobs) if other not in waiting]
-        if blocked:  # the system removes them too, later
-            self.queue.stop(blocked, now=True)
-        for other in self.outcome.blocked:
+        lost = [one for one in below(key, self.readers) if one in self.jobs]
+        self.outcome.fail(key, message, lost, user=user)
+        if lost:  # the system removes them too, later
+            self.queue.stop([self.jobs.pop(one) for one in lost], now=True)
+        for other in lost:
             leave_queue(self.store.root, other)
         self.view(self.graph.stages[key], {"event": "failed", "message": message})
 

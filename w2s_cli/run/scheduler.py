@@ -4,7 +4,7 @@
 * A worker process runs many stages with one import; with `isolate` each stage has its own worker. The launcher starts the workers
   (`launchers/`).
 * A stage that another command is running goes back to the queue and is tried again later; other stages run meanwhile.
-* A stage that asks for a new process (`store.context.Restart`) is the next one of a new worker.
+* A stage that asks for a new process (`store.context.Restart`) goes on in a new worker.
 * A failed stage blocks only the stages that depend on it, and is not retried in this command. The death of a worker fails its stage.
 * A stage without an event for minutes is named, with its log; it is not ended, because loading and compiling may take as long.
 * A signal of `signals.py`, to the command or to one of its workers: running stages save and stop. At the second Ctrl-C or SIGTERM of the
@@ -23,8 +23,9 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
+from w2s_cli.run.order import Pending, below, readers
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.outdated import outdated_readers
+from w2s_cli.run.outdated import outdated
 from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.sharing import Sharing
@@ -56,7 +57,10 @@ class Scheduler:
         self.view = view
         self.pruning = None if keep_weights else Pruning(graph, plans, store)
         self.sharing = Sharing(graph, plans, launcher)
-        self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
+        to_run = [key for key in graph.stages if key in plans and plans[key].to_run]
+        upstream = {key: stage.upstream() for key, stage in graph.stages.items()}
+        self.readers = readers(upstream)
+        self.pending = Pending(upstream, to_run)
         self.not_before: dict[str, float] = {}
         self.workers: list[Worker] = []
         self.selector = selectors.DefaultSelector()
@@ -68,65 +72,56 @@ class Scheduler:
 
     def run(self) -> Outcome:
         """Run all stages to run; returns when they are done, failed or stopped."""
-        for key in self.pending:
-            self._prepare(key)
         with self._signals():
             try:
-                while (self.pending and not self.stopping) or any(w.key for w in self.workers):
+                while (len(self.pending) and not self.stopping) or any(w.key for w in self.workers):
                     self._dispatch()
                     self._listen(timeout=0.1)
                     self._watch()
-                self.outcome.stopped = self.outcome.stopped or (self.stopping and bool(self.pending))
+                self.outcome.stopped = self.outcome.stopped or (self.stopping and len(self.pending) > 0)
             finally:
                 for worker in list(self.workers):
                     self._end(worker)
         return self.outcome
 
-    def _prepare(self, key: str, device: str | None = None) -> None:
-        """Write the stage's folder; `device` is the GPU that it has."""
+    def _prepare(self, key: str) -> bool:
+        """Write the stage's folder, with a GPU for the stage if it needs one; False if none is free."""
         whole = self.launcher["device"]
+        device = whole if isinstance(whole, str) else "auto"
+        if self.sharing.needs[key].device:
+            assert self.sharing.devices is not None
+            taken = self.sharing.devices.take(key)
+            if taken is None:
+                return False
+            device = taken
+        threads, cores = self.sharing.needs[key].threads, self.sharing.cores
         self.folders[key] = prepare(
-            self.graph.stages[key],
-            self.store,
-            self.launcher,
-            threads=self.sharing.needs[key].threads,
-            cores=self.sharing.cores,
-            device=device or (whole if isinstance(whole, str) else "auto"),
+            self.graph.stages[key], self.store, self.launcher, threads=threads, cores=cores, device=device
         )
+        return True
 
     def _dispatch(self) -> None:
         """Give ready stages to free workers."""
         if self.stopping:
             return
-        for key in list(self.pending):
-            if not self._ready(key) or not self.sharing.room(key, [w.key for w in self.workers if w.key]):
+        for key in self.pending.ready():
+            if time.monotonic() < self.not_before.get(key, 0.0):
                 continue
-            if self.sharing.needs[key].device and not self._place(key):
+            if not self.sharing.room(key, [w.key for w in self.workers if w.key]):
+                continue
+            if not self._prepare(key):
                 continue
             worker = next((w for w in self.workers if w.key is None), None) or self._start()
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
-            self.pending.remove(key)
+            self.pending.start(key)
             self.heard[key] = time.monotonic()
             worker.give(key, self.folders[key], redo_of(self.plans[key]))
-
-    def _place(self, key: str) -> bool:
-        """Give the stage a GPU; False if none is free."""
-        assert self.sharing.devices is not None
-        device = self.sharing.devices.take(key)
-        if device is not None:
-            self._prepare(key, device)
-        return device is not None
 
     def _over(self, key: str) -> None:
         """The stage has ended, or waits again: its GPU is free."""
         if self.sharing.devices is not None:
             self.sharing.devices.give_back(key)
-
-    def _ready(self, key: str) -> bool:
-        running = {w.key for w in self.workers}
-        open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
-        return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
     def _start(self) -> Worker:
         worker: Worker = launchers.find(self.launcher["name"]).start(self.launcher)
@@ -170,19 +165,18 @@ class Scheduler:
             return
         worker.key = None
         self._over(key)
-        if kind == "busy":
-            self.not_before[key] = time.monotonic() + BUSY_WAIT_S
-            self.pending.append(key)
-        elif kind == "restart":
-            self.pending.insert(0, key)
+        if kind in ("busy", "restart"):
+            self.not_before[key] = time.monotonic() + (BUSY_WAIT_S if kind == "busy" else 0)
+            self.pending.again(key)
         elif kind == "failed":
-            self.outcome.fail(key, event["message"], self.graph, self.pending, user=event["user"])
+            self._failed(key, event["message"], user=event["user"])
         elif kind == "stopped":  # without a signal of our own: a batch system stops the workers
             self.outcome.stopped = True
             self._stop(now=False)
         else:
             (self.outcome.ran if kind == "done" else self.outcome.cached).append(key)
             self._outdate_readers(key)
+            self.pending.made(key)
             if self.pruning:
                 self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
@@ -193,9 +187,8 @@ class Scheduler:
 
     def _outdate_readers(self, key: str) -> None:
         """Run the finished readers of a stage again whose input changed."""
-        for reader in outdated_readers(key, self.graph, self.plans, self.folders[key]):
-            self._prepare(reader)
-            self.pending.append(reader)
+        for reader in outdated(key, self.readers[key], self.plans, self.folders[key]):
+            self.pending.again(reader)
             if self.pruning:
                 self.pruning.reopened(reader)
             self.outcome.cached.remove(reader)
@@ -215,7 +208,7 @@ class Scheduler:
             self.folders[key] / "failed.json",
             {"event": "failed", "message": message, "user": False, "time": time.time()},
         )
-        self.outcome.fail(key, message, self.graph, self.pending, user=False)
+        self._failed(key, message, user=False)
         self.view(self.graph.stages[key], {"event": "failed", "message": message})
 
     def _cause_of_death(self, key: str, code: int, words: str) -> str:
@@ -229,6 +222,13 @@ class Scheduler:
         advice = self.advice.get(key, "a smaller model, or more memory")
         hint = f" (out of memory? What can help: {advice})" if starved else ""
         return f"its worker {cause}{hint}; the same command continues from the last checkpoint"
+
+    def _failed(self, key: str, message: str, *, user: bool) -> None:
+        """Record a failure; the stages that depend on it do not run."""
+        lost = [one for one in below(key, self.readers) if one in self.pending]
+        for one in lost:
+            self.pending.remove(one)
+        self.outcome.fail(key, message, lost, user=user)
 
     def _stop(self, *, now: bool) -> None:
         """Start no further stage, and ask the workers to save and stop; with `now`, kill them."""

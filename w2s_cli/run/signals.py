@@ -17,3 +17,9 @@ def handle(handler: Callable[[int, object], None]) -> dict[int, Any]:
     """Make `handler` the handler of all signals that ask for a stop; returns the handlers before."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return {number: signal.signal(number, handler) for number in ASKING if not (number == signal.SIGHUP and ignored)}
+
+
+def ignore() -> None:
+    """Ignore these signals from now on: at the end of the process, when Python has put back the system's handlers, one would kill it."""
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)

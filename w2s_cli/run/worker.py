@@ -342,5 +342,6 @@ def _alone(worker: Worker, argv: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
+    signals.ignore()
     gc.freeze()  # else the interpreter's last collections go through all of torch and transformers: a CPU second
     sys.exit(code)

@@ -1,7 +1,11 @@
 """GPUs of a machine: a stage each, whichever command it belongs to."""
 
+import itertools
+import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,3 +88,47 @@ def test_a_gpu_is_the_same_whatever_its_number_in_a_command(monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(devices, "_visible", lambda: ["1", "GPU-a"])
     assert identities(["cuda:0", "cuda:1"]) == {"cuda:0": "GPU-b", "cuda:1": "GPU-a"}
+
+
+KIND = '''
+"""waiting: a stage with a model that does nothing for a while, and says on which device."""
+
+import time
+
+from w2s_cli.pipeline.contract import Spec, Traits
+
+VERSION = 1
+TRAITS = Traits()
+
+
+def plan(job, *, number: int) -> Spec:
+    return Spec({"number": number}, about={"model": "none"}, slug="waiting")
+
+
+def run(params, inputs, ctx):
+    began = time.time()
+    time.sleep(1.0)
+    return {"device": ctx.execution["device"], "began": began, "ended": time.time()}
+'''
+
+
+def test_a_run_on_two_gpus_has_a_stage_on_each(
+    w2s_inside: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "own/stages").mkdir(parents=True)
+    (tmp_path / "own/method").mkdir()
+    (tmp_path / "own/stages/waiting.py").write_text(KIND, encoding="utf-8")
+    stages = "".join(f"  w{number}: {{kind: waiting, number: {number}}}\n" for number in range(4))
+    (tmp_path / "own/method/wait.yaml").write_text(f"name: wait\nstages:\n{stages}", encoding="utf-8")
+    w2s_inside("train", "--config-dir", "own", "method=wait", "launcher.device=[cuda:0,cuda:1]")
+    manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/stages/*/*/result/manifest.json")]
+    spans = [manifest["metrics"] for manifest in manifests]
+    assert sorted(span["device"] for span in spans) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    for one in spans:
+        beside = [other for other in spans if other["began"] < one["ended"] and one["began"] < other["ended"]]
+        assert len({other["device"] for other in beside}) == len(beside), "two stages shared a GPU"
+    assert any(
+        one["began"] < other["ended"] and other["began"] < one["ended"]
+        for one, other in itertools.combinations(spans, 2)
+    )

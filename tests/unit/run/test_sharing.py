@@ -1,5 +1,6 @@
 """How stages share the machine: side by side within cores and memory, and the user's numbers hold."""
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,11 @@ def stage(millions: float | None = None, model: str | None = "m", path: Path | N
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A machine with this many cores, and this much free memory in GiB."""
 
     def make(cores: int, free: float | None = 1000.0) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # of the locks of GPUs
         monkeypatch.setattr(sharing, "cores", lambda: cores)
         monkeypatch.setattr(memory, "free_bytes", lambda: None if free is None else int(free * GIB))
         monkeypatch.setattr(memory, "machine_bytes", lambda: None)
