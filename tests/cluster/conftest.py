@@ -19,12 +19,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a running Slurm; it is stopped at the end of the module."""
     folder = tmp_path_factory.mktemp("slurm")
     told = folder / "environment"
-    line = f'env > "{told}.tmp" && mv "{told}.tmp" "{told}" && sleep infinity'
+    line = f'env > "{told}.tmp" && mv "{told}.tmp" "{told}" && cat'
     script = subprocess.Popen(
         [str(ROOT / "scripts/slurm_single_node"), "sh", "-c", line],
         env={**os.environ, "SLURM_NODE_CPUS": str(CPUS)},
+        stdin=subprocess.PIPE,  # its end, also by the death of this process, ends the Slurm
         stderr=(folder / "errors").open("w"),
-        start_new_session=True,
     )
     end = time.monotonic() + STARTS_S
     while not told.exists() and script.poll() is None and time.monotonic() < end:
@@ -34,7 +34,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     assert told.exists(), (folder / "errors").read_text()
     lines = dict(line.partition("=")[::2] for line in told.read_text().splitlines() if "=" in line)
     yield {"SLURM_CONF": lines["SLURM_CONF"], "PATH": lines["PATH"]}
-    os.killpg(script.pid, 15)
+    assert script.stdin is not None
+    script.stdin.close()
     script.wait(timeout=60)
 
 

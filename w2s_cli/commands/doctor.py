@@ -16,7 +16,7 @@ from w2s_cli.commands.options import file_size, parse, parser
 from w2s_cli.hub import hub_cache
 from w2s_cli.paths import PACKAGE, configs_folder, locate
 from w2s_cli.pipeline.provenance import LIBRARIES
-from w2s_cli.store.claims import locks_work
+from w2s_cli.store.locks import fault_of, has_leases
 from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
 
@@ -91,12 +91,16 @@ def outputs(root: Path) -> Iterator[Line]:
     if not os.access(existing, os.W_OK):
         yield "PROBLEM", f"{existing} is not writable (owner: {existing.owner()}): use outputs=DIR"
         return
-    if locks_work(existing):
+    fault = fault_of(existing)
+    if has_leases(root):
+        yield "ok", f"{root} has leases in place of file locks"
+    elif fault is None:
         yield "ok", f"file locks work in {existing}"
     else:
         yield (
             "PROBLEM",
-            f"file locks do not work in {existing}: two commands could run one stage twice; use a folder on a local disk",
+            f"file locks do not work in {existing}: {fault}. Two commands could make one stage twice, so runs are refused: "
+            "use a folder on another disk, or launcher.claims=lease",
         )
 
 

@@ -29,6 +29,7 @@ from w2s_cli.results.writer import held_run, link_stages, wall_times, write_resu
 from w2s_cli.run import launchers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.run.queueing import job_states
+from w2s_cli.store.locking import choose
 from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.store import Store, unwritable
 
@@ -102,6 +103,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     store = Store(locate(config["outputs"]))
     if command != "plan":
         store.make()
+        choose(store.root, leases=config["launcher"]["claims"] == "lease")
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)

@@ -4,7 +4,7 @@ A field with the note `With("launcher=NAME")` has an effect with that launcher o
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -53,6 +53,8 @@ class LauncherConfig:
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
+    # how a worker keeps its stage to itself; lease: for a disk without working file locks (w2s doctor), for the whole store from then on
+    claims: Literal["lock", "lease"] = "lock"
     # a line of the shell that runs one worker on the cluster and waits for its end, "ssh node7 {worker}"
     template: Annotated[str | None, With("launcher=command")] = None
     partition: Annotated[str | None, With("launcher=slurm")] = None

@@ -1,22 +1,24 @@
-"""Claims: a worker holds a kernel lock on the stage that it makes, so no stage is made twice at the same time.
+"""Claims: a worker holds a lock on the stage that it makes, so no stage is made twice at the same time.
 
-* The kernel releases `flock` when the process ends, in any way, so a claim is never stale. Descriptors are close-on-exec.
+* The kernel releases its lock when the process ends, in any way, so a claim is never stale. Descriptors are close-on-exec.
+* A store on a file system without working locks has leases in their place (`locks.py`).
 * A writer takes the lock exclusively, and does not wait for it. A long reader of a finished stage takes it shared.
 * owner.json tells people the owner of a claim; no code decides by it.
 """
 
-import fcntl
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.store import locks
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.places import owned_stage
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -26,10 +28,8 @@ def claim(folder: Path) -> Iterator[bool]:
     Raises:
         StoreError: the folder lies outside of its store, or a file in it is a link.
     """
-    with (owned_stage(folder) / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locks.exclusive(owned_stage(folder) / LOCK, folder.parents[2], wait=False) as taken:
+        if not taken:
             yield False
             return
         write_json(folder / "owner.json", this_process())
@@ -42,36 +42,17 @@ def claim(folder: Path) -> Iterator[bool]:
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
     """Within the block a finished stage is neither redone nor removed, so that its files can be read."""
-    try:
-        file = (folder / ".lock").open("r")
-    except (FileNotFoundError, PermissionError):  # a copied or read-only store: its stages cannot be redone
-        yield
-        return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with ExitStack() as held:
+        # suppressed: a copied or read-only store, whose stages cannot be redone
+        with suppress(FileNotFoundError, PermissionError):
+            held.enter_context(locks.shared(folder / LOCK, folder.parents[2]))
         yield
 
 
 def is_claimed(folder: Path) -> bool:
     """Whether a process has claimed the stage."""
     with suppress(PermissionError):
-        return is_locked(folder / ".lock")
-    return False
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the file's lock exclusively.
-
-    Raises:
-        PermissionError: the file cannot be opened.
-    """
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
+        return locks.is_locked(folder / LOCK, folder.parents[2])
     return False
 
 
@@ -88,21 +69,3 @@ def this_process() -> dict[str, Any]:
 def process_of(written: Any) -> str:
     """'pid 123 on host' of {"pid", "host"}, for messages."""
     return f"pid {written.get('pid', '?')} on {written.get('host', '?')}" if isinstance(written, dict) else "a process"
-
-
-def locks_work(folder: Path) -> bool:
-    """Whether file locks work on this file system (some network mounts ignore them)."""
-    probe = folder / f".lock-probe-{os.getpid()}"
-    try:
-        with probe.open("x") as first, probe.open("r") as second:
-            json.dump({}, first)
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except OSError:
-        return False
-    finally:
-        probe.unlink(missing_ok=True)

@@ -8,7 +8,6 @@
 * A hold that is locked and cannot be read holds every stage, and so does a folder of runs that this user may not look into.
 """
 
-import fcntl
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from w2s_cli.store.claims import is_locked, process_of, this_process
+from w2s_cli.store import locks
+from w2s_cli.store.claims import process_of, this_process
 from w2s_cli.store.files import read_json, unique
 from w2s_cli.store.places import RUNS, StoreError, closed_folders, owned
 from w2s_cli.store.queued import QUEUE, queued
@@ -47,14 +47,18 @@ class Hold:
         return self.keys is None or key in self.keys
 
     def __str__(self) -> str:
-        return f"{self.process} ({self.run.parent.name}/{self.run.name})"
+        place = self.run.parent.name
+        return (
+            f"{self.process} (stage {self.run.name})"
+            if place == QUEUE
+            else f"{self.process} (run {place}/{self.run.name})"
+        )
 
 
 @contextmanager
 def removing(root: Path) -> Iterator[None]:
     """Within the block no command of the store takes a hold, and no other removes anything."""
-    with owned(root / ".lock", root).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.exclusive(owned(root / ".lock", root), root, wait=True):
         yield
 
 
@@ -69,13 +73,12 @@ def hold(run: Path, root: Path, keys: Iterable[str]) -> Iterator[None]:
     with ExitStack() as ending:
         try:
             with removing(root):
-                for left in [left for left in run.glob(f"{PREFIX}*") if not _is_held(left)]:
-                    left.unlink()
-                file = ending.enter_context(path.open("x", encoding="utf-8"))
+                for left in [left for left in run.glob(f"{PREFIX}*.json") if not _is_held(left, root)]:
+                    for file in run.glob(f"{left.name}*"):  # a lease too
+                        file.unlink()
                 ending.callback(path.unlink, missing_ok=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-                json.dump({**this_process(), "process": OWN, "keys": sorted(keys)}, file)
-                file.flush()
+                ending.enter_context(locks.exclusive(path, root, wait=True))
+                path.write_text(json.dumps({**this_process(), "process": OWN, "keys": sorted(keys)}), encoding="utf-8")
         except OSError as error:
             raise StoreError(unwritable(Path(error.filename or run), error)) from error
         yield
@@ -84,7 +87,7 @@ def hold(run: Path, root: Path, keys: Iterable[str]) -> Iterator[None]:
 def holds(root: Path) -> list[Hold]:
     """The holds of all other processes that run in the store at `root`."""
     listed = [Hold(folder, "a process of another user", None) for folder in closed_folders(root)]
-    for path in [path for kind in RUNS for path in root.glob(f"{kind}/*/*/{PREFIX}*") if _is_held(path)]:
+    for path in [path for kind in RUNS for path in root.glob(f"{kind}/*/*/{PREFIX}*.json") if _is_held(path, root)]:
         try:
             written = read_json(path)
         except OSError:  # of another user
@@ -103,8 +106,8 @@ def holder(root: Path, key: str) -> Hold | None:
     return next((one for one in holds(root) if one.has(key)), None)
 
 
-def _is_held(path: Path) -> bool:
+def _is_held(path: Path, root: Path) -> bool:
     try:
-        return is_locked(path)
+        return locks.is_locked(path, root)
     except OSError:  # of another user, or no file: it may be held
         return True

@@ -6,12 +6,12 @@
 * No result depends on the file: the claim of the worker alone keeps a stage from being made twice.
 """
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+from w2s_cli.store import locks
 from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.places import owned
@@ -56,6 +56,5 @@ def leave_queue(root: Path, key: str) -> None:
 @contextmanager
 def submitting(root: Path) -> Iterator[None]:
     """Within the block no other command of the store submits jobs."""
-    with owned(root / ".submitting", root).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locks.exclusive(owned(root / ".submitting", root), root, wait=True):
         yield

@@ -9,7 +9,6 @@
 * The state is read from files only, so every process, and a person with `ls`, sees the same state.
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.store import keys
+from w2s_cli.store import keys, locks
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import DIGESTS, read_json, write_json
@@ -56,6 +55,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._folders: dict[str, Path] | None = None
+        self._listed: dict[
+            Path, tuple[int, int]
+        ] = {}  # folder of a kind → its stamp when this process last added to it
 
     def make(self) -> None:
         """Make the outputs folder; StoreError if it cannot be made."""
@@ -128,10 +130,14 @@ class Store:
         """Find or make the folder of a key; two commands with different slugs at the same time get one folder."""
         try:
             self.own(kind).mkdir(parents=True, exist_ok=True)
-            with self.own(kind / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                folder = next(kind.glob(f"*-{key}"), kind / f"{slug}-{key}")
+            with locks.exclusive(self.own(kind / ".lock"), self.root, wait=True):
+                folder = kind / f"{slug}-{key}"
+                if self._listed.get(kind) != _stamp(
+                    kind
+                ):  # else no other command has made a folder: a sweep has thousands
+                    folder = next(kind.glob(f"*-{key}"), folder)
                 folder.mkdir(exist_ok=True)
+                self._listed[kind] = _stamp(kind)
         except OSError as error:
             raise StoreError(unwritable(self.root, error)) from error
         self.folders()[key] = folder
@@ -153,6 +159,12 @@ class Store:
         """The state of a stage."""
         folder = self.folder(key)
         return State("missing") if folder is None else folder_state(folder, cache=self.digests)
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """What changes when a folder gets a new one."""
+    status = folder.stat()
+    return status.st_mtime_ns, status.st_nlink
 
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:

@@ -12,8 +12,9 @@ import pytest
 from tests.conftest import ROOT, environment
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
-from w2s_cli.store.claims import claim, is_claimed, locks_work
+from w2s_cli.store.claims import claim, is_claimed
 from w2s_cli.store.files import read_json, sha256_file, write_json
+from w2s_cli.store.locks import fault_of
 from w2s_cli.store.places import StoreError
 from w2s_cli.store.store import Store, folder_state
 
@@ -147,7 +148,7 @@ def test_a_claim_is_exclusive_and_ends_with_the_process(tmp_path: Path) -> None:
         other.wait()
     with claim(tmp_path) as mine:
         assert mine
-    assert locks_work(tmp_path)
+    assert fault_of(tmp_path) is None
 
 
 def test_another_stage_under_the_same_key_is_refused(tmp_path: Path) -> None:
