@@ -24,6 +24,13 @@ from w2s_cli.run.slurm_job import ASKED, StageJob, ask, state_of
 from w2s_cli.run.workplace import worker_environment
 
 HERE = False
+# after the worker: a job that a signal ended before its process could handle it goes back into the queue, unless it was cancelled
+AGAIN = [
+    "code=$?",
+    'case $code in 140|143) scontrol --oneliner show job "$SLURM_JOB_ID" | grep -q "JobState=RUNNING " &&',
+    '  scontrol requeue "$SLURM_JOB_ID" && sleep 60 ;; esac',
+    "exit $code",
+]
 AT_ONCE = 200  # jobs in one command line
 FORGOTTEN = "Invalid job id"
 
@@ -87,6 +94,7 @@ class Slurm:
             "account": chosen["account"],
             "signal_delay_s": self.settings["signal_seconds"],
             "setup": [*self.settings["setup"], *exports],
+            "teardown": AGAIN,
             "array_parallelism": self.settings["array_size"],
             "additional_parameters": further,
         }
