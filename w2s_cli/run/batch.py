@@ -33,7 +33,7 @@ from w2s_cli.store.files import read_json, unique, write_json
 from w2s_cli.store.holds import holds
 from w2s_cli.store.position import read_progress
 from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submitting
-from w2s_cli.store.shapes import Time, fits, read_record
+from w2s_cli.store.shapes import fits, read_record
 from w2s_cli.store.store import Store
 
 GONE_S = 15.0  # after which a job that the system no longer has, and that left no outcome, counts as lost: files may come late
@@ -45,7 +45,6 @@ class _Failed(TypedDict):
 
     message: str
     user: bool
-    time: Time
 
 
 class Batch:
@@ -76,7 +75,6 @@ class Batch:
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
         self.logs: dict[str, str] = {}  # stage → log of its job
-        self.submitted: dict[str, float] = {}  # stage → time since which its outcome counts
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
         self.told: dict[str, Any] = {}  # stage → its last progress
         self.asked = 0  # how often a signal asked to stop the jobs
@@ -112,10 +110,11 @@ class Batch:
                 chosen = {"threads": threads, "cores": merged["cpus"]}
                 chosen |= {"device": device if isinstance(device, str) else "auto"}
                 self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
-                self.submitted[key] = time.time()
             self.jobs |= {key: present[key] for key in keys if key in present}
             self.logs |= {key: str(job["log"]) for key, job in queued(self.store.root).items()}
             new = {key: self._submitted(key) for key in keys if key not in present}
+            for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
+                (self.folders[key] / "failed.json").unlink(missing_ok=True)
             made = arrays(
                 {key: self.graph.stages[key].upstream() for key in new},
                 lambda key: (self.graph.stages[key].name, self.graph.stages[key].kind, repr(new[key].resources)),
@@ -123,7 +122,6 @@ class Batch:
                 self.launcher["array_size"],
             )
             for key, job, log in self.queue.submit(made, new):
-                (self.folders[key] / "failed.json").unlink(missing_ok=True)
                 self.jobs[key], self.logs[key] = job, str(log)
                 enter_queue(
                     self.store.root,
@@ -131,7 +129,7 @@ class Batch:
                     {
                         "launcher": self.launcher["name"],
                         "job": job,
-                        "submitted": self.submitted[key],
+                        "submitted": time.time(),
                         "log": self.logs[key],
                         "inputs": self.graph.stages[key].upstream(),
                     },
@@ -158,7 +156,7 @@ class Batch:
         record, failed = read_record(folder), read_json(folder / "failed.json")
         if record and record.get("run") != redo_of(self.plans[key]):
             self._done(key, record.get("wall_s"))
-        elif fits(failed, _Failed) and failed["time"] >= self.submitted[key] and not is_claimed(folder):
+        elif fits(failed, _Failed) and not is_claimed(folder):
             self._failed(key, failed["message"], user=failed["user"])
         elif state == "" and not is_claimed(folder):
             if time.monotonic() - self.gone.setdefault(key, time.monotonic()) >= (0 if self.stopping else GONE_S):
