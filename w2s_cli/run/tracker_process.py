@@ -17,13 +17,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.run.trackers import Tracker, TrackedStage, load
+from w2s_cli.run.trackers import TrackedStage, Tracker, load
 
 END_S = 60  # for a library to finish after the end of its worker
 NICENESS = 5
@@ -37,18 +37,11 @@ class Position:
         self.file = open_files.enter_context(path.open("a+", encoding="utf-8"))
         fcntl.flock(self.file, fcntl.LOCK_EX)
         self.file.seek(0)
-        step, names, ended = -1, list[str](), False
-        try:
+        self.is_new, self.step, self.names, self.ended = True, -1, list[str](), False
+        with suppress(ValueError, KeyError, TypeError):  # a new run, or a file cut short
             written = json.loads(self.file.read())
-            step, names, ended = int(written["step"]), list(written["names"]), bool(written["ended"])
-        except (ValueError, KeyError, TypeError):
-            pass  # a new run, or a file cut short
-        self.step, self.names, self.ended = step, names, ended
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the run has had nothing yet."""
-        return self.step < 0 and not self.ended
+            self.step, self.names, self.ended = int(written["step"]), list(written["names"]), bool(written["ended"])
+            self.is_new = False
 
     def missing(self, step: int, figures: Mapping[str, float]) -> dict[str, float]:
         """The figures of a step that the tracker has not got."""
@@ -71,29 +64,36 @@ class Position:
 
 
 class Run:
-    """One stage in the tracker."""
+    """One stage in the tracker. A run that has its final metrics is not opened again."""
 
-    def __init__(self, name: str, job: Mapping[str, Any], answer: Any) -> None:
+    def __init__(self, name: str, job: Mapping[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
         self.open = ExitStack()
+        start = load(name, job["folders"])
         folder = Path(job["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self.position = Position(folder / "positions" / f"{job['stage']['id']}.json", self.open)
-        stage = TrackedStage(**job["stage"], continued=not self.position.is_new)
-        self.tracker: Tracker = load(name, job["folders"])(stage, folder, lambda text: answer({"tell": text}))
+        self.tracker: Tracker | None = None
+        if not self.position.ended:
+            stage = TrackedStage(**job["stage"], continued=not self.position.is_new)
+            self.tracker = start(stage, folder, lambda text: answer({"tell": text}))
+            if not all(hasattr(self.tracker, method) for method in ("log", "end")):
+                raise UserError("start must return an object with log(step, figures) and end(metrics)")
+            self.position.write()
 
     def log(self, figures: dict[str, float]) -> None:
         """Give the tracker what it has not got of a line of metrics.jsonl."""
         step = int(figures.pop("step"))
-        if missing := self.position.missing(step, figures):
+        if self.tracker and (missing := self.position.missing(step, figures)):
             self.tracker.log(step, missing)
             self.position.moved(step, missing)
 
     def end(self, metrics: Mapping[str, float] | None) -> None:
-        """End the run; its final metrics are given once."""
+        """End the run."""
         with self.open:
-            self.tracker.end(metrics if not self.position.ended else {} if metrics is not None else None)
-            self.position.ended = self.position.ended or metrics is not None
-            self.position.write()
+            if self.tracker:
+                self.tracker.end(metrics)
+                self.position.ended = metrics is not None
+                self.position.write()
 
 
 def _jobs() -> Iterator[dict[str, Any]]:

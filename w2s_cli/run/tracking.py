@@ -9,7 +9,6 @@
 """
 
 import json
-import math
 import os
 import select
 import subprocess
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.pipeline.contract import Traits
-from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.graph import Graph
+from w2s_cli.store.places import StoreError, owned
 
 FOLDER = "trackers"  # in the outputs folder
-END_S = 30.0  # a stage waits so long for its trackers to end
+END_S = 60.0  # a stage waits so long for its trackers to end
 LARGEST = 1 << 26  # bytes that wait for a tracker; one that lets more come together does not read
 LONGEST = 250  # characters of a setting's value
 ABOUT = ("role", "model", "data", "rows", "labels", "loss", "seed")  # facts of a plan that describe a run
@@ -36,7 +36,7 @@ def with_trackers(graph: Graph, names: Sequence[str], group: str) -> None:
     for key, stage in graph.stages.items():
         methods = sorted({job.config["method"]["name"] for job in graph.jobs if key in job.names.values()})
         facts = {name: stage.about[name] for name in ABOUT if isinstance(stage.about.get(name), str | int)}
-        tracker = {"names": list(names), "group": group, "methods": methods, "about": facts}
+        tracker = {"names": list(dict.fromkeys(names)), "group": group, "methods": methods, "about": facts}
         graph.stages[key] = replace(stage, execution={**stage.execution, "tracker": tracker})
 
 
@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers among the metrics of a result, with dotted names. Lists, such as intervals, are left out."""
     found = {name.removesuffix(".value"): value for name, value in flat(metrics) if type(value) in (int, float)}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: value for name, value in found.items() if abs(value) <= sys.float_info.max}  # false for NaN
 
 
 class _Process:
@@ -148,7 +148,7 @@ class Tracking:
         self.job = {
             "names": chosen["names"],
             "start": {"stage": stage, "folders": job["execution"].get("folders", []), "log": str(folder / "log.txt")},
-            "folder": folder.parents[2] / FOLDER,
+            "root": folder.parents[2],
         }
         if traits.trains or traits.gives == "comparison":
             self._start()
@@ -160,13 +160,14 @@ class Tracking:
             if job is None or name in self.hung:
                 continue
             try:
+                folder = owned(job["root"] / FOLDER / name, job["root"])
                 process = self.processes.get(name) or _Process(name)
-            except OSError as error:
+            except (OSError, StoreError) as error:
                 self._tell(name, f"tracker {name} cannot start: {error}")
                 continue
             self.processes[name] = process
             self.names.append(name)
-            process.send({"start": {**job["start"], "folder": str(job["folder"] / name)}})
+            process.send({"start": {**job["start"], "folder": str(folder)}})
 
     def figures(self, figures: Mapping[str, Any]) -> None:
         """Show a line of metrics.jsonl, {"step": 10, "loss": 0.4}."""
@@ -174,7 +175,7 @@ class Tracking:
             self._start()
         for name in list(self.names):
             process = self.processes[name]
-            process.send({"figures": dict(figures)})
+            process.send({"figures": numbers(figures)})
             self._hear(name)
             if len(process.waiting) > LARGEST:
                 self._give_up(name, "takes no more figures")

@@ -138,7 +138,7 @@ class Record(TypedDict, total=False):
 class Tracker(TypedDict):
     """The trackers of a stage, and what they are told beside its identity."""
 
-    names: list[str]
+    names: list[Annotated[str, str.isidentifier]]
     group: str
     methods: list[str]
     about: dict[str, str | int]

@@ -1,9 +1,9 @@
 """Trackers, which show the figures of stages in a program such as TensorBoard: one file for each, chosen as `tracker=[NAME, …]`.
 
 * A tracker is a file with `start(stage, folder, tell) -> Tracker`, in the package or in `run/trackers/` of a --config-dir folder.
-* It runs in a process of its own (`run/tracker_process.py`), so it may set the environment, print, wait, raise and crash. It never gets a
-  figure twice, and gets the steps in order, also when a stage was stopped and continued.
-* Settings and secrets are those of its library, in the environment (WANDB_PROJECT, MLFLOW_TRACKING_URI). Nothing of them is in a configuration.
+* It runs in a process of its own (`run/tracker_process.py`), so it may set the environment, print, wait, raise and crash. It gets each
+  figure once, in the order of the steps, also of a stage that was stopped and continued.
+* Settings and secrets are those of its library, in the environment (WANDB_PROJECT, MLFLOW_TRACKING_URI); no configuration has them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -49,7 +49,9 @@ def start(stage: TrackedStage, folder: Path, tell: Tell) -> Mlflow:
     import mlflow
     from mlflow.entities import Param, RunTag
 
-    with (folder / ".lock").open("a") as lock:  # two workers must not make the database or the experiment at the same time
+    with (folder / ".lock").open(
+        "a"
+    ) as lock:  # two workers must not make the database or the experiment at the same time
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = mlflow.MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)

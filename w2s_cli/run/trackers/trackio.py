@@ -1,6 +1,6 @@
 """trackio: one run a stage, `resume="allow"`, in the project w2s: `TRACKIO_DIR=outputs/trackers/trackio trackio show`.
 
-* The database is in outputs/trackers/trackio, unless TRACKIO_DIR is set. TRACKIO_SPACE_ID and TRACKIO_SERVER_URL send the figures elsewhere.
+* The database is in outputs/trackers/trackio, unless TRACKIO_DIR is set. TRACKIO_SPACE_ID and TRACKIO_SERVER_URL send figures elsewhere.
 * trackio tells its failures as Python warnings and goes on. Here the first of them ends the tracker, so that the user hears of it.
 """
 

@@ -8,6 +8,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from w2s_cli.run.trackers import PROJECT, Tell, TrackedStage
@@ -37,7 +38,9 @@ def start(stage: TrackedStage, folder: Path, tell: Tell) -> Wandb:
 
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if _has_key(wandb) else "offline")
     if mode == "offline":
-        tell(f"W&B writes to {folder / 'wandb'}; after wandb login, this sends it: (cd {folder}; wandb sync)")
+        tell(
+            f"W&B writes to {folder / 'wandb'}; after wandb login, this sends it: (cd {quote(str(folder))}; wandb sync)"
+        )
     run = wandb.init(
         id=stage.id,
         name=stage.name,
@@ -50,7 +53,7 @@ def start(stage: TrackedStage, folder: Path, tell: Tell) -> Wandb:
         mode=mode,
         resume="allow",
         save_code=False,
-        settings=wandb.Settings(console="off"),
+        settings=wandb.Settings(console="off", quiet=True),
     )
     return Wandb(run)
 
