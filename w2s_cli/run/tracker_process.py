@@ -1,7 +1,7 @@
 """The process of one tracker: `python -m w2s_cli.run.tracker_process NAME`, started by a worker (`tracking.py`).
 
-* Jobs are JSON lines on standard input: {"start": …}, {"figures": …}, {"end": metrics}; answers are JSON lines on standard output: {"tell": text},
-  {"failed": text}, {"ended": true}. What libraries print goes to the log of the stage.
+* Jobs are JSON lines on standard input: {"start": …}, {"figures": …}, {"end": metrics}. Answers are JSON lines on standard output:
+  {"tell": text}, {"failed": text}, {"ended": true}. What libraries print goes to the log of the stage.
 * A position file beside the tracker's own files has the last step that the tracker got, so no figure is given twice: neither those that a
   continued stage repeats nor those before its checkpoint, all of which the worker sends again. The file is locked: a process that still
   writes the end of a killed stage is waited for.

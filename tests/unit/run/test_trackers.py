@@ -1,4 +1,4 @@
-"""Trackers: what each library keeps can be read back, each step once whatever happened between; a tracker at fault costs a line and no result."""
+"""Trackers: what each library keeps can be read back, each step once, also of a killed stage; one at fault costs a line and no result."""
 
 import importlib.util
 import json
