@@ -155,15 +155,16 @@ class Tracking:
 
     def _start(self) -> None:
         """Show the stage in every tracker."""
+        assert self.job is not None
         job, self.job = self.job, None
-        for name in job["names"] if job else ():
-            if job is None or name in self.hung:
-                continue
+        for name in [name for name in job["names"] if name not in self.hung]:
             try:
                 folder = owned(job["root"] / FOLDER / name, job["root"])
-                process = self.processes.get(name) or _Process(name)
+                process = self.processes.get(name)
+                if process is None or process.popen.poll() is not None:
+                    process = _Process(name)
             except (OSError, StoreError) as error:
-                self._tell(name, f"tracker {name} cannot start: {error}")
+                self._tell(f"tracker {name}: fault", f"tracker {name} cannot start: {error}")
                 continue
             self.processes[name] = process
             self.names.append(name)
@@ -201,7 +202,7 @@ class Tracking:
         """Take a tracker's answers."""
         for answer in self.processes[name].receive():
             if "tell" in answer:
-                self._tell(name, answer["tell"])
+                self._tell(f"tracker {name}", answer["tell"])
             elif "ended" in answer:
                 self.names.remove(name)
             else:
@@ -215,9 +216,9 @@ class Tracking:
     def _leave(self, name: str, why: str) -> None:
         self.names.remove(name)
         self.processes.pop(name).close()
-        self._tell(name, why)
+        self._tell(f"tracker {name}: fault", why)
 
-    def _tell(self, name: str, text: str) -> None:
-        """A line in the stage's log, which the worker's standard error is, and an event."""
+    def _tell(self, about: str, text: str) -> None:
+        """A line in the stage's log, which the worker's standard error is, and an event; the user sees one of each `about`."""
         print(text, file=sys.stderr, flush=True)
-        self.emit({"event": "notice", "text": text, "about": f"tracker {name}"})
+        self.emit({"event": "notice", "text": text, "about": about})

@@ -97,8 +97,11 @@ class Shown:
         return self
 
     def end(self, metrics: dict[str, Any] | None) -> list[Any]:
-        """End the stage; what the tracker has got of it."""
+        """End the stage, and the worker; what the tracker has got of the stage."""
         self.tracking.end(metrics)
+        for process in self.tracking.processes.values():
+            process.close()
+            process.popen.wait()
         return self.got()
 
     def got(self, name: str = "abc123abc123") -> list[Any]:
@@ -244,17 +247,31 @@ def test_a_tracker_that_reads_nothing_fills_no_memory(
     process.popen.wait()
 
 
-def test_the_process_of_a_tracker_ends_after_its_worker_even_if_its_library_hangs(stage: Path, tmp_path: Path) -> None:
-    own = write_tracker(tmp_path / "own", log="time.sleep(3600)")
-    shown = Shown(stage, own)
-    shown.tracking.processes["own"] = sent = Sent()  # type: ignore[assignment]
-    shown.begin()
+def test_the_process_of_a_tracker_ends_after_its_worker_even_if_its_library_hangs(
+    stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent()
+    monkeypatch.setattr(tracking, "_Process", lambda name: sent)
+    Shown(stage, write_tracker(tmp_path / "own", log="time.sleep(3600)")).begin()
     code = "from w2s_cli.run import tracker_process; tracker_process.END_S = 1; tracker_process.main('own')"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     process.communicate(
         "".join(json.dumps(job) + "\n" for job in [*sent.jobs, {"figures": {"step": 1, "loss": 0.5}}]).encode()
     )
     assert process.returncode == -signal.SIGALRM
+
+
+def test_one_process_shows_all_stages_of_a_worker_and_a_dead_one_is_replaced(stage: Path, tmp_path: Path) -> None:
+    shown = Shown(stage, write_tracker(tmp_path / "own")).begin().figures(1)
+    shown.tracking.end(None)
+    first = shown.tracking.processes["own"]
+    shown.begin().figures(2)
+    shown.tracking.end(None)
+    assert shown.tracking.processes["own"] is first
+    first.popen.kill()
+    first.popen.wait()
+    assert steps_of(shown.begin().figures(3).end({})) == [1, 2, 3]
+    assert shown.events == []
 
 
 def test_only_trainings_comparisons_and_stages_with_figures_are_shown(stage: Path, tmp_path: Path) -> None:
@@ -326,10 +343,11 @@ def manifests(outputs: Path) -> dict[str, bytes]:
 def test_a_tracker_at_fault_is_told_once_a_command_and_changes_no_byte_and_no_key(
     ran: list[str], finished: Path, w2s_inside: Run, tmp_path: Path
 ) -> None:
-    own = write_tracker(tmp_path / "mine", log="raise OSError(28, 'No space left on device')")
+    fault = "raise OSError(28, 'No space left on device')"
+    own = write_tracker(tmp_path / "mine", start="tell(f'figures are in {folder}')", log=fault)
     words = [*ran, f"--config-dir={own}", "tracker=[own]", "outputs=tracked", "launcher.log_every=1"]
     said = w2s_inside("train", *words).stdout
-    assert said.count("No space left on device") == 1
+    assert said.count("No space left on device") == said.count("figures are in") == 1
     assert "tracker own failed, and shows no more of this stage: OSError: [Errno 28]" in said
     assert manifests(tmp_path / "tracked") == manifests(finished)
     logs = [path.read_text() for path in (tmp_path / "tracked").glob("stages/finetune/*/log.txt")]
