@@ -26,6 +26,7 @@ from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
 from w2s_cli.results.text_table import print_table
 from w2s_cli.results.writer import held_run
+from w2s_cli.run import trackers
 from w2s_cli.store.store import Store
 
 REPORTED = 20  # reported figures that a plan shows
@@ -109,6 +110,7 @@ def _reproduce(
     if not options.plan:
         store.make()
     folders = [locate(options.config_dir)] if options.config_dir else []
+    trackers.check(jobs[0].values["tracker"], folders, packages=not options.plan)
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(jobs, resolver)
     train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)

@@ -26,7 +26,7 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
-from w2s_cli.run import launchers
+from w2s_cli.run import launchers, trackers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.run.queueing import job_states
 from w2s_cli.store.locking import choose
@@ -100,6 +100,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
     if command != "plan":
         launchers.find(config["launcher"]["name"]).check(config["launcher"])
+    trackers.check(config["tracker"], folders, packages=command != "plan")
     store = Store(locate(config["outputs"]))
     if command != "plan":
         store.make()
@@ -161,11 +162,14 @@ def execute(
     from w2s_cli.run.batch import Batch
     from w2s_cli.run.progress import view
     from w2s_cli.run.scheduler import Scheduler
+    from w2s_cli.run.tracking import with_trackers
 
     _check_writable(store)
     config = graph.jobs[0].config
     show_plan(graph, plans, whole=False)
     write_run(folder, graph, plans)
+    if config["tracker"]:
+        with_trackers(graph, config["tracker"], folder.name)
     again = shlex.join(["w2s", command, *(word for word in argv if word not in DETACHED)])
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
         runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler

@@ -295,6 +295,8 @@ class Config:
     pairs: Literal["all", "upper", "strict"] = "all"
     most_jobs: Count = 1000  # of a sweep, seeds included; a sweep with more is refused: it may be a slip
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    # programs that show the figures, [tensorboard,wandb]: run/trackers/<name>.py; no key has it
+    tracker: list[str] = field(default_factory=list)
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary

@@ -102,6 +102,8 @@ class PlainView:
             if time.monotonic() - clock.last_line_at >= LINE_EVERY_S:
                 clock.last_line_at = time.monotonic()
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
+        elif kind == "notice":
+            print(f"{label}: {one_line(event['text'])}", flush=True)
         elif kind == "silent":
             print(f"{label}: {silence(event)}", flush=True)
         elif kind == "restart":

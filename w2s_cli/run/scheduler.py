@@ -69,6 +69,7 @@ class Scheduler:
         self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
         self.heard: dict[str, float] = {}  # running stage → time of its last event
         self.stopping = False  # a signal asked for it
+        self.noticed: set[str] = set()  # whose notices the user has seen
 
     def run(self) -> Outcome:
         """Run all stages to run; returns when they are done, failed or stopped."""
@@ -159,6 +160,11 @@ class Scheduler:
         kind = event["event"]
         if kind in ("started", "progress"):
             self.view(self.graph.stages[key], event)
+            return
+        if kind == "notice":
+            if event["about"] not in self.noticed:  # the same of the next stage says nothing new
+                self.noticed.add(event["about"])
+                self.view(self.graph.stages[key], event)
             return
         if kind == "advice":
             self.advice[key] = event["text"]

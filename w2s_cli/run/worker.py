@@ -32,6 +32,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import device, fingerprints, provenance
 from w2s_cli.run import signals
+from w2s_cli.run.tracking import Tracking
 from w2s_cli.run.workplace import SCRIPT, STOP, WORKER
 from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
@@ -53,12 +54,13 @@ LARGE = 1 << 25  # bytes of an array that is returned to the kernel at once; the
 
 
 class Worker:
-    """A runner of stages, one after another; its state is the stop flag and the pipe to the scheduler."""
+    """A runner of stages, one after another; its state is the stop flag, the pipe to the scheduler and the trackers."""
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self.send = send
         self.stopping = False
         self.alone = False  # nobody can send it a signal: it looks for the file `stop`
+        self.tracking = Tracking()
 
     def stop(self, *_: object) -> None:
         """Signal handler: ask the running stage to save and stop."""
@@ -140,6 +142,8 @@ class Worker:
                     full = error.errno == errno.ENOSPC
                     return {"event": "failed", "message": _disk_message(error, folder), "user": full}
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
+            finally:
+                self.tracking.end(None)  # of a stage that has not finished
         return {"event": "done"}
 
     def _make(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> None:
@@ -213,11 +217,13 @@ class Worker:
                 execution=execution,
                 emit=emit,
                 stop_requested=self._asked_to_stop(folder) if self.alone else lambda: self.stopping,
+                track=self.tracking.figures,
                 cache=store.cache,
             )
             if self.stopping:
                 raise Stopped
             emit({"event": "started"})
+            self.tracking.begin(folder, job, kind.traits, emit)
             metrics = kind.run(job["params"], results, ctx)
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
@@ -226,6 +232,7 @@ class Worker:
             peak = memory.peak_above(unknown_peak)
             record |= {} if peak is None else {"peak_memory_mib": peak}
             publish.publish(folder, metrics, record)
+            self.tracking.end(metrics)
 
 
 class _output_to:  # noqa: N801 - used like a function

@@ -6,7 +6,6 @@
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,18 +17,18 @@ from w2s_cli.store.shapes import fits
 
 
 class _Metric(TypedDict):
-    """A line of metrics.jsonl."""
+    """What every line of metrics.jsonl has."""
 
     step: int
 
 
-def _step(line: bytes) -> float:
-    """The step of a line of metrics.jsonl; of no metric, such as a line cut short by a crash, one after all steps."""
+def _metric(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for no metric, such as a line cut short by a crash."""
     try:
-        value = json.loads(line)
+        value: dict[str, Any] = json.loads(line)
     except (ValueError, RecursionError):
-        return math.inf
-    return value["step"] if fits(value, _Metric) else math.inf
+        return None
+    return value if fits(value, _Metric) else None
 
 
 class Stopped(Exception):  # noqa: N818 - no error: a stop on request
@@ -50,6 +49,7 @@ class Context:
     execution: dict[str, Any] = field(default_factory=dict)
     emit: Callable[[dict[str, Any]], None] = lambda event: None
     stop_requested: Callable[[], bool] = lambda: False
+    track: Callable[[dict[str, Any]], None] = lambda metric: None  # shows a line of metrics.jsonl in the trackers
     cache: Path | None = None  # of the outputs folder, shared by stages; None: no cache
     measured: dict[str, Any] = field(default_factory=dict)  # goes to record.json
     _last_checkpoint: float = field(default_factory=time.monotonic)
@@ -81,14 +81,18 @@ class Context:
         """Add a line to metrics.jsonl."""
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
+        self.track({"step": step, **values})
 
     def cut_metrics(self, step: int) -> None:
-        """Drop the metrics after `step`: a resumed run records them again."""
+        """Drop the metrics after `step`: a resumed run records them again. Trackers are shown the others: they may lack some."""
         path = self.folder / "metrics.jsonl"
         if not path.exists():
             return
-        kept = [line + b"\n" for line in path.read_bytes().splitlines() if _step(line) <= step]
-        write_bytes(path, b"".join(kept))
+        lines = [(line + b"\n", _metric(line)) for line in path.read_bytes().splitlines()]
+        kept = [(line, metric) for line, metric in lines if metric is not None and metric["step"] <= step]
+        write_bytes(path, b"".join(line for line, _ in kept))
+        for _, metric in kept:
+            self.track(metric)
 
     def checkpoint_due(self) -> bool:
         """Whether `execution.checkpoint_seconds` have passed, and so many that writing takes a twentieth of the time; with 0: always."""

@@ -85,7 +85,7 @@ class LineWorker:
         except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict) and isinstance(event.get("event"), str):
-            return event if event["event"] in ("started", "progress", "advice") else None
+            return event if event["event"] in ("started", "progress", "advice", "notice") else None
         self.words = line.decode(errors="replace").strip()[:LONGEST] or self.words
         return None
 
