@@ -262,6 +262,9 @@ class LauncherConfig:
     name: str = "local"  # the starter of workers: run/launchers/<name>.py
     jobs: Parallel | None = None  # number of stages at a time; null: as many as cores and memory have room for
     isolate: bool = False  # a fresh process for every stage
+    # that share a stage with a model, started by accelerate: each has a part of every effective batch, on a GPU of its own or on the CPU
+    processes: Parallel = 1
+    fsdp: bool = False  # weights, gradients and optimizer state of a training lie in parts on its processes (FSDP2)
     # auto: a GPU if there is one, else the CPU
     device: Annotated[str, Matches(r"auto|cpu|mps|cuda(:\d+)?"), "auto, cpu, cuda, cuda:1 or mps"] = "auto"
     # CPU threads of one stage; null: by its matmuls and by the stages beside it (run/threads.py)

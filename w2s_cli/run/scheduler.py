@@ -100,8 +100,9 @@ class Scheduler:
 
     def _execution(self, key: str) -> dict[str, Any]:
         """Settings of the launcher for a stage's execution."""
-        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
-        chosen = {"threads": self.sharing.needs[key].threads, "cores": self.sharing.cores}
+        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile", "fsdp")
+        need = self.sharing.needs[key]
+        chosen = {"threads": need.threads, "processes": need.processes, "cores": self.sharing.cores}
         return {name: self.launcher[name] for name in names} | chosen
 
     def _dispatch(self) -> None:
@@ -111,7 +112,10 @@ class Scheduler:
         for key in list(self.pending):
             if not self._ready(key) or not self.sharing.room(key, [w.key for w in self.workers if w.key]):
                 continue
-            worker = next((w for w in self.workers if w.key is None), None) or self._start()
+            count = self.sharing.needs[key].processes
+            worker = next((w for w in self.workers if w.key is None and w.processes == count), None) or self._start(
+                count
+            )
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.remove(key)
@@ -124,8 +128,8 @@ class Scheduler:
         open_inputs = [k for k in self.graph.stages[key].upstream() if k in self.pending or k in running]
         return not open_inputs and time.monotonic() >= self.not_before.get(key, 0.0)
 
-    def _start(self) -> Worker:
-        worker = launchers.start(self.launcher["name"])
+    def _start(self, processes: int) -> Worker:
+        worker = launchers.start(self.launcher["name"], processes)
         self.workers.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         return worker

@@ -2,6 +2,7 @@
 
 * Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
   stage always may run. An accelerator has one stage at a time, because its memory is not counted.
+* The processes of a stage (`launcher.processes`) have a part of its threads each, and as much memory each as one would have.
 * `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
   cores are divided.
 * The cores are those of this process: its affinity, the quota of its control group, and OMP_NUM_THREADS, by which users of shared
@@ -29,8 +30,9 @@ OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of 
 class Need:
     """What a stage takes of the machine."""
 
-    threads: int
-    bytes: float
+    threads: int  # of each process
+    bytes: float  # of all processes
+    processes: int = 1
 
 
 class Sharing:
@@ -43,11 +45,14 @@ class Sharing:
         if self.jobs is None and accelerated:
             self.jobs = 1
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"], accelerated=accelerated)
+        self.needs = self._needs(keys, launcher["threads"], launcher["processes"], accelerated=accelerated)
         self.free: float | None = None  # bytes when nothing ran
 
-    def _needs(self, keys: Iterable[str], chosen: int | None, *, accelerated: bool) -> dict[str, Need]:
-        """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+    def _needs(self, keys: Iterable[str], chosen: int | None, processes: int, *, accelerated: bool) -> dict[str, Need]:
+        """The needs of the stages `keys`; the threads are those that the user has chosen, if any.
+
+        `processes`: of the stages with a model whose kind lets processes share them.
+        """
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
@@ -55,15 +60,16 @@ class Sharing:
         for key in keys:
             stage = self.graph.stages[key]
             model = stage.about.get("model") is not None
-            size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            together = processes if model and stage.of.traits.shared else 1
+            size = together * _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
             fitting = max(1.0, machine // size) if machine else float("inf")
             if chosen is not None:
                 count = chosen
             elif accelerated:
-                count = max(1, self.cores // (self.jobs or 1))
+                count = max(1, self.cores // (self.jobs or 1) // together)
             else:
-                count = threads(work[key], self.jobs or min(beside[key], fitting), self.cores)
-            needs[key] = Need(count, size)
+                count = max(1, threads(work[key], self.jobs or min(beside[key], fitting), self.cores) // together)
+            needs[key] = Need(count, size, together)
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
@@ -88,7 +94,7 @@ class Sharing:
             return len(others) < self.jobs
         if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
             return False
-        return need.threads + sum(other.threads for other in others) <= self.cores
+        return sum(one.threads * one.processes for one in [need, *others]) <= self.cores
 
 
 def cores() -> int:

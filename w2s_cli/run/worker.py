@@ -3,13 +3,12 @@
 * It reads only stage.json and the results of that file's inputs, so any stage can be replayed by hand.
 * The process that does the work has the claim, and reads the record again under the claim: no stage runs twice.
 * All stages of a worker share one import. Weights are memory-mapped, so a model of several stages is cheap to open again.
-* Freed memory is kept for the next micro-batch (`keep_memory`): its return to the kernel took a third of a narrow model's forward pass.
 * With --serve it reads jobs from standard input, one JSON object {"folder", "redo"} per line, and dies with its parent. Events go to
   standard output as JSON lines; the output of libraries goes to the stage's log.
 * A signal of `signals.py`: the running stage saves its state and stops, and so does every later one. The parent handles Ctrl-C.
+* Several processes may be one worker (`ranks.py`, `processes.py`): all of them run the kind's `run` of a stage that can be shared.
 """
 
-import ctypes
 import errno
 import gc
 import json
@@ -18,39 +17,40 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.pipeline.kinds import find
 from w2s_cli.pipeline.provenance import device, fingerprints, provenance
-from w2s_cli.run import signals
+from w2s_cli.run import ranks, signals
+from w2s_cli.run.process import die_with_parent, keep_memory, output_to
 from w2s_cli.store import keys, memory
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, reading
-from w2s_cli.store.context import Context, Restart, Stopped
+from w2s_cli.store.context import Context, Restart, Served, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import write_json
 from w2s_cli.store.places import StoreError, command_line
+from w2s_cli.store.ranks import ALONE, means_lost_process
 from w2s_cli.store.shapes import read_job, read_record
 from w2s_cli.store.store import OLDER, Store, is_older
 
 EXIT_STOPPED = 75
-# garbage collection took 0.5 of the 2.7 CPU seconds of the import of torch and transformers
-RARELY = (100_000, 50, 100)
-KEPT = 1 << 30  # bytes of freed memory that a worker keeps
-LARGE = 1 << 25  # bytes of an array that is returned to the kernel at once; the largest limit of every glibc
 
 
 class Worker:
-    """A runner of stages, one after another; its state is the stop flag and the pipe to the scheduler."""
+    """A runner of stages, one after another; its state is the stop flag, the pipe to the scheduler, and its other processes."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, send: Callable[[dict[str, Any]], None], group: ranks.Group | None = None) -> None:
         self.send = send
+        self.group = group
         self.stopping = False
 
     def stop(self, *_: object) -> None:
@@ -73,25 +73,66 @@ class Worker:
                 elif (record := read_record(folder)) and record.get("run") != redo and not publish.damage(folder):
                     outcome = {"event": "cached"}
                 else:
-                    outcome = self._work(folder, read_job(folder), emit)
-                    if outcome["event"] == "failed":
-                        memory.give_back()  # an error and its frames, which hold the model, may refer to each other
-                        write_json(folder / "failed.json", {**outcome, "time": time.time()})
+                    outcome = self._work(folder, lambda: self._make(folder, read_job(folder), emit))
+                    self._note(folder, outcome)
         except StoreError as error:
             outcome = {"event": "failed", "message": str(error), "user": True}
         except OSError as error:
             outcome = {"event": "failed", "message": _disk_message(error, folder), "user": True}
-        emit(outcome)
+        if outcome["event"] != "told":
+            emit(outcome)
         return str(outcome["event"])
 
-    def _work(self, folder: Path, job: dict[str, Any] | None, emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """The work between claim and record; every error becomes the message of a failed event.
+    def follow(self) -> str:
+        """Take part in the stages that rank 0 names, until it ends; returns the last outcome: done, or why this process must end."""
+        assert self.group is not None
+        for folder, results in self.group.calls():
+            with tempfile.TemporaryDirectory() as scratch:
+                outcome = self._work(folder, partial(self._serve, folder, results, Path(scratch)))
+            self._note(folder, outcome)
+            if outcome["event"] not in ("done", "told"):
+                self.send({"folder": str(folder), **outcome})
+            if outcome["event"] != "done":
+                return str(outcome["event"])
+        return "done"
 
-        `starved`: for want of memory. The scheduler then gives the next stage to a new worker.
+    def _serve(self, folder: Path, results: dict[str, Path | list[Path]], scratch: Path) -> None:
+        """This process's part of a stage; files of a kind that is not `Context.rest_alone` go to the folder `scratch`."""
+        job = read_job(folder)
+        assert self.group is not None
+        assert job is not None  # rank 0 has read it
+        ctx = self._context(folder, job, scratch, lambda _: None, self.group)
+        with suppress(Served):
+            find(job["kind"], ctx.execution.get("folders", ())).run(job["params"], results, ctx)
+        self.group.served()
+
+    @property
+    def torn(self) -> bool:
+        """Whether this process has left a stage that others are in: they end, and so does it."""
+        return self.group is not None and self.group.running
+
+    def _note(self, folder: Path, outcome: dict[str, Any]) -> None:
+        """Write failed.json, and free the memory, of a stage that failed."""
+        if outcome["event"] == "failed":
+            memory.give_back()  # an error and its frames, which hold the model, may refer to each other
+            write_json(folder / "failed.json", {**outcome, "time": time.time()})
+
+    def _work(self, folder: Path, make: Callable[[], None]) -> dict[str, Any]:
+        """The outcome of `make`, the work between claim and record; every error becomes the message of a failed event.
+
+        `starved`: for want of memory, or with other processes in the stage. The scheduler then gives the next stage to a new worker.
+        told: another process of this worker has told its own.
         """
-        with _output_to(folder / "log.txt"):
+        outcome = self._outcome(folder, make)
+        if not self.torn:
+            return outcome
+        assert self.group is not None
+        return {**outcome, "starved": True} if self.group.first_to_tell() else {"event": "told"}
+
+    def _outcome(self, folder: Path, make: Callable[[], None]) -> dict[str, Any]:
+        with output_to(folder / "log.txt"):
             try:
-                self._make(folder, job, emit)
+                make()
             except Stopped:
                 return {"event": "stopped"}
             except Restart:
@@ -101,6 +142,8 @@ class Worker:
                 starved = error.__cause__ is not None and memory.means_no_memory(error.__cause__)
                 return {"event": "failed", "message": str(error), "user": True, "starved": starved}
             except Exception as error:
+                if self.torn and means_lost_process(error):
+                    ranks.wait_for_the_launcher()
                 # a bug or a library's error: the traceback goes to log.txt, one line to the user
                 traceback.print_exc()
                 if memory.means_no_memory(error):
@@ -175,49 +218,44 @@ class Worker:
             shutil.rmtree(folder / "result.tmp", ignore_errors=True)
             (folder / "result.tmp").mkdir()
             (folder / "work").mkdir(exist_ok=True)
-            ctx = Context(
-                folder=folder,
-                work=folder / "work",
-                result=folder / "result.tmp",
-                execution=execution,
-                emit=emit,
-                stop_requested=lambda: self.stopping,
-                cache=store.cache,
-            )
             if self.stopping:
                 raise Stopped
             emit({"event": "started"})
+            group = self.group if kind.traits.shared else None
+            if group is not None:
+                group.call(folder, results)
+            ctx = self._context(folder, job, folder / "result.tmp", emit, group)
             metrics = kind.run(job["params"], results, ctx)
+            if group is not None:
+                group.served()
             ended = time.time()
             record |= {"ended": ended, "wall_s": round(ended - started, 3), "cpu_s": round(_cpu_seconds() - cpu, 3)}
-            record |= {"execution": execution, "measured": ctx.measured}
+            record |= {"execution": ctx.execution, "measured": ctx.measured}
             record["provenance"] |= device()
             peak = memory.peak_above(unknown_peak)
             record |= {} if peak is None else {"peak_memory_mib": peak}
             publish.publish(folder, metrics, record)
 
-
-class _output_to:  # noqa: N801 - used like a function
-    """Redirection of file descriptors 1 and 2 to the stage's log, so that the output of native libraries goes there too."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.saved = (os.dup(1), os.dup(2))
-        log = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, saved in enumerate(self.saved, start=1):
-            os.dup2(saved, descriptor)
-            os.close(saved)
+    def _context(
+        self,
+        folder: Path,
+        job: dict[str, Any],
+        result: Path,
+        emit: Callable[[dict[str, Any]], None],
+        group: ranks.Group | None,
+    ) -> Context:
+        """The context of this process; `group`: the processes that share the stage."""
+        execution = job.get("execution", {})
+        return Context(
+            folder=folder,
+            work=folder / "work",
+            result=result,
+            execution=group.execution(execution) if group else execution,
+            emit=emit,
+            stop_requested=lambda: self.stopping,
+            cache=Store(folder.parents[2]).cache,
+            ranks=group.ranks if group else ALONE,
+        )
 
 
 def _disk_message(error: OSError, folder: Path) -> str:
@@ -241,29 +279,6 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies (Linux; elsewhere the end of standard input ends it)."""
-    if sys.platform == "linux":
-        set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:  # the parent died before the call
-            os._exit(1)
-
-
-def keep_memory() -> None:
-    """Let the allocator keep up to `KEPT` freed bytes, and collect garbage rarely, for the rest of this process.
-
-    Activations are some megabytes each and are freed after every layer. glibc returns such memory to the kernel, which
-    zeroes it page by page at the next request. Another C library than glibc is not changed.
-    """
-    gc.set_threshold(*RARELY)
-    trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    with suppress(AttributeError, OSError, TypeError):  # a C library without mallopt
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim_threshold, KEPT)
-        mallopt(mmap_threshold, LARGE)
-
-
 def main(argv: list[str]) -> int:
     """Entry point of the process."""
     channel = os.fdopen(os.dup(1), "w", buffering=1)
@@ -271,22 +286,36 @@ def main(argv: list[str]) -> int:
     def send(event: dict[str, Any]) -> None:
         channel.write(json.dumps(event) + "\n")
 
-    worker = Worker(send)
+    serving = argv[:1] == ["--serve"]
+    if serving:
+        die_with_parent(int(argv[1]))
+    worker = Worker(send, group := ranks.group())
     keep_memory()
     signals.handle(worker.stop)
-    if argv[:1] == ["--serve"]:
-        die_with_parent(int(argv[1]))
+    if serving:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    outcomes = []
+    if group is not None and group.ranks.rank:
+        outcomes.append(worker.follow())
+    elif serving:
         for line in sys.stdin:
             job = json.loads(line)
-            worker.run(Path(job["folder"]), redo=job["redo"])
-        return 0
-    outcomes = []
-    for word in argv:
-        outcomes.append(worker.run(Path(word).absolute()))
-        if outcomes[-1] in ("failed", "stopped", "restart"):
-            break
-    return EXIT_STOPPED if "stopped" in outcomes else int(any(o in ("failed", "busy", "restart") for o in outcomes))
+            outcome = worker.run(Path(job["folder"]), redo=job["redo"])
+            if worker.torn:
+                outcomes.append(outcome)
+                break
+    else:
+        for word in argv:
+            outcomes.append(worker.run(Path(word).absolute()))
+            if outcomes[-1] not in ("done", "cached", "busy"):
+                break
+    code = EXIT_STOPPED if "stopped" in outcomes else int(any(o not in ("done", "cached") for o in outcomes))
+    if worker.torn:
+        channel.flush()
+        os._exit(code or 1)  # the connections to the others close, which ends them
+    if group is not None and not group.ranks.rank:
+        group.end()
+    return code
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import disk_errors, read_json, sync, write_json
 from w2s_cli.store.shapes import fits
+from w2s_cli.training import exchange
 
 _PATTERN = "checkpoint-*"
 
@@ -57,6 +58,9 @@ def save(
 
     `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping.
     """
+    if ctx.ranks.rank:
+        exchange.wait_for_all(ctx.ranks)
+        return
     began = time.monotonic()
     fault("checkpoint.begin")
     temporary = ctx.work / "checkpoint.tmp"
@@ -79,6 +83,7 @@ def save(
             shutil.rmtree(older)
     ctx.log(f"checkpoint at step {step}/{state['total']}")
     ctx.checkpoint_written(time.monotonic() - began)
+    exchange.wait_for_all(ctx.ranks)
 
 
 def _tensors(

@@ -6,6 +6,7 @@
   the learning rate is the same with and without `patience`.
 * An evaluation only reads the weights: it changes no gradient, no random state and no optimizer state, so the steps are the same
   bits as without evaluations.
+* Several processes each evaluate a share of the rows and compare the same logits, so they decide alike.
 * The best weights are on the CPU and in every checkpoint, so a resumed training has the same best weights.
 """
 
@@ -21,7 +22,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import accuracy, auroc, predicted
 from w2s_cli.store.context import Context
 from w2s_cli.training.batching import PADDED, Layout
-from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.memory import Budget, gather_together
 
 
 @dataclass
@@ -111,7 +112,7 @@ def early_stopping(
         )
 
     def measure(budget: Budget) -> float:
-        logits = gather(forward, lengths, budget, layout).astype(np.float64)  # [rows, classes]
+        logits = gather_together(forward, lengths, budget, layout).astype(np.float64)  # [rows, classes]
         if not np.isfinite(logits).all():
             raise UserError("the logits of validation rows are not numbers: lower the learning rate")
         value = figure(logits, classes)

@@ -1,6 +1,7 @@
 """Launchers, which start workers: one file for each way, chosen as `launcher.name` (configs/launcher/*.yaml).
 
-A launcher is a file with `start() -> Worker`. The scheduler uses only the members of `Worker`.
+A launcher is a file with `start(processes) -> Worker`: a worker of so many processes, which share the stages that can be shared.
+The scheduler uses only the members of `Worker`.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ from w2s_cli.plugins import code_names
 class Worker(Protocol):
     """A process that runs stages, one after another."""
 
+    processes: int
     key: str | None  # key of its stage; None: free
 
     def fileno(self) -> int:
@@ -42,7 +44,7 @@ def check(name: str) -> None:
         raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
 
 
-def start(name: str) -> Worker:
-    """A new worker from the launcher `name`, a name that `check` has passed."""
-    worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start()
+def start(name: str, processes: int) -> Worker:
+    """A new worker of so many processes from the launcher `name`, a name that `check` has passed."""
+    worker: Worker = import_module(f"w2s_cli.run.launchers.{name}").start(processes)
     return worker

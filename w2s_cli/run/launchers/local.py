@@ -2,6 +2,7 @@
 
 * The wait policy of threads is in the environment from the start, because it is read when torch loads. A worker begins with one
   thread, and each stage with a model sets its own number (training/device.py).
+* A worker of several processes is started by accelerate (`run/processes.py`), and is one child like any other.
 * A worker dies with its parent (`--serve PID`), so a killed command leaves no worker behind.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.paths import PACKAGE
+from w2s_cli.run.ranks import LAUNCHED
 
 END_S = 10  # a worker without a job is killed after this many seconds
 
@@ -25,6 +27,7 @@ class LocalWorker:
     """A worker as a child process."""
 
     popen: subprocess.Popen[bytes]
+    processes: int = 1
     key: str | None = None  # key of its stage; None: free
     buffer: bytes = b""  # beginning of an incomplete event
 
@@ -69,16 +72,18 @@ class LocalWorker:
             self.popen.wait()
 
 
-def start() -> LocalWorker:
-    """A new worker process."""
+def start(processes: int = 1) -> LocalWorker:
+    """A new worker of so many processes."""
     environment = {
-        **os.environ,
+        # a command may run in a process that torch's launcher has started
+        **{name: value for name, value in os.environ.items() if name not in LAUNCHED},
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "passive",  # spinning threads cost 24 times on a busy machine
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONPATH": os.pathsep.join(p for p in (str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")) if p),
     }
-    command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
+    module = ["w2s_cli.run.worker"] if processes == 1 else ["w2s_cli.run.processes", str(processes)]
+    command = [sys.executable, "-m", *module, "--serve", str(os.getpid())]
     popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    return LocalWorker(popen)
+    return LocalWorker(popen, processes)

@@ -1,0 +1,129 @@
+"""The processes of one worker (`launcher.processes`): rank 0 takes the jobs, and the others share the stages that can be shared.
+
+* They find each other by the variables that torch's launcher sets, and so accelerate's. A worker without them is one process.
+* Rank 0 has the claim and names each shared stage to the others through torch's key-value store, where a waiting process costs nothing.
+* The first process that fails tells it, whatever its rank, and ends. The others then lose it in the middle of an exchange: they say
+  nothing, and wait for the launcher, which ends them. So one failure has one message, and the death of one process ends all.
+* The next stage has new processes after a failure. A stage of one process never loads torch here.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from w2s_cli.errors import UserError
+from w2s_cli.store.ranks import Ranks
+
+LAUNCHED = ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+FOREVER = timedelta(days=365)  # a shared stage may come after days of others, and a checkpoint may take minutes
+ENDED_S = 60.0  # until the launcher ends a process that has lost another
+END = "end"
+
+
+class Group:
+    """The other processes of this worker; its state is the number of the present shared stage."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        import torch
+        from torch.distributed import distributed_c10d, init_process_group
+
+        self.ranks = Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+        self.local = int(environment.get("LOCAL_RANK", 0))
+        self.number = 0
+        self.running = False  # the others are in the present stage
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        init_process_group(backend, timeout=FOREVER)
+        self.store: Any = distributed_c10d.PrefixStore("w2s", distributed_c10d._get_default_store())
+
+    def call(self, folder: Path, results: Mapping[str, Path | list[Path]]) -> None:
+        """Name a shared stage to the other processes; `results` are the result folders of its inputs."""
+        plain = {
+            edge: [str(one) for one in given] if isinstance(given, list) else str(given)
+            for edge, given in results.items()
+        }
+        self._post({"folder": str(folder), "results": plain})
+        self.running = True
+
+    def end(self) -> None:
+        """Let the other processes end."""
+        self._post({"folder": END, "results": {}})
+
+    def _post(self, job: dict[str, Any]) -> None:
+        self.number += 1
+        self.store.set(f"job {self.number}", json.dumps(job))
+
+    def calls(self) -> Iterator[tuple[Path, dict[str, Path | list[Path]]]]:
+        """The shared stages, as rank 0 names them: the folder of each, and the result folders of its inputs."""
+        while True:
+            self.number += 1
+            name = f"job {self.number}"
+            self.store.wait([name], FOREVER)
+            job = json.loads(self.store.get(name))
+            if job["folder"] == END:
+                return
+            self.running = True
+            yield (
+                Path(job["folder"]),
+                {
+                    edge: list(map(Path, given)) if isinstance(given, list) else Path(given)
+                    for edge, given in job["results"].items()
+                },
+            )
+
+    def served(self) -> None:
+        """Note that this process has done its part; in rank 0, wait until all others have done theirs."""
+        if self.ranks.rank:
+            self.store.set(f"served {self.number} {self.ranks.rank}", "")
+        else:
+            self.store.wait([f"served {self.number} {rank}" for rank in range(1, self.ranks.count)], FOREVER)
+        self.running = False
+
+    def first_to_tell(self) -> bool:
+        """Whether this process is the first that tells how the present stage failed or stopped."""
+        return int(self.store.add(f"told {self.number}", 1)) == 1
+
+    def execution(self, execution: Mapping[str, Any]) -> dict[str, Any]:
+        """The execution options of this process: on a machine with GPUs each has one of its own.
+
+        Raises:
+            UserError: fewer GPUs than processes, or a device that processes cannot share.
+        """
+        import torch
+
+        device = str(execution.get("device") or "auto")
+        if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+            return {**execution, "device": "cpu"}
+        if device not in ("auto", "cuda"):
+            raise UserError(
+                f"launcher.device={device} is one device, and launcher.processes={self.ranks.count} need one each: use "
+                "launcher.device=cuda, launcher.device=cpu, or launcher.processes=1"
+            )
+        if torch.cuda.device_count() <= self.local:
+            raise UserError(
+                f"launcher.processes={self.ranks.count} need a GPU each, and this machine has {torch.cuda.device_count()}: use "
+                "as many processes as GPUs, or launcher.device=cpu"
+            )
+        torch.cuda.set_device(self.local)
+        return {**execution, "device": f"cuda:{self.local}"}
+
+
+def group() -> Group | None:
+    """The processes that a launcher started this one with; None: it is the only one."""
+    if LAUNCHED[0] not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    return Group(os.environ)
+
+
+def wait_for_the_launcher() -> None:
+    """Wait until the launcher ends this process, which has lost another; never returns."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(ENDED_S)
+    os._exit(1)
