@@ -25,11 +25,11 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.store.ranks import Ranks
 from w2s_cli.training import checkpoint, exchange
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.division import Division, divided
 from w2s_cli.training.memory import Budget, does_not_fit
+from w2s_cli.training.sharding import Sharding, wanted
 from w2s_cli.training.stopping import EarlyStopping
 
 
@@ -96,9 +96,9 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     raise UserError(f'schedule={recipe.schedule} is unknown; use "cosine", "linear" or "constant"')
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW over the trainable parameters, in their order in the model."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+def make_optimizer(model: nn.Module, recipe: Recipe, sharding: Sharding | None = None) -> torch.optim.Optimizer:
+    """Adam or AdamW over the trainable parameters, in their order in the model; of parameters in parts over this process's."""
+    trainable = [sharding.optimized(p) if sharding else p for p in model.parameters() if p.requires_grad]
     fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
     options: dict[str, Any] = {"lr": recipe.lr, "betas": recipe.betas, "fused": fused}
     match recipe.optimizer:
@@ -141,17 +141,18 @@ def train(
     """
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
-    optimizer = make_optimizer(model, recipe)
     ranks = ctx.ranks
-    budget = Budget(ctx, "micro_tokens", fixed=objective.draws)
+    sharding = Sharding(model, ranks, sharded=wanted(model, ctx.execution, ranks))
+    optimizer = make_optimizer(model, recipe, sharding)
+    budget = Budget(ctx, "micro_tokens", fixed=objective.draws, sharded=sharding.used)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
-    saved = checkpoint.load(ctx.work, model, optimizer, evaluated=early_stopping is not None)
+    saved = checkpoint.load(ctx.work, model, optimizer, sharding, evaluated=early_stopping is not None)
     if saved is not None:
         first, sums = saved["step"], dict(saved["sums"])
         budget.lower(saved["micro_tokens"])
         if early_stopping is not None:
-            early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work))
+            early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work, sharding))
         ctx.log(f"resumed at step {first}/{total}")
     ctx.cut_metrics(first)
     model.train()
@@ -171,16 +172,16 @@ def train(
         rows = plan[step % per_epoch]
         longest: int | None = int((objective.lengths if objective.longest is None else objective.longest)[rows].max())
         try:
-            update = _gradients(model, objective, rows, step / total, budget, ranks)
+            update = _gradients(sharding, objective, rows, step / total, budget)
             longest = None  # from here on all rows are read
-            if recipe.max_grad_norm is not None:
-                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
+            sharding.give_gradients(recipe.max_grad_norm)
             optimizer.step()
         except Exception as error:  # each library has its own error
             if not means_no_memory(error):
                 raise
             raise does_not_fit(model, longest, ctx) from error
         optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         pending.append(update)
         examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
         logged = done % log_every == 0 or done == total
@@ -207,13 +208,14 @@ def train(
             if early_stopping is not None:
                 state["evaluations"] = early_stopping.evaluations
             best_weights = early_stopping.weights if early_stopping is not None else None
-            checkpoint.save(ctx, done, model, optimizer, state, best_weights)
+            checkpoint.save(ctx, done, model, optimizer, state, best_weights, sharding)
         if stopping and done < total:
             raise Stopped
     if early_stopping is not None:
         early_stopping.restore_best_weights(model)
     seconds = time.monotonic() - started
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
+    sharding.collect()
     ctx.rest_alone()
     in_last_epoch = (done - 1) % per_epoch + 1
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
@@ -264,16 +266,15 @@ def _agreement(update: dict[str, float]) -> dict[str, float]:
     return {"agreement": update["right"] / update["rows"]} if {"right", "rows"} <= set(update) else {}
 
 
-def _gradients(
-    model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, budget: Budget, ranks: Ranks
-) -> Sums:
+def _gradients(sharding: Sharding, objective: Objective, rows: Sequence[int], progress: float, budget: Budget) -> Sums:
     """Accumulate the gradient of one effective batch; returns its sums."""
+    ranks = sharding.ranks
 
     def division(tokens: int) -> Division:
         return divided(rows, tokens, objective.lengths, objective.cut, ranks, by_pieces=objective.draws)
 
     def accumulate(pieces: list[list[int]]) -> Sums:
-        model.zero_grad(set_to_none=True)  # of an attempt that did not fit
+        sharding.model.zero_grad(set_to_none=True)  # of an attempt that did not fit
         sums: Sums = {}
         if ranks.count == 1:
             for part in objective.parts(pieces, progress):
@@ -288,7 +289,7 @@ def _gradients(
             for name, value in part.sums.items():
                 sums[name] = sums.get(name, 0.0) + value * counts
         exchange.agree(ranks)
-        exchange.sum_gradients(ranks, [p for p in model.parameters() if p.requires_grad])
+        exchange.sum_gradients(ranks, sharding.whole_parameters())
         return exchange.sum_figures(ranks, sums)
 
     return budget.fit(lambda tokens: division(tokens).pieces, accumulate, together=True)

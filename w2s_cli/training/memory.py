@@ -34,12 +34,14 @@ ADAM_BYTES = 16  # of a parameter in fp32: weight, gradient, two moments
 class Budget:
     """Tokens of a micro-batch, as `launcher.<name>` gives them; once memory has failed, so many as fitted.
 
-    `fixed`: the micro-batches are part of the result, so they are never made smaller.
+    `fixed`: the micro-batches are part of the result, so they are never made smaller. `sharded`: the weights lie in parts on several
+    processes, which wait for each other within a pass; so a failure of one ends all, and the stage goes on in new processes.
     """
 
-    def __init__(self, ctx: Context, name: str, *, fixed: bool = False) -> None:
+    def __init__(self, ctx: Context, name: str, *, fixed: bool = False, sharded: bool = False) -> None:
         self.tokens = int(ctx.execution.get(name, TOKENS[name]))
         self._ctx, self._name, self._fixed = ctx, name, fixed
+        self.sharded = sharded
         self._advised = False
         if not fixed and self._name in (fitted := self._fitted()):
             self.lower(fitted[self._name])
@@ -75,7 +77,7 @@ class Budget:
                         "drawn for each micro-batch, so smaller ones are another training, with a key of its own: set "
                         f"launcher.{self._name}={smaller}"
                     ) from error
-                if stays(error):
+                if stays(error) or self.sharded:
                     self._ctx.log(f"out of memory: continuing with {self._name}={smaller} in a new process")
                     write_json(self._ctx.work / NOTED, {**self._fitted(), self._name: smaller})
                     raise Restart from error
@@ -147,6 +149,10 @@ def gather_together(
     ranks = budget.ranks
     if ranks.count == 1:
         return gather(forward, lengths, budget, layout)
+    if budget.sharded:  # all processes make the same passes; the result is that of rank 0
+        outputs = gather(forward, lengths, budget, layout)
+        counted = 0 if ranks.rank else len(lengths)
+        return exchange.table(ranks, outputs[:counted], range(counted), len(lengths))
     own = deal(range(len(lengths)), lambda row: int(lengths[row]), ranks.count)[ranks.rank]
     rows = own or [0]  # the width of the result is known from a row
     outputs = gather(lambda piece: forward([rows[row] for row in piece]), lengths[rows], budget, layout)
