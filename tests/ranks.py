@@ -13,7 +13,14 @@ from typing import Any
 from tests.stage_files import context
 from tests.warm import SERVER
 
-SIZES = {"device": "cpu", "threads": 1, "micro_tokens": 120, "eval_tokens": 200, "log_every": 1, "checkpoint_seconds": 9999}
+SIZES = {
+    "device": "cpu",
+    "threads": 1,
+    "micro_tokens": 120,
+    "eval_tokens": 200,
+    "log_every": 1,
+    "checkpoint_seconds": 9999,
+}
 STOPPED, LOST = "Stopped: ", "lost"
 WAIT_S = 120
 
@@ -44,7 +51,14 @@ def run_on(
     started = []
     for rank in range(count):
         group = {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        job = (kind, dict(params), dict(inputs), folder, {**SIZES, **(execution or {})}, stop_after if rank == stops else None)
+        job = (
+            kind,
+            dict(params),
+            dict(inputs),
+            folder,
+            {**SIZES, **(execution or {})},
+            stop_after if rank == stops else None,
+        )
         started.append(SERVER.Process(target=_work, args=({**group, "W2S_FAULT": fault}, *job)))
         started[-1].start()
     for process in started:

@@ -96,6 +96,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     if left_out:
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
     launchers.check(config["launcher"]["name"])
+    launchers.check_processes(config["launcher"])
     store = Store(locate(config["outputs"]))
     if command != "plan":
         store.make()

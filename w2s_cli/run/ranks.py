@@ -92,18 +92,13 @@ class Group:
         """The execution options of this process: on a machine with GPUs each has one of its own.
 
         Raises:
-            UserError: fewer GPUs than processes, or a device that processes cannot share.
+            UserError: fewer GPUs than processes.
         """
         import torch
 
         device = str(execution.get("device") or "auto")
         if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
             return {**execution, "device": "cpu"}
-        if device not in ("auto", "cuda"):
-            raise UserError(
-                f"launcher.device={device} is one device, and launcher.processes={self.ranks.count} need one each: use "
-                "launcher.device=cuda, launcher.device=cpu, or launcher.processes=1"
-            )
         if torch.cuda.device_count() <= self.local:
             raise UserError(
                 f"launcher.processes={self.ranks.count} need a GPU each, and this machine has {torch.cuda.device_count()}: use "

@@ -143,6 +143,10 @@ def train(
     total = max(1, round(recipe.epochs * per_epoch))
     ranks = ctx.ranks
     sharding = Sharding(model, ranks, sharded=wanted(model, ctx.execution, ranks))
+    if ranks.count > 1:
+        ctx.log(
+            f"{ranks.count} processes share each update{', and its weights lie in parts on them' if sharding.used else ''}"
+        )
     optimizer = make_optimizer(model, recipe, sharding)
     budget = Budget(ctx, "micro_tokens", fixed=objective.draws, sharded=sharding.used)
     log_every = int(ctx.execution.get("log_every", 10))
@@ -284,6 +288,7 @@ def _gradients(sharding: Sharding, objective: Objective, rows: Sequence[int], pr
             return sums
         whole = division(budget.tokens).whole
         for number, part in enumerate(objective.parts(pieces, progress, whole)):
+            fault("update.micro_batch")
             counts = float(whole.real is None or number < whole.real)
             (part.backward * counts).backward()  # type: ignore[no-untyped-call]
             for name, value in part.sums.items():

@@ -56,6 +56,18 @@ def together(planned: Sharing, keys: Iterable[str]) -> list[str]:
     return running
 
 
+def test_the_processes_of_a_stage_divide_its_threads_and_each_need_its_memory(machine: Any) -> None:
+    machine(8)
+    (one,), (four,) = (shared(stage(2000.0), processes=count).needs.values() for count in (1, 4))
+    assert (one.threads, one.processes) == (8, 1)
+    assert (four.threads, four.processes) == (2, 4)
+    assert four.bytes == 4 * one.bytes
+    assert shared(stage(model=None), processes=4).needs["0"].processes == 1  # without a model
+    planned = shared(stage(0.1), stage(0.1), processes=8)
+    assert [need.threads for need in planned.needs.values()] == [1, 1]
+    assert together(planned, "01") == ["0"]  # its processes have all cores
+
+
 def test_a_narrow_model_has_one_thread_and_a_large_one_has_all_cores(machine: Any, tmp_path: Path) -> None:
     machine(4)
     assert threads(stage(0.2), stage(0.5), stage(135), stage(7000)) == [1, 2, 4, 4]

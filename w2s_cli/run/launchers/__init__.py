@@ -4,6 +4,7 @@ A launcher is a file with `start(processes) -> Worker`: a worker of so many proc
 The scheduler uses only the members of `Worker`.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +43,21 @@ def check(name: str) -> None:
     names = code_names("run/launchers")
     if name not in names:
         raise UserError(f'launcher.name={name}: unknown launcher "{name}".{did_you_mean(name, names)}')
+
+
+def check_processes(launcher: Mapping[str, Any]) -> None:
+    """Refuse (UserError) settings of several processes that cannot be."""
+    if launcher["fsdp"] and launcher["processes"] == 1:
+        raise UserError(
+            "launcher.fsdp=true shares out the weights of a training on its processes, and there is one: set launcher.processes=2 or more, "
+            "or leave launcher.fsdp out."
+        )
+    one_device = launcher["device"] not in ("auto", "cpu", "cuda")
+    if launcher["processes"] > 1 and one_device:
+        raise UserError(
+            f"launcher.device={launcher['device']} is one device, and launcher.processes={launcher['processes']} need one each: use "
+            "launcher.device=cuda or cpu, or launcher.processes=1."
+        )
 
 
 def start(name: str, processes: int) -> Worker:
