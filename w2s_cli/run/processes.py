@@ -36,7 +36,17 @@ def main(argv: list[str]) -> int:
     if words[:1] == [SERVE]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     launch = [
-        *("--multi_gpu", "--num_processes", count, "--num_machines", "1", "--main_process_port", "0"),
+        *(
+            "--multi_gpu",
+            "--gpu_ids",
+            "all",
+            "--num_processes",
+            count,
+            "--num_machines",
+            "1",
+            "--main_process_port",
+            "0",
+        ),
         *("--mixed_precision", "no", "--dynamo_backend", "no", "--module", "w2s_cli.run.worker", *words),
     ]
     try:
@@ -47,10 +57,13 @@ def main(argv: list[str]) -> int:
 
 
 def _pass_on(number: int, _: object) -> None:
-    """Signal handler: send the signal on to the processes of the worker."""
+    """Signal handler: send the signal on to the processes of the worker; before they are there, end."""
     import psutil
 
-    for child in psutil.Process().children():
+    children = psutil.Process().children()
+    if not children:
+        raise SystemExit(EXIT_STOPPED)
+    for child in children:
         child.send_signal(number)
 
 
@@ -61,7 +74,8 @@ def _end_as(error: Any) -> int:
         -code for code in codes if code < 0 and -code != signal.SIGTERM
     ]  # SIGTERM: torch's launcher ended the rest
     if killed:
-        signal.signal(killed[0], signal.SIG_DFL) if killed[0] != signal.SIGKILL else None
+        if killed[0] != signal.SIGKILL:
+            signal.signal(killed[0], signal.SIG_DFL)
         os.kill(os.getpid(), killed[0])
     if EXIT_STOPPED in codes:
         return EXIT_STOPPED

@@ -89,7 +89,8 @@ class Worker:
         for folder, results in self.group.calls():
             with tempfile.TemporaryDirectory() as scratch:
                 outcome = self._work(folder, partial(self._serve, folder, results, Path(scratch)))
-            self._note(folder, outcome)
+            with suppress(OSError):  # a full disk: the event tells it
+                self._note(folder, outcome)
             if outcome["event"] not in ("done", "told"):
                 self.send({"folder": str(folder), **outcome})
             if outcome["event"] != "done":
@@ -124,9 +125,8 @@ class Worker:
         told: another process of this worker has told its own.
         """
         outcome = self._outcome(folder, make)
-        if not self.torn:
+        if self.group is None or not self.group.failed():
             return outcome
-        assert self.group is not None
         return {**outcome, "starved": True} if self.group.first_to_tell() else {"event": "told"}
 
     def _outcome(self, folder: Path, make: Callable[[], None]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Worker:
                 return {"event": "failed", "message": str(error), "user": True, "starved": starved}
             except Exception as error:
                 if self.torn and means_lost_process(error):
-                    ranks.wait_for_the_launcher()
+                    ranks.wait_for_the_launcher(asked=self.stopping)
                 # a bug or a library's error: the traceback goes to log.txt, one line to the user
                 traceback.print_exc()
                 if memory.means_no_memory(error):
@@ -313,7 +313,7 @@ def main(argv: list[str]) -> int:
     if worker.torn:
         channel.flush()
         os._exit(code or 1)  # the connections to the others close, which ends them
-    if group is not None and not group.ranks.rank:
+    if group is not None:
         group.end()
     return code
 

@@ -9,6 +9,7 @@
   a process that failed says so: then all leave the update (`Elsewhere`) and repeat it with the smaller micro-batch.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -111,6 +112,8 @@ def sum_gradients(ranks: Ranks, parameters: Iterable[nn.Parameter]) -> None:
         UserError: no memory for the exchange.
     """
     trained = list(parameters)
+    if not trained:
+        return
     has = any_of(ranks, *(parameter.grad is not None for parameter in trained))
     waiting: dict[torch.dtype, list[Tensor]] = {}
     try:
@@ -154,8 +157,6 @@ def from_first(ranks: Ranks, make: Callable[[], Any]) -> Any:
     """What `make` gives in rank 0 (JSON), in every process."""
     if ranks.count == 1:
         return make()
-    import json
-
     content = json.dumps(make()).encode() if not ranks.rank else b""
     size = torch.tensor([len(content)])
     dist.broadcast(size, 0)
