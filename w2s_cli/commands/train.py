@@ -98,8 +98,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     config = jobs[0].values
     if left_out:
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
-    if command != "plan":
-        launchers.find(config["launcher"]["name"]).check(config["launcher"])
+    launchers.check(config["launcher"], here=command != "plan")
     trackers.check(config["tracker"], folders, packages=command != "plan")
     store = Store(locate(config["outputs"]))
     if command != "plan":

@@ -40,6 +40,9 @@ class LauncherConfig:
         None  # number of stages at a time; null: as many as cores and memory, or GPUs, have room for
     )
     isolate: bool = False  # a fresh process for every stage
+    # that share a stage with a model, started by accelerate: each has a part of every effective batch, on a GPU of its own or on the CPU
+    processes: Parallel = 1
+    fsdp: bool = False  # weights, gradients and optimizer state of a training lie in parts on its processes (FSDP2)
     # auto: every GPU if there is one, else the CPU; or a list of GPUs, [cuda:0,cuda:2]
     device: Annotated[
         Annotated[str, Matches(DEVICE)] | list[Annotated[str, Matches(r"cuda:\d+"), "a GPU, cuda:0"]],

@@ -24,7 +24,7 @@ from w2s_cli.run.launchers import Queue, Submitted
 from w2s_cli.run.order import below, readers
 from w2s_cli.run.outcome import Outcome
 from w2s_cli.run.outdated import outdated
-from w2s_cli.run.preparing import prepare, redo_of
+from w2s_cli.run.preparing import prepare, processes_of, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.queueing import job_states
 from w2s_cli.run.resources import check_names, resources
@@ -105,9 +105,9 @@ class Batch:
             for key in keys:
                 stage = self.graph.stages[key]
                 merged = resources(stage, self.launcher)
-                threads = self.launcher["threads"] or merged["cpus"]
-                device = self.launcher["device"]
-                chosen = {"threads": threads, "cores": merged["cpus"]}
+                device, processes = self.launcher["device"], processes_of(stage, self.launcher)
+                chosen = {"threads": self.launcher["threads"] or max(1, merged["cpus"] // processes)}
+                chosen |= {"cores": merged["cpus"], "processes": processes}
                 chosen |= {"device": device if isinstance(device, str) else "auto"}
                 self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
             self.jobs |= {key: present[key] for key in keys if key in present}
@@ -139,9 +139,8 @@ class Batch:
 
     def _submitted(self, key: str) -> Submitted:
         stage = self.graph.stages[key]
-        return Submitted(
-            f"w2s-{stage.slug}", self.folders[key], redo_of(self.plans[key]), resources(stage, self.launcher)
-        )
+        redo, processes = redo_of(self.plans[key]), processes_of(stage, self.launcher)
+        return Submitted(f"w2s-{stage.slug}", self.folders[key], redo, processes, resources(stage, self.launcher))
 
     def _look(self) -> None:
         """Take the outcomes and positions of all awaited stages."""

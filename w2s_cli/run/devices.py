@@ -14,9 +14,10 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ASK = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 ASK_S = 20.0
@@ -35,12 +36,15 @@ class Devices:
         self._locks: dict[str, IO[str]] = {}
         self._ids = identities(names)
 
-    def take(self, key: str) -> str | None:
-        """A device for the stage, one with the fewest stages; None if all are taken, here or by another command."""
+    def take(self, key: str, count: int = 1) -> list[str] | None:
+        """So many devices for the stage, those with the fewest stages; None if too many are taken, here or by another command."""
         for name in sorted(self.names, key=lambda name: len(self._on[name])):
             if len(self._on[name]) < self.most and (name in self._locks or self._lock(name)):
                 self._on[name].append(key)
-                return name
+            taken = [name for name in self.names if key in self._on[name]]
+            if len(taken) == count:
+                return taken
+        self.give_back(key)
         return None
 
     def give_back(self, key: str) -> None:
@@ -76,6 +80,12 @@ def chosen(device: str | list[str]) -> list[str]:
     if sys.platform == "darwin":
         return ["mps"]
     return [f"cuda:{number}" for number in range(len(_visible()))]
+
+
+def used(settings: Mapping[str, Any]) -> list[str]:
+    """The devices of a launcher's settings; stages of several processes spread over "cuda", all GPUs."""
+    spread = settings["device"] == "cuda" and settings["processes"] > 1
+    return chosen("auto" if spread else settings["device"])
 
 
 def _visible() -> list[str]:

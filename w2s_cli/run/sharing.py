@@ -2,6 +2,7 @@
 
 * Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
   stage always may run. On GPUs each stage with a model has a GPU to itself (`devices.py`), and the cores are divided by the GPUs.
+* The processes of a stage (`launcher.processes`) have a part of its threads each, and as much memory, or a GPU, each as one would have.
 * Of stages that run elsewhere nothing is counted but their number; the machine of a worker chooses the threads.
 * `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
   cores are divided.
@@ -17,7 +18,8 @@ from typing import Any
 
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.run import launchers
-from w2s_cli.run.devices import Devices, chosen
+from w2s_cli.run.devices import Devices, used
+from w2s_cli.run.preparing import processes_of
 from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
 from w2s_cli.store import memory
 
@@ -31,9 +33,10 @@ OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of 
 class Need:
     """What a stage takes of the machine."""
 
-    threads: int | None  # None: the machine of its worker chooses
-    bytes: float
-    device: bool  # it needs a GPU to itself
+    threads: int | None  # of each process; None: the machine of its worker chooses
+    bytes: float  # of all processes
+    processes: int = 1
+    device: bool = False  # each process needs a GPU to itself
 
 
 class Sharing:
@@ -43,32 +46,34 @@ class Sharing:
         self.here = bool(launchers.find(launcher["name"]).HERE)
         self.cores = cores() if self.here else None
         self.jobs: int | None = launcher["jobs"]
-        names = chosen(launcher["device"]) if self.here else []
+        names = used(launcher) if self.here else []
         self.devices = Devices(names, self.jobs) if names else None
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"])
+        self.needs = self._needs(keys, launcher)
         self.free: float | None = None  # bytes when nothing ran
 
-    def _needs(self, keys: Iterable[str], threads_chosen: int | None) -> dict[str, Need]:
+    def _needs(self, keys: Iterable[str], launcher: Mapping[str, Any]) -> dict[str, Need]:
         """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+        together = {key: processes_of(self.graph.stages[key], launcher) for key in keys}
+        wanted: int | None = launcher["threads"]
         if self.cores is None:
-            return {key: Need(threads_chosen, 0, device=False) for key in keys}
+            return {key: Need(wanted, 0, count) for key, count in together.items()}
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
         machine, needs = memory.machine_bytes(), {}
-        for key in keys:
+        for key, parts in together.items():
             stage = self.graph.stages[key]
             model = stage.about.get("model") is not None
-            size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            size = parts * _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
             fitting = max(1.0, machine // size) if machine else float("inf")
-            if threads_chosen is not None:
-                count = threads_chosen
+            if wanted is not None:
+                count = wanted
             elif self.devices and model:
-                count = max(1, self.cores // (self.jobs or len(self.devices.names)))
+                count = max(1, self.cores // (self.jobs or len(self.devices.names)) // parts)
             else:
-                count = threads(work[key], self.jobs or min(beside[key], fitting), self.cores)
-            needs[key] = Need(count, size, device=model and self.devices is not None)
+                count = max(1, threads(work[key], self.jobs or min(beside[key], fitting), self.cores) // parts)
+            needs[key] = Need(count, size, parts, device=model and self.devices is not None)
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
@@ -96,7 +101,7 @@ class Sharing:
         others = [other for other in others if not other.device]
         if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
             return False
-        return (need.threads or 1) + sum(other.threads or 1 for other in others) <= self.cores
+        return sum((one.threads or 1) * one.processes for one in [need, *others]) <= self.cores
 
 
 def cores() -> int:

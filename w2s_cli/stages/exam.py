@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NEUTRAL = {"chat_template": None, "engine": "w2s"}
-TRAITS = Traits(gives="scores")
+TRAITS = Traits(gives="scores", shared=True)
 
 
 def plan(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None, "micro_tokens": None}
-TRAITS = Traits(gives="model", trains=True, learns=True)
+TRAITS = Traits(gives="model", trains=True, learns=True, shared=True)
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe's cost is that of its features stage
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 2
-TRAITS = Traits(gives="labels")
+TRAITS = Traits(gives="labels", shared=True)
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
 
@@ -80,6 +80,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     rows = read_rows(cast(Path, inputs["rows"]))
     folder = cast(Path, inputs["model"]) / "model"
     if "features" in inputs:
+        ctx.rest_alone()  # a product of small matrices
         features = cast(Path, inputs["features"])
         class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
         truncated, empty = unread_counts(features)

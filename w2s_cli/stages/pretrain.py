@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
-TRAITS = Traits(gives="model", trains=True)
+TRAITS = Traits(gives="model", trains=True, shared=True)
 
 
 def plan(job: "Planning", *, recipe: Mapping[str, Any]) -> Spec:

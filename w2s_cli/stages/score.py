@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NEUTRAL = {"by": "mean"}
-TRAITS = Traits(gives="scores")
+TRAITS = Traits(gives="scores", shared=True)
 SHARD_TEXTS = 1024
 
 

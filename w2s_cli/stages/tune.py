@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
-TRAITS = Traits(gives="model", trains=True)
+TRAITS = Traits(gives="model", trains=True, shared=True)
 # edge → the word of objectives that need it
 NEEDED_BY = {"reference": "NEEDS_REFERENCE", "aligned": "NEEDS_WEAK", "unaligned": "NEEDS_WEAK"}
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4}  # times parameters

@@ -64,6 +64,11 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown launcher": (["-m", "hydra/launcher=nosuch", "seed=0,1"], ['unknown hydra/launcher "nosuch"', "basic"]),
     "several names of a group": (["data=[sciq,boolq]"], ["-m data=sciq,boolq"]),
     "recipe that is not chosen": (["pretrain.lr=1"], ["without a recipe", "pretrain=NAME", "wordnet-s"]),
+    "weights in parts on one process": (["launcher.fsdp=true"], ["there is one: set launcher.processes=2 or more"]),
+    "one device of several processes": (
+        ["launcher.processes=2", "launcher.device=cuda:1"],
+        ["cuda:1 is one device", "launcher.processes=2 need one each", "launcher.device=cuda or cpu"],
+    ),
     "unknown worker launcher": (["launcher.name=slrum"], ['unknown launcher "slrum"', "Known: local"]),
     "group of another command": (["experiment=burns_nlp"], ["w2s reproduce NAME"]),
     "model without a role": (["model=gpt2"], ["weak=NAME or strong=NAME"]),

@@ -72,7 +72,7 @@ class Slurm:
             with _told(f"the job of {first.name}"):
                 executor.update_parameters(**self._parameters(first, dependency(array, ids)))
                 with executor.batch():
-                    jobs = [executor.submit(StageJob(stages[key].folder, stages[key].redo)) for key in array.stages]
+                    jobs = [executor.submit(_job(stages[key])) for key in array.stages]
             ids.append([str(job.job_id) for job in jobs])
             for key, job in zip(array.stages, jobs, strict=True):
                 yield key, str(job.job_id), Path(job.paths.stderr)
@@ -128,6 +128,10 @@ class Slurm:
             return told
         done = ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}")
         return "" if done is None or done.returncode else done.stdout.strip().partition("\n")[0]
+
+
+def _job(stage: Submitted) -> StageJob:
+    return StageJob(stage.folder, stage.redo, stage.processes)
 
 
 def dependency(array: Array, ids: Sequence[Sequence[str]]) -> str | None:

@@ -55,6 +55,7 @@ def write_texts(
             "generation.engine=vllm needs the package vllm (pip install vllm, on a machine with a GPU); "
             "engine=w2s needs no further package"
         ) from error
+    ctx.rest_alone()  # vllm has processes of its own
     remote = bool(ctx.execution.get("trust_remote_code"))
     form = open_format(
         folder, params["chat_template"], params["truncation"], separator_of(params), trust_remote_code=remote

@@ -17,6 +17,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import ALONE, PADDED, Layout, micro_batches, pad
 from w2s_cli.training.device import autocast
+from w2s_cli.training.division import Whole, whole_of
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.memory import Budget
 from w2s_cli.training.models.forward_pass import depends_on_others
@@ -99,8 +100,9 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
     lengths, layout = np.array([len(row) for row in rows]), layout_of(model, rows, precision)
 
-    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-        targets = sum(int(lengths[piece].sum()) - len(piece) for piece in pieces)
+    def contributions(pieces: list[list[int]], progress: float, batch: Whole | None = None) -> Iterator[Contribution]:
+        order = (batch or whole_of(pieces)).order
+        targets = int(lengths[order].sum()) - len(order)
         for piece in pieces:
             loss = _summed_loss(model, [rows[row] for row in piece], layout, precision) / targets
             yield Contribution(
