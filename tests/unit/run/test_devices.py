@@ -132,10 +132,10 @@ def test_a_run_on_two_gpus_has_a_stage_on_each(
     manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/stages/*/*/result/manifest.json")]
     spans = [manifest["metrics"] for manifest in manifests]
     assert sorted(span["device"] for span in spans) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-    for one in spans:
-        beside = [other for other in spans if other["began"] < one["ended"] and one["began"] < other["ended"]]
-        assert len({other["device"] for other in beside}) == len(beside), "two stages shared a GPU"
-    assert any(
-        one["began"] < other["ended"] and other["began"] < one["ended"]
+    beside = [
+        (one["device"], other["device"])
         for one, other in itertools.combinations(spans, 2)
-    )
+        if one["began"] < other["ended"] and other["began"] < one["ended"]
+    ]
+    assert beside, "the GPUs are used side by side"
+    assert all(one != other for one, other in beside), "two stages shared a GPU"
