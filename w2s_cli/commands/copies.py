@@ -10,7 +10,7 @@ from w2s_cli.commands.options import file_size, stage_of
 from w2s_cli.errors import UserError
 from w2s_cli.remotes.fetch import THERE, Outcome, Watch
 from w2s_cli.results.reader import planned_keys
-from w2s_cli.results.runs import find_runs
+from w2s_cli.results.runs import LATEST, find_runs
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.store import Store
@@ -39,8 +39,8 @@ def _of_runs(store: Store, name: str, no_stage: UserError) -> Iterator[str]:
     """The keys of the runs with a name; raises `no_stage` if there are none, and UserError for a run without a plan."""
     try:
         runs = find_runs(store.root, name)
-    except UserError:
-        raise no_stage from None
+    except UserError as no_run:
+        raise (no_run if name == LATEST else no_stage) from None
     if len(runs) > 1:
         raise UserError(f'"{name}" fits {len(runs)} runs: {named([run.name for run in runs])}. Give more of the name.')
     keys = planned_keys(runs[0])

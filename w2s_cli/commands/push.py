@@ -60,9 +60,9 @@ def run(argv: list[str]) -> int:
 
 
 def refuse_same(store: Store, remote: Remote) -> None:
-    """Refuse (UserError) the outputs folder itself as the other store."""
-    if remote.folder is not None and os.path.realpath(remote.folder) == os.path.realpath(store.root):
-        raise UserError(f"{remote.url} is the outputs folder itself: name another store.")
+    """Refuse (UserError) the outputs folder itself, or a part of it, as the other store."""
+    if remote.folder is not None and Path(remote.root).is_relative_to(os.path.realpath(store.root)):
+        raise UserError(f"{remote.url} is the outputs folder itself, or lies in it: name another store.")
 
 
 def _push(folders: Sequence[Path], store: Store, remote: Remote) -> list[Outcome]:

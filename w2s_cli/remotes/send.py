@@ -59,6 +59,7 @@ def send(folder: Path, remote: Remote, there: Entry | None, *, watch: Watch = la
             _write(there, MANIFEST, content)
         fault("send.before-record")
         _write(there, RECORD, json_bytes({name: v for name, v in record.items() if name not in ("times", "pulled")}))
+        fault("send.recorded")
     return Outcome(key, folder.name, ADDED if there.complete else COPIED, bytes=copied)
 
 

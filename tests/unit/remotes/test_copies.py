@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, environment
-from tests.small_stores import add_stage, chain, content, s3  # noqa: F401 - a fixture
+from tests.small_stores import add_stage, chain, content
 from w2s_cli.remotes.address import Remote, open_remote
 from w2s_cli.remotes.fetch import Outcome, fetch
 from w2s_cli.remotes.listing import complete, listing
@@ -170,7 +170,7 @@ def test_weights_that_a_killed_pull_was_adding_are_added(tmp_path: Path) -> None
 @pytest.mark.parametrize("point", ["send.file", "send.file:2", "send.before-record"])
 def test_a_push_that_was_killed_at_any_step_is_continued(
     point: str,
-    s3: str,  # noqa: F811
+    s3: str,
     tmp_path: Path,
 ) -> None:
     key = chain(tmp_path / "mine")["model"]
@@ -189,7 +189,7 @@ def test_a_push_that_was_killed_at_any_step_is_continued(
     assert (again.word, again.bytes) == ("already there", 0)
 
 
-def test_a_file_of_the_right_size_with_other_bytes_is_sent_again(s3: str, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_of_the_right_size_with_other_bytes_is_sent_again(s3: str, tmp_path: Path) -> None:
     key, remote = chain(tmp_path / "mine")["rows"], open_remote(f"{s3}/outputs")
     folder = folder_of(tmp_path / "mine", key)
     remote.fs.pipe_file(f"{remote.root}/stages/rows/{folder.name}/result/rows.parquet", b"z" * 100)
@@ -197,7 +197,7 @@ def test_a_file_of_the_right_size_with_other_bytes_is_sent_again(s3: str, tmp_pa
     assert pull(remote, key, tmp_path / "yours").word == "copied"
 
 
-def test_a_stage_that_is_damaged_here_is_not_sent(s3: str, tmp_path: Path) -> None:  # noqa: F811
+def test_a_stage_that_is_damaged_here_is_not_sent(s3: str, tmp_path: Path) -> None:
     key, remote = chain(tmp_path / "mine")["model"], open_remote(f"{s3}/outputs")
     folder = folder_of(tmp_path / "mine", key)
     (folder / "result/model/model.safetensors").write_bytes(b"W" * 3000)
@@ -206,7 +206,7 @@ def test_a_stage_that_is_damaged_here_is_not_sent(s3: str, tmp_path: Path) -> No
     assert not complete(listing(remote))
 
 
-def test_weights_that_a_remote_lacks_are_added_there(s3: str, tmp_path: Path) -> None:  # noqa: F811
+def test_weights_that_a_remote_lacks_are_added_there(s3: str, tmp_path: Path) -> None:
     key, remote = chain(tmp_path / "mine")["model"], open_remote(f"{s3}/outputs")
     pull(open_remote(str(tmp_path / "mine")), key, tmp_path / "light", whole=False)
     assert send(folder_of(tmp_path / "light", key), remote, None).word == "copied"
@@ -228,7 +228,7 @@ def test_weights_that_were_removed_here_come_back(remote: Remote, tmp_path: Path
     assert not damage(folder, full=True)
 
 
-def test_files_that_an_object_store_cuts_into_parts_are_proved_by_its_checksum(s3: str, tmp_path: Path) -> None:  # noqa: F811
+def test_files_that_an_object_store_cuts_into_parts_are_proved_by_its_checksum(s3: str, tmp_path: Path) -> None:
     """S3's ETag of an upload in parts is the MD5 of the parts' MD5s: no gigabyte is read back."""
     part = 5 << 20  # the smallest that S3 takes
     path = tmp_path / "large"
@@ -254,7 +254,7 @@ def test_a_proof_is_one_of_the_content(tmp_path: Path) -> None:
         assert not sums.proved_by(facts)
 
 
-def test_what_is_sent_tells_nothing_of_this_machine_s_folders(s3: str, tmp_path: Path) -> None:  # noqa: F811
+def test_what_is_sent_tells_nothing_of_this_machine_s_folders(s3: str, tmp_path: Path) -> None:
     key, remote = chain(tmp_path / "mine")["rows"], open_remote(f"{s3}/outputs")
     send(folder_of(tmp_path / "mine", key), remote, None)
     entry = listing(remote)[key]

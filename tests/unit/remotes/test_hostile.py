@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_stores import chain, content, s3  # noqa: F401 - a fixture
+from tests.small_stores import chain, content
 from w2s_cli.errors import UserError
 from w2s_cli.remotes import offers
 from w2s_cli.remotes.address import Remote, UnreachableError, check_url, open_remote
@@ -234,7 +234,7 @@ def test_an_address_that_cannot_be_used_is_told_with_what_to_do(url: str, said: 
         open_remote(url)
 
 
-def test_a_remote_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:  # noqa: F811
+def test_a_remote_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     remote = Remote(*vars(open_remote(f"{s3}/outputs")).values())
     remote.fs.connect(refresh=True)
