@@ -102,6 +102,12 @@ COMMANDS = {
     "import": Command(
         "pull:run_import", "copy finished stages out of a folder of another store", "/backup/outputs/stages/label"
     ),
+    "export": Command(
+        "export:run",
+        "a trained model in the hub's format, with a model card that has its results",
+        "KEY out=my-student",
+        ("stages", "runs"),
+    ),
     "rm": Command("rm:run", "remove stages or runs", "--weights KEY", ("stages", "runs")),
     "gc": Command("gc:run", "list and remove folders that no run needs; removes only with --yes", "--days 30"),
     "doctor": Command(
