@@ -145,7 +145,7 @@ def test_a_run_takes_records_and_figures_from_a_remote_and_trains_nothing(
     assert not (tmp_path / "outputs").exists()
     first = w2s_inside("train", *tiny, f"remotes=[{theirs}]").stdout
     assert "pulled 11 stages" in first
-    assert "10 of them without weights" in first
+    assert "3 of them without weights" in first
     assert not started(tmp_path / "outputs")
     assert weights(tmp_path / "outputs") == set()
     shutil.copytree(finished, tmp_path / "copy", symlinks=True)
@@ -176,6 +176,28 @@ def test_a_remote_that_is_down_is_planned_as_empty_and_stops_a_run(
     refused = w2s_inside("train", *tiny, "remotes=[/nowhere/outputs]", code=2)
     assert_refused(refused, "/nowhere/outputs cannot be used", "leave it out of remotes=")
     assert not list((tmp_path / "outputs").glob("stages/*/*"))
+
+
+def test_a_plan_lists_a_remote_once_and_reads_no_stage_of_it(
+    w2s_inside: Run, tiny: list[str], theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    asked = []
+
+    def spied(name: str) -> Callable[..., object]:
+        of_class = getattr(LocalFileSystem, name)
+
+        def call(self: LocalFileSystem, path: str, *words: object, **options: object) -> object:
+            asked.append((name, path))
+            return of_class(self, path, *words, **options)
+
+        return call
+
+    for name in ("find", "cat_file", "open", "get_file"):
+        monkeypatch.setattr(LocalFileSystem, name, spied(name))
+    assert "11 of them in another store" in w2s_inside("plan", *tiny, f"remotes=[{theirs}]").stdout
+    assert asked == [("find", f"{theirs}/stages")]
 
 
 def test_a_finished_run_asks_no_remote(w2s_inside: Run, ran: list[str]) -> None:

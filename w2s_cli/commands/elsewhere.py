@@ -73,7 +73,7 @@ def with_pulled(survey: Survey, urls: Sequence[str], store: Store) -> dict[str, 
             entries = [offered[key] for key in wanted if wanted[key] == what]
             outcomes += pull(entries, store, whole=what == "whole")
         refuse_damaged(outcomes, offered)
-        print(summary("pulled", outcomes, time.monotonic() - began, _sources(offered, wanted)), flush=True)
+        print(summary("pulled", outcomes, time.monotonic() - began, _sources(outcomes, offered)), flush=True)
         # what was copied whole, or is being made here, is not asked for again
         done = {outcome.key for outcome in outcomes if wanted[outcome.key] == "whole" or not outcome.fine}
         offered = {key: entry for key, entry in offered.items() if key not in done}
@@ -101,7 +101,7 @@ def refuse_damaged(outcomes: Sequence[Outcome], offered: Mapping[str, Entry]) ->
         )
 
 
-def _sources(offered: Mapping[str, Entry], wanted: Mapping[str, str]) -> str:
-    light = sum(what == "figures" for what in wanted.values())
-    urls = ", ".join(dict.fromkeys(offered[key].url for key in wanted))
+def _sources(outcomes: Sequence[Outcome], offered: Mapping[str, Entry]) -> str:
+    light = sum(outcome.left_out > 0 for outcome in outcomes)
+    urls = ", ".join(dict.fromkeys(offered[outcome.key].url for outcome in outcomes))
     return f"from {urls}" + (f", {light} of them without weights, which nothing reads" if light else "")

@@ -18,6 +18,7 @@ from w2s_cli.remotes.address import Remote, open_remote
 from w2s_cli.remotes.copying import copy_all
 from w2s_cli.remotes.fetch import Outcome, Watch, fetch
 from w2s_cli.remotes.listing import complete, listing
+from w2s_cli.remotes.offers import Refused
 from w2s_cli.remotes.send import send
 from w2s_cli.results.runs import LATEST
 from w2s_cli.results.stages import read_upstream
@@ -69,16 +70,21 @@ def _push(folders: Sequence[Path], store: Store, remote: Remote) -> list[Outcome
     with shown_progress("pushing", sum(files_size(folder / "result") for folder in folders)) as watch:
         if remote.folder is None:
             there = listing(remote)
-            return copy_all(
-                folders, _name_of, lambda f, alive: send(f, remote, there.get(f.name[-KEY_DIGITS:]), watch=alive), watch
-            )
+
+            def out(folder: Path, alive: Watch) -> Outcome:
+                return send(folder, remote, there.get(folder.name[-KEY_DIGITS:]), watch=alive)
+
+            return copy_all(folders, _name_of, out, watch, remote.writers)
         other = Store(remote.folder)
         other.make()
         entries = complete(listing(open_remote(os.fspath(store.root))))
 
         def into_other(folder: Path, alive: Watch) -> Outcome:
+            entry = entries.get(folder.name[-KEY_DIGITS:])
+            if entry is None:
+                raise Refused("not finished", "it has no stage.json, or no manifest")
             with reading(folder):
-                return fetch(entries[folder.name[-KEY_DIGITS:]], other, watch=alive)
+                return fetch(entry, other, watch=alive)
 
         return copy_all(folders, _name_of, into_other, watch)
 

@@ -21,6 +21,8 @@ from w2s_cli.store.places import StoreError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 OF_PATHS = ("file", "local")  # protocols of a folder on this machine
+HUB = "hf"  # makes a commit of every file
+AT_ONCE = 8  # stages that are copied side by side
 LONGEST_REASON = 200  # characters of a library's message
 
 
@@ -36,6 +38,7 @@ class Remote:
     fs: Any = field(repr=False, compare=False)  # of fsspec
     root: str  # its folder, in the words of `fs`
     folder: Path | None = None  # of a path on this machine
+    writers: int = AT_ONCE  # stages that may be written side by side
 
     @contextmanager
     def reached(self) -> Iterator[None]:
@@ -94,7 +97,7 @@ def open_remote(url: str) -> Remote:
         fs, root = url_to_fs(f"{protocol}://{found[2]}")
     if not root.strip("/"):
         raise UserError(f"{url} names no folder: write {protocol}://BUCKET/FOLDER.")
-    return Remote(remote.url, fs, root.rstrip("/"))
+    return Remote(remote.url, fs, root.rstrip("/"), writers=1 if protocol == HUB else AT_ONCE)
 
 
 def _need_package(protocol: str, url: str) -> None:

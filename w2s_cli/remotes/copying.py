@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from w2s_cli.remotes.address import AT_ONCE
 from w2s_cli.remotes.fetch import Outcome, Watch
 from w2s_cli.remotes.offers import Refused
 
-AT_ONCE = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -26,6 +26,7 @@ def copy_all(
     name_of: Callable[[Item], tuple[str, str]],
     copy: Callable[[Item, Watch], Outcome],
     watch: Watch = lambda count: None,
+    at_once: int = AT_ONCE,
 ) -> list[Outcome]:
     """The outcomes of `copy(item, watch)` for all items, in their order.
 
@@ -40,13 +41,16 @@ def copy_all(
         except Refused as refused:
             return Outcome(*name_of(item), refused.word, str(refused))
 
-    return side_by_side(items, one, watch)
+    return side_by_side(items, one, watch, at_once)
 
 
 def side_by_side(
-    items: Sequence[Item], work: Callable[[Item, Watch], Result], watch: Watch = lambda count: None
+    items: Sequence[Item],
+    work: Callable[[Item, Watch], Result],
+    watch: Watch = lambda count: None,
+    at_once: int = AT_ONCE,
 ) -> list[Result]:
-    """`work(item, watch)` of all items, in their order, AT_ONCE at a time; the first error stops all, and is raised."""
+    """`work(item, watch)` of all items, in their order, `at_once` at a time; the first error stops all, and is raised."""
     ended = threading.Event()
 
     def alive(count: int) -> None:
@@ -58,7 +62,7 @@ def side_by_side(
         alive(0)
         return work(item, alive)
 
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="w2s-copy") as pool:
+    with ThreadPoolExecutor(at_once, thread_name_prefix="w2s-copy") as pool:
         futures = [pool.submit(one, item) for item in items]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
