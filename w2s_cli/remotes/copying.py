@@ -60,17 +60,21 @@ def side_by_side(
 
     def one(item: Item) -> Result:
         alive(0)
-        return work(item, alive)
+        try:
+            return work(item, alive)
+        except BaseException:
+            ended.set()
+            raise
 
     with ThreadPoolExecutor(at_once, thread_name_prefix="w2s-copy") as pool:
         futures = [pool.submit(one, item) for item in items]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            if any(not future.done() for future in futures) or any(future.exception() for future in futures):
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:  # nothing is left of a finished pool; else an error, or Ctrl-C in this thread
+            if any(not future.done() for future in futures):
                 ended.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-    failed = [error for future in done if not future.cancelled() and (error := future.exception())]
+            pool.shutdown(wait=True, cancel_futures=True)
+    failed = [error for future in futures if not future.cancelled() and (error := future.exception())]
     for error in failed:
         if not isinstance(error, _Ended):
             raise error

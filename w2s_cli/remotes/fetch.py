@@ -111,6 +111,8 @@ def _copy(folder: Path, offer: Offer, store: Store, watch: Watch, *, whole: bool
 
 def _add_weights(folder: Path, record: dict[str, Any], offer: Offer, store: Store, watch: Watch) -> Outcome:
     """A claimed, finished stage gets the files that its record lists as pruned."""
+    if offer.record["result"] != record["result"]:  # the remote has changed since it was compared
+        raise Refused("conflict", f"the result of the stage in {offer.entry.url} is another one than a moment ago")
     staged = store.own(folder / "result.tmp")
     names = [name for name in record["pruned"] if name in offer.present]
     copied = _download(staged, offer, names, store, watch)

@@ -3,22 +3,24 @@
 * stage.json: its identity must have the key that the folder's name has, in today's format of keys.
 * record.json: its shape, and the digest of the manifest.
 * manifest.json: these bytes have that digest, and every file that it names lies in the result, under a name that is the same on every
-  system, with the size that the listing has.
+  system, with the size that the listing has. Only weights may be left out.
 * A document larger than LARGEST is not read. A file is never longer than its manifest says: the copy stops there.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from w2s_cli.remotes.listing import MANIFEST, RECORD, STAGE, Entry
+from w2s_cli.remotes.listing import MANIFEST, RECORD, STAGE, Entry, is_weights
 from w2s_cli.store import keys
 from w2s_cli.store.files import parse_json
 from w2s_cli.store.shapes import Job, Manifest, Record, fits
 
 LARGEST = 64 << 20  # bytes of a JSON file
-LONGEST_NAME = 1000  # characters of a file's path in a result; a file system has a limit of its own a part
+LONGEST_NAME = 1000  # characters of a file's path in a result
+LONGEST_PART = 200  # bytes of a part of it, and of a kind: file systems take 255
 
 
 class Refused(Exception):  # noqa: N818 - the outcome of one stage; the others go on
@@ -64,8 +66,9 @@ def read_offer(entry: Entry) -> Offer:
     if not fits(content, Manifest):
         raise Refused("damaged", f"{MANIFEST} is no manifest, or names a file outside of the result")
     offer = Offer(entry, job, record, manifest, content["files"])
-    for name in content["files"]:
-        _check_name(name)
+    _check_names(content["files"])
+    if not all(is_weights(name) for name in record.get("pruned", ())):
+        raise Refused("damaged", f"{RECORD} says that other files than weights were left out")
     for name in offer.present:
         size, listed = offer.files[name]["size"], entry.size(f"result/{name}")
         if listed != size:
@@ -89,7 +92,7 @@ def read_identity(entry: Entry) -> dict[str, Any]:
         key = "none"
     if not key == job["key"] == entry.key:
         raise Refused("damaged", f"{STAGE} has the key {key}, and the folder {entry.key}: it was edited or renamed")
-    if not job["kind"].isidentifier():
+    if not job["kind"].isidentifier() or len(job["kind"].encode()) > LONGEST_PART:
         raise Refused("damaged", f"{STAGE} names no kind")
     return dict(job)
 
@@ -112,9 +115,12 @@ def _read(entry: Entry, name: str) -> bytes:
     return content[:LARGEST]
 
 
-def _check_name(name: str) -> None:
-    """Refuse the name of a file that is another path on some system, or that is no artifact's."""
-    parts = PurePosixPath(name).parts
-    plain = "/".join(parts) == name and all(part not in (".", "..") for part in parts)
-    if not plain or "\\" in name or not name.isprintable() or len(name) > LONGEST_NAME or name == "manifest.json":
-        raise Refused("damaged", f"{MANIFEST} has the name {name[:60]!r}, which no file of a result has")
+def _check_names(names: Collection[str]) -> None:
+    """Refuse the name of a file that is another path on some system, that is a folder too, or that is no artifact's."""
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        plain = "/".join(parts) == name and all(part != ".." and len(part.encode()) <= LONGEST_PART for part in parts)
+        odd = "\\" in name or not name.isprintable() or len(name) > LONGEST_NAME
+        if not plain or odd or name in folders or name == "manifest.json":
+            raise Refused("damaged", f"{MANIFEST} has the name {name[:60]!r}, which no file of a result has")

@@ -33,7 +33,7 @@ def send(folder: Path, remote: Remote, there: Entry | None, *, watch: Watch = la
     """Copy the finished stage in `folder` to a remote, unless it is there; `there` is the remote's entry of its key.
 
     Raises:
-        Refused: the stage is not finished or damaged here, or the remote has another result under its key.
+        Refused: the stage is not finished, or damaged on one of both sides, or the remote has another result under its key.
         UnreachableError: the remote fails.
     """
     key = folder.name[-KEY_DIGITS:]
@@ -47,6 +47,12 @@ def send(folder: Path, remote: Remote, there: Entry | None, *, watch: Watch = la
             raise Refused("conflict", f"the same key has another result in {remote.url}: both stay as they are")
         names = [name for name in manifest["files"] if name not in record.get("pruned", ())]
         lacking = [name for name in names if there.size(f"result/{name}") < 0]
+        torn = [name for name in names if there.size(f"result/{name}") not in (-1, manifest["files"][name]["size"])]
+        if there.complete and torn:
+            raise Refused(
+                "damaged there",
+                f"result/{torn[0]} has another size in {remote.url}: remove the stage there, and push it again",
+            )
         if there.complete and not lacking:
             return Outcome(key, folder.name, THERE)
         copied = 0

@@ -5,7 +5,7 @@
   the model is the student of. What the store does not know (a licence, an intended use beyond research) is said to be unknown.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def _own_card(folder: Path) -> str:
 
 def base_model(store: Store, model: Stage) -> dict[str, Any]:
     """The identity of the pretrained model below a training ({id, revision} or {sha256}), with its `name`; {} of one from scratch."""
-    while model.kind:
+    while True:
         identity = model.params.get("model")
         if isinstance(identity, Mapping):
             named = model.record.get("execution", {}).get("model_name")
@@ -134,7 +134,7 @@ def base_model(store: Store, model: Stage) -> dict[str, Any]:
     return {}
 
 
-def hub_data(stages: Any) -> list[str]:
+def hub_data(stages: Iterable[Stage]) -> list[str]:
     """The hub ids of the data sets behind stages."""
     sources = (stage.params.get("source") for stage in stages)
     return sorted({str(source["hub"]) for source in sources if isinstance(source, Mapping) and source.get("hub")})

@@ -206,6 +206,16 @@ def test_a_stage_that_is_damaged_here_is_not_sent(s3: str, tmp_path: Path) -> No
     assert not complete(listing(remote))
 
 
+def test_a_finished_stage_that_is_torn_there_is_told(s3: str, tmp_path: Path) -> None:
+    key, remote = chain(tmp_path / "mine")["rows"], open_remote(f"{s3}/outputs")
+    folder = folder_of(tmp_path / "mine", key)
+    send(folder, remote, None)
+    remote.fs.pipe_file(f"{listing(remote)[key].folder}/result/rows.parquet", b"cut")
+    with pytest.raises(Refused, match="another size") as refused:
+        send(folder, remote, listing(remote)[key])
+    assert refused.value.word == "damaged there"
+
+
 def test_weights_that_a_remote_lacks_are_added_there(s3: str, tmp_path: Path) -> None:
     key, remote = chain(tmp_path / "mine")["model"], open_remote(f"{s3}/outputs")
     pull(open_remote(str(tmp_path / "mine")), key, tmp_path / "light", whole=False)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.small_stores import chain, content
 from w2s_cli.errors import UserError
+from w2s_cli.remotes import fetch as fetching
 from w2s_cli.remotes import offers
 from w2s_cli.remotes.address import Remote, UnreachableError, check_url, open_remote
 from w2s_cli.remotes.fetch import fetch
@@ -60,6 +61,8 @@ NAMES = [
     "a\nb",
     "manifest.json",
     "",
+    "x" * 300,
+    "model/config.json/inside",
 ]
 
 
@@ -109,6 +112,28 @@ def test_a_stage_of_another_format_of_keys_is_refused(mine: Path) -> None:
     write_json(renamed / "stage.json", {**job, **ident, "key": key})
     write_json(renamed / "record.json", {**read_json(renamed / "record.json"), "key": key})
     assert_refused(renamed, "keys of format 3", "other format")
+
+
+def test_a_record_that_leaves_out_more_than_weights_is_refused(mine: Path) -> None:
+    """Such a stage would count as done, without its labels or its configuration."""
+    write_json(mine / "record.json", {**read_json(mine / "record.json"), "pruned": ["model/config.json"]})
+    assert_refused(mine, "other files than weights")
+
+
+def test_a_remote_that_changes_its_mind_adds_no_weights(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are hashed while they are copied only, so their digest must be the one that this store already trusts."""
+    root, remote = mine.parents[3] / "yours", open_remote(str(mine.parents[2]))
+    fetch(listing(remote)[mine.name[-12:]], Store(root), whole=False)
+    sound = (mine / "record.json").read_bytes()
+    weights = mine / "result/model/model.safetensors"
+    weights.write_bytes(b"e" * 3000)
+    changed = hashlib.sha256(weights.read_bytes()).hexdigest()
+    edit_manifest(mine, lambda manifest: manifest["files"]["model/model.safetensors"].update({"sha256": changed}))
+    read = fetching.read_record_of
+    monkeypatch.setattr(fetching, "read_record_of", lambda entry: read(entry) | {"result": json.loads(sound)["result"]})
+    with pytest.raises(Refused, match="another one than a moment ago"):
+        fetch(listing(remote)[mine.name[-12:]], Store(root))
+    assert not list(root.rglob("*.safetensors"))
 
 
 HARMS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
