@@ -31,8 +31,20 @@ MAY_IMPORT = {  # folder or module → the folders and modules of ours that it m
     "run": {"pipeline", "store"},
     "results": {"pipeline", "config", "data", "statistics", "store"},
     "reproduction": {"config", "pipeline", "results", "statistics", "store"},
+    "remotes": {"pipeline", "store"},
     "config": {"pipeline", "store"},
-    "commands": {"config", "pipeline", "run", "results", "reproduction", "data", "statistics", "training", "store"},
+    "commands": {
+        "config",
+        "pipeline",
+        "run",
+        "results",
+        "reproduction",
+        "remotes",
+        "data",
+        "statistics",
+        "training",
+        "store",
+    },
 }
 ANYONE = {"errors", "paths", "plugins", "hub", "values", "terminal", "__version__"}
 

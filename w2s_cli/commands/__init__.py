@@ -90,6 +90,24 @@ COMMANDS = {
         "eleuther_pgr --scale demo --plan",
         ("experiments", "overrides"),
     ),
+    "push": Command(
+        "push:run",
+        "copy finished stages to another store: a path, s3://, gs://, hf://",
+        "s3://bucket/outputs latest",
+        ("runs", "stages"),
+    ),
+    "pull": Command(
+        "pull:run", "copy finished stages of another store into this one", "s3://bucket/outputs KEY", ("runs",)
+    ),
+    "import": Command(
+        "pull:run_import", "copy finished stages out of a folder of another store", "/backup/outputs/stages/label"
+    ),
+    "export": Command(
+        "export:run",
+        "a trained model in the hub's format, with a model card that has its results",
+        "KEY out=my-student",
+        ("stages", "runs"),
+    ),
     "rm": Command("rm:run", "remove stages or runs", "--weights KEY", ("stages", "runs")),
     "gc": Command("gc:run", "list and remove folders that no run needs; removes only with --yes", "--days 30"),
     "doctor": Command(

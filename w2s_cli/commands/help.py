@@ -49,7 +49,7 @@ FIELDS = "fields, set as FIELD=VALUE, with default and allowed values (w2s confi
 WIDEST = 118
 SHORT = 20  # characters of a column of words with the explanation beside it on any terminal
 OWN = {  # command → the groups and top-level fields that it reads; any other command reads all but those of `w2s pretrain`
-    "pretrain": ("pretrain", "launcher", "tracker", "outputs", "keep_weights"),
+    "pretrain": ("pretrain", "launcher", "tracker", "outputs", "remotes", "keep_weights"),
     "data": ("data", "weak", "strong", "seed", "seeds"),
 }
 

@@ -7,10 +7,12 @@
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.commands import train
+from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.options import parser
 from w2s_cli.commands.output import guarded
 from w2s_cli.commands.show_plan import show_plan
@@ -114,10 +116,11 @@ def _reproduce(
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(jobs, resolver)
     train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
-    targets = train.targets_of("train", graph)
+    targets, remotes = train.targets_of("train", graph), jobs[0].values["remotes"]
+    look = partial(survey, graph, store, targets, ())
     _introduce(experiment, scale, jobs, left_out)
     if options.plan:
-        plans = survey(graph, store, targets)
+        plans = planned_with(look, remotes, store)
         show_plan(graph, plans, whole=False)
         _show_cost(graph, plans, store, rate)
         _show_reported(experiment)
@@ -129,7 +132,7 @@ def _reproduce(
         return train.DONE
     record = records.place(experiment, scale, store)  # hours of work come before it is written
     with held_run(graph, store, "reproduce", targets) as folder:
-        plans = survey(graph, store, targets)
+        plans = with_pulled(look, remotes, store)
         to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
         if not to_run:
             show_plan(graph, plans, whole=False)

@@ -1,7 +1,7 @@
 """The printed plan: every stage with its settings, its key, and whether it has to run."""
 
 from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.pipeline.states import Planned
+from w2s_cli.pipeline.states import REMOTE, Planned
 from w2s_cli.results.text_table import print_table
 
 SHORT = 40  # more stages than this are only counted before a run; `w2s plan` lists them
@@ -13,6 +13,8 @@ def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     to_run = sum(plan.to_run for plan in plans.values())
     shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
     total = f"{len(plans)} stages{shared}, {to_run} to run, {len(plans) - to_run} cached"
+    elsewhere = sum(plan.word == REMOTE and not plan.to_run for plan in plans.values())
+    total += f", {elsewhere} of them in another store" if elsewhere else ""
     print_table(rows, notes=[total, *notes(graph, plans)])
     print(flush=True)
 
@@ -24,7 +26,7 @@ def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
     for key, stage in graph.stages.items():
         if key in plans:
             plan = plans[key]
-            word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
+            word = "to run" if plan.to_run and plan.word in ("missing", "done", REMOTE) else plan.word
             seed = f" s{stage.about['seed']}" if several and "seed" in stage.about else ""
             rows.append([stage.name + seed, stage.kind, what(stage), key, word, plan.why])
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]

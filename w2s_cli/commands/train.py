@@ -9,9 +9,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.advice import advice
@@ -108,20 +110,20 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets, forced = targets_of(command, graph), _forced(force, graph)
+    job_states(store)  # a stage whose job is over is in no queue any more
+    look = partial(survey, graph, store, targets, forced)
     if command == "plan":
         from w2s_cli.commands.show_plan import show_plan
 
-        job_states(store)
-        show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
+        show_plan(graph, planned_with(look, config["remotes"], store), whole=True)
         if resolver.assumed:
             print(
                 f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
                 "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
             )
         return DONE
-    job_states(store)
     with held_run(graph, store, command, targets) as folder:
-        plans = survey(graph, store, targets, force=forced)
+        plans = with_pulled(look, config["remotes"], store)
         to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
         if command == "evaluate":
             _refuse_training(to_run, argv)

@@ -301,6 +301,8 @@ class Config:
     seed: Seed = 0  # of every training
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary
     outputs: Annotated[str, Matches(r"(?s).+"), "a folder"] = "outputs"  # the folder of stages and runs
+    # other stores, each a path or a URL (s3://, gs://, hf://): their finished stages count as cached and are copied when needed
+    remotes: list[Annotated[str, Matches(r"\S(.*\S)?"), "a path or URL"]] = field(default_factory=list)
     # false: weights are removed once no stage of the command reads them; labels and metrics stay
     keep_weights: bool = True
     bootstrap: Count = 2000  # resamples behind each interval

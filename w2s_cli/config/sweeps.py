@@ -18,7 +18,7 @@ from w2s_cli.config.schema import Config
 from w2s_cli.config.words import GLOBAL_GROUPS, group_names, options, typed
 from w2s_cli.errors import UserError
 
-NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None, "tracker": None}
+NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None, "tracker": None, "remotes": None}
 
 Compose = Callable[[list[str]], dict[str, Any]]
 

@@ -19,6 +19,7 @@ OF_COMMANDS = (
     "outputs",
     "tracker",
     "keep_weights",
+    "remotes",
     "pairs",
     "most_jobs",
     "seed",

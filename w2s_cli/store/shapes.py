@@ -130,6 +130,7 @@ class Record(TypedDict, total=False):
     inputs: dict[str, str]
     times: dict[str, int]
     pruned: list[str]
+    pulled: str
     provenance: Provenance
     execution: dict[str, Any]
     measured: dict[str, Any]
