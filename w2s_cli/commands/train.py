@@ -16,6 +16,7 @@ from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.advice import advice
 from w2s_cli.config.declared import needs
+from w2s_cli.config.searching import Searched
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder, locate
@@ -73,7 +74,13 @@ def _command(command: str, argv: list[str]) -> int:
         with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
             return _run(command, jobs, folders, force, argv)
 
-    return compose.run(overrides, task)
+    def search(searched: Searched, folders: list[Path]) -> int:
+        from w2s_cli.commands.search import run
+
+        with guarded(needed=command == "plan"):
+            return run(command, searched, folders, force, argv)
+
+    return compose.run(overrides, task, search if command in ("train", "plan") else None)
 
 
 def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -107,11 +114,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
         from w2s_cli.commands.show_plan import show_plan
 
         show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
-        if resolver.assumed:
-            print(
-                f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
-                "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
-            )
+        tell_assumed(resolver)
         return DONE
     with held_run(graph, store, command, targets) as folder:
         plans = survey(graph, store, targets, force=forced)
@@ -123,6 +126,15 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
                 print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
             return finish(folder, graph, plans, store)
         return execute(command, folder, graph, plans, store, to_run, argv)
+
+
+def tell_assumed(resolver: Resolver) -> None:
+    """Print which commits a plan without the hub does not know."""
+    if resolver.assumed:
+        print(
+            f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
+            "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
+        )
 
 
 def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:
@@ -148,22 +160,17 @@ def execute(
 ) -> int:
     """Run the stages to run under a progress view, then show the results or the failures; `folder` is the run's."""
     from w2s_cli.commands.show_plan import show_plan
-    from w2s_cli.run.progress import view
-    from w2s_cli.run.scheduler import Scheduler
 
-    _check_writable(store)
-    config = graph.jobs[0].config
+    check_writable(store)
     show_plan(graph, plans, whole=False)
     write_run(folder, graph, plans)
     again = shlex.join(["w2s", command, *argv])
-    with view(to_run, cached=len(plans) - len(to_run)) as progress:
-        keep = config["keep_weights"]
-        outcome = Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+    outcome = run_stages(graph, plans, store, to_run)
     if outcome.failed:
         if not outcome.stopped and any(compares(graph.stages[key]) for key in (*outcome.ran, *outcome.cached)):
             print()
             _show_results(folder, graph, plans, store)  # those that need no failed stage
-        _print_failures(outcome, graph, store)
+        print_failures(outcome, graph, store)
     if len(graph.jobs) > 1:
         print(tally(graph, plans, outcome))
     if outcome.stopped:
@@ -176,6 +183,17 @@ def execute(
     return finish(folder, graph, plans, store)
 
 
+def run_stages(graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage]) -> "Outcome":
+    """Run the stages to run under a progress view."""
+    from w2s_cli.run.progress import view
+    from w2s_cli.run.scheduler import Scheduler
+
+    config = graph.jobs[0].config
+    with view(to_run, cached=len(plans) - len(to_run)) as progress:
+        keep = config["keep_weights"]
+        return Scheduler(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+
+
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     """The outcome of a sweep's stages in one line."""
     words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
@@ -184,7 +202,7 @@ def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     return f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: {', '.join(words)}"
 
 
-def _print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
+def print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
     """Print each message once, with the stages that failed with it."""
     messages: dict[str, list[str]] = {}
     for key, message in outcome.failed.items():
@@ -259,7 +277,7 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
         )
 
 
-def _check_writable(store: Store) -> None:
+def check_writable(store: Store) -> None:
     """Check before the work that the outputs folder can be created and written, and that its disk has space."""
     try:
         probe = store.own(store.root / ".write-probe")
