@@ -69,11 +69,12 @@ def _plan(search: Search) -> int:
 
 
 def _which(search: Search, places: Sequence[Place]) -> str:
-    numbers = sorted({trial for _, trial in places})
+    """'search: trials 5 to 8 of 20'; a trial is numbered from 1 for people."""
+    numbers = sorted({trial + 1 for _, trial in places})
     span = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {numbers[0]} to {numbers[-1]}"
     settings = len({study for study, _ in places})
-    of_each = f" of each of {settings} settings" if settings > 1 else ""
-    return f"search: {span} of 0 to {search.config['trials'] - 1}{of_each}"
+    of_each = f", of each of {settings} settings" if settings > 1 else ""
+    return f"search: {span} of {search.config['trials']}{of_each}"
 
 
 def _batch(search: Search, places: list[Place], again: str) -> int:

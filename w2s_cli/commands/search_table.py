@@ -46,7 +46,7 @@ def _rows(
         figures = _figures(tested.get(place)) if tested else []
         values = [str(trial.params[name]) for name in names]
         word = "best" if place == best else _failure(trial)
-        rows.append([str(place), *values, number(trial.score, DIGITS), *figures, word])
+        rows.append([str(place + 1), *values, number(trial.score, DIGITS), *figures, word])
     return rows
 
 

@@ -1,6 +1,7 @@
 """A search on the command line, in the grammar of Hydra's sweeps: which words are searched, and the configurations of trials.
 
-* `strong.lr=interval(1e-6,1e-4)` has no values to run one by one, so it is searched. `tag(log,…)` makes it logarithmic, `int(…)` whole.
+* `strong.lr=interval(1e-6,1e-4)` has no values to run one by one, so it is searched; in whole numbers for a field of these, and with
+  `int(…)`. `tag(log,…)` makes it logarithmic.
 * A list or a range is a sweep as ever, unless it has the tag: `tag(search,choice(1,2,3))`, `tag(search,range(8,64,8))`.
 * Each setting of the words that are swept beside a search has a search of its own. Seeds (`seed=0,1`, `seeds=2`) belong to each trial,
   whose score is their mean.
@@ -11,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from w2s_cli.config.described import described
 from w2s_cli.config.sweeps import Choice, Composed, choices, count, parse_words
 from w2s_cli.config.words import Words, typed
 from w2s_cli.config.words import key as name_of
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.search.space import Choices, Dimension, Interval, Params
+from w2s_cli.values import fit
 
 GROUP = "search"
 TAGS = ("search", "log")
@@ -153,6 +156,8 @@ def dimension(word: Any) -> Dimension:
                 f"{shown}: a range of more than {LONGEST:,} values; write interval(LOW,HIGH), or int(interval(LOW,HIGH))."
             )
         low, high, step = min(values), max(values), abs(sweep.step)
+    if isinstance(sweep, IntervalSweep) and _takes_whole_numbers(name, low, high):
+        low, high = int(low), int(high)
     if not low < high:
         raise UserError(f"{shown}: the low end of an interval must be below its high end.")
     if log and low <= 0:
@@ -160,6 +165,18 @@ def dimension(word: Any) -> Dimension:
     if log and step not in (None, 1):
         raise UserError(f"{shown}: a range with a step has no logarithm; write tag(log,interval(LOW,HIGH)).")
     return Interval(name, low, high, log, None if log else step)
+
+
+def _takes_whole_numbers(name: str, low: float, high: float) -> bool:
+    """Whether a declared field takes the bounds as whole numbers, and no number between them."""
+    kind = next((field.kind for field in described(meanings=False) if field.name == name), None)
+    if kind is None or int(low) != low or int(high) != high:
+        return False
+    whole: list[str] = []
+    broken: list[str] = []
+    for value, misfits in ((int(low), whole), (int(high), whole), (low + 0.5, broken)):
+        fit(value, kind, name, misfits)
+    return bool(broken) and not whole
 
 
 def _choice(key: str, value: Any) -> Choice:

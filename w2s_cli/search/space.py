@@ -13,6 +13,7 @@ Value = float | int | str
 Params = dict[str, Value]  # field → value
 
 DIGITS = 4
+EXACT = 12  # digits of a value on a step, without the last bits of a sum
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,30 @@ class Interval:
     log: bool = False  # its logarithm is uniform
     step: float | None = None  # between two values; None: all numbers
 
+    @property
+    def whole(self) -> bool:
+        """Whether all values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
     def rounded(self, value: float) -> Value:
-        """The value of a trial: DIGITS digits, within the bounds, a whole number where both bounds are whole."""
-        if isinstance(self.low, int) and isinstance(self.high, int):
+        """The value of a trial: within the bounds, a whole number where both bounds are, on a step, or with DIGITS digits."""
+        if self.step is not None:
+            value = self.low + round((value - self.low) / self.step) * self.step
+        if self.whole:
             return round(value)
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        digits = EXACT if self.step is not None else DIGITS
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     def has(self, value: Value) -> bool:
         """Whether a trial can have the value."""
-        return not isinstance(value, str) and self.low <= value <= self.high
+        if isinstance(value, str) or (self.whole and not isinstance(value, int)):
+            return False
+        on_step = self.step is None or abs(value - self.low - round((value - self.low) / self.step) * self.step) < 1e-9
+        return on_step and self.low <= value <= self.high
 
     def ends(self) -> tuple[Value, Value, Value]:
         """Both bounds, and a value between them that is no whole number unless every value is one."""
         between = math.sqrt(self.low * self.high) if self.log else self.low + (self.high - self.low) / math.e
-        if self.step is not None:
-            between = self.low + self.step * int((between - self.low) / self.step)
         return self.low, self.high, self.rounded(between)
 
 
