@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.command.test_docs import command_lines
+from tests.conftest import ROOT
 from tests.stored_results import config_of, key_of, right, run_w2s, store_run
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -148,6 +150,13 @@ def test_pgr_is_the_ratio_of_the_means(folder: Path) -> None:
     assert float(value) == pytest.approx(gained / gap, abs=0.006)
 
 
+def test_the_commands_of_the_page_run(folder: Path) -> None:
+    lines = [words for name, *words in command_lines(ROOT / "docs" / "results.md") if name == "power"]
+    assert len(lines) == 3
+    for words in lines:
+        assert "Most per hour:" in run_w2s(folder, "power", *words).stdout
+
+
 def test_a_data_set_without_further_test_rows_has_no_such_choice(tmp_path: Path) -> None:
     stored(tmp_path / "outputs", ("xent",), 3, limit=None)
     shown = run_w2s(tmp_path, "power").stdout
@@ -165,6 +174,7 @@ def test_a_data_set_without_further_test_rows_has_no_such_choice(tmp_path: Path)
         (["los=xent"], 'no result has a field "los"'),
         (["loss=xent", "--seeds", "0"], "--seeds: a number of further seeds, 1 or more"),
         (["loss=xent", "--figure", "studnt"], "invalid choice: 'studnt'"),
+        (["loss=xent", "--rows", "601"], "up to 1,000 test rows, and 400 are used already"),
         (["nothing"], 'no run is called "nothing"'),
     ],
 )

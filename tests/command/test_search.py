@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import command, environment
+from tests.conftest import command, environment, write_jsonl
 from tests.faults.test_resume import POOLS, artifacts
 from w2s_cli.pipeline import packages
 
@@ -226,6 +226,14 @@ def test_a_batch_without_a_score_ends_the_search_until_its_cause_is_corrected(
     assert {trial["state"] for trial in record_of(tmp_path / "outputs")["studies"][0]["trials"]} == {"open"}
     own_loss(tmp_path / "mine", 2.0)
     assert "best" in w2s_inside(*line).stdout
+
+
+def test_weak_labels_of_one_class_have_no_auroc_to_search_by(w2s_inside: Run, words: list[str], tmp_path: Path) -> None:
+    rows = [{"id": f"r{number}", "text": "a dog", "label": int(number % 40 == 0)} for number in range(400)]
+    path = write_jsonl(tmp_path / "one.jsonl", rows)
+    own = [word for word in words if not word.startswith("data.path")]
+    line = ["train", "-m", *own, f"data.path={path}", LR, "search.trials=2", "search.metric=auroc"]
+    assert "auroc is not defined, as where all weak labels are of one class" in w2s_inside(*line, code=2).stderr
 
 
 def test_a_plan_shows_the_next_batch_and_runs_nothing(w2s_inside: Run, words: list[str], tmp_path: Path) -> None:

@@ -93,8 +93,12 @@ def _batch(search: Search, places: list[Place], again: str) -> int:
             print(f"\nstopped; finished work is saved. Continue with: {again}", file=sys.stderr)
             return INTERRUPTED
         if not search.close(places, outcome.failed):
-            cause = "correct the cause" if outcome.failed else f"choose another {GROUP}.metric"
-            print(f"\nno trial of this batch has a score: {cause}, then run the same command again.", file=sys.stderr)
+            metric = search.config["metric"]
+            undefined = (
+                f"{metric} is not defined, as where all weak labels are of one class: choose another {GROUP}.metric."
+            )
+            cause = "correct the cause, then run the same command again." if outcome.failed else undefined
+            print(f"\nno trial of this batch has a score: {cause}", file=sys.stderr)
             return FAILED if outcome.failed and not outcome.user_error else USER_ERROR
         write_record(folder, search.identity, search.studies)
     return DONE

@@ -141,6 +141,8 @@ def power(
         parts.half_width(float("inf"), count, confidence),
         available,
     )
+    if available is not None and any(count + more > available for more in rows):
+        raise UserError(f"--rows: the data set has up to {available:,} test rows, and {count:,} are used already.")
     for more in seeds or SEEDS:
         half = parts.half_width(len(numbers) + more, count, confidence)
         found.choices.append(Choice(more, 0, half, _cost(_own(of_seeds), more / len(numbers))))
