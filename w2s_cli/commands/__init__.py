@@ -60,6 +60,12 @@ COMMANDS = {
         "pgr data=sciq,boolq out=pgr.tex",
         ("tables", "runs"),
     ),
+    "power": Command(
+        "power:run",
+        "which further seeds or test rows narrow an interval most, for each hour",
+        "latest --between loss=xent loss=logconf",
+        ("runs",),
+    ),
     "diff": Command(
         "diff:run",
         "the differences between two runs or stages: config, data, code, results",

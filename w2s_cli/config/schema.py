@@ -1,4 +1,5 @@
-"""The typed configuration: every field with its type, its range and its default, here and (of trainings) in `trainings.py`.
+"""The typed configuration: every field with its type, its range and its default, here, in `trainings.py` and in
+  `search_schema.py`.
 
 * A field's annotation states all allowed values; `w2s_cli/values.py` checks and converts (`lr=1` means 1.0). The comment behind or above
   a field documents it.
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from w2s_cli.config.launching import LauncherConfig
+from w2s_cli.config.search_schema import SearchConfig
 from w2s_cli.config.trainings import (
     Count,
     Positive,
@@ -282,6 +284,7 @@ class Config:
     select: SelectConfig = field(default_factory=SelectConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     grader: GraderConfig = field(default_factory=GraderConfig)

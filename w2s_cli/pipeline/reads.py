@@ -24,6 +24,7 @@ OF_COMMANDS = (
     "most_jobs",
     "seed",
     "seeds",
+    "search",
     "debug",
 )
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "data.models", "method.name")
