@@ -14,6 +14,7 @@ from torch import nn
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.statistics.draw import uniform
+from w2s_cli.training.models.trunk import text_part
 
 ALL_LINEAR = "all-linear"
 _HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
@@ -53,8 +54,9 @@ def _targets(model: Any, targets: str | list[str]) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     words = model.get_output_embeddings()  # of a language model: no part of the body
+    body = set(text_part(model.base_model).modules())  # an image encoder beside it sees no text
     parts = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
-    linear = [name for name, part in parts if part is not words and not _in_head(name)]
+    linear = [name for name, part in parts if part in body and part is not words and not _in_head(name)]
     if not linear:
         raise UserError(
             f"train=lora does not fit the architecture {model.config.model_type}: its body has no linear layer"
