@@ -4,11 +4,10 @@
   each repository on the hub, copied by its authors). LITGPT: Lightning-AI/litgpt, litgpt/config.py, which cites the config.json of each.
   FAIRSEQ2: facebookresearch/fairseq2, the olmo models' config.py. OLMO_CORE: allenai/OLMo-core, nn/transformer/config.py, olmo2_32B.
   TRANSFORMERS: the defaults of the config class, whose documentation names that checkpoint.
-* Sources of the counts. Qwen3: the model cards ("Number of Parameters"). Llama: the model cards of 3.2; of 3.1 and 3.3 the count that the
-  hub shows. Gemma 3: technical report, table 1. Gemma 4: model card. OLMo: the hub's count. SmolLM3: 3.08 B, the hub's count. gpt-oss: model
-  card, table 1 (116.8 B and 20.9 B; the table counts the embedding once).
-* Gemma 4 E2B and E4B also have an audio encoder of about 300 million parameters, whose shape MAXTEXT leaves out; `beside` adds it. The card's
-  counts of 26B A4B and 31B leave out the image encoder; `beside` takes its 569 million off.
+* Sources of the counts. Qwen3: the model cards ("Number of Parameters"). Llama: the model cards of 3.2; of 3.1 and 3.3, of OLMo and of
+  SmolLM3 the count that the hub shows. Gemma 3: technical report, table 1. Gemma 4: model card. gpt-oss: model card, table 1.
+* Gemma 4 E2B and E4B also have an audio encoder of about 300 million parameters, whose shape MAXTEXT leaves out; `beside` adds it. The
+  card's counts of 26B A4B and 31B leave out the image encoder; `beside` takes its 569 million off.
 """
 
 from typing import Any, NamedTuple
@@ -80,7 +79,12 @@ _FULL = [*["sliding_attention"] * 5, "full_attention"]
 
 
 def _gemma4(vision: dict[str, Any], **text: Any) -> dict[str, Any]:
-    common = {"model_type": "gemma4_vision", "patch_size": 16, "position_embedding_size": 10240, "pooling_kernel_size": 3}
+    common = {
+        "model_type": "gemma4_vision",
+        "patch_size": 16,
+        "position_embedding_size": 10240,
+        "pooling_kernel_size": 3,
+    }
     return {
         "model_type": "gemma4", "architectures": ["Gemma4ForConditionalGeneration"], "audio_config": None,
         "text_config": {**_GEMMA4_TEXT, **text}, "vision_config": {**common, **vision}, "tie_word_embeddings": True,

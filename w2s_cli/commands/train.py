@@ -104,9 +104,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets, forced = targets_of(command, graph), _forced(force, graph)
     if command == "plan":
-        from w2s_cli.commands.show_plan import show_plan
-
-        show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
+        _show_whole_plan(graph, survey(graph, store, targets, force=forced), store)
         if resolver.assumed:
             print(
                 f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
@@ -123,6 +121,20 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
                 print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
             return finish(folder, graph, plans, store)
         return execute(command, folder, graph, plans, store, to_run, argv)
+
+
+def _show_whole_plan(graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+    """Print every stage, its memory beside the device's, and the cost of all."""
+    from w2s_cli.commands import show_memory
+    from w2s_cli.commands.show_plan import show_cost, show_plan
+    from w2s_cli.results.text_table import print_table
+
+    show_plan(graph, plans, whole=True)
+    rows, notes = show_memory.table(graph, plans)
+    if len(rows) > 1:
+        print_table(rows, notes=notes)
+        print(flush=True)
+        show_cost(graph, plans, store)
 
 
 def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:

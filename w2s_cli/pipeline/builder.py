@@ -344,4 +344,6 @@ class Planning:
         revision = (settings["base"] or {}).get("revision")
         parameters = settings.get("parameters")
         facts = {"model": settings["name"], "rows": rows.name, "revision": revision, "parameters": parameters}
+        if settings.get("pretrained"):
+            facts["shape"] = self.resolver.shape(settings["pretrained"])
         return {"role": role, **facts} if role else facts

@@ -16,7 +16,7 @@ from w2s_cli.paths import read_text
 # Fields of commands, and information for people: no stage has to read them.
 OF_COMMANDS = ("method", "outputs", "launcher", "keep_weights", "pairs", "most_jobs", "seed", "seeds", "debug")
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "data.models", "method.name")
-OF_MODELS = ("name", "parameters", "lr_source")
+OF_MODELS = ("name", "parameters", "active_parameters", "lr_source")
 NAMED = 4  # methods that a message names
 
 

@@ -78,7 +78,7 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
     moe_inner = text.get("moe_intermediate_size") or inner
     return Shape(
         parameters=linear + layers * (experts + router) + words + untied + positions + per_layer + eyes,
-        active=linear + layers * (used + router) + words + untied,
+        active=linear + layers * (used + router) + words + untied + positions,
         linear=linear,
         sides=sides,
         vocabulary=vocabulary,
@@ -148,9 +148,7 @@ def _attention(text: Mapping[str, Any], layer: int, width: int, heads: int) -> l
     return projections + [(keys * head, width)] * (1 if one else 2)
 
 
-def _feed_forward(
-    text: Mapping[str, Any], layer: int, width: int, inner: int, gated: bool
-) -> list[tuple[int, int]]:
+def _feed_forward(text: Mapping[str, Any], layer: int, width: int, inner: int, gated: bool) -> list[tuple[int, int]]:
     """(outputs, inputs) of a layer's feed-forward matrices, and of its gate for an embedding of its own (Gemma 4)."""
     shared = int(text.get("num_kv_shared_layers") or 0)
     if text.get("use_double_wide_mlp") and layer >= (_size(text, "layers") or 0) - shared:

@@ -9,20 +9,20 @@
 """
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.pipeline.cost import planned_amounts
 from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
+from w2s_cli.pipeline.memory import GIB, need, setup_of, shape_of
+from w2s_cli.pipeline.shapes import of_size
+from w2s_cli.run.threads import side_by_side, threads, works
 from w2s_cli.store import memory
+from w2s_cli.store.devices import on_accelerator
 
-GIB = 1 << 30
-IMPORTED = 0.8 * GIB  # bytes of a worker with torch and transformers
-OF_PARAMETER = 22  # bytes: weights, gradients, two moments of Adam, a copy in bf16, parts of the next
-OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of width (Korthikanti et al. 2022)
+WITHOUT_MODEL = 0.2 * GIB  # bytes of a worker that opens no model
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,24 @@ class Sharing:
         if self.jobs is None and accelerated:
             self.jobs = 1
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"], accelerated=accelerated)
+        self.needs = self._needs(keys, launcher, accelerated=accelerated)
         self.free: float | None = None  # bytes when nothing ran
 
-    def _needs(self, keys: Iterable[str], chosen: int | None, *, accelerated: bool) -> dict[str, Need]:
+    def _needs(self, keys: Iterable[str], launcher: Mapping[str, Any], *, accelerated: bool) -> dict[str, Need]:
         """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+        chosen: int | None = launcher["threads"]
+        amounts_of = planned_amounts(self.graph)
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
         machine, needs = memory.machine_bytes(), {}
         for key in keys:
             stage = self.graph.stages[key]
-            model = stage.about.get("model") is not None
-            size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            size = WITHOUT_MODEL
+            if stage.about.get("model") is not None:
+                shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
+                amounts = amounts_of(stage, shape.parameters)
+                size = need(shape, setup_of(stage, launcher, amounts, gpu=accelerated)).total
             fitting = max(1.0, machine // size) if machine else float("inf")
             if chosen is not None:
                 count = chosen
@@ -67,9 +72,10 @@ class Sharing:
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
-        """Parameters of a stage's model: configured, else of the stage that made it, else by its weights; None if unknown."""
-        if stage.about.get("parameters"):
-            return float(stage.about["parameters"]) * 1e6
+        """Parameters of a stage's model: by its shape, else by its weights; None if unknown."""
+        shape = shape_of(stage, self.graph)
+        if shape is not None:
+            return shape.parameters
         made_by = stage.inputs.get("model")
         if isinstance(made_by, str) and made_by in self.graph.stages:
             return self._parameters(self.graph.stages[made_by])
@@ -99,15 +105,3 @@ def cores() -> int:
         limits.append(int(wanted))
     quota = memory.cpu_quota()
     return max(1, min([*limits, *([] if quota is None else [round(quota)])]))
-
-
-def on_accelerator(device: str) -> bool:
-    """Whether stages run on a GPU, as far as this process can tell without torch."""
-    if device != "auto":
-        return device != "cpu"
-    return sys.platform == "darwin" or any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _bytes(size: float) -> float:
-    """The memory of a training of a model with `size` parameters; of a wider or deeper one it is off by a part, not by a factor."""
-    return IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width(size) ** 2 / DEPTH

@@ -11,17 +11,22 @@ from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.store import memory
 
-LAUNCHER = {"jobs": None, "threads": None, "device": "cpu"}
+LAUNCHER = {"jobs": None, "threads": None, "device": "cpu", "micro_tokens": 8192, "eval_tokens": 32768}
 
 
 def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:
     """A stage with a model of so many parameters; without `model` one that opens none."""
     about = {"model": model, "parameters": millions} if model else {}
     inputs = {"model": made_by} if made_by else {}
-    kind = SimpleNamespace(optional=lambda _: None, traits=SimpleNamespace(gives="labels"))
+    kind = SimpleNamespace(optional=lambda _: None, traits=SimpleNamespace(gives="labels", trains=True))
     execution = {"model_path": str(path)} if path else {}
     return SimpleNamespace(
-        about=about, inputs=inputs, execution=execution, of=kind, upstream=lambda: list(inputs.values())
+        about=about,
+        identity={"params": {}},
+        inputs=inputs,
+        execution=execution,
+        of=kind,
+        upstream=lambda: list(inputs.values()),
     )
 
 

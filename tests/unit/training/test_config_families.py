@@ -123,7 +123,13 @@ def test_a_family_without_a_classifier_learns_texts_and_transformers_reads_the_r
     (tmp_path / "rows").mkdir()
     table = {"id": ids, "group": ids, "text": texts(16), "label": pa.array([0] * 16, pa.int32())}
     pq.write_table(pa.table(table), tmp_path / "rows" / "rows.parquet")
-    given = {"objective": {"name": "text", "args": {}}, "chat_template": None, "epochs": 4.0, "lr": 1e-2, "batch_size": 8}
+    given = {
+        "objective": {"name": "text", "args": {}},
+        "chat_template": None,
+        "epochs": 4.0,
+        "lr": 1e-2,
+        "batch_size": 8,
+    }
     ctx = context(tmp_path / "tuned", model_path=str(base))
     tune.run(params(**given), {"rows": tmp_path / "rows"}, ctx)
     losses = []
@@ -134,7 +140,9 @@ def test_a_family_without_a_classifier_learns_texts_and_transformers_reads_the_r
             losses.append(float(model(input_ids=batch, labels=batch).loss))
     assert losses[1] < losses[0] - 0.2
     with pytest.raises(UserError, match="cannot be loaded by AutoModelForSequenceClassification"):
-        finetune.run(params(), {"rows": write_rows(tmp_path / "labelled")}, context(tmp_path / "f", model_path=str(base)))
+        finetune.run(
+            params(), {"rows": write_rows(tmp_path / "labelled")}, context(tmp_path / "f", model_path=str(base))
+        )
 
 
 @pytest.mark.parametrize("family", sorted(set(families()) - set(TEXTS_ONLY)))
