@@ -22,7 +22,7 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.shapes import Shape, of_size, read_shape
 
 GIB = 1 << 30
-PROCESS = 0.8 * GIB  # of a worker with torch and transformers; on a GPU of its context and its kernels
+PROCESS = 0.55 * GIB  # of a worker with torch and transformers, or on a GPU of its context and its kernels
 FP32, BF16 = 4, 2  # bytes
 NF4 = (
     0.5 + 0.5 / 64 + 0.03
@@ -37,7 +37,9 @@ LONG = 1024  # tokens of a row, above which a CPU's attention is fused too
 CHUNK = 512  # tokens that go through an output layer together
 SPREAD = 3  # the longest row, in means
 HEAD = 2  # outputs of a classifier, about
-TRUSTED = 0.25  # largest relative difference between the parameters by a config.json and those that the model's YAML states
+TRUSTED = (
+    0.25  # largest relative difference between the parameters by a config.json and those that the model's YAML states
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Memory:
 
 def need(shape: Shape, setup: Setup) -> Memory:
     """The bytes that a stage needs on its device."""
+    if not setup.words:
+        shape = replace(shape, parameters=shape.parameters - shape.output)
     if setup.probe:
         return Memory(FP32 * shape.parameters, 0.0, 0.0, 0.0)
     trained = _trained(shape, setup)

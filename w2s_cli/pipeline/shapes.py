@@ -34,6 +34,7 @@ class Shape:
     active: float  # parameters that one token goes through
     linear: float  # parameters in the linear layers of the body, without experts: what adapters adapt and 4-bit weights replace
     sides: float  # inputs + outputs of these layers, summed: an adapter of rank r has r times as many parameters
+    output: float  # parameters of an output layer apart from the embedding; a classifier has none
     vocabulary: int
     width: int
     layers: int
@@ -81,6 +82,7 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
         active=linear + layers * (used + router) + words + untied + positions,
         linear=linear,
         sides=sides,
+        output=float(untied),
         vocabulary=vocabulary,
         width=width,
         layers=layers,
@@ -101,6 +103,7 @@ def of_size(parameters: float) -> Shape:
         active=parameters,
         linear=parameters,
         sides=parameters / width * 2.5,
+        output=0.0,
         vocabulary=0,
         width=width,
         layers=layers,

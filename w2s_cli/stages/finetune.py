@@ -189,11 +189,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     device = pick_device(ctx.execution, params["precision"])
     metrics, expected = _train(params, inputs, ctx, device)  # the trained model is freed here
-    remote = bool(ctx.execution.get("trust_remote_code"))
     model = ctx.result / "model"
-    difference = saved_check.check(
-        model, expected, device, params["precision"], params["truncation"], trust_remote_code=remote
-    )
+    difference = saved_check.check(model, expected, device, params["precision"], params["truncation"], ctx.execution)
     ctx.measure(saved_difference=difference)
     return metrics
 
@@ -212,9 +209,10 @@ def _train(
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.memory import Budget
-    from w2s_cli.training.models import classifier, lora, token_head
+    from w2s_cli.training.models import adapters, classifier, lora, token_head
     from w2s_cli.training.models.card import card
     from w2s_cli.training.models.compiled import compile_layers, uncompiled
+    from w2s_cli.training.models.folder import kept_adapters
     from w2s_cli.training.models.forward_pass import tell
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
@@ -330,11 +328,15 @@ def _train(
     if trained is not model:
         with torch.no_grad():
             model.score.weight.copy_(cast(nn.Linear, trained).weight)
+    tokenizer.model_max_length = limit
+    target, text = ctx.result / "model", card(params, metrics, rows)
+    if adapted is not None and "model" not in folders:
+        adapters.save(adapted, params["lora"], params["model"], target, tokenizer, text)
     if adapted is not None:
         model = lora.merge(adapted)
-    tokenizer.model_max_length = limit
     model.eval()
     with uncompiled(model):
         expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
-    save_model(model, tokenizer, ctx.result / "model", card(params, metrics, rows))
+    if not kept_adapters(target):
+        save_model(model, tokenizer, target, text)
     return metrics, expected

@@ -7,7 +7,8 @@
   al. 2023, section 5.2.2), by which the task becomes more salient to the student without any label. Of pairs both texts are learned.
 * The log-probabilities of a reference, and of the weak models of wspo, come from `score` stages: a sweep shares them, and no second
   model is in memory.
-* The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters are merged.
+* The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters on a pretrained model stay adapters
+  (`training/models/adapters.py`).
 """
 
 from collections.abc import Mapping
@@ -209,7 +210,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
-    from w2s_cli.training.models import lora
+    from w2s_cli.training.models import adapters, lora
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import completions, next_token
@@ -260,9 +261,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         )  # pairs whose chosen text gained more, before each update of the last epoch
     if ctx.execution.get("gradient_checkpointing"):
         model.gradient_checkpointing_disable()
-    if adapted is not None:
-        model = lora.merge(adapted)
-    save_model(model, form.tokenizer, ctx.result / "model", _card(params, metrics))
+    target, text = ctx.result / "model", _card(params, metrics)
+    if adapted is not None and "model" not in folders:
+        adapters.save(adapted, params["lora"], params["model"], target, form.tokenizer, text)
+    else:
+        save_model(model if adapted is None else lora.merge(adapted), form.tokenizer, target, text)
     return metrics
 
 

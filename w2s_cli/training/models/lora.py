@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) by peft, merged into the weights before saving: a saved model is a plain model.
+"""Low-rank adapters (LoRA, Hu et al. 2021) by peft; `adapters.py` saves and opens them.
 
 * By default every linear layer of the body has adapters, as in Dettmers et al. 2023 (QLoRA) and in the weak-to-strong papers with LoRA;
   peft's own default is the queries and values only. The head is never adapted: it is new, and trained in full.
@@ -17,7 +17,7 @@ from w2s_cli.statistics.draw import uniform
 from w2s_cli.training.models.trunk import text_part
 
 ALL_LINEAR = "all-linear"
-_HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
+HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
 
 
 def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
@@ -43,7 +43,7 @@ def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
     except ValueError as error:
         raise UserError(f"train=lora does not fit the architecture {model.config.model_type}: {error}") from error
     for name, parameter in model.named_parameters():
-        if _in_head(name):
+        if in_head(name):
             parameter.requires_grad_(True)
     model.eval()  # peft's dropout is new, so in train mode: the trial of packed rows would see its masks; the loop switches it on
     return tuner
@@ -56,7 +56,7 @@ def _targets(model: Any, targets: str | list[str]) -> list[str]:
     words = model.get_output_embeddings()  # of a language model: no part of the body
     body = set(text_part(model.base_model).modules())  # an image encoder beside it sees no text
     parts = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
-    linear = [name for name, part in parts if part in body and part is not words and not _in_head(name)]
+    linear = [name for name, part in parts if part in body and part is not words and not in_head(name)]
     if not linear:
         raise UserError(
             f"train=lora does not fit the architecture {model.config.model_type}: its body has no linear layer"
@@ -76,8 +76,9 @@ def _named(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
-def _in_head(name: str) -> bool:
-    return any(part in _HEAD for part in name.split("."))
+def in_head(name: str) -> bool:
+    """Whether a weight or module belongs to the head of a classifier."""
+    return any(part in HEAD for part in name.split("."))
 
 
 def seed_dropout(seed: int, progress: float, first_row: int) -> None:
