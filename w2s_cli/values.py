@@ -61,6 +61,21 @@ class Unless:
     word: str  # the field or group of the word
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """A note on a field: its earlier name, for the message to who still writes it."""
+
+    before: str
+
+
+def now_called(cls: Any, name: str) -> str | None:
+    """The field of a dataclass that was called `name` before; None if none was."""
+    for field in fields(cls):
+        if any(isinstance(note, Renamed) and note.before == name for note in getattr(field.type, "__metadata__", ())):
+            return field.name
+    return None
+
+
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` converted to `kind`.
 

@@ -1,4 +1,15 @@
-"""The fields of train.* and tune.* that say how weights are updated; both kinds of training have them in their params."""
+"""The params that all kinds of training share: how weights are updated, and the adapters.
+
+Keys are those of before the fields were named as they are: `rank` is `r` there, and a plain base is left out.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from w2s_cli.pipeline.reads import plain
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
 
 OPTIMIZATION = (
     "schedule",
@@ -8,3 +19,23 @@ OPTIMIZATION = (
     "weight_decay",
     "max_grad_norm",
 )  # of config.trainings.Optimization
+
+
+def optimization(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of how weights are updated, from the fields of train.* or tune.*; refuses an optimizer without its package."""
+    if fields["optimizer"] == "adamw8bit":
+        job.resolver.need_package("bitsandbytes", "optimizer=adamw8bit needs the package")
+    return {field: fields[field] for field in OPTIMIZATION}
+
+
+def adapters(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The param `lora` of a training; None if all weights are trained."""
+    if fields["mode"] != "lora":
+        return None
+    settings: dict[str, Any] = plain(fields["lora"])
+    settings["r"] = settings.pop("rank")
+    if settings["base"] == "plain":
+        del settings["base"]
+    else:
+        job.resolver.need_package("bitsandbytes", f"a base in {settings['base']} needs the package")
+    return settings

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS
 from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, RuleField, Spec, Traits, Work
-from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import cut_texts, unread_texts
-from w2s_cli.stages._optimization import OPTIMIZATION
+from w2s_cli.stages._optimization import adapters, optimization
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -72,7 +71,7 @@ def plan(
         job.need_problems("prompt")
     _check_needs(job, rule["name"], texts, pairs, given)
     label = rule.get("label") or rule["name"]
-    lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
+    lora = adapters(job, fields)
     params = {
         "model": settings["base"],
         "objective": job.rule("objectives", rule),
@@ -83,7 +82,7 @@ def plan(
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"] * (1.0 if fields["lr"] is not None else fields["lr_scale"]),
         "batch_size": settings["batch_size"],
-        **{field: fields[field] for field in OPTIMIZATION},
+        **optimization(job, fields),
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
         "precision": settings["precision"],
@@ -210,7 +209,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
-    from w2s_cli.training.models import adapters, lora
+    from w2s_cli.training.models import adapters as kept
+    from w2s_cli.training.models import lora
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import completions, next_token
@@ -234,7 +234,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     every = (learned.chosen, learned.rejected or (), learned.other or ())
     check_ids([text.ids for texts in every for text in texts], model.config, folder)
     next_token.check_output_layer(model, learned.chosen[0].ids)
-    adapted = lora.add(model, params["lora"], params["seed"]) if params["mode"] == "lora" else None
+    adapted = lora.add(model, params["lora"], params["seed"], device) if params["mode"] == "lora" else None
     if ctx.execution.get("gradient_checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})
     layout = completions.layout_of(model, learned.chosen, params["precision"])
@@ -263,7 +263,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         model.gradient_checkpointing_disable()
     target, text = ctx.result / "model", _card(params, metrics)
     if adapted is not None and "model" not in folders:
-        adapters.save(adapted, params["lora"], params["model"], target, form.tokenizer, text)
+        kept.save(adapted, params["lora"], params["model"], target, form.tokenizer, text)
     else:
         save_model(model if adapted is None else lora.merge(adapted), form.tokenizer, target, text)
     return metrics

@@ -28,6 +28,7 @@ from w2s_cli.store.files import disk_errors, read_json, sync, write_json
 from w2s_cli.store.shapes import fits
 
 _PATTERN = "checkpoint-*"
+_TABLE = 256  # values of a table that slots share
 
 
 class _State(TypedDict):
@@ -86,13 +87,32 @@ def _tensors(
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint: the training's own memory, not a copy."""
     tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    for index, slots in _slots(optimizer).items():
+        tensors |= {f"optimizer/{index}/{slot}": _as_tensor(value) for slot, value in slots.items()}
     tensors |= {f"kept/{name}": value for name, value in (best_weights or {}).items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _slots(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """Number of a trained weight → its moments, steps and tables."""
+    states = [optimizer.state.get(weight, {}) for weight in _weights(optimizer)]
+    return {index: dict(state) for index, state in enumerate(states) if state}
+
+
+def _onto(value: Any, weight: Tensor) -> Any:
+    return value.to(weight.device) if isinstance(value, Tensor) else value
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """A slot of an optimizer: bitsandbytes counts steps in an int, and its parameters share one table of values (`qmap`)."""
+    return value.clone() if isinstance(value, Tensor) and value.numel() <= _TABLE else torch.as_tensor(value)
 
 
 def load_best_weights(work: Path) -> dict[str, Tensor]:
@@ -124,12 +144,19 @@ def load(
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"model/{name}"])
-        slots: dict[int, dict[str, Tensor]] = {}
+        slots: dict[int, dict[str, Any]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer/"):
                 _, index, slot = name.split("/")
-                slots.setdefault(int(index), {})[slot] = tensor
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+                slots.setdefault(int(index), {})[slot] = tensor if tensor.dtype != torch.int64 else int(tensor)
+        if any(
+            isinstance(own.get("step"), int) for own in slots.values()
+        ):  # of bitsandbytes, whose state_dict has another form
+            for index, weight in enumerate(_weights(optimizer)):
+                own = slots.get(index, {})
+                optimizer.state[weight] = {name: _onto(value, weight) for name, value in own.items()}
+        else:
+            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["random/cpu"])
         if "random/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random/cuda"])

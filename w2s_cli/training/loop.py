@@ -37,7 +37,7 @@ class Recipe:
     lr: float
     schedule: str = "cosine"  # to 0 at the last step; or linear, constant
     warmup: float = 0.0  # share of the steps, in which the learning rate rises
-    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only
+    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only; or adamw8bit: moments in 8 bits (Dettmers et al. 2022)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = None  # global norm; None = no clipping
@@ -99,15 +99,20 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     match recipe.optimizer:
         case "adam":
             return torch.optim.Adam(trainable, weight_decay=recipe.weight_decay, **options)
-        case "adamw":
+        case "adamw" | "adamw8bit":
             matrices = [p for p in trainable if p.ndim > 1]
             vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms have no weight decay
             groups = [
                 {"params": matrices, "weight_decay": recipe.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ]
-            return torch.optim.AdamW([group for group in groups if group["params"]], **options)
-    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam" or "adamw"')
+            chosen = [group for group in groups if group["params"]]
+            if recipe.optimizer == "adamw8bit":
+                from bitsandbytes.optim import AdamW8bit
+
+                return AdamW8bit(chosen, lr=recipe.lr, betas=recipe.betas)  # type: ignore[no-any-return]
+            return torch.optim.AdamW(chosen, **options)
+    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam", "adamw" or "adamw8bit"')
 
 
 def train(

@@ -21,9 +21,10 @@ from w2s_cli.training.batching import spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.inputs import Inputs
 from w2s_cli.training.memory import Budget, gather
-from w2s_cli.training.models.adapters import base_folder_of
+from w2s_cli.training.models.adapters import base_folder_of, base_of
 from w2s_cli.training.models.folder import kept_adapters
 from w2s_cli.training.models.forward_pass import softmax
+from w2s_cli.training.models.nf4 import round_base
 from w2s_cli.training.models.opening import on_base, open_part
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.prompting import SUFFIX, encode_with_suffix
@@ -118,6 +119,8 @@ def _plain_model(folder: Path, execution: dict[str, Any]) -> Any:
         return open_part(AutoModelForSequenceClassification, base, trust_remote_code=remote, **options)
 
     plain = on_base(load, config, open_part(AutoConfig, base, trust_remote_code=remote))
+    if base_of(folder)["lora"].get("base") == "nf4":
+        round_base(plain)
     return PeftModel.from_pretrained(plain, str(folder), local_files_only=True)
 
 

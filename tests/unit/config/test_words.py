@@ -205,11 +205,11 @@ def test_a_group_of_a_stages_own_is_checked_as_the_group_is(
 
 
 def test_a_group_of_a_stages_own_has_the_types_of_the_group_and_only_the_written_fields(tmp_path: Path) -> None:
-    stage = "student: {train: {epochs: '3', lr: 1e-2, lora: {r: 4}}}"
+    stage = "student: {train: {epochs: '3', lr: 1e-2, lora: {rank: 4}}}"
     folder = own(tmp_path, "method/mine.yaml", f"name: mine\nbase: naive\nstages:\n  {stage}\n")
     train = configurations(folder, "method=mine")[0]["method"]["stages"]["student"]["train"]
     assert list(train) == ["epochs", "lr", "lora"]
-    assert (train["epochs"], train["lr"], train["lora"]["r"]) == (3.0, 0.01, 4)
+    assert (train["epochs"], train["lr"], train["lora"]["rank"]) == (3.0, 0.01, 4)
     assert train["lora"]["alpha"] == configurations()[0]["train"]["lora"]["alpha"]
 
 

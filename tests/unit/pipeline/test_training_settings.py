@@ -144,7 +144,7 @@ def test_the_micro_batch_is_in_the_key_where_dropout_draws_by_it(fixed: list[str
 
 
 def test_settings_of_adapters_have_no_effect_without_adapters(w2s_inside: Any, fixed: list[str]) -> None:
-    for word in ("train.lora.r=4", "train.lora.targets=[q_proj]"):
+    for word in ("train.lora.rank=4", "train.lora.targets=[q_proj]"):
         said = w2s_inside("plan", *fixed, word, code=2).stderr
         assert f"{word} has no effect" in said
         assert "use it with train=lora" in said

@@ -91,11 +91,11 @@ def test_stages_run_side_by_side_until_the_cores_are_taken(machine: Any) -> None
 
 
 def test_memory_is_counted_before_a_second_stage_starts_and_one_stage_always_runs(machine: Any) -> None:
-    machine(8, free=2.0)
+    machine(8, free=1.5)
     narrow = [stage(0.2)] * 3
     planned = shared(*narrow)
     assert together(planned, "012") == ["0", "1"]
-    machine(8, free=1.5)
+    machine(8, free=1.1)
     assert together(shared(*narrow), "012") == ["0"]
     assert together(shared(*narrow, jobs=3), "012") == ["0", "1", "2"]  # the user's number holds
     machine(8, free=1.0)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import disk_errors, read_json, write_json
-from w2s_cli.training.models import lora
+from w2s_cli.training.models import lora, nf4
 from w2s_cli.training.models.folder import ADAPTER, BASE
 
 PREFIX = "base_model.model."  # of peft's names
@@ -116,12 +116,15 @@ def apply(model: Any, folder: Path) -> set[str]:
         stored = {name.removeprefix(PREFIX): value for name, value in load_file(folder / ADAPTER).items()}
     except (OSError, SafetensorError) as error:
         raise UserError(f"the adapters in {folder} are cut short or damaged ({error}): make the stage again") from error
+    settings = base_of(folder)["lora"]
+    if settings.get("base") == "nf4":
+        nf4.round_base(model)
     own = dict(model.named_parameters())
     head = {
         name for name, value in stored.items() if KEPT not in name and name in own and own[name].shape == value.shape
     }
     before = {name: value.requires_grad for name, value in own.items()}
-    tuner = lora.add(model, base_of(folder)["lora"], seed=0)
+    tuner = lora.add(model, settings, seed=0)
     adapted = dict(model.named_parameters())
     with torch.no_grad():
         for name in head:

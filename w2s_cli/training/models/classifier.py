@@ -43,10 +43,12 @@ def open_base(
     execution: dict[str, Any],
     max_length: int,
     head: token_head.LabelHead | None = None,
+    *,
+    on_host: bool = False,
 ) -> Any:
     """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
 
-    `head`: the head starts from the language model's rows of the label tokens (`token_head.py`).
+    `head`: the head starts from the language model's rows of the label tokens (`token_head.py`). `on_host`: the model stays on the CPU.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -60,7 +62,7 @@ def open_base(
     _new_head(model, fresh)
     token_head.install(model, head)
     _give_pad_token(model, tokenizer, folder)
-    return model.to(device)
+    return model if on_host else model.to(device)
 
 
 def open_finished(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
