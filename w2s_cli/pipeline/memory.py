@@ -74,7 +74,7 @@ class Memory:
     @property
     def total(self) -> float:
         """All of them at once."""
-        return sum(asdict(self).values())
+        return float(sum(asdict(self).values()))
 
 
 def need(shape: Shape, setup: Setup) -> Memory:

@@ -26,6 +26,7 @@ from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training import checkpoint
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.memory import Budget, does_not_fit
+from w2s_cli.training.offload import offloaded
 from w2s_cli.training.stopping import EarlyStopping
 
 
@@ -139,6 +140,8 @@ def train(
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
     optimizer = make_optimizer(model, recipe)
+    if ctx.execution.get("offload_optimizer"):
+        optimizer = offloaded(optimizer)
     budget = Budget(ctx, "micro_tokens", fixed=objective.draws)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
