@@ -100,7 +100,15 @@ class Scheduler:
 
     def _execution(self, key: str) -> dict[str, Any]:
         """Settings of the launcher for a stage's execution."""
-        names = ("device", "micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile")
+        names = (
+            "device",
+            "micro_tokens",
+            "eval_tokens",
+            "checkpoint_seconds",
+            "log_every",
+            "compile",
+            "offload_optimizer",
+        )
         chosen = {"threads": self.sharing.needs[key].threads, "cores": self.sharing.cores}
         return {name: self.launcher[name] for name in names} | chosen
 

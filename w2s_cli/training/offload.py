@@ -37,5 +37,5 @@ def _move(slots: dict[str, Any], device: torch.device) -> None:
     """Move an optimizer's tensors of one weight to `device`; to the host, from a GPU, into pinned memory."""
     for name, value in slots.items():
         if isinstance(value, Tensor) and value.device != device:
-            there = torch.empty_like(value, device=device, pin_memory=device.type == "cpu")
+            there = torch.empty_like(value, device=device, pin_memory=value.is_cuda)
             slots[name] = there.copy_(value)
