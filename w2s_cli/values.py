@@ -70,10 +70,8 @@ class Renamed:
 
 def now_called(cls: Any, name: str) -> str | None:
     """The field of a dataclass that was called `name` before; None if none was."""
-    for field in fields(cls):
-        if any(isinstance(note, Renamed) and note.before == name for note in getattr(field.type, "__metadata__", ())):
-            return field.name
-    return None
+    notes = {field.name: getattr(field.type, "__metadata__", ()) for field in fields(cls)}
+    return next((field for field, own in notes.items() if Renamed(name) in own), None)
 
 
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:

@@ -337,14 +337,8 @@ class Planning:
             "model_name": settings["name"],
             "gradient_checkpointing": settings["gradient_checkpointing"],
             "trust_remote_code": settings["trust_remote_code"],
-            **self.base(settings),
+            **self.resolver.base(settings.get("pretrained")),
         }
-
-    def base(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The folder of the local model at the beginning of a chain of trainings, on which kept adapters are put; {} of a hub model."""
-        pretrained = settings.get("pretrained")
-        path = self.resolver.model(pretrained)[1] if pretrained else None
-        return {} if path is None else {"base_path": path}
 
     def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
         """The facts that a plan shows of a stage with a model."""

@@ -73,6 +73,11 @@ class Resolver:
             )
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
 
+    def base(self, pretrained: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The folder of the local model that a chain of trainings began with, on which kept adapters are put; {} of a hub model."""
+        path = self.model(pretrained)[1] if pretrained else None
+        return {} if path is None else {"base_path": path}
+
     def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
         """A model's config.json, for checks before the model is loaded; None if the hub is out of reach."""
         identity, path = self.model(model)

@@ -211,6 +211,7 @@ def _train(
     from w2s_cli.training.models import adapters as kept
     from w2s_cli.training.models import classifier, lora, nf4, token_head
     from w2s_cli.training.models.card import card
+    from w2s_cli.training.models.checkpointed import checkpoint_layers
     from w2s_cli.training.models.compiled import compile_layers, uncompiled
     from w2s_cli.training.models.folder import kept_adapters
     from w2s_cli.training.models.forward_pass import tell
@@ -241,17 +242,8 @@ def _train(
     head = params.get("head")
     token_head.check(head, params["mode"], pairs=rows.second is not None)
     label_head = token_head.read(folder, tokenizer, head, rows.outputs, ctx.execution) if head else None
-    model = classifier.open_base(
-        folder,
-        tokenizer,
-        rows.outputs,
-        params["seed"],
-        device,
-        ctx.execution,
-        params["max_length"],
-        label_head,
-        on_host=nf4.wanted(params),
-    )
+    opened = (device, ctx.execution, params["max_length"], label_head)
+    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, on_host=nf4.wanted(params))
     next_token = bool(head and head.get("next_token"))
     # a label token after the text needs a place; predictions cut texts at the same token
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"]) - next_token
@@ -266,7 +258,7 @@ def _train(
     if head and head.get("frozen"):
         model.score.weight.requires_grad_(False)
     if ctx.execution.get("gradient_checkpointing") and params["mode"] != "probe":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 

@@ -40,7 +40,7 @@ def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
         params,
         {"model": model, "rows": rows, "features": features},
         slug=f"{role}-{settings['name']}-{data['name']}-{rows.name}-s{seed}",
-        execution={"trust_remote_code": settings["trust_remote_code"], **job.base(settings)},
+        execution={"trust_remote_code": settings["trust_remote_code"], **job.resolver.base(settings.get("pretrained"))},
         about={"role": role, "model": settings["name"], "rows": rows.name, "seed": seed},
     )
 

@@ -211,6 +211,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.models import adapters as kept
     from w2s_cli.training.models import lora
+    from w2s_cli.training.models.checkpointed import checkpoint_layers
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import completions, next_token
@@ -236,7 +237,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     next_token.check_output_layer(model, learned.chosen[0].ids)
     adapted = lora.add(model, params["lora"], params["seed"], device) if params["mode"] == "lora" else None
     if ctx.execution.get("gradient_checkpointing"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     layout = completions.layout_of(model, learned.chosen, params["precision"])
     packed.tell(layout, packed.why_padded(model, params["precision"]), ctx)
     ctx.log(f"{len(learned.chosen)} rows, {facts['tokens']} tokens per epoch")

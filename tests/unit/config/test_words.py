@@ -17,7 +17,10 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "spelt-out field": (["strong.learning_rate=1e-5"], ['unknown field "strong.learning_rate"', 'mean "strong.lr"']),
     "added field": (["+sede=5"], ['unknown field "sede"', 'Did you mean "seed"']),
     "forced group": (["++foo.bar=1"], ['unknown field "foo"']),
-    "added field of a group": (["+strong.foo=1"], ['unknown field "strong.foo"', "Known: batch_size"]),
+    "added field of a group": (
+        ["+strong.foo=1"],
+        ['unknown field "strong.foo"', "Known: active_parameters, batch_size"],
+    ),
     "added field of a misspelt group": (["+trian.epochs=7"], ['unknown field "trian.epochs"', 'mean "train.epochs"']),
     "forced field of a misspelt group": (["++trian.epochs=7"], ["++trian.epochs=7", 'mean "train.epochs"']),
     "deleted field of a misspelt group": (["~trian.epochs"], ["~trian.epochs", 'mean "train.epochs"']),

@@ -85,8 +85,8 @@ def test_the_trained_model_is_freed_before_the_saved_one_is_loaded(
     alive: list[weakref.ref[Any]] = []
     opened, check = classifier.open_base, saved_check.check
 
-    def watched(*args: Any) -> Any:
-        model = opened(*args)
+    def watched(*args: Any, **named: Any) -> Any:
+        model = opened(*args, **named)
         alive.append(weakref.ref(model))
         return model
 
