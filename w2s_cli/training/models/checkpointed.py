@@ -16,8 +16,8 @@ from w2s_cli.training.models.trunk import layers, text_part
 
 def checkpoint_layers(model: Any) -> None:
     """Switch gradient checkpointing on, in place."""
-    trunk = text_part(model.base_model)
-    config, every = trunk.config, layers(model.base_model)
+    config: Any = text_part(model.base_model).config
+    every = layers(model.base_model)
     usual = config._attn_implementation
 
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
