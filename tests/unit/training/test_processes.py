@@ -216,6 +216,14 @@ def test_moments_on_the_host_change_nothing_where_weights_lie_in_parts(
     assert_alike(alone("adamw"), tmp_path / "two")
 
 
+@pytest.mark.parametrize("name", ["finetune", pytest.param("lora", marks=pytest.mark.slow)])
+def test_layers_that_keep_their_input_only_may_lie_in_parts(
+    name: str, made: dict[str, Path], alone: Any, tmp_path: Path
+) -> None:
+    done(train(2, name, made, tmp_path / "two", fsdp=True, execution={"gradient_checkpointing": True}))
+    assert_alike(alone(name), tmp_path / "two")
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"optimizer": "adamw8bit"}, {"mode": "lora", "lora": {**LORA, "base": "nf4"}}],
