@@ -6,6 +6,7 @@
 * The training waits while its own tensors go to the disk, without a copy of them (from a GPU: with one, in the host's memory). A thread
   that writes meanwhile needs a copy of weights and moments, for a large model as much memory as the training. The wait is bounded instead:
   the next checkpoint comes after 19 times the seconds that the last one took (`Context.checkpoint_due`).
+* state.json has the digest of the tensors' file, so a training does not go on from damaged bytes. The hash takes about as long as the disk.
 * Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
 """
 
@@ -14,7 +15,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import disk_errors, read_json, sync, write_json
+from w2s_cli.store.files import digest, disk_errors, read_json, sync, write_json
 from w2s_cli.store.shapes import fits
 
 _PATTERN = "checkpoint-*"
@@ -37,6 +38,7 @@ class _State(TypedDict):
     threads: int
     micro_tokens: int
     sums: dict[str, float]
+    sha256: NotRequired[str]  # of the tensors' file; not in a checkpoint of an older w2s
 
 
 class _Evaluated(_State):
@@ -65,7 +67,8 @@ def save(
     with disk_errors():
         save_file(_tensors(model, optimizer, best_weights), temporary / "tensors.safetensors")
     fault("checkpoint.tensors-written")
-    write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
+    position = {"step": step, "threads": torch.get_num_threads(), "sha256": digest(temporary / "tensors.safetensors")}
+    write_json(temporary / "state.json", {**state, **position})
     sync(temporary / "tensors.safetensors")
     sync(temporary)
     fault("checkpoint.files-written")
@@ -119,6 +122,8 @@ def load(
     try:
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
+        if state.get("sha256") not in (None, digest(folder / "tensors.safetensors")):
+            raise ValueError("tensors.safetensors was changed")
         tensors = load_file(folder / "tensors.safetensors")
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():

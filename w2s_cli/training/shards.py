@@ -1,10 +1,13 @@
 """Arrays and tables computed shard by shard, so that a killed stage continues after its last finished shard.
 
 A shard is a file in `ctx.work`, always complete (written under another name, then renamed). The number of rows in a shard is part of
-the stage's identity and batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one.
+the stage's identity and batches never cross a shard, so a resumed result has the same bytes as an uninterrupted one. The file's name has
+the digest of its bytes: a damaged shard is made again, so that no result is made of it.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,15 +30,14 @@ def in_shards(
     parts, seen = [], 0
     for start in range(0, rows, shard_rows):
         end = min(rows, start + shard_rows)
-        path = ctx.work / f"shard-{start:09d}.safetensors"
-        if path.exists():
-            parts.append(load(path.read_bytes())["values"])
+        if (stored := _stored(ctx.work, start)) is not None:
+            parts.append(load(stored)["values"])
             continue
         fault(f"{kind}.step")
         if ctx.stop_requested():
             raise Stopped
         values = compute(start, end)
-        write_bytes(path, save({"values": np.ascontiguousarray(values)}))
+        _store(ctx.work, start, save({"values": np.ascontiguousarray(values)}))
         parts.append(values)
         seen += int(tokens[start:end].sum())
         ctx.progress(end, rows, examples=end, tokens=seen)
@@ -52,13 +54,29 @@ def tables_in_shards(
     """
     parts = []
     for start in range(0, rows, shard_rows):
-        path = ctx.work / f"shard-{start:09d}.parquet"
-        if not path.exists():
+        stored = _stored(ctx.work, start)
+        if stored is None:
             fault(f"{kind}.step")
             if ctx.stop_requested():
                 raise Stopped
             buffer = pa.BufferOutputStream()
             pq.write_table(compute(start, min(rows, start + shard_rows)), buffer)
-            write_bytes(path, buffer.getvalue().to_pybytes())
-        parts.append(pq.read_table(path))
+            stored = buffer.getvalue().to_pybytes()
+            _store(ctx.work, start, stored)
+        parts.append(pq.read_table(pa.BufferReader(stored)))
     return pa.concat_tables(parts)
+
+
+def _store(work: Path, start: int, content: bytes) -> None:
+    """Write the shard that begins with row `start`."""
+    write_bytes(work / f"shard-{start:09d}-{hashlib.sha256(content).hexdigest()}", content)
+
+
+def _stored(work: Path, start: int) -> bytes | None:
+    """The bytes of a finished shard; None without one. A damaged one is removed."""
+    for path in work.glob(f"shard-{start:09d}-*"):
+        content = path.read_bytes()
+        if path.name.endswith(f"-{hashlib.sha256(content).hexdigest()}"):
+            return content
+        path.unlink()
+    return None
