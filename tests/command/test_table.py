@@ -133,7 +133,7 @@ def test_predictions_that_are_gone_are_said_and_left_out(outputs: Path, capsys: 
     keys = cells(capsys, "pgr")[0]["keys"]
     shutil.rmtree(next((outputs / "stages" / "evaluate").glob(f"*-{keys[1]}")))
     out = table(capsys, "pgr", "--cells")
-    assert "Caution: the predictions of seeds [1] are no longer stored; they are left out." in out
+    assert "Caution: the predictions of seeds [1] are no longer stored, or damaged; they are left out." in out
     assert "(seeds 0, 2)" in out
 
 

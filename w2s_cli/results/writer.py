@@ -28,7 +28,7 @@ from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.trainings import with_trainings
-from w2s_cli.store.files import safe_name, write_bytes, write_json
+from w2s_cli.store.files import safe_name, write_bytes, write_json, write_sealed
 from w2s_cli.store.holds import hold
 from w2s_cli.store.places import RUNS, StoreError
 from w2s_cli.store.shapes import fits, read_manifest, read_record
@@ -106,7 +106,7 @@ def link_stages(folder: Path, graph: Graph, store: Store) -> None:
 
 def write_results(folder: Path, graph: Graph, store: Store) -> list[Entry]:
     """Write results.json of a run's folder; returns the results."""
-    write_json(folder / RESULTS, {"format": FORMAT, "entries": entries(graph, store)})
+    write_sealed(folder / RESULTS, {"format": FORMAT, "entries": entries(graph, store)})
     return Run(folder, store).entries
 
 

@@ -168,12 +168,15 @@ def _stamp(folder: Path) -> tuple[int, int]:
 
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
-    """The state of one stage folder; without `verify` the result's bytes are not checked (to list thousands of stages)."""
+    """The state of one stage folder; without `verify` only the manifest is checked, with the metrics (to list thousands of stages)."""
     record = read_record(folder)
     if is_older(folder, record):
         return State("older", OLDER, record or {})
     if record is not None:
-        problems = publish.damage(folder, full=full, cache=cache) if verify else []
+        if verify:
+            problems = publish.damage(folder, full=full, cache=cache)
+        else:
+            problems = [] if publish.is_recorded(folder, record) else [publish.NOT_RECORDED]
         if problems:
             return State("damaged", "; ".join(problems), record)
         manifest = read_manifest(folder) or {}
