@@ -7,9 +7,12 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -20,9 +23,18 @@ from tests.warm import SERVER
 SERVER.set_forkserver_preload(["tests.warm_modules", "tests.command_modules"])  # of a server that has not begun
 
 
-def start(words: Sequence[str], folder: Path, environment: dict[str, str], output: Path) -> BaseProcess:
-    """`w2s WORD…` in `folder`; what it prints is added to the file `output`. Its exit code is the process's."""
-    process = SERVER.Process(target=_command, args=(list(words), str(folder), environment, str(output)))
+def start(
+    words: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    output: Path,
+    before: Callable[[], object] | None = None,
+) -> BaseProcess:
+    """`w2s WORD…` in `folder`; what it prints is added to the file `output`. Its exit code is the process's.
+
+    `before` is called in the process first: it may limit it, or give it to another user.
+    """
+    process = SERVER.Process(target=_command, args=(list(words), str(folder), environment, str(output), before))
     process.start()
     return process
 
@@ -36,13 +48,39 @@ def workers(pid: int) -> list[int]:
     return [int(one) for one in listed]
 
 
-def _command(words: list[str], folder: str, environment: dict[str, str], output: str) -> None:
+def run(
+    words: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    before: Callable[[], object] | None = None,
+    within_s: float = 600.0,
+) -> subprocess.CompletedProcess[str]:
+    """As `start`, to its end; everything that it printed is `stdout`.
+
+    Raises:
+        subprocess.TimeoutExpired: it does not end. It is killed.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".txt") as output:
+        process = start(words, folder, environment, Path(output.name), before)
+        process.join(within_s)
+        if process.exitcode is None:
+            os.killpg(process.pid or 0, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(list(words), within_s, Path(output.name).read_bytes())
+        printed = Path(output.name).read_text(encoding="utf-8", errors="replace")
+    return subprocess.CompletedProcess(list(words), process.exitcode, printed, "")
+
+
+def _command(
+    words: list[str], folder: str, environment: dict[str, str], output: str, before: Callable[[], object] | None
+) -> None:
     """The whole life of the command's process."""
     os.setsid()
     _streams(os.open(os.devnull, os.O_RDONLY), *2 * [os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)])
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    if before is not None:
+        before()
     sys.argv = ["w2s"]
     from w2s_cli.cli import dispatch
     from w2s_cli.run.launchers import local
@@ -118,8 +156,6 @@ class _Forked:
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code; −n: signal n."""
-        import time
-
         end = None if timeout is None else time.monotonic() + timeout
         while self.returncode is None:
             pid, status = os.waitpid(self.pid, 0 if end is None else os.WNOHANG)

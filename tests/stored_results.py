@@ -16,8 +16,8 @@ from tests.inside import run_inside
 from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
 from w2s_cli.results.reader import FORMAT
-from w2s_cli.store.files import digest
 from w2s_cli.statistics.report import Predictions, report
+from w2s_cli.store.files import digest
 
 DRAWS = 400
 

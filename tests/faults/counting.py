@@ -15,7 +15,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, environment
+from tests.inside import run_inside
 from w2s_cli.store import publishing
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.shapes import read_record
@@ -80,6 +81,14 @@ def left_behind(outputs: Path) -> list[str]:
     """Files of processes that have ended: owners of claims, holds, leases, temporary files and folders."""
     patterns = ("stages/**/owner.json", "**/hold-*", "**/*.lease", "**/*.tmp", "**/.*.tmp", "**/result.tmp")
     return sorted({str(path.relative_to(outputs)) for pattern in patterns for path in outputs.glob(pattern)})
+
+
+def left_after_gc(outputs: Path) -> list[str]:
+    """`left_behind` after `w2s gc` a day later."""
+    for name in left_behind(outputs):
+        os.utime(outputs / name, times=(yesterday := time.time() - 86400, yesterday))
+    done = run_inside(["gc", "--yes", "--days", "0.5", f"outputs={outputs}"], outputs.parent, environment())
+    return [*left_behind(outputs), *([] if done.returncode == 0 else [done.stderr])]
 
 
 def _commit() -> str:

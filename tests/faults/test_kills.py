@@ -18,7 +18,7 @@ import pytest
 from tests import forked
 from tests.conftest import environment
 from tests.faults import every_method
-from tests.faults.counting import Tally, finished, left_behind, unclaimable
+from tests.faults.counting import Tally, finished, left_after_gc, unclaimable
 from tests.faults.test_resume import artifacts
 
 pytestmark = pytest.mark.faults
@@ -56,7 +56,7 @@ def test_kills_at_random_moments_lose_nothing_and_change_no_byte(method: str, tm
     code = end_of(words, tmp_path, "killed")
     tally.wrong += [] if code == 0 else [f"exit code {code}: {(tmp_path / 'killed.txt').read_text()[-2000:]}"]
     compare(tmp_path, tally)
-    tally.stuck += left_behind(tmp_path / "killed")
+    tally.stuck += left_after_gc(tmp_path / "killed")
     tally.close()
 
 
