@@ -1,6 +1,7 @@
 """Full, read-only and shared disks, and limits of a process: one message, exit code 2, nothing lost, and the same command goes on later."""
 
 import os
+import re
 import resource
 import shutil
 import stat
@@ -32,7 +33,8 @@ FULL = {  # what is being written when the disk is full → point of store/fault
     "result": "publish.begin:4",
     "record": "publish.renamed:2",
     "comparison": "evaluate.step",
-    "results of the run": "publish.cleaned:11",
+    "plan of the run": "run.plan",
+    "results of the run": "run.results",
 }
 GROUP, USERS = 64000, (64001, 64002)
 
@@ -73,9 +75,7 @@ def test_a_full_disk_is_told_in_one_message_and_the_same_command_goes_on(
         before = finished_stages(disk / "outputs")
         again = forked.run(words, tmp_path, environment())  # the disk is still full: it is told at once
         tally.add()
-        if again.returncode != 2 or (
-            "MiB free on this disk" not in again.stdout and "no space" not in again.stdout.lower()
-        ):
+        if again.returncode != 2 or not re.search(r"MiB free on this disk|no space", again.stdout, re.IGNORECASE):
             tally.wrong.append(f"still full: exit code {again.returncode}: {again.stdout[-1500:]}")
         filler.unlink()
         done = forked.run(words, tmp_path, environment())
@@ -152,8 +152,9 @@ def test_two_users_of_a_group_plan_show_and_train_in_one_store(shared: tuple[Pat
             tally.wrong.append(f"user {user}: {arguments[0]}: {done.returncode}: {done.stdout[-1500:]}")
         return done.stdout
 
-    w2s(first, "label", *words)
+    said = w2s(first, "label", *words)
     made = finished_stages(folder / "outputs")
+    assert made, said
     stage = next((folder / "outputs").glob("stages/label/*-*")).name
     for arguments in (["plan", *words], ["ls"], ["status"], ["show", stage], ["why", stage], ["gc"]):
         w2s(second, *arguments)
@@ -200,7 +201,7 @@ def test_a_limit_of_the_size_of_files_is_told(tiny: list[str], finished: Path, t
     tally = Tally("limits", f"files of {kib} KiB at most")
     done = forked.run(["train", *tiny], tmp_path, environment(), partial(limit, resource.RLIMIT_FSIZE, kib << 10))
     tally.add()
-    if done.returncode != 2 or "Traceback" in done.stdout or "bug in w2s" in done.stdout:
+    if done.returncode != (2 if kib < 200 else 0) or "Traceback" in done.stdout or "bug in w2s" in done.stdout:
         tally.wrong.append(f"exit code {done.returncode}: {done.stdout[-1500:]}")
     done = forked.run(["train", *tiny], tmp_path, environment())
     tally.wrong += (

@@ -49,6 +49,11 @@ BUSY_WAIT_S = 2.0
 # garbage collection took 0.5 of the 2.7 CPU seconds of the import of torch and transformers
 RARELY = (100_000, 50, 100)
 KEPT = 1 << 30  # bytes of freed memory that a worker keeps
+NO_ROOM = {  # error of a disk that another command can make right → its words
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "no space left in this user's quota",
+    errno.EFBIG: "a file would be larger than this process may write (ulimit -f), and there is no space",
+}
 LARGE = 1 << 25  # bytes of an array that is returned to the kernel at once; the largest limit of every glibc
 
 
@@ -137,8 +142,7 @@ class Worker:
                 if memory.means_no_memory(error):
                     return {"event": "failed", "message": _memory_message(error), "user": True, "starved": True}
                 if isinstance(error, OSError):
-                    full = error.errno == errno.ENOSPC
-                    return {"event": "failed", "message": _disk_message(error, folder), "user": full}
+                    return {"event": "failed", "message": _disk_message(error, folder), "user": error.errno in NO_ROOM}
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
         return {"event": "done"}
 
@@ -252,9 +256,9 @@ class _output_to:  # noqa: N801 - used like a function
 
 
 def _disk_message(error: OSError, folder: Path) -> str:
-    if error.errno == errno.ENOSPC:
-        listing = command_line(folder.parents[2], "gc")
-        return f"no space left on device for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
+    if error.errno in NO_ROOM:
+        listing, what = command_line(folder.parents[2], "gc"), NO_ROOM[error.errno]
+        return f"{what} for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
     return f"{error.strerror or error}: {error.filename or folder}"
 
 
