@@ -13,7 +13,6 @@
 
 import argparse
 import ctypes
-import errno
 import gc
 import json
 import os
@@ -42,18 +41,13 @@ from w2s_cli.store.files import write_json
 from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.position import EVERY_S, PROGRESS, write_progress
 from w2s_cli.store.shapes import read_job, read_record
-from w2s_cli.store.store import OLDER, Store, is_older
+from w2s_cli.store.store import NO_ROOM, OLDER, Store, disk_message, is_older
 
 EXIT_STOPPED = 75
 BUSY_WAIT_S = 2.0
 # garbage collection took 0.5 of the 2.7 CPU seconds of the import of torch and transformers
 RARELY = (100_000, 50, 100)
 KEPT = 1 << 30  # bytes of freed memory that a worker keeps
-NO_ROOM = {  # error of a disk that another command can make right → its words
-    errno.ENOSPC: "no space left on device",
-    errno.EDQUOT: "no space left in this user's quota",
-    errno.EFBIG: "a file would be larger than this process may write (ulimit -f), and there is no space",
-}
 LARGE = 1 << 25  # bytes of an array that is returned to the kernel at once; the largest limit of every glibc
 
 
@@ -116,7 +110,7 @@ class Worker:
         except StoreError as error:
             outcome = {"event": "failed", "message": str(error), "user": True}
         except OSError as error:
-            outcome = {"event": "failed", "message": _disk_message(error, folder), "user": True}
+            outcome = {"event": "failed", "message": disk_message(error, folder), "user": True}
         emit(outcome)
         return str(outcome["event"])
 
@@ -142,7 +136,7 @@ class Worker:
                 if memory.means_no_memory(error):
                     return {"event": "failed", "message": _memory_message(error), "user": True, "starved": True}
                 if isinstance(error, OSError):
-                    return {"event": "failed", "message": _disk_message(error, folder), "user": error.errno in NO_ROOM}
+                    return {"event": "failed", "message": disk_message(error, folder), "user": error.errno in NO_ROOM}
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
         return {"event": "done"}
 
@@ -253,13 +247,6 @@ class _output_to:  # noqa: N801 - used like a function
         for descriptor, saved in enumerate(self.saved, start=1):
             os.dup2(saved, descriptor)
             os.close(saved)
-
-
-def _disk_message(error: OSError, folder: Path) -> str:
-    if error.errno in NO_ROOM:
-        listing, what = command_line(folder.parents[2], "gc"), NO_ROOM[error.errno]
-        return f"{what} for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
-    return f"{error.strerror or error}: {error.filename or folder}"
 
 
 def _memory_message(error: Exception) -> str:

@@ -9,6 +9,7 @@
 * The state is read from files only, so every process, and a person with `ls`, sees the same state.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -26,6 +27,11 @@ from w2s_cli.store.queued import read_queued
 from w2s_cli.store.shapes import read_job, read_manifest, read_record
 
 STATES = ("done", "failed", "resumable", "running", "queued", "damaged", "missing", "older")
+NO_ROOM = {  # error of a disk that another command can make right → its words
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "no space left in this user's quota",
+    errno.EFBIG: "a file would be larger than this process may write (ulimit -f), and there is no space",
+}
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
 
 
@@ -214,3 +220,11 @@ def unwritable(path: Path, error: OSError) -> str:
         f"cannot write to {path}: {error.strerror or error}. {existing} belongs to {held_by}. "
         f"Choose another outputs folder with outputs=DIR, or ask for write access."
     )
+
+
+def disk_message(error: OSError, folder: Path) -> str:
+    """The message for a stage that cannot be written or read."""
+    if error.errno in NO_ROOM:
+        listing, what = command_line(folder.parents[2], "gc"), NO_ROOM[error.errno]
+        return f"{what} for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
+    return f"{error.strerror or error}: {error.filename or folder}"
