@@ -6,6 +6,7 @@ import resource
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,7 +110,15 @@ def test_a_store_for_reading_only_is_shown_and_planned_and_runs_are_refused(
 
 
 def as_user(user: int, folder: Path) -> None:
-    """Make this process one of a user of the group, whose files the group may write."""
+    """Make this process one of a user of the group, whose files the group may write.
+
+    Python's own folder may lie in root's home: from here on it is read from its bind mount beside `folder`.
+    """
+    place = f"{folder}-python"
+    sys.path[:] = [path.replace(sys.base_prefix, place) for path in sys.path]
+    for module in list(sys.modules.values()):
+        if isinstance(inside := getattr(module, "__path__", None), list):
+            inside[:] = [path.replace(sys.base_prefix, place) for path in inside]
     os.umask(0o002)
     os.setgroups([GROUP])
     os.setgid(user)
@@ -133,12 +142,24 @@ def shared(finished: Path, tiny_models: dict[str, Path], tiny: list[str]) -> Ite
         shutil.copy(data, folder / "animals.jsonl")
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        outputs = folder / "outputs"
+        # beside the folder, which is removed with all that is in it
+        outputs, python = folder / "outputs", Path(f"{folder}-python")
+        python.mkdir()
+        if subprocess.run(["mount", "--bind", sys.base_prefix, str(python)]).returncode:
+            pytest.skip("nothing can be mounted here")
         outputs.mkdir()
         os.chown(outputs, -1, GROUP)
         outputs.chmod(0o2775)  # setgid: what is made in it belongs to the group
-        places = {"weak.path": folder / "weak", "strong.path": folder / "strong", "data.path": folder / "animals.jsonl"}
-        yield folder, [f"{n}={places[n]}" if (n := word.partition("=")[0]) in places else word for word in tiny]
+        try:
+            places = {
+                "weak.path": folder / "weak",
+                "strong.path": folder / "strong",
+                "data.path": folder / "animals.jsonl",
+            }
+            yield folder, [f"{n}={places[n]}" if (n := word.partition("=")[0]) in places else word for word in tiny]
+        finally:
+            subprocess.run(["umount", "-l", str(python)], check=True)
+            python.rmdir()
 
 
 def test_two_users_of_a_group_plan_show_and_train_in_one_store(shared: tuple[Path, list[str]]) -> None:
