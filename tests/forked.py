@@ -84,7 +84,9 @@ def _command(
     sys.argv = ["w2s"]
     from w2s_cli.cli import dispatch
     from w2s_cli.run.launchers import local
+    from w2s_cli.store import files, holds
 
+    holds.OWN = files.unique()  # of this process, and not of the server that has imported it
     local.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
         Popen=_Forked, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )

@@ -115,6 +115,8 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
             for words in (["rm", stage], ["gc", "--yes", "--days", "0"]):
                 done = forked.run([*words, "outputs=outputs"], tmp_path, quiet)
                 tally.add(words[0])
+                with (tmp_path / "removals.txt").open("a") as file:
+                    file.write(f"{began} {time.time()} {words} {done.returncode} {done.stdout}\n")
                 if done.returncode not in (0, 2) or "Traceback" in done.stdout or "bug in w2s" in done.stdout:
                     tally.wrong.append(f"{words}: {done.returncode}: {done.stdout[-800:]}")
                 if words[0] == "rm" and done.returncode == 0:

@@ -70,7 +70,7 @@ def _collect(store: Store, days: float, *, yes: bool) -> int:
     if not listed:
         print(f"{store.root}: nothing to remove.")
         return 0
-    sizes = {path: files_size(path) if path.is_dir() else path.lstat().st_size for path, _ in listed}
+    sizes = {path: files_size(path) for path, _ in listed}
     print_table(
         [
             ["what", "size", "why"],
@@ -121,10 +121,10 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
                 yield path, "left behind by a process that was killed"
     logs = {Path(job["log"]).parent for job in queued(store.root).values()}
     for entry in sorted((store.root / QUEUE).glob("*/")):
-        if entry not in logs and time.time() - entry.stat().st_mtime > days * 86400:
+        if entry not in logs and _age_s(entry) > days * 86400:
             yield entry, "files of jobs that are over"
     for entry in sorted(tokens_folder(store).glob("*")):
-        if entry.is_dir() and time.time() - entry.stat().st_mtime > days * 86400:
+        if entry.is_dir() and _age_s(entry) > days * 86400:
             yield entry, f"token rows, not used for {days:g} days"
 
 
@@ -137,7 +137,7 @@ def _stages(store: Store, planned: set[str], held: list[Hold], days: float) -> I
             yield folder, "made by an older w2s" if is_older(folder) else "in the plan of no run"
             continue
         work = folder / "work"
-        if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:
+        if work.is_dir() and _age_s(work) > days * 86400:
             yield work, f"unfinished for more than {days:g} days"
         if (folder / "old").is_dir():
             yield folder / "old", "old results of a stage that ran again"
@@ -147,7 +147,15 @@ def _is_left(path: Path, days: float) -> bool:
     """Whether a temporary file is older than `days`, or an owner's name stands at a stage that nobody has claimed."""
     if path.name == OWNER:
         return not is_claimed(path.parent)
-    return time.time() - path.lstat().st_mtime > max(days * 86400, WRITTEN_S)
+    return _age_s(path) > max(days * 86400, WRITTEN_S)
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the last change; 0 of what has just gone, because its process renamed or removed it."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def tokens_folder(store: Store) -> Path:

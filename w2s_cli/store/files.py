@@ -173,8 +173,12 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def files_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in walk(folder))
+    """Bytes of a file, or of all files below a folder; a file that goes meanwhile counts for nothing."""
+    size = 0
+    for path in [folder] if folder.is_file() else walk(folder):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.lstat().st_size
+    return size
 
 
 def safe_name(text: str) -> str:
