@@ -1,7 +1,7 @@
 """Doubts about a comparison: a role whose accuracy says more about its training, or about the test rows, than about what it learned.
 
 * Tables mark such a cell; the cautions say in words what is wrong and what can help.
-* at chance: the interval of the accuracy holds the share of the largest class, which a constant answer has.
+* at chance: the accuracy is less than NEAR above the share of the largest class, which a constant answer has, and its interval holds it.
 * diverged: the mean loss of the last epoch is above that of equal guesses, twice. A loss that is not finite ends its stage instead.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from w2s_cli.statistics import ROLES
 
 FLAGS = ("untrained_threshold", "constant_answer", "diverged")  # of a role, one a seed
+NEAR = 0.03
 EQUAL_GUESSES = 2.0  # times the loss of equal guesses, above which a training has diverged
 TOKENS = math.log(2**18)  # nats of an equal guess among the tokens of a large vocabulary
 
@@ -23,8 +24,10 @@ def has_diverged(loss: float, classes: int | None) -> bool:
 
 def weak_at_chance(metrics: Mapping[str, Any]) -> bool:
     """Whether the weak supervisor may be no better than a constant answer."""
-    interval = (metrics.get("weak") or {}).get("interval")
-    return bool(interval) and metrics.get("majority") is not None and interval[0] <= metrics["majority"]
+    weak, majority = metrics.get("weak"), metrics.get("majority")
+    if not weak or majority is None:
+        return False
+    return bool(weak["accuracy"] - majority < NEAR and weak["interval"][0] <= majority)
 
 
 def is_doubtful(metrics: Mapping[str, Any]) -> bool:

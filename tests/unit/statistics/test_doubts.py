@@ -21,9 +21,13 @@ def test_a_loss_above_twice_that_of_equal_guesses_has_diverged() -> None:
     assert has_diverged(1e4, None)
 
 
-@pytest.mark.parametrize(("low", "expected"), [(0.49, True), (0.51, False)])
-def test_a_weak_supervisor_is_at_chance_if_its_interval_holds_the_largest_class(low: float, expected: bool) -> None:
-    metrics = {"weak": {"accuracy": 0.55, "interval": [low, 0.6], "per_seed": {}}, "majority": 0.5}
+@pytest.mark.parametrize(
+    ("accuracy", "low", "expected"), [(0.52, 0.49, True), (0.52, 0.51, False), (0.6, 0.45, False), (0.4, 0.3, True)]
+)
+def test_a_weak_supervisor_is_at_chance_near_the_largest_class_if_its_interval_holds_it(
+    accuracy: float, low: float, expected: bool
+) -> None:
+    metrics = {"weak": {"accuracy": accuracy, "interval": [low, 0.7], "per_seed": {}}, "majority": 0.5}
     assert weak_at_chance(metrics) == is_doubtful(metrics) == expected
     lines = _cautions.comparison(metrics, {}, {"seeds": [0]})
     assert any("no better than a constant answer" in line for line in lines) == expected
