@@ -230,3 +230,25 @@ def test_a_limit_of_the_size_of_files_is_told(tiny: list[str], finished: Path, t
     )
     tally.stuck += unclaimable(tmp_path / "outputs") + left_after_gc(tmp_path / "outputs")
     tally.close()
+
+
+def little_memory(mib: int) -> None:
+    """Let this process and its workers have so much more address space than it has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit(resource.RLIMIT_AS, pages * os.sysconf("SC_PAGE_SIZE") + (mib << 20))
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="address space is Linux's")
+@pytest.mark.parametrize("mib", [1, 8, 64, 256])
+def test_little_memory_is_a_message_or_enough(tiny: list[str], finished: Path, tmp_path: Path, mib: int) -> None:
+    tally = Tally("limits", f"{mib} MiB more memory")
+    done = forked.run(["train", *tiny], tmp_path, environment(), partial(little_memory, mib))
+    tally.add()
+    if done.returncode not in (0, 1, 2) or "Traceback" in done.stdout or "bug in w2s" in done.stdout:
+        tally.wrong.append(f"exit code {done.returncode}: {done.stdout[-1500:]}")
+    done = forked.run(["train", *tiny], tmp_path, environment())
+    same = artifacts(tmp_path / "outputs") == artifacts(finished)
+    tally.wrong += [] if same else [f"not continued: {done.stdout[-1500:]}"]
+    tally.stuck += unclaimable(tmp_path / "outputs")
+    tally.close()

@@ -5,8 +5,10 @@ tests/faults/test_resume.py has the same for real processes and terminals, one b
 
 import os
 import random
+import shutil
 import signal
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -30,13 +32,12 @@ def ready() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def busy(outputs: Path, pid: int, drawn: random.Random) -> list[int]:
-    """The workers of a command, some time after the first of them has a stage."""
-    end = time.monotonic() + LONGEST_S
-    while not any(outputs.glob("stages/*/*/owner.json")) and time.monotonic() < end:
+def busy(outputs: Path, process: BaseProcess, drawn: random.Random) -> list[int]:
+    """The workers of a command, some time after the first of them has a stage; [] if it ended."""
+    while not any(outputs.glob("stages/*/*/owner.json")) and process.is_alive():
         time.sleep(0.01)
     time.sleep(drawn.uniform(0, 3))
-    return forked.workers(pid)
+    return forked.workers(process.pid or 0)
 
 
 @pytest.mark.faults
@@ -48,9 +49,12 @@ def test_a_signal_at_any_moment_saves_and_the_same_command_goes_on(number: signa
     for to in TO * 3:
         log = tmp_path / f"{tally.made}.txt"
         process = forked.start([*WORDS, "outputs=killed"], tmp_path, environment(), log, ready)
-        workers, pid = busy(tmp_path / "killed", process.pid or 0, drawn), process.pid or 0
-        if not process.is_alive():  # it got through
-            break
+        workers, pid = busy(tmp_path / "killed", process, drawn), process.pid or 0
+        if not process.is_alive():  # it got through: there is nothing to stop any more
+            compare(tmp_path, tally)
+            shutil.rmtree(tmp_path / "killed")
+            made = {}
+            continue
         targets = {"command": [pid], "worker": workers[:1] or [pid], "both": [*workers, pid]}[to]
         for target in targets:
             os.kill(target, number)
@@ -82,7 +86,7 @@ def test_a_second_one_ends_at_once_and_the_same_command_goes_on(number: signal.S
     for turn in range(4):
         log = tmp_path / f"{turn}.txt"
         process = forked.start([*WORDS, "outputs=killed"], tmp_path, environment(), log, ready)
-        workers, pid = busy(tmp_path / "killed", process.pid or 0, drawn), process.pid or 0
+        workers, pid = busy(tmp_path / "killed", process, drawn), process.pid or 0
         if not workers or not process.is_alive():
             break
         os.kill(workers[0], signal.SIGSTOP)  # it cannot answer the first one

@@ -103,9 +103,9 @@ def _has_diverged(stage: Stage | None, store: Store) -> bool:
     """Whether the stage's loss grew above that of equal guesses."""
     if stage is None or not stage.of.traits.trains:
         return False
-    loss = read_stage(store, stage.key).metrics.get("final_loss")
+    loss: Any = read_stage(store, stage.key).metrics.get("final_loss")
     rows = stage.inputs.get("rows")
-    classes = read_stage(store, rows).metrics.get("classes") if isinstance(rows, str) else None
+    classes: Any = read_stage(store, rows).metrics.get("classes") if isinstance(rows, str) else None
     return fits(loss, float) and has_diverged(loss, len(classes) if fits(classes, list) and len(classes) > 1 else None)
 
 
