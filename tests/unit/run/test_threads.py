@@ -12,7 +12,7 @@ from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.run.threads import Work, side_by_side, threads
 from w2s_cli.store import memory
 
-LAUNCHER = {"jobs": None, "threads": None, "device": "cpu"}
+LAUNCHER = {"jobs": None, "threads": None, "device": "cpu", "processes": 1}
 
 
 @pytest.fixture
