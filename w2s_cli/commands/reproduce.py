@@ -15,11 +15,10 @@ from w2s_cli.commands import train
 from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.options import parser
 from w2s_cli.commands.output import guarded
-from w2s_cli.commands.show_plan import show_plan
+from w2s_cli.commands.show_plan import show_cost, show_plan
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
@@ -122,7 +121,7 @@ def _reproduce(
     if options.plan:
         plans = planned_with(look, remotes, store)
         show_plan(graph, plans, whole=False)
-        _show_cost(graph, plans, store, rate)
+        show_cost(graph, plans, store, rate, option=True)
         _show_reported(experiment)
         if resolver.assumed:
             print(
@@ -136,7 +135,7 @@ def _reproduce(
         to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
         if not to_run:
             show_plan(graph, plans, whole=False)
-        _show_cost(graph, plans, store, rate)
+        show_cost(graph, plans, store, rate, option=True)
         print(flush=True)
         if to_run:
             code = train.execute("reproduce", folder, graph, plans, store, to_run, argv)
@@ -163,13 +162,6 @@ def _show_reported(experiment: Experiment) -> None:
     notes = [f"{more} more reported figures are in the experiment's CSV file"] if more > 0 else []
     print()
     print_table(rows, "reported figures", notes)
-
-
-def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:
-    facts = cost.facts(graph, store, rate)
-    whole, left = cost.estimate(facts, plans), cost.estimate(facts, [key for key in plans if plans[key].to_run])
-    rows, notes = cost.table(whole, left, facts)
-    print_table(rows, notes=notes)
 
 
 def _conclude(

@@ -19,7 +19,7 @@ from pathlib import Path
 from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.search_table import show_trials
 from w2s_cli.commands.search_trials import Place, Search
-from w2s_cli.commands.show_plan import show_plan
+from w2s_cli.commands.show_plan import show_whole_plan
 from w2s_cli.commands.train import (
     DONE,
     FAILED,
@@ -65,7 +65,7 @@ def _plan(search: Search) -> int:
     places = search.propose()
     targets = search.scores([*search.scored(), *places]) + ([] if places else search.wholes(search.tested()))
     look = partial(survey, search.graph, search.store, targets, set())
-    show_plan(search.graph, planned_with(look, search.remotes, search.store), whole=True)
+    show_whole_plan(search.graph, planned_with(look, search.remotes, search.store), search.store)
     tell_assumed(search.resolver)
     print(f"{_which(search, places)}; the scores decide on later ones." if places else "All trials have an outcome.")
     return DONE

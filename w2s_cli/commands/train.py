@@ -114,9 +114,9 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     targets, forced = targets_of(command, graph), _forced(force, graph)
     look = partial(survey, graph, store, targets, forced)
     if command == "plan":
-        from w2s_cli.commands.show_plan import show_plan
+        from w2s_cli.commands.show_plan import show_whole_plan
 
-        show_plan(graph, planned_with(look, config["remotes"], store), whole=True)
+        show_whole_plan(graph, planned_with(look, config["remotes"], store), store)
         tell_assumed(resolver)
         return DONE
     with held_run(graph, store, command, targets) as folder:

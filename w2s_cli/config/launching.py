@@ -54,6 +54,7 @@ class LauncherConfig:
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
+    offload_optimizer: bool = False  # the optimizer's moments in the host's memory instead of the GPU's; slower
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
     # how a worker keeps its stage to itself; lease: for a disk without working file locks (w2s doctor), for the whole store from then on

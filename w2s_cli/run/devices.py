@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-ASK = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 ASK_S = 20.0
 DEVICE_FILES = Path("/dev")
 
@@ -100,14 +99,21 @@ def _visible() -> list[str]:
     return entries[: usable.index(False)] if False in usable else entries  # CUDA stops at the first that it cannot use
 
 
+def asked(*fields: str) -> list[list[str]]:
+    """The fields of every GPU as nvidia-smi tells them, sizes in MiB; [] without a driver."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    lines: list[str] = []
+    with suppress(OSError, subprocess.SubprocessError):
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=True).stdout.splitlines()
+    return [[field.strip() for field in line.split(",")] for line in lines]
+
+
 def identities(names: list[str]) -> dict[str, str]:
     """Device → its identity on this machine, in whatever order a command numbers the GPUs."""
     visible = _visible()
     told: dict[str, str] = {}
     if any(name.startswith("cuda") for name in names) and visible:
-        with suppress(OSError, subprocess.SubprocessError):
-            lines = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout.splitlines()
-            told = {index.strip(): uuid.strip() for index, _, uuid in (line.partition(",") for line in lines)}
+        told = {fields[0]: fields[1] for fields in asked("index", "uuid") if len(fields) == 2}
     ids = {}
     for name in names:
         number = int(name.partition(":")[2] or 0)

@@ -9,7 +9,7 @@ from w2s_cli.pipeline.states import Planned
 from w2s_cli.store.store import Store
 
 # of the launcher, for the worker
-SETTINGS = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile", "fsdp")
+SETTINGS = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "compile", "fsdp", "offload_optimizer")
 
 
 def prepare(stage: Stage, store: Store, launcher: Mapping[str, Any], **chosen: Any) -> Path:

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.pipeline.cost import planned_amounts
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.memory import GIB, need, setup_of, shape_of
+from w2s_cli.pipeline.shapes import of_size
 from w2s_cli.run import launchers
 from w2s_cli.run.devices import Devices, used
 from w2s_cli.run.preparing import processes_of
-from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
+from w2s_cli.run.threads import side_by_side, threads, works
 from w2s_cli.store import memory
 
-GIB = 1 << 30
-IMPORTED = 0.8 * GIB  # bytes of a worker with torch and transformers
-OF_PARAMETER = 22  # bytes: weights, gradients, two moments of Adam, a copy in bf16, parts of the next
-OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of width (Korthikanti et al. 2022)
+WITHOUT_MODEL = 0.2 * GIB  # bytes of a worker that opens no model
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,18 @@ class Sharing:
         wanted: int | None = launcher["threads"]
         if self.cores is None:
             return {key: Need(wanted, 0, count) for key, count in together.items()}
+        amounts_of, gpu = planned_amounts(self.graph), self.devices is not None
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
         machine, needs = memory.machine_bytes(), {}
         for key, parts in together.items():
             stage = self.graph.stages[key]
-            model = stage.about.get("model") is not None
-            size = parts * _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            model, size = stage.about.get("model") is not None, WITHOUT_MODEL
+            if model:
+                shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
+                amounts = amounts_of(stage, shape.parameters)
+                size = parts * need(shape, setup_of(stage, launcher, amounts, gpu=gpu, processes=parts)).total
             fitting = max(1.0, machine // size) if machine else float("inf")
             if wanted is not None:
                 count = wanted
@@ -77,9 +81,10 @@ class Sharing:
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
-        """Parameters of a stage's model: configured, else of the stage that made it, else by its weights; None if unknown."""
-        if stage.about.get("parameters"):
-            return float(stage.about["parameters"]) * 1e6
+        """Parameters of a stage's model: by its shape, else by its weights; None if unknown."""
+        shape = shape_of(stage, self.graph)
+        if shape is not None:
+            return shape.parameters
         made_by = stage.inputs.get("model")
         if isinstance(made_by, str) and made_by in self.graph.stages:
             return self._parameters(self.graph.stages[made_by])
@@ -112,8 +117,3 @@ def cores() -> int:
         limits.append(int(wanted))
     quota = memory.cpu_quota()
     return max(1, min([*limits, *([] if quota is None else [round(quota)])]))
-
-
-def _bytes(size: float) -> float:
-    """The memory of a training of a model with `size` parameters; of a wider or deeper one it is off by a part, not by a factor."""
-    return IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width(size) ** 2 / DEPTH

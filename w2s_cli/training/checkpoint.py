@@ -32,7 +32,7 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import disk_errors, read_json, sync, write_json
 from w2s_cli.store.ranks import ALONE, Ranks
 from w2s_cli.store.shapes import fits
-from w2s_cli.training import exchange
+from w2s_cli.training import exchange, slots
 from w2s_cli.training.sharding import Sharding, Span, local, span
 
 _PATTERN = "checkpoint-*"
@@ -119,12 +119,10 @@ def _tensors(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             tensors[f"model/{name}"], spans[f"model/{name}"] = local(parameter.detach()), sharding.span(name)
-    optimized = _optimized(optimizer)
-    for index, slots in optimizer.state_dict()["state"].items():
-        for slot, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer/{index}/{slot}"] = value
-                spans[f"optimizer/{index}/{slot}"] = sharding.span_of(optimized[index]) if value.ndim else None
+    for number, weight in enumerate(slots.weights_of(optimizer)):
+        for slot, value in optimizer.state.get(weight, {}).items():
+            name, tensor = f"optimizer/{number}/{slot}", slots.to_tensor(value)
+            tensors[name], spans[name] = tensor, sharding.span_of(weight) if tensor.ndim else None
     for name, value in (best_weights or {}).items():
         tensors[f"kept/{name}"], spans[f"kept/{name}"] = value, sharding.span(name)
     tensors["random/cpu"] = torch.get_rng_state()
@@ -132,11 +130,6 @@ def _tensors(
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     rows = {name: of[2] for name, of in spans.items() if of is not None}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, rows
-
-
-def _optimized(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """The optimizer's parameters by their number in its state."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class _Stored:
@@ -204,10 +197,12 @@ def load(
     sharding: Sharding | None = None,
     *,
     evaluated: bool = False,
+    on_host: bool = False,
 ) -> dict[str, Any] | None:
     """Put the newest checkpoint into model, optimizer and random state; returns its `state`, or None without a checkpoint.
 
     The thread count is restored too: it changes the last bits of sums. `evaluated`: the training has early stopping.
+    `on_host`: the optimizer's slots stay in the host's memory.
 
     Raises:
         UserError: the checkpoint is damaged or belongs to another model.
@@ -221,27 +216,29 @@ def load(
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
         with ExitStack() as opened:
-            _restore(_Stored(folder, opened), model, optimizer, sharding or Sharding(model, ALONE))
+            _restore(_Stored(folder, opened), model, optimizer, sharding or Sharding(model, ALONE), on_host=on_host)
         torch.set_num_threads(state["threads"])
     except Exception as error:  # safetensors, torch and JSON each have their own error for a damaged file
         raise UserError(f"{folder} cannot be read ({error}); remove that folder to start this stage again") from error
     return dict(state)
 
 
-def _restore(stored: _Stored, model: nn.Module, optimizer: torch.optim.Optimizer, sharding: Sharding) -> None:
+def _restore(
+    stored: _Stored, model: nn.Module, optimizer: torch.optim.Optimizer, sharding: Sharding, *, on_host: bool
+) -> None:
     """Put the tensors of a checkpoint into model, optimizer and random state."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 local(parameter).copy_(stored.read(f"model/{name}", sharding.span(name)))
-    optimized = _optimized(optimizer)
-    slots: dict[int, dict[str, Tensor]] = {}
+    weights = slots.weights_of(optimizer)
+    kept: dict[int, dict[str, Tensor]] = {}
     for name in stored.names("optimizer/"):
-        _, index, slot = name.split("/")
-        in_parts = sharding.span_of(optimized[int(index)])
+        _, number, slot = name.split("/")
+        in_parts = sharding.span_of(weights[int(number)])
         scalar = name not in stored.rows and not stored.whole.get_slice(name).get_shape()
-        slots.setdefault(int(index), {})[slot] = stored.read(name, None if scalar else in_parts)
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        kept.setdefault(int(number), {})[slot] = stored.read(name, None if scalar else in_parts)
+    slots.restore(optimizer, kept, on_host=on_host)
     torch.set_rng_state(stored.read("random/cpu"))
     if torch.cuda.is_available() and list(stored.names("random/cuda")):
         torch.cuda.set_rng_state(stored.read("random/cuda"))

@@ -29,6 +29,7 @@ from w2s_cli.training import checkpoint, exchange
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.division import Division, divided
 from w2s_cli.training.memory import Budget, does_not_fit
+from w2s_cli.training.offload import offloaded
 from w2s_cli.training.sharding import Sharding, wanted
 from w2s_cli.training.stopping import EarlyStopping
 
@@ -41,7 +42,7 @@ class Recipe:
     lr: float
     schedule: str = "cosine"  # to 0 at the last step; or linear, constant
     warmup: float = 0.0  # share of the steps, in which the learning rate rises
-    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only
+    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only; or adamw8bit: moments in 8 bits (Dettmers et al. 2022)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = None  # global norm; None = no clipping
@@ -104,15 +105,20 @@ def make_optimizer(model: nn.Module, recipe: Recipe, sharding: Sharding | None =
     match recipe.optimizer:
         case "adam":
             return torch.optim.Adam(trainable, weight_decay=recipe.weight_decay, **options)
-        case "adamw":
+        case "adamw" | "adamw8bit":
             matrices = [p for p in trainable if p.ndim > 1]
             vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms have no weight decay
             groups = [
                 {"params": matrices, "weight_decay": recipe.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ]
-            return torch.optim.AdamW([group for group in groups if group["params"]], **options)
-    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam" or "adamw"')
+            chosen = [group for group in groups if group["params"]]
+            if recipe.optimizer == "adamw8bit":
+                from bitsandbytes.optim import AdamW8bit
+
+                return AdamW8bit(chosen, lr=recipe.lr, betas=recipe.betas)  # type: ignore[no-any-return]
+            return torch.optim.AdamW(chosen, **options)
+    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam", "adamw" or "adamw8bit"')
 
 
 def train(
@@ -147,11 +153,14 @@ def train(
         ctx.log(
             f"{ranks.count} processes share each update{', and its weights lie in parts on them' if sharding.used else ''}"
         )
-    optimizer = make_optimizer(model, recipe, sharding)
+    optimizer, on_host = make_optimizer(model, recipe, sharding), bool(ctx.execution.get("offload_optimizer"))
+    if on_host:
+        optimizer = offloaded(optimizer)
     budget = Budget(ctx, "micro_tokens", fixed=objective.draws, sharded=sharding.used)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
-    saved = checkpoint.load(ctx.work, model, optimizer, sharding, evaluated=early_stopping is not None)
+    stopped_early = early_stopping is not None
+    saved = checkpoint.load(ctx.work, model, optimizer, sharding, evaluated=stopped_early, on_host=on_host)
     if saved is not None:
         first, sums = saved["step"], dict(saved["sums"])
         budget.lower(saved["micro_tokens"])

@@ -12,17 +12,33 @@ from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.store import memory
 
-LAUNCHER = {"name": "local", "jobs": None, "threads": None, "device": "cpu", "processes": 1}
+LAUNCHER = {
+    "name": "local",
+    "jobs": None,
+    "threads": None,
+    "device": "cpu",
+    "processes": 1,
+    "fsdp": False,
+    "micro_tokens": 8192,
+    "eval_tokens": 32768,
+    "offload_optimizer": False,
+}
 
 
 def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:
     """A stage with a model of so many parameters; without `model` one that opens none."""
     about = {"model": model, "parameters": millions} if model else {}
     inputs = {"model": made_by} if made_by else {}
-    kind = SimpleNamespace(optional=lambda _: None, traits=SimpleNamespace(gives="labels", shared=True))
+    traits = SimpleNamespace(gives="labels", trains=True, shared=True)
+    kind = SimpleNamespace(optional=lambda _: None, traits=traits)
     execution = {"model_path": str(path)} if path else {}
     return SimpleNamespace(
-        about=about, inputs=inputs, execution=execution, of=kind, upstream=lambda: list(inputs.values())
+        about=about,
+        identity={"params": {}},
+        inputs=inputs,
+        execution=execution,
+        of=kind,
+        upstream=lambda: list(inputs.values()),
     )
 
 
@@ -100,11 +116,11 @@ def test_stages_run_side_by_side_until_the_cores_are_taken(machine: Any) -> None
 
 
 def test_memory_is_counted_before_a_second_stage_starts_and_one_stage_always_runs(machine: Any) -> None:
-    machine(8, free=2.0)
+    machine(8, free=1.5)
     narrow = [stage(0.2)] * 3
     planned = shared(*narrow)
     assert together(planned, "012") == ["0", "1"]
-    machine(8, free=1.5)
+    machine(8, free=1.1)
     assert together(shared(*narrow), "012") == ["0"]
     assert together(shared(*narrow, jobs=3), "012") == ["0", "1", "2"]  # the user's number holds
     machine(8, free=1.0)
