@@ -7,7 +7,9 @@
 
 import argparse
 import importlib
+import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -56,8 +58,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the checks within the time, and report."""
     began = time.monotonic()
     options = _options(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: the running check ends too
+    kind, _, number = options.device.partition(":")
+    if kind == "cuda":  # one card: transformers.Trainer takes all that it sees
+        os.environ["CUDA_VISIBLE_DEVICES"] = _card(int(number or 0))
     with tempfile.TemporaryDirectory(prefix="w2s-gpu-check-", dir=options.work) as folder:
-        settings = replace(SIZES[options.shapes](Path(folder)), device=options.device)
+        settings = replace(SIZES[options.shapes](Path(folder)), device=kind)
         about: dict[str, Any] = {
             "command": shlex.join(["scripts/gpu_check", *argv]),
             "date": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -68,7 +74,9 @@ def main(argv: Sequence[str]) -> int:
         end = began + 60 * options.minutes - REPORT_S
         settings, machine = _machine(settings, end - time.monotonic())
         if not machine.records:
-            print(f"gpu_check: the device {settings.device} cannot be used: {machine.why}\n{machine.log}", file=sys.stderr)
+            print(
+                f"gpu_check: the device {settings.device} cannot be used: {machine.why}\n{machine.log}", file=sys.stderr
+            )
             return 1
         result = report.Report(options.json, {**about, "machine": machine.records[0]})
         print(report.title(result.about), flush=True)
@@ -79,6 +87,12 @@ def main(argv: Sequence[str]) -> int:
     result.table()
     print(f"{time.monotonic() - began:.0f} s; {'passed' if result.passed else 'NOT passed'}; {options.json}")
     return 0 if result.passed else 1
+
+
+def _card(number: int) -> str:
+    """The entry of CUDA_VISIBLE_DEVICES of this card, of those that the user allows."""
+    allowed = [entry for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry]
+    return allowed[number] if number < len(allowed) else str(number)
 
 
 def _machine(settings: Settings, limit_s: float) -> tuple[Settings, processes.Answer]:
@@ -106,8 +120,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     made = argparse.ArgumentParser(prog="scripts/gpu_check", description="What w2s does on one NVIDIA GPU.")
     made.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(names())}; none: all")
     made.add_argument("--minutes", type=float, default=8.0, help="of everything together (default 8)")
-    made.add_argument("--device", default="cuda", help="default: cuda")
-    made.add_argument("--shapes", choices=sorted(SIZES), default="full", help="tiny: for a test of the checks themselves")
+    made.add_argument("--device", default="cuda", help="cuda (default), cuda:1 or cpu")
+    made.add_argument(
+        "--shapes", choices=sorted(SIZES), default="full", help="tiny: for a test of the checks themselves"
+    )
     made.add_argument("--json", type=Path, default=DEFAULT_JSON, help="default: outputs/gpu_check.json")
     made.add_argument("--work", type=Path, help="where the scratch folder is made (default: the machine's)")
     options = made.parse_args(argv)

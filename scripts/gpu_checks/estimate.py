@@ -32,7 +32,7 @@ def expected(settings: Settings, shape: str, mode: str, micro_tokens: int, *, ch
     gpu = settings.device != "cpu"
     setup = plans.Setup(
         trains=True,
-        adapters=int(ADAPTERS["r"]) if mode == "lora" else 0,
+        adapters=ADAPTERS["r"] if mode == "lora" else 0,
         precision="bf16",
         checkpointing=checkpointing,
         tokens=micro_tokens if gpu else min(micro_tokens, plans.PACKED),

@@ -14,7 +14,7 @@ from typing import Any
 from scripts.gpu_checks.rows import Rows, padded
 from scripts.gpu_checks.settings import NotHere, Settings
 
-ADAPTERS = {"targets": "all-linear", "r": 8, "alpha": 16.0, "rslora": False, "dropout": 0.0}
+ADAPTERS: dict[str, Any] = {"targets": "all-linear", "r": 8, "alpha": 16.0, "rslora": False, "dropout": 0.0}
 LR = 1e-5
 
 

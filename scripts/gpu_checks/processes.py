@@ -66,8 +66,7 @@ def _machine(settings: Settings) -> list[dict[str, Any]]:
 def finite(record: dict[str, Any]) -> dict[str, Any]:
     """The record with null for a number that JSON does not have."""
     return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in record.items()
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in record.items()
     }
 
 
@@ -80,12 +79,14 @@ def _in_process(
         context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_child, args=(work, args, answer, log))
     process.start()
-    process.join(limit_s)
-    late = process.is_alive()
-    with suppress(ProcessLookupError, PermissionError):  # its own processes too, whatever they do
-        os.killpg(process.pid, signal.SIGKILL)
-    if late:
-        process.kill()
+    try:
+        process.join(limit_s)
+    finally:  # also where this command is stopped
+        late = process.is_alive()
+        if late:
+            process.kill()
+        with suppress(ProcessLookupError, PermissionError):  # its own processes too
+            os.killpg(process.pid, signal.SIGKILL)
     process.join()
     end = "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:]) if log.exists() else ""
     if late:

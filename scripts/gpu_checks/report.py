@@ -67,7 +67,9 @@ class Report:
         self.ran.append(one)
         self.write()
         mark = {True: "passed", False: "FAILED", None: "skipped"}[one.passed]
-        print(f"{one.check} {one.shape}: {mark} after {one.seconds:.1f} s{f' ({one.answer.why})' if one.answer.why else ''}")
+        print(
+            f"{one.check} {one.shape}: {mark} after {one.seconds:.1f} s{f' ({one.answer.why})' if one.answer.why else ''}"
+        )
         for record in one.answer.records:
             print(f"  {record['name']}: {figure(record)}{wanted(record, ', ')}  {MARKS[record['met']]}".rstrip())
         if one.answer.log:
@@ -79,7 +81,9 @@ class Report:
         checks = [one.plain() for one in self.ran]
         content = {**self.about, "finished": self.finished, "passed": self.passed, "checks": checks}
         temporary = self.path.with_name(f"{self.path.name}.tmp")
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
         os.replace(temporary, self.path)
 
     def table(self) -> None:
@@ -106,8 +110,6 @@ def row(record: dict[str, Any]) -> dict[str, Any]:
         "unit": record["unit"],
         "target": record["target"],
         "better": record["better"],
-        "low": record["low"],
-        "high": record["high"],
         "ok": record["met"],
         "note": record["note"],
     }

@@ -1,5 +1,10 @@
-"""Rows for the checks: the benchmark's texts (`scripts/benchmarks/texts.py`) as token ids, with their labels."""
+"""Rows for the checks: the benchmark's texts (`scripts/benchmarks/texts.py`) as token ids, with their labels.
 
+The texts are made once, in a file of the work folder: to draw them takes more than a second, and each check has a process of its own.
+"""
+
+import json
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts.benchmarks import texts
@@ -25,7 +30,9 @@ def rows(settings: Settings, count: int, longest: int | None = None) -> Rows:
 
     from w2s_cli.training.tokens import encode
 
-    made = list(texts.rows(count, settings.mean_tokens))
+    made = _made(settings)[:count]
+    if len(made) < count:
+        raise ValueError(f"{count} rows are asked for, and {len(made)} are made")
     tokens = encode(tokenizer(), [row["text"] for row in made], longest or settings.max_length)
     return Rows(tokens, np.array([row["label"] for row in made]))
 
@@ -46,3 +53,12 @@ def padded(ids: Any, side: str) -> tuple[Any, Any]:
         return pad(ids, tokenizer().pad_token_id)
     flipped, mask = pad([row[::-1] for row in ids], tokenizer().pad_token_id)
     return flipped.flip(1), mask.flip(1)
+
+
+def _made(settings: Settings) -> list[dict[str, Any]]:
+    """The texts {id, text, label} that are enough for every check; any number of rows begins with the same ones."""
+    path = settings.work / "texts.jsonl"
+    if not path.exists():
+        temporary = path.with_suffix(f".{os.getpid()}")
+        texts.write(temporary, settings.most_rows, settings.mean_tokens).rename(path)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

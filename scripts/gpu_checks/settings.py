@@ -68,6 +68,13 @@ class Settings:
         """Whether the speeds mean something."""
         return self.size == "full" and self.device != "cpu"
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of the largest check."""
+        learned = max(amount.updates for amount in self.amounts.values()) + self.warm_up
+        read = [max(amount.label_rows, amount.prompts) for amount in self.amounts.values()]
+        return max(learned * self.batch, self.compared_rows, *read)
+
     def aim(self, target: float) -> float | None:
         """The target of a speed, where speeds mean something."""
         return target if self.timed else None

@@ -22,9 +22,7 @@ def finetune(settings: Settings, name: str, precision: str = "fp32", seed: int =
     from w2s_cli.stages import finetune as stage
 
     base = models.base(settings.bundled, settings.work / "models")
-    pool = material.rows(
-        benchmark.tiny(settings.work), "stages", settings.stage_rows, mean_tokens=settings.mean_tokens
-    )
+    pool = material.rows(benchmark.tiny(settings.work), "stages", settings.stage_rows, mean_tokens=settings.mean_tokens)
     job = {
         "epochs": 1,
         "lr": LR,
@@ -72,7 +70,8 @@ def weights(settings: Settings, name: str) -> dict[str, Any]:
     """The tensors of a finished training's model, on the CPU."""
     from safetensors.torch import load_file
 
-    return load_file(settings.work / name / "result" / "model" / "model.safetensors")
+    tensors: dict[str, Any] = load_file(settings.work / name / "result" / "model" / "model.safetensors")
+    return tensors
 
 
 def largest_difference(one: list[float], other: list[float]) -> float:
@@ -83,9 +82,6 @@ def largest_difference(one: list[float], other: list[float]) -> float:
 
 
 def _run(settings: Settings, name: str, options: dict[str, Any]) -> None:
-    from w2s_cli.run.worker import die_with_parent
-
-    die_with_parent(multiprocessing.parent_process().pid)  # type: ignore[union-attr, arg-type]
     began = time.monotonic()
     folder = settings.work / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ import time
 
 from scripts.benchmarks.records import Record, record
 from scripts.gpu_checks import learning, shapes
-from scripts.gpu_checks.rows import rows
 from scripts.gpu_checks.settings import SMALL, NotHere, Settings, Turn
 
 RUNS = {SMALL: Turn(9, 30)}
@@ -23,8 +22,9 @@ def run(settings: Settings, shape: str) -> list[Record]:
     model = shapes.classifier(settings, shape)
     size = OF_PARAMETER * sum(weight.numel() for weight in model.parameters())
     if learning.free_disk(settings.work) < ROOM * size:
-        raise NotHere(f"checkpoints of {size / 1e9:.1f} GB need {ROOM * size / 1e9:.0f} GB free in {settings.work.parent}")
-    learning.ours(model, rows(settings, (settings.warm_up + 1) * settings.batch), settings, 1, "checkpoint-first")
+        raise NotHere(
+            f"checkpoints of {size / 1e9:.1f} GB need {ROOM * size / 1e9:.0f} GB free in {settings.work.parent}"
+        )
     optimizer = loop.make_optimizer(model, loop.Recipe(epochs=1, lr=learning.LR))
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)

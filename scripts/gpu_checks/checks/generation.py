@@ -59,7 +59,9 @@ def run(settings: Settings, shape: str) -> list[Record]:
     operations = peaks.FORWARD * weights * (written + read) / written  # of a written token
     for who, rate in rates.items():
         found.append(record(part, f"{name}, {who}", [rate], "written tokens/s"))
-    found.append(record(part, f"{name}, w2s: share of the peak", [operations * rates["w2s"] / peak], "share", note=where))
+    found.append(
+        record(part, f"{name}, w2s: share of the peak", [operations * rates["w2s"] / peak], "share", note=where)
+    )
     for who in list(rates)[1:]:
         target = settings.aim(FASTER) if who.endswith("same weights") else None
         found.append(record(part, f"{name}: times the tokens a second of {who}", [rates["w2s"] / rates[who]], "×",

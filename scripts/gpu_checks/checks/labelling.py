@@ -66,4 +66,3 @@ def run(settings: Settings, shape: str) -> list[Record]:
         record(part, f"{name}: mean difference of a probability from Trainer's", [float((p - other).abs().mean())],
                "of 1", better="less", target=APART),
     ]  # fmt: skip
-

@@ -51,7 +51,7 @@ def _compared(settings: Settings, shape: str, case: Case, taken: float) -> list[
     met = LOW <= ratio <= HIGH if settings.timed else None
     return [
         record(part, f"{name}: taken", [taken / GIB], "GiB", better="less", note=note),
-        Record(part, f"{name}: estimate over taken", ratio, "×", LOW, HIGH, met=met, note=f"{LOW} to {HIGH} is wanted"),
+        Record(part, f"{name}: estimate over taken", ratio, "×", met=met, note=f"{LOW} to {HIGH} is wanted"),
     ]
 
 

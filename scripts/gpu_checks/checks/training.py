@@ -30,7 +30,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
     def model() -> Any:
         return shapes.classifier(settings, shape)
 
-    weights = shapes.matrix_weights(model())
+    weights = shapes.matrix_weights(shapes.classifier(settings.on("meta"), shape))
     peak, where = peaks.peak(settings)
     empty_memory()
     ours = learning.ours(learning.with_mode(model(), mode), material, settings, amount.updates, f"ours-{shape}")
