@@ -2,7 +2,8 @@
 
 * The most telling check comes first (`Turn.place`). A check is skipped, and said to be, where its expected time is more than what is left
   of `--minutes`; it is killed after `LATE` times its expected time, or when the time is over.
-* The exit code is 0 if every check that ran has passed, 1 if one has not, 2 for a wrong word on the command line.
+* The exit code is 0 if every check that ran has passed, 1 if one has not, 2 for a wrong word on the command line or
+  a device that cannot be used.
 """
 
 import argparse
@@ -74,10 +75,8 @@ def main(argv: Sequence[str]) -> int:
         end = began + 60 * options.minutes - REPORT_S
         settings, machine = _machine(settings, end - time.monotonic())
         if not machine.records:
-            print(
-                f"gpu_check: the device {settings.device} cannot be used: {machine.why}\n{machine.log}", file=sys.stderr
-            )
-            return 1
+            print(f"gpu_check: the device {settings.device} cannot be used ({machine.why})", file=sys.stderr)
+            return 2
         result = report.Report(options.json, {**about, "machine": machine.records[0]})
         print(report.title(result.about), flush=True)
         for job in jobs(options.checks):

@@ -6,7 +6,7 @@ that decides how many stages run side by side (`run/sharing.py`), which knows ne
 
 import importlib
 import importlib.util
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.gpu_checks.learning import ADAPTERS
 from scripts.gpu_checks.settings import NotHere, Settings
@@ -17,6 +17,13 @@ ROOM = 0.9  # of a card's memory
 PLANNED = "w2s_cli.pipeline.memory"
 FORWARD_BYTES = 8  # of a parameter where nothing is trained
 SPARED = 12  # bytes of a frozen parameter: its gradient and two moments
+
+
+class Fitting(NamedTuple):
+    """A training that fits."""
+
+    mode: str  # full or lora
+    micro_tokens: int
 
 
 def expected(settings: Settings, shape: str, mode: str, micro_tokens: int, *, checkpointing: bool = False) -> float:
@@ -42,24 +49,26 @@ def expected(settings: Settings, shape: str, mode: str, micro_tokens: int, *, ch
     return float(plans.need(shapes.read_shape(on_meta.config.to_dict()), setup).total)
 
 
-def mode_that_fits(settings: Settings, shape: str) -> str:
-    """full, or lora where a training of all weights does not fit the device.
+def that_fits(settings: Settings, shape: str) -> Fitting:
+    """All weights, else adapters, else adapters with smaller micro-batches: the first training that fits the device.
 
     Raises:
-        NotHere: neither fits.
+        NotHere: none fits.
     """
     import torch
 
+    whole = settings.micro_tokens
     if settings.device == "cpu":
-        return "full"
+        return Fitting("full", whole)
     most = ROOM * torch.cuda.mem_get_info()[0]
-    needs = {mode: expected(settings, shape, mode, settings.micro_tokens) for mode in ("full", "lora")}
-    fitting = [mode for mode, bytes_ in needs.items() if bytes_ <= most]
-    if not fitting:
-        raise NotHere(
-            f"adapters of {settings.models[shape]} need about {needs['lora'] / GIB:.0f} GiB in fp32, {most / GIB:.0f} are to be had"
-        )
-    return fitting[0]
+    ways = [Fitting("full", whole), *(Fitting("lora", whole // part) for part in (1, 2, 4))]
+    needs = [expected(settings, shape, *way) for way in ways]
+    for way, bytes_ in zip(ways, needs, strict=True):
+        if bytes_ <= most:
+            return way
+    raise NotHere(
+        f"adapters of {settings.models[shape]} need about {needs[-1] / GIB:.0f} GiB, {most / GIB:.0f} are to be had"
+    )
 
 
 def need_room(settings: Settings, shape: str) -> None:

@@ -92,10 +92,7 @@ def objective(model: Any, rows: Rows, settings: Settings) -> Any:
 
 def ours(model: Any, rows: Rows, settings: Settings, updates: int, name: str, **execution: Any) -> Learned:
     """`warm_up` updates, then so many timed ones, each of `batch` rows in their order."""
-    import torch
-
     from w2s_cli.training import loop
-    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
 
     pick_device({"device": settings.device}, "bf16")
@@ -111,9 +108,16 @@ def ours(model: Any, rows: Rows, settings: Settings, updates: int, name: str, **
     wait(settings)
     seconds = time.monotonic() - started
     model.zero_grad(set_to_none=True)
-    with torch.enable_grad():
-        why = packed.why_padded(model, "bf16")
-    return Learned(seconds, _tokens(rows, timed), "packed" if why is None else f"padded: {why}")
+    return Learned(seconds, _tokens(rows, timed), how(model, what.layout))
+
+
+def how(model: Any, layout: Any) -> str:
+    """How the rows of this layout lie in a micro-batch of the classifier, and why not packed."""
+    from w2s_cli.training.attention import packed
+
+    if layout.alone:
+        return "one by one"
+    return "packed" if layout.packed else f"padded: {packed.why_padded(model, 'bf16')}"
 
 
 def theirs(model: Any, rows: Rows, settings: Settings, updates: int, name: str) -> Learned:

@@ -20,9 +20,8 @@ APART = 0.05  # of probabilities, mean over the rows: rounding in bf16
 def run(settings: Settings, shape: str) -> list[Record]:
     import torch
 
-    from w2s_cli.training.attention import packed
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models.forward_pass import logits, reader
+    from w2s_cli.training.models.forward_pass import layout_for, logits, reader
 
     pick_device({"device": settings.device}, "bf16")
     need_room(settings, shape)
@@ -39,11 +38,11 @@ def run(settings: Settings, shape: str) -> list[Record]:
     started = time.monotonic()
     mine = read(0, len(material.labels))
     rate = tokens / (time.monotonic() - started)
-    with torch.no_grad():
-        why = packed.why_padded(model, "bf16")
+    with torch.no_grad():  # as `reader` asked
+        lies = learning.how(model, layout_for(model, material.tokens, "bf16"))
     peak, where = peaks.peak(settings)
     found = [
-        record(part, f"{name}, w2s", [rate], "tokens/s", note="packed" if why is None else f"padded: {why}"),
+        record(part, f"{name}, w2s", [rate], "tokens/s", note=lies),
         record(part, f"{name}, w2s: share of the peak", [peaks.FORWARD * weights * rate / peak], "share", note=where),
     ]
     try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from scripts.benchmarks.records import Record, record
 from scripts.gpu_checks import learning, shapes
-from scripts.gpu_checks.estimate import GIB, expected, mode_that_fits
+from scripts.gpu_checks.estimate import GIB, expected, that_fits
 from scripts.gpu_checks.rows import rows
 from scripts.gpu_checks.settings import LARGE, SMALL, Settings, Turn
 
@@ -28,12 +28,11 @@ class Case(NamedTuple):
 def run(settings: Settings, shape: str) -> list[Record]:
     from w2s_cli.training.memory import empty_memory
 
-    fits = mode_that_fits(settings, shape)
-    quarter = settings.micro_tokens // 4
-    cases = [Case(fits, settings.micro_tokens), Case(fits, quarter)]
+    mode, most = that_fits(settings, shape)
+    cases = [Case(mode, most), Case(mode, most // 4)]
     if shape == SMALL:
-        cases.append(Case(fits, settings.micro_tokens, checkpointing=True))
-        cases += [Case("lora", settings.micro_tokens)] if importlib.util.find_spec("peft") else []
+        cases.append(Case(mode, most, checkpointing=True))
+        cases += [Case("lora", most)] if importlib.util.find_spec("peft") else []
     found: list[Record] = []
     for number, case in enumerate(cases):
         taken = _taken(settings, shape, case, f"memory-{shape}-{number}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.benchmarks.records import Record, record
 from scripts.gpu_checks import learning, peaks, shapes
-from scripts.gpu_checks.estimate import mode_that_fits
+from scripts.gpu_checks.estimate import that_fits
 from scripts.gpu_checks.rows import rows
 from scripts.gpu_checks.settings import LARGE, SMALL, NotHere, Settings, Turn
 
@@ -22,7 +22,8 @@ def run(settings: Settings, shape: str) -> list[Record]:
     from w2s_cli.stages import finetune
     from w2s_cli.training.memory import empty_memory
 
-    mode = mode_that_fits(settings, shape)
+    mode, micro_tokens = that_fits(settings, shape)
+    settings = replace(settings, micro_tokens=micro_tokens)
     amount = settings.amounts[shape]
     material = rows(settings, (settings.warm_up + amount.updates) * settings.batch)
     name = f"{settings.models[shape]}, {mode}"
