@@ -8,7 +8,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scripts.gpu_checks.rows import Rows, padded
@@ -142,7 +141,11 @@ def theirs(model: Any, rows: Rows, settings: Settings, updates: int, name: str) 
 
 
 def trainer(model: Any, settings: Settings, name: str, size: int, updates: int = 1) -> Any:
-    """A transformers.Trainer class with its arguments, micro-batches of `size` rows: a function of its data."""
+    """A function (rows, callbacks) → transformers.Trainer, with micro-batches of `size` rows in training.
+
+    Raises:
+        NotHere: transformers has no Trainer without the package accelerate.
+    """
     try:
         from transformers import Trainer, TrainingArguments
         from transformers.utils import is_accelerate_available
@@ -214,10 +217,3 @@ def _trained(make: Any, rows: Rows, settings: Settings, updates: int, size: int)
 def _tokens(rows: Rows, batches: list[list[int]]) -> int:
     """Real tokens of some batches."""
     return int(sum(rows.tokens.lengths[batch].sum() for batch in batches))
-
-
-def free_disk(folder: Path) -> int:
-    """Bytes that the disk of a folder has free."""
-    import shutil
-
-    return shutil.disk_usage(folder).free

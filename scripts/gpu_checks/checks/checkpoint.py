@@ -3,6 +3,7 @@
 A training of all weights of the small model: weights and two moments go to the disk and come back. What comes back must be the same bits.
 """
 
+import shutil
 import time
 
 from scripts.benchmarks.records import Record, record
@@ -21,7 +22,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
 
     model = shapes.classifier(settings, shape)
     size = OF_PARAMETER * sum(weight.numel() for weight in model.parameters())
-    if learning.free_disk(settings.work) < ROOM * size:
+    if shutil.disk_usage(settings.work).free < ROOM * size:
         raise NotHere(
             f"checkpoints of {size / 1e9:.1f} GB need {ROOM * size / 1e9:.0f} GB free in {settings.work.parent}"
         )
