@@ -1,22 +1,19 @@
 """The memory that w2s expects a training to take, before it starts; and whether all weights, or adapters only, fit the card.
 
-`expected` is the only place that knows whose estimate it is: that of plans (`pipeline/memory.py`) where this w2s has it, else the rough one
-that decides how many stages run side by side (`run/sharing.py`), which knows neither adapters nor micro-batches.
+The estimate is that of plans, `pipeline/memory.py`.
 """
 
-import importlib
-import importlib.util
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scripts.gpu_checks.learning import ADAPTERS
 from scripts.gpu_checks.settings import NotHere, Settings
 from scripts.gpu_checks.shapes import classifier
+from w2s_cli.pipeline import memory
+from w2s_cli.pipeline.shapes import read_shape
 
 GIB = 1 << 30
 ROOM = 0.9  # of a card's memory
-PLANNED = "w2s_cli.pipeline.memory"
 FORWARD_BYTES = 8  # of a parameter where nothing is trained
-SPARED = 12  # bytes of a frozen parameter: its gradient and two moments
 
 
 class Fitting(NamedTuple):
@@ -29,24 +26,17 @@ class Fitting(NamedTuple):
 def expected(settings: Settings, shape: str, mode: str, micro_tokens: int, *, checkpointing: bool = False) -> float:
     """Bytes of a training of a classifier of this shape in bf16, mode full or lora, the process and its libraries included."""
     on_meta = classifier(settings.on("meta"), shape)
-    if importlib.util.find_spec(PLANNED) is None:
-        from w2s_cli.run import sharing
-
-        parameters = sum(weight.numel() for weight in on_meta.parameters())
-        return float(sharing._bytes(parameters)) - (SPARED * parameters if mode == "lora" else 0)
-    plans: Any = importlib.import_module(PLANNED)
-    shapes: Any = importlib.import_module("w2s_cli.pipeline.shapes")
     gpu = settings.device != "cpu"
-    setup = plans.Setup(
+    setup = memory.Setup(
         trains=True,
         adapters=ADAPTERS["r"] if mode == "lora" else 0,
         precision="bf16",
         checkpointing=checkpointing,
-        tokens=micro_tokens if gpu else min(micro_tokens, plans.PACKED),
+        tokens=micro_tokens if gpu else min(micro_tokens, memory.PACKED),
         row=settings.max_length,
         gpu=gpu,
     )
-    return float(plans.need(shapes.read_shape(on_meta.config.to_dict()), setup).total)
+    return memory.need(read_shape(on_meta.config.to_dict()), setup).total
 
 
 def that_fits(settings: Settings, shape: str) -> Fitting:
