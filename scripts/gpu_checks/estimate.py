@@ -36,7 +36,9 @@ def expected(settings: Settings, shape: str, mode: str, micro_tokens: int, *, ch
         row=settings.max_length,
         gpu=gpu,
     )
-    return memory.need(read_shape(on_meta.config.to_dict()), setup).total
+    read = read_shape(on_meta.config.to_dict())
+    assert read is not None  # a shape of a known architecture
+    return memory.need(read, setup).total
 
 
 def that_fits(settings: Settings, shape: str) -> Fitting:
