@@ -14,7 +14,13 @@ ENCODERS = ("bert", "deberta-v2")
 AFTER_PAD = ("roberta", "xlm-roberta", "mpnet")  # encoders whose positions start after the pad id, which is 1
 WORDS = (*ENCODERS, *AFTER_PAD, "fnet")  # families with a tokenizer like BERT's
 WIDTH = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+LAYERED = {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8}
+EYE = {
+    "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "num_attention_heads": 2, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [3.0] * 8, "rope_theta": 10000.0}
+TWO_PARTS = ("gemma3", "gemma4")  # a language model under text_config, beside an image encoder
 FIELDS: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
     "qwen2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1},
@@ -42,6 +48,31 @@ FIELDS: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
     "gemma": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16},
     "gemma2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8},
+    "gemma3_text": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8},
+    "gemma3": {"text_config": {**LAYERED, "num_hidden_layers": 6}, "vision_config": EYE, "mm_tokens_per_image": 4},
+    "gemma4": {
+        "text_config": {
+            **LAYERED,
+            "num_hidden_layers": 6,
+            "hidden_size_per_layer_input": 8,
+            "global_head_dim": 32,
+            "vocab_size_per_layer_input": 264,
+            "final_logit_softcapping": 30.0,
+        },
+        "vision_config": {**EYE, "head_dim": 8, "num_key_value_heads": 2, "global_head_dim": 8, "patch_size": 7},
+    },
+    "olmo2": {**WIDTH, "intermediate_size": 64, "num_key_value_heads": 2},
+    "olmo3": {**WIDTH, "num_hidden_layers": 4, "intermediate_size": 64, "num_key_value_heads": 1, "sliding_window": 8},
+    "smollm3": {**WIDTH, "num_hidden_layers": 4, "intermediate_size": 64, "num_key_value_heads": 1},
+    "gpt_oss": {
+        **WIDTH,
+        "intermediate_size": 32,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 8,
+    },
     "ctrl": {"n_embd": 32, "n_layer": 2, "n_head": 2, "dff": 64, "n_positions": 64},
     "modernbert-decoder": {**WIDTH, "intermediate_size": 64, "cls_token_id": 256, "sep_token_id": 256},
     "roberta": {**WIDTH, "intermediate_size": 64},
@@ -83,13 +114,25 @@ def word_tokenizer(family: str = "bert") -> PreTrainedTokenizerFast:
 def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
     """Write a random checkpoint of `family` as its language model, with the quirks of the real repositories."""
     tokenizer = word_tokenizer(family) if family in WORDS else byte_tokenizer(END if family == "qwen2" else None)
-    vocab = len(tokenizer) + (7 if family == "qwen2" else 0)  # Qwen's embedding is larger than its tokenizer
+    vocab = len(tokenizer) + (
+        7 if family in ("qwen2", "gemma4") else 0
+    )  # Qwen's embedding is larger than its tokenizer
     ends = {"pad_token_id": tokenizer.pad_token_id} if family in WORDS else {"bos_token_id": 256, "eos_token_id": 256}
     if family == "opt":
         ends["pad_token_id"] = 1
-    if family in ("phi3", "modernbert-decoder"):  # the pad ids of their defaults lie behind this vocabulary
+    if family in ("phi3", "modernbert-decoder", "smollm3"):  # the pad ids of their defaults lie behind this vocabulary
         ends["pad_token_id"] = 0
-    config = AutoConfig.for_model(family, **{"vocab_size": vocab, **FIELDS[family], **ends, **fields})
+    if (
+        family == "gemma4"
+    ):  # the default, 0, is a letter here: its zeros through Gemma's many norms would have infinite slopes
+        ends["pad_token_id"] = vocab - 2
+    chosen = {**FIELDS[family], **ends, **fields}
+    if family in TWO_PARTS:
+        chosen["text_config"] = {"vocab_size": vocab, **chosen["text_config"], **ends}
+        chosen["image_token_id"] = chosen["image_token_index"] = vocab - 1
+    else:
+        chosen = {"vocab_size": vocab, **chosen}
+    config = AutoConfig.for_model(family, **chosen)
     torch.manual_seed(seed)
     kind = AutoModelForMaskedLM if family in WORDS else AutoModelForCausalLM
     kind.from_config(config).save_pretrained(folder)

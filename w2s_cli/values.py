@@ -61,6 +61,19 @@ class Unless:
     word: str  # the field or group of the word
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """A note on a field: its earlier name, for the message to who still writes it."""
+
+    before: str
+
+
+def now_called(cls: Any, name: str) -> str | None:
+    """The field of a dataclass that was called `name` before; None if none was."""
+    notes = {field.name: getattr(field.type, "__metadata__", ()) for field in fields(cls)}
+    return next((field for field, own in notes.items() if Renamed(name) in own), None)
+
+
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` converted to `kind`.
 

@@ -36,8 +36,10 @@ CHOICES = {  # command → the file of its first word
     "plot": "w2s_cli/results/figures/{}.py",
     "ls": "w2s_cli/stages/{}.py",
 }
-MAY_REFUSE = {  # a figure of several models, no reproduction yet, a warning, problems of data
-    *(("plot", "scaling"), ("reproduce", "--summary"), ("doctor",), ("doctor", "--verify"), ("data", "check"))
+MAY_REFUSE = {  # a figure of several models, no reproduction yet, a warning, problems of data, several seeds, a store that does not exist
+    *(("plot", "scaling"), ("reproduce", "--summary"), ("doctor",), ("doctor", "--verify"), ("data", "check")),
+    *(("power",), ("power", "--figure"), ("power", "latest")),  # tests/command/test_power.py
+    ("push", "s3://team/outputs"),
 }
 PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
 BUNDLED = ROOT / "w2s_cli" / "bundled" / "data" / "wordnet"

@@ -14,7 +14,7 @@ from tests.command.test_outside import tree
 from tests.json_shapes import changed, json_files
 from w2s_cli import load
 from w2s_cli.errors import UserError
-from w2s_cli.run.worker import Worker
+from w2s_cli.run.runner import Runner
 from w2s_cli.store.places import StoreError
 
 Run = Callable[..., CompletedProcess[str]]
@@ -94,7 +94,7 @@ def test_no_shape_of_json_takes_a_worker_outside(store: Path, tmp_path: Path, na
     for _ in range(20):
         (folder / name).write_text(changed(text, drawn))
         events: list[dict[str, object]] = []
-        assert Worker(events.append).run(folder) in ("done", "cached", "failed")
+        assert Runner(events.append).run(folder) in ("done", "cached", "failed")
         assert events[-1].get("user", True), events
         assert tree(tmp_path / "outside") == outside
         shutil.rmtree(folder)

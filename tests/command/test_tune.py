@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from tests.small_texts import PAIRS, SFT, words
 from tests.stage_files import context
 from w2s_cli.stages import tune
+from w2s_cli.training.models.saving import merged_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 REFERENCE = 'reference: {kind: score, model: "${strong}", rows: strong_train, pairs: pairs}'
@@ -89,12 +90,13 @@ def test_scores_are_the_log_probabilities_of_transformers(
             np.testing.assert_allclose(score[f"{side}_log_p"], expected, atol=1e-5)
 
 
-def test_adapters_change_every_layer_of_the_body_and_leave_a_plain_model(
+def test_adapters_are_kept_and_merged_they_change_every_layer_of_the_body(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
     w2s_inside("train", *words(tmp_path, tiny_models, SFT), "tune.mode=lora", "tune.lora.dropout=0.1")
-    folder = result_of(tmp_path, "sft") / "model"
-    assert not (folder / "adapter_config.json").exists()
+    kept = result_of(tmp_path, "sft") / "model"
+    assert (kept / "adapter_config.json").exists()
+    folder = merged_model(kept, tmp_path / "whole", {"base_path": str(tiny_models["strong"])})
     base, tuned = weights_of(tiny_models["strong"]), weights_of(folder)
     assert tuned.keys() == base.keys()
     changed = {name for name in base if (tuned[name] != base[name]).any()}

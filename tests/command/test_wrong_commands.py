@@ -94,6 +94,50 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
         ["stopping.roles[0]=teacher", "weak, student, ceiling"],
     ),
     "sharpened by nothing": (["plan", "train.labels=sharpened", "train.sharpening=0"], ["train.sharpening=0"]),
+    "an interval without a search": (
+        ["train", "-m", "strong.lr=interval(1e-6,1e-4)"],
+        ["strong.lr=interval(1e-6,1e-4)", "search.trials=20", "range(START,STOP,STEP)"],
+    ),
+    "a search without an interval": (
+        ["train", "search.trials=3"],
+        ["no effect without a search", "strong.lr='tag(log,"],
+    ),
+    "a search that leaves the student": (
+        ["train", "-m", "ceiling.lr=interval(1e-6,1e-4)", "search.trials=3"],
+        ["ceiling.lr has no effect on the student"],
+    ),
+    "a search over the supervisor": (
+        ["plan", "-m", "weak.lr=interval(1e-6,1e-4)", "search.trials=3"],
+        ["weak.lr changes the weak labels of the validation rows", "cannot be compared"],
+    ),
+    "a search over epochs of all roles": (
+        ["plan", "-m", "train.epochs=interval(1,3)", "search.trials=3"],
+        ["train.epochs changes the weak labels", "student.*"],
+    ),
+    "a search over a seed": (
+        ["plan", "-m", "seed=interval(0,9)", "search.trials=3"],
+        ["does not choose a seed", "seeds=3"],
+    ),
+    "a search without weak labels": (
+        ["plan", "-m", "method=baselines", "strong.lr=interval(1e-6,1e-4)", "search.trials=3"],
+        ["method=baselines has no student that learns labels", "method=naive"],
+    ),
+    "a search without validation rows": (
+        ["plan", "-m", "data=boolq", "strong.lr=interval(1e-6,1e-4)", "search.trials=3"],
+        ["the pool strong_val gets no rows", "data.pools.strong_val=0.1"],
+    ),
+    "a forced stage of a search": (
+        ["train", "-m", "strong.lr=interval(1e-6,1e-4)", "search.trials=3", "--force", "student"],
+        ["--force student has no use in a search"],
+    ),
+    "too many trials": (
+        ["plan", "-m", "strong.lr=interval(1e-6,1e-4)", "search.trials=600", "seed=0,1"],
+        ["1,200 jobs", "search.trials=600", "most_jobs=1200"],
+    ),
+    "a search for labels": (
+        ["label", "-m", "strong.lr=interval(1e-6,1e-4)", "search.trials=3"],
+        ["only w2s train searches"],
+    ),
     "unknown rule for pairs": (["plan", "pairs=bigger"], ["pairs=bigger", "all, upper, strict"]),
     "file for several supervisors": (
         ["plan", "method=ensemble", "labels=file", "labels.path=x.jsonl"],

@@ -1,4 +1,4 @@
-"""docs/reliability.md: it is what scripts/reliability writes from docs/reliability.json, and its counts are of everything that it promises."""
+"""docs/reliability.md is what scripts/reliability writes from docs/reliability.json, with counts of all that it promises."""
 
 import json
 from pathlib import Path

@@ -168,8 +168,12 @@ POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1,
             ["stopping=weak_labels", "stopping.every=2"],
             ["finetune.step:3", "checkpoint.files-written", "finetune.step:5"],
         ),
+        (
+            ["-m", "student.lr=interval(1e-3,1e-2)", "search.trials=1"],
+            ["validate.claimed", "validate.start", "validate.step"],
+        ),
     ],
-    ids=["ensemw2s", "selection", "generative_finetuning", "few_shot", "theory", "stopping"],
+    ids=["ensemw2s", "selection", "generative_finetuning", "few_shot", "theory", "stopping", "search"],
 )
 def test_a_method_killed_at_any_point_of_its_own_stages_is_continued(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, words: list[str], points: list[str]

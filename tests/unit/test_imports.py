@@ -30,9 +30,14 @@ MAY_IMPORT = {  # folder or module → the folders and modules of ours that it m
     "pipeline": {"training", "data", "store"},
     "run": {"pipeline", "store"},
     "results": {"pipeline", "config", "data", "statistics", "store"},
+    "search": {"statistics", "store"},
     "reproduction": {"config", "pipeline", "results", "statistics", "store"},
-    "config": {"pipeline", "store"},
-    "commands": {"config", "pipeline", "run", "results", "reproduction", "data", "statistics", "training", "store"},
+    "remotes": {"pipeline", "store"},
+    "config": {"pipeline", "search", "store"},
+    "commands": {
+        *("config", "pipeline", "run", "results", "reproduction", "search", "remotes"),
+        *("data", "statistics", "training", "store"),
+    },
 }
 ANYONE = {"errors", "paths", "plugins", "hub", "values", "terminal", "__version__"}
 

@@ -60,6 +60,12 @@ COMMANDS = {
         "pgr data=sciq,boolq out=pgr.tex",
         ("tables", "runs"),
     ),
+    "power": Command(
+        "power:run",
+        "which further seeds or test rows narrow an interval most, for each hour",
+        "latest --between loss=xent loss=logconf",
+        ("runs",),
+    ),
     "diff": Command(
         "diff:run",
         "the differences between two runs or stages: config, data, code, results",
@@ -89,6 +95,24 @@ COMMANDS = {
         "a published experiment: plan, cost, run, and a table beside the reported figures",
         "eleuther_pgr --scale demo --plan",
         ("experiments", "overrides"),
+    ),
+    "push": Command(
+        "push:run",
+        "copy finished stages to another store: a path, s3://, gs://, hf://",
+        "s3://bucket/outputs latest",
+        ("runs", "stages"),
+    ),
+    "pull": Command(
+        "pull:run", "copy finished stages of another store into this one", "s3://bucket/outputs KEY", ("runs",)
+    ),
+    "import": Command(
+        "pull:run_import", "copy finished stages out of a folder of another store", "/backup/outputs/stages/label"
+    ),
+    "export": Command(
+        "export:run",
+        "a trained model in the hub's format, with a model card that has its results",
+        "KEY out=my-student",
+        ("stages", "runs"),
     ),
     "rm": Command("rm:run", "remove stages or runs", "--weights KEY", ("stages", "runs")),
     "gc": Command("gc:run", "list and remove folders that no run needs; removes only with --yes", "--days 30"),

@@ -22,6 +22,7 @@ EXAMPLES = {
     "w2s train weak=gpt2 strong=qwen data=sciq loss=logconf strong.lr=3e-5 seed=3": "",
     "w2s train seeds=5": "five seeds, mean and interval",
     "w2s train -m loss=xent,logconf seed=0,1,2": "a sweep; stages that its jobs share run once",
+    "w2s train -m strong.lr='interval(1e-6,1e-4)' search.trials=20": "a search, by weak labels of validation rows",
     "w2s train data=local data.path=my.jsonl data.text=prompt data.label=is_safe": "",
     "w2s train labels=file labels.path=mine.jsonl": "weak labels from people or from an API model",
     "w2s train weak=local weak.path=ckpt/ strong=qwen": "a checkpoint of your own",
@@ -49,7 +50,7 @@ FIELDS = "fields, set as FIELD=VALUE, with default and allowed values (w2s confi
 WIDEST = 118
 SHORT = 20  # characters of a column of words with the explanation beside it on any terminal
 OWN = {  # command → the groups and top-level fields that it reads; any other command reads all but those of `w2s pretrain`
-    "pretrain": ("pretrain", "launcher", "outputs", "keep_weights"),
+    "pretrain": ("pretrain", "launcher", "tracker", "outputs", "remotes", "keep_weights"),
     "data": ("data", "weak", "strong", "seed", "seeds"),
 }
 

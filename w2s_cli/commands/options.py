@@ -46,7 +46,7 @@ def parser(command: str, description: str) -> Parser:
 def parse(arg_parser: Parser, argv: list[str]) -> argparse.Namespace:
     """Parse `argv`; `outputs=DIR` is accepted as in the Hydra commands."""
     words = [f"--{word}" if word.startswith("outputs=") else word for word in argv]
-    return arg_parser.parse_args(words)
+    return arg_parser.parse_intermixed_args(words)
 
 
 def store_of(options: argparse.Namespace) -> Store:

@@ -7,17 +7,18 @@
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.commands import train
+from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.options import parser
 from w2s_cli.commands.output import guarded
-from w2s_cli.commands.show_plan import show_plan
+from w2s_cli.commands.show_plan import show_cost, show_plan
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
-from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.build import build
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.resolve import Resolver
@@ -26,6 +27,7 @@ from w2s_cli.reproduction import comparison, records
 from w2s_cli.reproduction.experiment import SCALES, Experiment, check_scale, configurations, files, load, runs_at
 from w2s_cli.results.text_table import print_table
 from w2s_cli.results.writer import held_run
+from w2s_cli.run import trackers
 from w2s_cli.store.store import Store
 
 REPORTED = 20  # reported figures that a plan shows
@@ -109,15 +111,17 @@ def _reproduce(
     if not options.plan:
         store.make()
     folders = [locate(options.config_dir)] if options.config_dir else []
+    trackers.check(jobs[0].values["tracker"], folders, packages=not options.plan)
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(jobs, resolver)
     train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
-    targets = train.targets_of("train", graph)
+    targets, remotes = train.targets_of("train", graph), jobs[0].values["remotes"]
+    look = partial(survey, graph, store, targets, ())
     _introduce(experiment, scale, jobs, left_out)
     if options.plan:
-        plans = survey(graph, store, targets)
+        plans = planned_with(look, remotes, store)
         show_plan(graph, plans, whole=False)
-        _show_cost(graph, plans, store, rate)
+        show_cost(graph, plans, store, rate, option=True)
         _show_reported(experiment)
         if resolver.assumed:
             print(
@@ -127,11 +131,11 @@ def _reproduce(
         return train.DONE
     record = records.place(experiment, scale, store)  # hours of work come before it is written
     with held_run(graph, store, "reproduce", targets) as folder:
-        plans = survey(graph, store, targets)
+        plans = with_pulled(look, remotes, store)
         to_run = [stage for key, stage in graph.stages.items() if key in plans and plans[key].to_run]
         if not to_run:
             show_plan(graph, plans, whole=False)
-        _show_cost(graph, plans, store, rate)
+        show_cost(graph, plans, store, rate, option=True)
         print(flush=True)
         if to_run:
             code = train.execute("reproduce", folder, graph, plans, store, to_run, argv)
@@ -158,13 +162,6 @@ def _show_reported(experiment: Experiment) -> None:
     notes = [f"{more} more reported figures are in the experiment's CSV file"] if more > 0 else []
     print()
     print_table(rows, "reported figures", notes)
-
-
-def _show_cost(graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None) -> None:
-    facts = cost.facts(graph, store, rate)
-    whole, left = cost.estimate(facts, plans), cost.estimate(facts, [key for key in plans if plans[key].to_run])
-    rows, notes = cost.table(whole, left, facts)
-    print_table(rows, notes=notes)
 
 
 def _conclude(

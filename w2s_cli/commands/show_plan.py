@@ -1,8 +1,11 @@
 """The printed plan: every stage with its settings, its key, and whether it has to run."""
 
+from w2s_cli.commands.show_memory import table, too_large
+from w2s_cli.pipeline import cost
 from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.pipeline.states import Planned
+from w2s_cli.pipeline.states import REMOTE, Planned
 from w2s_cli.results.text_table import print_table
+from w2s_cli.store.store import Store
 
 SHORT = 40  # more stages than this are only counted before a run; `w2s plan` lists them
 
@@ -13,8 +16,30 @@ def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     to_run = sum(plan.to_run for plan in plans.values())
     shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
     total = f"{len(plans)} stages{shared}, {to_run} to run, {len(plans) - to_run} cached"
+    elsewhere = sum(plan.word == REMOTE and not plan.to_run for plan in plans.values())
+    total += f", {elsewhere} of them in another store" if elsewhere else ""
     print_table(rows, notes=[total, *notes(graph, plans)])
     print(flush=True)
+
+
+def show_whole_plan(graph: Graph, plans: dict[str, Planned], store: Store) -> None:
+    """Print every stage, its memory beside the device's, and the cost of all."""
+    show_plan(graph, plans, whole=True)
+    rows, remarks = table(graph, plans)
+    if len(rows) > 1:
+        print_table(rows, notes=remarks)
+        print(flush=True)
+        show_cost(graph, plans, store)
+
+
+def show_cost(
+    graph: Graph, plans: dict[str, Planned], store: Store, rate: float | None = None, *, option: bool = False
+) -> None:
+    """Print trainings, tokens, FLOPs and hours of the plan and of its stages to run; `rate` in TFLOPS, if the command has that option."""
+    facts = cost.facts(graph, store, rate)
+    whole, left = cost.estimate(facts, plans), cost.estimate(facts, [key for key in plans if plans[key].to_run])
+    rows, notes = cost.table(whole, left, facts, option=option)
+    print_table(rows, notes=notes)
 
 
 def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
@@ -24,7 +49,7 @@ def listing(graph: Graph, plans: dict[str, Planned]) -> list[list[str]]:
     for key, stage in graph.stages.items():
         if key in plans:
             plan = plans[key]
-            word = "to run" if plan.to_run and plan.word in ("missing", "done") else plan.word
+            word = "to run" if plan.to_run and plan.word in ("missing", "done", REMOTE) else plan.word
             seed = f" s{stage.about['seed']}" if several and "seed" in stage.about else ""
             rows.append([stage.name + seed, stage.kind, what(stage), key, word, plan.why])
     return rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows]
@@ -58,6 +83,7 @@ def notes(graph: Graph, plans: dict[str, Planned]) -> list[str]:
         warning = job.config["data"]["warning"]
         if warning:
             warnings.append(f"Caution: data set {job.config['data']['name']}: {' '.join(warning.split())}")
+    warnings += too_large(graph, plans)
     warnings += power(graph, plans)
     drifted = sorted({graph.stages[key].kind for key, plan in plans.items() if plan.word == "drift"})
     if drifted:

@@ -8,14 +8,17 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.output import guarded
 from w2s_cli.config import compose, pairs
 from w2s_cli.config.advice import advice
 from w2s_cli.config.declared import needs
+from w2s_cli.config.searching import Searched
 from w2s_cli.config.sweeps import Composed
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder, locate
@@ -26,7 +29,7 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
 from w2s_cli.results.reader import planned_keys
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
-from w2s_cli.run import launchers
+from w2s_cli.run import launchers, trackers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.run.queueing import job_states
 from w2s_cli.store.locking import choose
@@ -76,7 +79,13 @@ def _command(command: str, argv: list[str]) -> int:
         with guarded(needed=command == "plan"):  # inside, since a Hydra launcher may call it in a process of its own
             return _run(command, jobs, folders, force, argv)
 
-    return compose.run(overrides, task)
+    def search(searched: Searched, folders: list[Path]) -> int:
+        from w2s_cli.commands.search import run
+
+        with guarded(needed=command == "plan"):
+            return run(command, searched, folders, force, argv)
+
+    return compose.run(overrides, task, search if command in ("train", "plan") else None)
 
 
 def _take_force(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -98,30 +107,20 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     config = jobs[0].values
     if left_out:
         print(f"{left_out} of {left_out + len(jobs)} jobs left out by pairs={config['pairs']}")
-    if command != "plan":
-        launchers.find(config["launcher"]["name"]).check(config["launcher"])
-    store = Store(locate(config["outputs"]))
-    if command != "plan":
-        store.make()
-        choose(store.root, leases=config["launcher"]["claims"] == "lease")
+    store = opened_store(command, config, folders)
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
     targets, forced = targets_of(command, graph), _forced(force, graph)
+    look = partial(survey, graph, store, targets, forced)
     if command == "plan":
-        from w2s_cli.commands.show_plan import show_plan
+        from w2s_cli.commands.show_plan import show_whole_plan
 
-        job_states(store)
-        show_plan(graph, survey(graph, store, targets, force=forced), whole=True)
-        if resolver.assumed:
-            print(
-                f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
-                "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
-            )
+        show_whole_plan(graph, planned_with(look, config["remotes"], store), store)
+        tell_assumed(resolver)
         return DONE
-    job_states(store)
     with held_run(graph, store, command, targets) as folder:
-        plans = survey(graph, store, targets, force=forced)
+        plans = with_pulled(look, config["remotes"], store)
         to_run = [graph.stages[key] for key in graph.stages if key in plans and plans[key].to_run]
         if command == "evaluate":
             _refuse_training(to_run, argv)
@@ -130,6 +129,27 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
                 print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
             return finish(folder, graph, plans, store)
         return execute(command, folder, graph, plans, store, to_run, argv)
+
+
+def opened_store(command: str, config: Mapping[str, Any], folders: list[Path]) -> Store:
+    """The store of a configuration, whose launcher and trackers can work; it is made unless the command only plans."""
+    launchers.check(config["launcher"], here=command != "plan")
+    trackers.check(config["tracker"], folders, packages=command != "plan")
+    store = Store(locate(config["outputs"]))
+    if command != "plan":
+        store.make()
+        choose(store.root, leases=config["launcher"]["claims"] == "lease")
+    job_states(store)  # a stage whose job is over is in no queue any more
+    return store
+
+
+def tell_assumed(resolver: Resolver) -> None:
+    """Print which commits a plan without the hub does not know."""
+    if resolver.assumed:
+        print(
+            f"unknown commits: the hub cannot be reached ({', '.join(sorted(resolver.assumed))}). "
+            "The keys of their stages are not the keys of a run, so finished stages are shown as missing (to run)."
+        )
 
 
 def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> None:
@@ -158,26 +178,19 @@ def execute(
 ) -> int:
     """Run the stages to run under a progress view, then show the results or the failures; `folder` is the run's."""
     from w2s_cli.commands.show_plan import show_plan
-    from w2s_cli.run.batch import Batch
-    from w2s_cli.run.progress import view
-    from w2s_cli.run.scheduler import Scheduler
 
-    _check_writable(store)
-    config = graph.jobs[0].config
+    check_writable(store)
     show_plan(graph, plans, whole=False)
     write_run(folder, graph, plans)
     again = shlex.join(["w2s", command, *(word for word in argv if word not in DETACHED)])
-    with view(to_run, cached=len(plans) - len(to_run)) as progress:
-        runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler
-        keep = config["keep_weights"]
-        outcome = runner(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+    outcome = run_stages(folder, graph, plans, store, to_run)
     if outcome.left:
         return _left(outcome, store, again)
     if outcome.failed:
         if not outcome.stopped and any(compares(graph.stages[key]) for key in (*outcome.ran, *outcome.cached)):
             print()
             _show_results(folder, graph, plans, store)  # those that need no failed stage
-        _print_failures(outcome, graph, store)
+        print_failures(outcome, graph, store)
     if len(graph.jobs) > 1:
         print(tally(graph, plans, outcome))
     if outcome.stopped:
@@ -199,6 +212,22 @@ def _left(outcome: "Outcome", store: Store, again: str) -> int:
     return INTERRUPTED if outcome.stopped else DONE
 
 
+def run_stages(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store, to_run: list[Stage]) -> "Outcome":
+    """Run the stages to run under a progress view, by the launcher of the configuration; `folder` is the run's."""
+    from w2s_cli.run.batch import Batch
+    from w2s_cli.run.progress import view
+    from w2s_cli.run.scheduler import Scheduler
+    from w2s_cli.run.tracking import with_trackers
+
+    config = graph.jobs[0].config
+    if config["tracker"]:
+        with_trackers(graph, config["tracker"], folder.name)
+    with view(to_run, cached=len(plans) - len(to_run)) as progress:
+        runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler
+        keep = config["keep_weights"]
+        return runner(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+
+
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     """The outcome of a sweep's stages in one line."""
     words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
@@ -207,7 +236,7 @@ def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     return f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: {', '.join(words)}"
 
 
-def _print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
+def print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
     """Print each message once, with the stages that failed with it."""
     messages: dict[str, list[str]] = {}
     for key, message in outcome.failed.items():
@@ -282,7 +311,7 @@ def _refuse_training(to_run: list[Stage], argv: list[str]) -> None:
         )
 
 
-def _check_writable(store: Store) -> None:
+def check_writable(store: Store) -> None:
     """Check before the work that the outputs folder can be created and written, and that its disk has space."""
     try:
         probe = store.own(store.root / ".write-probe")

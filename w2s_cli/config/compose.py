@@ -3,13 +3,15 @@
 * All commands have one primary config. Hydra merges files and words into a plain dictionary of the defaults. The result is checked once
   against the types of `schema.py`; one message lists all wrong fields.
 * A single run is composed here, a sweep in `sweeps.py`; `seeds=n` makes n jobs of each. All give one list of configurations, so one
-  scheduler has the union of all stages. With a Hydra launcher or sweeper (`hydra/launcher=joblib`) hydra.main runs each job by itself.
+  scheduler has the union of all stages. A search composes its trials batch by batch (`searching.py`).
+* With a Hydra launcher or sweeper (`hydra/launcher=joblib`) hydra.main runs each job by itself.
 * Errors of Hydra become a UserError.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +19,78 @@ from w2s_cli.config.explain import explain, refuse_unknown, unfitting
 from w2s_cli.config.methods import with_own_groups, with_stages
 from w2s_cli.config.references import resolved
 from w2s_cli.config.schema import Config, ModelConfig, defaults
-from w2s_cli.config.sweeps import Composed, compose_sweep, parsed_words, refuse_many, unresolved
-from w2s_cli.config.words import ROLES_FROM_MODELS, UNNAMED, Words, chosen_files, key, options, parse, refuse_hidden
+from w2s_cli.config.searching import Searched, is_of_search, searched, searched_words
+from w2s_cli.config.sweeps import (
+    Choice,
+    Compose,
+    Composed,
+    compose_jobs,
+    compose_sweep,
+    parsed_words,
+    refuse_many,
+    unresolved,
+)
+from w2s_cli.config.words import (
+    ROLES_FROM_MODELS,
+    UNNAMED,
+    Words,
+    chosen_files,
+    key,
+    options,
+    parse,
+    refuse_hidden,
+    typed,
+)
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import check_mapping, configs_folder
 from w2s_cli.values import MISSING, fit_fields
 
 Task = Callable[[list[Composed], list[Path]], int]
+SearchTask = Callable[[Searched, list[Path]], int]
 
 
 class JobFailed(Exception):  # noqa: N818 - carries an exit code through Hydra
     """A job of a sweep by a Hydra launcher, perhaps in another process, ended with another exit code than 0."""
 
 
-def run(arguments: list[str], task: Task) -> int:
-    """Compose the configurations of a command line and call `task(jobs, config folders)`; returns the exit code of `task`."""
+def run(arguments: list[str], task: Task, search: SearchTask | None = None) -> int:
+    """Compose the configurations of a command line and call `task(jobs, config folders)`; returns the exit code of `task`.
+
+    A command line with a word that is searched calls `search(the search, config folders)` instead.
+    """
     from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     words = parse(arguments)
     refuse_unknown(words)
     for path in chosen_files(words):
         check_mapping(path)
     ConfigStore.instance().store(name="schema", node=defaults())
-    try:
+    with _explained(words):
+        chosen = searched_words(words)
+        if chosen and search is None:
+            raise UserError(f"{typed(chosen[0].input_line)}: only w2s train searches, and w2s plan shows its stages.")
         if words.multirun and words.by_hydra:
             return _by_hydra(words, task)
-        settings = composed(words)
-        _refuse_many_seeds(settings)
-        jobs = [seeded for job in settings for seeded in of_seeds(job, words)]
+        if not chosen:
+            settings = composed(words)
+            _refuse_many_seeds(settings)
+            jobs = [seeded for job in settings for seeded in of_seeds(job, words)]
+        else:
+            asked = searched(words, chosen, lambda *of_jobs: _of_trials(words, *of_jobs))
+    if chosen and search is not None:
+        return search(asked, folders(words))
+    return task(jobs, folders(words))
+
+
+@contextmanager
+def _explained(words: Words) -> Iterator[None]:
+    """Errors of Hydra, OmegaConf and YAML as UserErrors."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, words.folder)) from error
     except ValueError as error:
@@ -58,27 +101,43 @@ def run(arguments: list[str], task: Task) -> int:
         ) from error
     except YAMLError as error:
         raise UserError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
-    return task(jobs, folders(words))
+
+
+def _of_trials(
+    words: Words, fixed: list[str], axes: list[list[Choice]], jobs: list[tuple[Choice, ...]]
+) -> list[list[Composed]]:
+    """The configurations of some jobs of a search, each one a seed; their words are those of a run without the search."""
+    with _explained(words), _composer(words) as compose:
+        made = compose_jobs(fixed, axes, jobs, words.folder, compose)
+        plain = [job._replace(words=[word for word in job.words if not is_of_search(word)]) for job in made]
+        return [of_seeds(job, words) for job in plain]
 
 
 def composed(words: Words) -> list[Composed]:
     """The jobs of a command line, by Hydra's compose API (hydra.main would compose each job twice)."""
+    with _composer(words) as compose:
+        if words.multirun:
+            return compose_sweep(words.overrides, words.folder, compose)
+        return [unresolved(compose(words.overrides), words.overrides)]
+
+
+@contextmanager
+def _composer(words: Words) -> Iterator[Compose]:
+    """Overrides → a plain configuration, by Hydra."""
     import hydra
     from omegaconf import OmegaConf
 
-    search = searched(words)
+    search = search_path(words)
 
     def compose(overrides: list[str]) -> dict[str, Any]:
         container: Any = OmegaConf.to_container(hydra.compose("config", overrides=[*search, *overrides]))
         return container  # type: ignore[no-any-return]
 
     with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
-        if words.multirun:
-            return compose_sweep(words.overrides, words.folder, compose)
-        return [unresolved(compose(words.overrides), words.overrides)]
+        yield compose
 
 
-def searched(words: Words) -> list[str]:
+def search_path(words: Words) -> list[str]:
     """Hydra's word for the user's config folder."""
     quoted = str(words.folder).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']"] if words.folder else []

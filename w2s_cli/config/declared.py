@@ -27,7 +27,7 @@ def class_of(name: str) -> Any:
 
 
 def needs(name: str) -> str | None:
-    """The word without which a field has no effect, by the note on it or on its group: "train=lora" of "train.lora.r"."""
+    """The word without which a field has no effect, by the note on it or on its group: "train=lora" of "train.lora.rank"."""
     note, above = note_on(name, With), name.rpartition(".")[0]
     return note.word if note else needs(above) if above else None
 

@@ -22,6 +22,7 @@ from w2s_cli.config.words import (
     typed,
 )
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.values import now_called
 
 NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no viable alternative")
 
@@ -131,6 +132,8 @@ def unknown_word(name: str, folder: Path | None) -> str:
         return (
             f'unknown field "{last}". Fields have the names of their groups before them: {", ".join([*own, *inside])}.'
         )
+    if renamed := now_called(cls, last):
+        return f"{unknown} is called {within}{renamed} now."
     groups = group_names(folder) - {*OTHER_COMMANDS, "model"} if cls is Config else set()
     hint = did_you_mean(last, {*groups, *field_names(cls)}, at_most=40)
     whole = hint.replace('mean "', f'mean "{within}', 1)

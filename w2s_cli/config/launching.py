@@ -40,6 +40,9 @@ class LauncherConfig:
         None  # number of stages at a time; null: as many as cores and memory, or GPUs, have room for
     )
     isolate: bool = False  # a fresh process for every stage
+    # that share a stage with a model, started by accelerate: each has a part of every effective batch, on a GPU of its own or on the CPU
+    processes: Parallel = 1
+    fsdp: bool = False  # weights, gradients and optimizer state of a training lie in parts on its processes (FSDP2)
     # auto: every GPU if there is one, else the CPU; or a list of GPUs, [cuda:0,cuda:2]
     device: Annotated[
         Annotated[str, Matches(DEVICE)] | list[Annotated[str, Matches(r"cuda:\d+"), "a GPU, cuda:0"]],
@@ -51,6 +54,7 @@ class LauncherConfig:
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
+    offload_optimizer: bool = False  # the optimizer's moments in the host's memory instead of the GPU's; slower
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl
     # how a worker keeps its stage to itself; lease: for a disk without working file locks (w2s doctor), for the whole store from then on

@@ -78,11 +78,11 @@ def _sources(words: Words) -> Iterator[Source]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from w2s_cli.config.compose import searched
+    from w2s_cli.config.compose import search_path
 
     with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
-        merged = loader.compute_defaults_list("config", [*searched(words), *words.overrides], RunMode.RUN)
+        merged = loader.compute_defaults_list("config", [*search_path(words), *words.overrides], RunMode.RUN)
     for each in merged.defaults:
         path = _file(str(each.config_path), words)
         if path is not None:

@@ -1,4 +1,5 @@
-"""The typed configuration: every field with its type, its range and its default, here and (of trainings) in `trainings.py`.
+"""The typed configuration: every field with its type, its range and its default, here, in `trainings.py` and in
+  `search_schema.py`.
 
 * A field's annotation states all allowed values; `w2s_cli/values.py` checks and converts (`lr=1` means 1.0). The comment behind or above
   a field documents it.
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from w2s_cli.config.launching import LauncherConfig
+from w2s_cli.config.search_schema import SearchConfig
 from w2s_cli.config.trainings import (
     Count,
     Positive,
@@ -52,6 +54,9 @@ class ModelConfig:
     gradient_checkpointing: bool = False  # less memory for a third more time; does not change results
     trust_remote_code: bool = False  # run the Python code of a hub model
     parameters: Positive | None = None  # millions, for the order of models (pairs=upper), plots and estimates of cost
+    active_parameters: Positive | None = (
+        None  # millions that one token goes through, of a mixture of experts; null: all
+    )
 
 
 @dataclass
@@ -282,6 +287,7 @@ class Config:
     select: SelectConfig = field(default_factory=SelectConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     grader: GraderConfig = field(default_factory=GraderConfig)
@@ -295,10 +301,14 @@ class Config:
     pairs: Literal["all", "upper", "strict"] = "all"
     most_jobs: Count = 1000  # of a sweep, seeds included; a sweep with more is refused: it may be a slip
     launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    # programs that show the figures, [tensorboard,wandb]: run/trackers/<name>.py; no key has it
+    tracker: list[str] = field(default_factory=list)
     pretrain: PretrainConfig | None = None  # for `w2s pretrain`
     seed: Seed = 0  # of every training
     seeds: Annotated[int, Ge(1), Le(MOST_SEEDS)] | None = None  # run the seeds 0 … n-1 and a summary
     outputs: Annotated[str, Matches(r"(?s).+"), "a folder"] = "outputs"  # the folder of stages and runs
+    # other stores, each a path or a URL (s3://, gs://, hf://): their finished stages count as cached and are copied when needed
+    remotes: list[Annotated[str, Matches(r"\S(.*\S)?"), "a path or URL"]] = field(default_factory=list)
     # false: weights are removed once no stage of the command reads them; labels and metrics stay
     keep_weights: bool = True
     bootstrap: Count = 2000  # resamples behind each interval

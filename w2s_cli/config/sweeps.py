@@ -18,7 +18,7 @@ from w2s_cli.config.schema import Config
 from w2s_cli.config.words import GLOBAL_GROUPS, group_names, options, typed
 from w2s_cli.errors import UserError
 
-NOT_OF_A_SETTING = {"seed": None, "seeds": None, "launcher": None}
+NOT_OF_A_SETTING = dict.fromkeys(("seed", "seeds", "launcher", "tracker", "remotes", "search"))
 
 Compose = Callable[[list[str]], dict[str, Any]]
 
@@ -43,8 +43,20 @@ def compose_sweep(overrides: list[str], folder: Path | None, compose: Compose) -
     """All jobs in Hydra's order: the last word of the command line varies fastest."""
     parsed = parsed_words(overrides, folder)
     fixed = [word.input_line for word in parsed if not word.is_sweep_override()]
-    axes = [_choices(word, folder) for word in parsed if word.is_sweep_override()]
-    jobs = list(itertools.product(*axes))
+    axes = [choices(word, folder) for word in parsed if word.is_sweep_override()]
+    return compose_jobs(fixed, axes, list(itertools.product(*axes)), folder, compose)
+
+
+def compose_jobs(
+    fixed: list[str], axes: list[list[Choice]], jobs: list[tuple[Choice, ...]], folder: Path | None, compose: Compose
+) -> list[Composed]:
+    """The jobs of a sweep, or some of them.
+
+    Args:
+        fixed: the words that all jobs share.
+        axes: the choices of each swept word.
+        jobs: each its choice of every swept word.
+    """
     words = [[*fixed, *(choice.word for choice in job)] for job in jobs]
     groups = group_names(folder)
     if all(_fills_its_own(axis[0], groups) or all(_is_field(choice, groups) for choice in axis) for axis in axes):
@@ -65,14 +77,20 @@ def parsed_words(overrides: list[str], folder: Path | None) -> list[Any]:
     Raises:
         UserError: the sweep has more than `most_jobs` jobs, or a word has no values to count.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed: list[Any] = OverridesParser.create().parse_overrides(overrides)
+    parsed = parse_words(overrides)
     counts = {typed(word.input_line): count(word, folder) for word in parsed if word.is_sweep_override()}
     jobs, limit = math.prod(counts.values()), _most_jobs(parsed)
     if jobs > limit:
         most = max(counts, key=lambda word: counts[word])
         refuse_many(jobs, limit, f"{counts[most]:,} values of {most}")
+    return parsed
+
+
+def parse_words(overrides: list[str]) -> list[Any]:
+    """The words parsed by Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed: list[Any] = OverridesParser.create().parse_overrides(overrides)
     return parsed
 
 
@@ -113,7 +131,7 @@ def count(override: Any, folder: Path | None) -> int:
     return number
 
 
-def _choices(override: Any, folder: Path | None) -> list[Choice]:
+def choices(override: Any, folder: Path | None) -> list[Choice]:
     """The values of a swept word."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Glob

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
-from w2s_cli.values import MISSING, With
+from w2s_cli.values import MISSING, Renamed, With
 
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
@@ -15,7 +15,7 @@ Betas = Annotated[list[Annotated[float, Ge(0), Lt(1)]], Len(2, 2), "two numbers,
 Decay = Annotated[float, Ge(0)]
 Norm = Annotated[float, Gt(0)]  # a bound of 0 would stop every update; no clipping is null
 Precision = Literal["fp32", "tf32", "bf16"]
-Optimizer = Literal["adam", "adamw"]
+Optimizer = Literal["adam", "adamw", "adamw8bit"]
 
 
 @dataclass
@@ -24,7 +24,9 @@ class Optimization:
 
     schedule: Literal["cosine", "linear", "constant"] = "cosine"  # of the learning rate after the warm-up
     warmup: Warmup = 0.0  # share of all updates in which the learning rate rises
-    optimizer: Optimizer = "adam"
+    optimizer: Optimizer = (
+        "adam"  # adamw: decoupled weight decay; adamw8bit: its moments in 8 bits (needs bitsandbytes)
+    )
     betas: Betas = field(default_factory=lambda: [0.9, 0.999])  # decay of Adam's two means
     weight_decay: Decay = 0.0
     max_grad_norm: Norm | None = None  # global norm of the gradient; null: no clipping
@@ -50,9 +52,11 @@ class LoraConfig:
     targets: Annotated[
         Literal["all-linear"] | Annotated[list[str], MinLen(1)], "all-linear or a list of names, [q_proj,v_proj]"
     ] = "all-linear"
-    r: Count = 8  # rank
-    alpha: Count = 16  # the update is scaled by alpha / r …
-    rslora: bool = False  # … or by alpha / √r
+    rank: Annotated[Count, Renamed("r")] = 8
+    alpha: Count = 16  # the update is scaled by alpha / rank …
+    rslora: bool = False  # … or by alpha / √rank
+    # the frozen weights under the adapters: as they are, or in 4 bits (QLoRA; needs bitsandbytes)
+    base: Literal["plain", "nf4"] = "plain"
     # of the adapters' inputs; the draws depend on the micro-batches, so above 0 launcher.micro_tokens is part of the key
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 

@@ -17,14 +17,19 @@ from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.store.keys import canonical_json
 
 
-def build(jobs: Iterable[tuple[dict[str, Any], Sequence[str], Mapping[str, Any]]], resolver: Resolver) -> Graph:
+def build(
+    jobs: Iterable[tuple[dict[str, Any], Sequence[str], Mapping[str, Any]]],
+    resolver: Resolver,
+    graph: Graph | None = None,
+) -> Graph:
     """The graph of all jobs, with a summary for every comparison of a setting that has several seeds.
 
     Args:
         jobs: each its configuration, its words on the command line (for the record of the results), and its setting as written, equal for
-            jobs that differ in their seed only (config.sweeps.Composed).
+            jobs that differ in their seed only (config.sweeps.Composed). All seeds of a setting are in one call.
+        graph: an earlier result, to which the jobs are added.
     """
-    graph = Graph()
+    graph = graph or Graph()
     by_setting: dict[str, dict[int, Builder]] = {}
     for config, words, setting in jobs:
         builder = Builder(config, resolver, graph)

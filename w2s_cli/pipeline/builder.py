@@ -337,6 +337,7 @@ class Planning:
             "model_name": settings["name"],
             "gradient_checkpointing": settings["gradient_checkpointing"],
             "trust_remote_code": settings["trust_remote_code"],
+            **self.resolver.base(settings.get("pretrained")),
         }
 
     def about(self, settings: Mapping[str, Any], rows: Pool, role: str | None = None) -> dict[str, Any]:
@@ -344,4 +345,6 @@ class Planning:
         revision = (settings["base"] or {}).get("revision")
         parameters = settings.get("parameters")
         facts = {"model": settings["name"], "rows": rows.name, "revision": revision, "parameters": parameters}
+        if settings.get("pretrained"):
+            facts["shape"] = self.resolver.shape(settings["pretrained"])
         return {"role": role, **facts} if role else facts

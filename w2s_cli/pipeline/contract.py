@@ -97,6 +97,8 @@ class Traits:
     trains: bool = False  # updates weights: has a message when it continues, counts as a training, has curves
     learns: bool = False  # learns from its `labels`: a control can replace them
     implied: bool = False  # added for the stages that need it; a method cannot name it
+    # several processes (launcher.processes) share its work, up to ctx.rest_alone; of other kinds rank 0 alone does it
+    shared: bool = False
     over_seeds: str | None = None  # the kind that joins the stages of several seeds
 
 

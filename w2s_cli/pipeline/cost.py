@@ -11,7 +11,7 @@
 import math
 import socket
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -19,6 +19,7 @@ from w2s_cli.paths import configs_folder, read_mapping
 from w2s_cli.pipeline.contract import Amounts, Work
 from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.kinds import Kind, find, kind_names
+from w2s_cli.pipeline.shapes import Shape
 from w2s_cli.store.shapes import fits, read_manifest, read_own_job, read_record
 from w2s_cli.store.store import Store
 
@@ -47,6 +48,7 @@ class Facts:
 
     graph: Graph
     sizes: dict[str, float]  # model → parameters
+    active: dict[str, float]  # model → parameters that one token goes through, of mixtures of experts
     tokens: dict[str, float]  # rows stage, or name of a data set → mean tokens of a row
     rows: dict[str, int]  # rows stage → rows
     rates: dict[str, float]  # model → FLOP/s
@@ -57,8 +59,18 @@ class Facts:
 
 def facts(graph: Graph, store: Store, rate: float | None) -> Facts:
     """Look up the sizes and rates for the estimate of `graph`; `rate` in TFLOPS."""
-    sizes = {n: m["parameters"] * 1e6 for job in graph.jobs for n, m in _models(job.config).items() if m["parameters"]}
-    result = Facts(graph, sizes, {}, {}, _rates(store, sizes), rate * TERA if rate else None)
+    models = {name: model for job in graph.jobs for name, model in _models(job.config).items()}
+    sizes, active = (
+        {name: model[field] * 1e6 for name, model in models.items() if model.get(field)}
+        for field in ("parameters", "active_parameters")
+    )
+    for stage in graph.stages.values():
+        shape = stage.about.get("shape")
+        if isinstance(shape, Shape):  # of a model whose YAML does not say
+            sizes.setdefault(str(stage.about["model"]), shape.parameters)
+            if shape.active < shape.parameters:
+                active.setdefault(str(stage.about["model"]), shape.active)
+    result = Facts(graph, sizes, active, {}, {}, _rates(store, sizes), rate * TERA if rate else None)
     for key, stage in graph.stages.items():
         if stage.of.traits.gives == "rows":
             result.rows[key] = _count(key, stage, store, result)
@@ -94,7 +106,7 @@ def estimate(facts: Facts, keys: Collection[str]) -> Cost:
 
 def planned_amounts(graph: Graph) -> Callable[[Stage, float], Amounts]:
     """(stage, parameters of its model) → its sizes, from the plan alone: the same before, during and after a run."""
-    planned = Facts(graph, {}, {}, {}, {}, None)
+    planned = Facts(graph, {}, {}, {}, {}, {}, None)
     for key, stage in graph.stages.items():
         if stage.of.traits.gives == "rows":
             planned.rows[key] = max(1, _expected_count(stage, planned, ROWS_ASSUMED))
@@ -130,8 +142,12 @@ def _work(stage: Stage, facts: Facts) -> Work:
     if model not in facts.sizes:
         facts.assumed.add(f"the size of {model} is unknown (its YAML has no parameters:); its work is not counted")
         return Work()
-    work: Work = cost(stage.identity["params"], _Amounts(stage, facts, facts.sizes[model]))
-    return work
+    params, size = stage.identity["params"], facts.sizes[model]
+    work: Work = cost(params, _Amounts(stage, facts, size))
+    if facts.active.get(model, size) == size:
+        return work
+    through: Work = cost(params, _Amounts(stage, facts, facts.active[model]))
+    return replace(work, flops=through.flops)
 
 
 def _tokens(stage: Stage, edge: str, facts: Facts) -> float:
@@ -276,8 +292,8 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def table(everything: Cost, left: Cost, facts: Facts) -> tuple[list[list[str]], list[str]]:
-    """(rows to print, notes) for the whole plan and for its stages to run."""
+def table(everything: Cost, left: Cost, facts: Facts, *, option: bool) -> tuple[list[list[str]], list[str]]:
+    """(rows to print, notes) for the whole plan and for its stages to run; `option`: the command has --rate."""
     rows = [["estimated cost", "whole", "to run"]]
     rows.append(["trainings", str(everything.trainings), str(left.trainings)])
     rows.append(["tokens trained on", _short(everything.tokens), _short(left.tokens)])
@@ -293,9 +309,10 @@ def table(everything: Cost, left: Cost, facts: Facts) -> tuple[list[list[str]], 
         notes.append(f"hours on one device with {facts.rate / TERA:g} TFLOPS (--rate)")
     elif everything.unrated:
         measured = ", ".join(f"{model} {rate / TERA:.3g}" for model, rate in sorted(facts.rates.items()))
+        advice = "; set --rate TFLOPS, the rate of your device in training" if option else ""
         notes.append(
-            "unknown rate: no training of this size has finished on this machine; set --rate TFLOPS, the rate of your device in "
-            "training" + (f" (measured here, TFLOPS: {measured})" if measured else "")
+            f"unknown rate: no training of this size has finished on this machine{advice}"
+            + (f" (measured here, TFLOPS: {measured})" if measured else "")
         )
     elif everything.flops:
         notes.append("hours at the rates of finished trainings on this machine, one stage at a time")

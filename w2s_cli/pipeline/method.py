@@ -4,7 +4,8 @@
   list's item, `{i}` the turn, `{prev}` the previous turn and `{member}` the number of earlier turns with the same item. `first:` has the
   fields of the first turn. `name[*]` means all turns, `name[last]` the last turn. The YAML has no other language.
 * `labels=file` replaces the weak supervisor by a file; `control=` puts a stage before every student; `stopping=` gives trainings a
-  validation pool, with weak labels made like those of the training pool. The kinds' traits and fields determine the stages concerned.
+  validation pool, with weak labels made like those of the training pool, and a search gives the student a score (`validation.py`). The
+  kinds' traits and fields determine the stages concerned.
 """
 
 import re
@@ -17,6 +18,7 @@ from w2s_cli.pipeline import kinds
 from w2s_cli.pipeline.contract import FIRST_TURN, NO_STAGE
 from w2s_cli.pipeline.kinds import Kind
 from w2s_cli.pipeline.reads import Recorded, traced
+from w2s_cli.pipeline.validation import on_pool, with_validation
 
 Fields = dict[str, Any]
 Folders = Sequence[Path | str]
@@ -34,7 +36,7 @@ def stages_of(config: Recorded, folders: Folders = ()) -> dict[str, Fields]:
         kinds.find(fields["kind"], folders, stage=name)
     stages = with_file_labels(stages, config, folders)
     stages = with_control(stages, config, folders)
-    return with_stopping(stages, config, folders)
+    return with_validation(with_stopping(stages, config, folders), config, folders)
 
 
 def written_out(config: Recorded) -> dict[str, Fields]:
@@ -187,7 +189,7 @@ def with_stopping(stages: dict[str, Fields], config: Recorded, folders: Folders)
         validated = {**fields, "validation_rows": pool}
         labels = fields.get("labels", NO_STAGE)
         if labels != NO_STAGE and config["stopping"]["by"] == "weak":
-            validated["validation_labels"] = _on_pool(labels, pool, stages, stopped, folders)
+            validated["validation_labels"] = on_pool(labels, pool, stages, stopped, folders)
         stopped[name] = validated
     return stopped
 
@@ -196,26 +198,6 @@ def is_student(fields: Fields, folders: Folders) -> bool:
     """Whether the stage is a student that learns from other labels than ground truth."""
     student = fields.get("role", "student") == "student" and fields.get("labels", NO_STAGE) != NO_STAGE
     return student and _kind(fields, folders).traits.learns
-
-
-def _on_pool(name: str, pool: str, stages: dict[str, Fields], added: dict[str, Fields], folders: Folders) -> str:
-    """The name of a copy of stage `name` that labels `pool` instead of its own rows; its input labels of these rows are copied too.
-
-    A kind with the fields fit_rows and fit_labels fits a model to labels: the copy fits it to the rows and labels of the stage itself.
-    """
-    fields = stages.get(name)
-    if fields is None or kinds.ROWS not in fields:
-        raise UserError(f'stopping: "{name}" is no stage that labels rows.{did_you_mean(name, stages)}')
-    moved = {**fields, kinds.ROWS: pool}
-    if "fit_rows" in _kind(fields, folders).fields:
-        moved |= {"fit_rows": fields[kinds.ROWS], "fit_labels": fields["labels"]}
-    for edge in _kind(fields, folders).labels():
-        labels = fields.get(edge.name)
-        if labels is not None and labels != NO_STAGE and edge.about == kinds.ROWS:
-            copies = [_on_pool(source, pool, stages, added, folders) for source in _as_list(labels)]
-            moved[edge.name] = copies if isinstance(labels, list) else copies[0]
-    added[f"{name}@{pool}"] = moved
-    return f"{name}@{pool}"
 
 
 def _kind(fields: Fields, folders: Folders) -> Kind:

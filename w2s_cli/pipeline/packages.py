@@ -46,11 +46,16 @@ def _handled(node: ast.Try) -> Iterator[ast.AST]:
 
 
 def _advice(module: str) -> str:
-    """How the module is installed, by the extras of w2s where one has its package."""
+    """How the module is installed, by the extras of w2s: the package of its name, else all packages of the extra of its name."""
     from importlib import metadata  # slow, and rarely needed
 
+    of_extra = []
     for line in metadata.requires("w2s") or ():
         found = re.match(r"([\w.-]+)(\[[\w,.-]+\])?", line)
         if found and re.sub(r"[-_.]+", "_", found[1]).lower() == module.lower():
             return f'pip install "{found[0]}"'
+        if found and re.search(rf"""extra == ["']{re.escape(module)}["']""", line):
+            of_extra.append(f'"{found[0]}"')
+    if of_extra:
+        return f"pip install {' '.join(of_extra)}"
     return "install its package, or choose another rule"

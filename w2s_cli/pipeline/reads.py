@@ -1,6 +1,6 @@
 """A configuration that records the fields read from it, so that a word of the command line without any effect is refused.
 
-* `config["train"]["lora"]["r"]` records "train.lora.r". A list is one field, and so are the `args` of a rule.
+* `config["train"]["lora"]["rank"]` records "train.lora.rank". A list is one field, and so are the `args` of a rule.
 * A method's YAML has copies of groups (`loss: "${loss}"`). `traced` gives a copy the name of its group.
 * `plain` has the same values without a record: for checks, and for decisions that may not need the field.
 """
@@ -14,9 +14,21 @@ from w2s_cli.errors import UserError
 from w2s_cli.paths import read_text
 
 # Fields of commands, and information for people: no stage has to read them.
-OF_COMMANDS = ("method", "outputs", "keep_weights", "pairs", "most_jobs", "seed", "seeds", "debug")
+OF_COMMANDS = (
+    "method",
+    "outputs",
+    "tracker",
+    "keep_weights",
+    "remotes",
+    "pairs",
+    "most_jobs",
+    "seed",
+    "seeds",
+    "search",
+    "debug",
+)
 OF_PEOPLE = ("data.expected", "data.warning", "data.source", "data.licence", "data.name", "data.models", "method.name")
-OF_MODELS = ("name", "parameters", "lr_source")
+OF_MODELS = ("name", "parameters", "active_parameters", "lr_source")
 NAMED = 4  # methods that a message names
 
 

@@ -30,6 +30,7 @@ from w2s_cli.paths import BUNDLED, corpus_files, locate
 from w2s_cli.pipeline.arguments import bind as bind
 from w2s_cli.pipeline.arguments import flag as flag  # for the stages
 from w2s_cli.pipeline.packages import need, need_imports
+from w2s_cli.pipeline.shapes import Shape, read_shape
 from w2s_cli.plugins import find_code
 from w2s_cli.store.files import read_json, sha256_file, write_json
 from w2s_cli.store.keys import ast_hash, canonical_json
@@ -72,6 +73,11 @@ class Resolver:
             )
         return {"id": model["id"], "revision": self.commit("model", model["id"], model["revision"])}, None
 
+    def base(self, pretrained: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The folder of the local model that a chain of trainings began with, on which kept adapters are put; {} of a hub model."""
+        path = self.model(pretrained)[1] if pretrained else None
+        return {} if path is None else {"base_path": path}
+
     def architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
         """A model's config.json, for checks before the model is loaded; None if the hub is out of reach."""
         identity, path = self.model(model)
@@ -86,6 +92,22 @@ class Resolver:
         except UnreachableError:
             return None
         return _config_json(Path(config))
+
+    def shape(self, model: Mapping[str, Any]) -> Shape | None:
+        """The sizes of a model, by its config.json; None where the hub has to be asked and does not answer."""
+
+        def look() -> Shape | None:
+            silent = self._silent
+            try:
+                return read_shape(self.architecture(model) or {})
+            except UserError:  # an estimate needs it, no more: who opens the model tells the reason
+                return None
+            finally:
+                if self.hub == "required":  # what a run has to know is asked for all the same
+                    self._silent = silent
+
+        shape: Shape | None = self._once(f"shape:{canonical_json(self.model(model)[0])}", look)
+        return shape
 
     def chat_template(self, model: Mapping[str, Any]) -> str | None:
         """The sha256 of a model's chat template; None if its tokenizer has none.

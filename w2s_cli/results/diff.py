@@ -17,7 +17,7 @@ from w2s_cli.results.stages import Stage
 
 Change = tuple[str, str, str]  # name, value in A, value in B
 ABSENT = "-"
-NO_SETTINGS = ("seeds", "outputs")  # the choice of seeds, and a place
+NO_SETTINGS = ("seeds", "outputs", "remotes")  # the choice of seeds, and places
 
 
 @dataclass

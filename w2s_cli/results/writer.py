@@ -39,14 +39,19 @@ PATHS = ("path", "test_path")  # last parts of the fields with a user's file or 
 
 
 @contextmanager
-def held_run(graph: Graph, store: Store, command: str, targets: Sequence[str]) -> Iterator[Path]:
+def held_run(
+    graph: Graph, store: Store, command: str, targets: Sequence[str], identity: Sequence[str] = ()
+) -> Iterator[Path]:
     """The folder of this command, made if it is missing. Within the block no other command removes a stage that the targets need.
+
+    Args:
+        identity: what names the sweep of a search, whose graph grows; () for a command whose stages are all planned.
 
     Raises:
         StoreError: the folder cannot be written, or does not lie in the store.
     """
     try:
-        folder = store.own(_folder(graph, store, command))
+        folder = store.own(run_folder(graph, store, command, identity))
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(unwritable(store.root, error)) from error
@@ -58,9 +63,10 @@ def held_run(graph: Graph, store: Store, command: str, targets: Sequence[str]) -
             folder.rmdir()
 
 
-def _folder(graph: Graph, store: Store, command: str) -> Path:
-    digest = hashlib.sha256("".join([command, *sorted(graph.stages)]).encode()).hexdigest()[:8]
-    parent = store.root / RUNS[len(graph.jobs) > 1]
+def run_folder(graph: Graph, store: Store, command: str, identity: Sequence[str] = ()) -> Path:
+    """The folder of a command, which may not exist; the arguments are those of `held_run`."""
+    digest = hashlib.sha256("".join([command, *(identity or sorted(graph.stages))]).encode()).hexdigest()[:8]
+    parent = store.root / RUNS[bool(identity) or len(graph.jobs) > 1]
     existing = sorted(parent.glob(f"*/*-{digest}"))
     if existing:
         return existing[-1]

@@ -24,7 +24,7 @@ from w2s_cli.run.launchers import Queue, Submitted
 from w2s_cli.run.order import below, readers
 from w2s_cli.run.outcome import Outcome
 from w2s_cli.run.outdated import outdated
-from w2s_cli.run.preparing import prepare, redo_of
+from w2s_cli.run.preparing import prepare, processes_of, redo_of
 from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.queueing import job_states
 from w2s_cli.run.resources import check_names, resources
@@ -33,7 +33,7 @@ from w2s_cli.store.files import read_json, unique, write_json
 from w2s_cli.store.holds import holds
 from w2s_cli.store.position import read_progress
 from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submitting
-from w2s_cli.store.shapes import Time, fits, read_record
+from w2s_cli.store.shapes import fits, read_record
 from w2s_cli.store.store import Store
 
 GONE_S = 15.0  # after which a job that the system no longer has, and that left no outcome, counts as lost: files may come late
@@ -45,7 +45,6 @@ class _Failed(TypedDict):
 
     message: str
     user: bool
-    time: Time
 
 
 class Batch:
@@ -76,7 +75,6 @@ class Batch:
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
         self.logs: dict[str, str] = {}  # stage → log of its job
-        self.submitted: dict[str, float] = {}  # stage → time since which its outcome counts
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
         self.told: dict[str, Any] = {}  # stage → its last progress
         self.asked = 0  # how often a signal asked to stop the jobs
@@ -107,15 +105,16 @@ class Batch:
             for key in keys:
                 stage = self.graph.stages[key]
                 merged = resources(stage, self.launcher)
-                threads = self.launcher["threads"] or merged["cpus"]
-                device = self.launcher["device"]
-                chosen = {"threads": threads, "cores": merged["cpus"]}
+                device, processes = self.launcher["device"], processes_of(stage, self.launcher)
+                chosen = {"threads": self.launcher["threads"] or max(1, merged["cpus"] // processes)}
+                chosen |= {"cores": merged["cpus"], "processes": processes}
                 chosen |= {"device": device if isinstance(device, str) else "auto"}
                 self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
-                self.submitted[key] = time.time()
             self.jobs |= {key: present[key] for key in keys if key in present}
             self.logs |= {key: str(job["log"]) for key, job in queued(self.store.root).items()}
             new = {key: self._submitted(key) for key in keys if key not in present}
+            for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
+                (self.folders[key] / "failed.json").unlink(missing_ok=True)
             made = arrays(
                 {key: self.graph.stages[key].upstream() for key in new},
                 lambda key: (self.graph.stages[key].name, self.graph.stages[key].kind, repr(new[key].resources)),
@@ -123,7 +122,6 @@ class Batch:
                 self.launcher["array_size"],
             )
             for key, job, log in self.queue.submit(made, new):
-                (self.folders[key] / "failed.json").unlink(missing_ok=True)
                 self.jobs[key], self.logs[key] = job, str(log)
                 enter_queue(
                     self.store.root,
@@ -131,7 +129,7 @@ class Batch:
                     {
                         "launcher": self.launcher["name"],
                         "job": job,
-                        "submitted": self.submitted[key],
+                        "submitted": time.time(),
                         "log": self.logs[key],
                         "inputs": self.graph.stages[key].upstream(),
                     },
@@ -141,9 +139,8 @@ class Batch:
 
     def _submitted(self, key: str) -> Submitted:
         stage = self.graph.stages[key]
-        return Submitted(
-            f"w2s-{stage.slug}", self.folders[key], redo_of(self.plans[key]), resources(stage, self.launcher)
-        )
+        redo, processes = redo_of(self.plans[key]), processes_of(stage, self.launcher)
+        return Submitted(f"w2s-{stage.slug}", self.folders[key], redo, processes, resources(stage, self.launcher))
 
     def _look(self) -> None:
         """Take the outcomes and positions of all awaited stages."""
@@ -158,7 +155,7 @@ class Batch:
         record, failed = read_record(folder), read_json(folder / "failed.json")
         if record and record.get("run") != redo_of(self.plans[key]):
             self._done(key, record.get("wall_s"))
-        elif fits(failed, _Failed) and failed["time"] >= self.submitted[key] and not is_claimed(folder):
+        elif fits(failed, _Failed) and not is_claimed(folder):
             self._failed(key, failed["message"], user=failed["user"])
         elif state == "" and not is_claimed(folder):
             if time.monotonic() - self.gone.setdefault(key, time.monotonic()) >= (0 if self.stopping else GONE_S):

@@ -14,11 +14,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-ASK = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
 ASK_S = 20.0
 DEVICE_FILES = Path("/dev")
 
@@ -35,12 +35,15 @@ class Devices:
         self._locks: dict[str, IO[str]] = {}
         self._ids = identities(names)
 
-    def take(self, key: str) -> str | None:
-        """A device for the stage, one with the fewest stages; None if all are taken, here or by another command."""
+    def take(self, key: str, count: int = 1) -> list[str] | None:
+        """So many devices for the stage, those with the fewest stages; None if too many are taken, here or by another command."""
         for name in sorted(self.names, key=lambda name: len(self._on[name])):
             if len(self._on[name]) < self.most and (name in self._locks or self._lock(name)):
                 self._on[name].append(key)
-                return name
+            taken = [name for name in self.names if key in self._on[name]]
+            if len(taken) == count:
+                return taken
+        self.give_back(key)
         return None
 
     def give_back(self, key: str) -> None:
@@ -78,6 +81,12 @@ def chosen(device: str | list[str]) -> list[str]:
     return [f"cuda:{number}" for number in range(len(_visible()))]
 
 
+def used(settings: Mapping[str, Any]) -> list[str]:
+    """The devices of a launcher's settings; stages of several processes spread over "cuda", all GPUs."""
+    spread = settings["device"] == "cuda" and settings["processes"] > 1
+    return chosen("auto" if spread else settings["device"])
+
+
 def _visible() -> list[str]:
     """What CUDA may use here, in torch's order: entries of CUDA_VISIBLE_DEVICES, or the numbers of the machine's GPUs."""
     files = [path.name.removeprefix("nvidia") for path in DEVICE_FILES.glob("nvidia[0-9]*")]
@@ -90,14 +99,21 @@ def _visible() -> list[str]:
     return entries[: usable.index(False)] if False in usable else entries  # CUDA stops at the first that it cannot use
 
 
+def asked(*fields: str) -> list[list[str]]:
+    """The fields of every GPU as nvidia-smi tells them, sizes in MiB; [] without a driver."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    lines: list[str] = []
+    with suppress(OSError, subprocess.SubprocessError):
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=True).stdout.splitlines()
+    return [[field.strip() for field in line.split(",")] for line in lines]
+
+
 def identities(names: list[str]) -> dict[str, str]:
     """Device → its identity on this machine, in whatever order a command numbers the GPUs."""
     visible = _visible()
     told: dict[str, str] = {}
     if any(name.startswith("cuda") for name in names) and visible:
-        with suppress(OSError, subprocess.SubprocessError):
-            lines = subprocess.run(ASK, capture_output=True, text=True, timeout=ASK_S, check=True).stdout.splitlines()
-            told = {index.strip(): uuid.strip() for index, _, uuid in (line.partition(",") for line in lines)}
+        told = {fields[0]: fields[1] for fields in asked("index", "uuid") if len(fields) == 2}
     ids = {}
     for name in names:
         number = int(name.partition(":")[2] or 0)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from w2s_cli.pipeline.graph import Stage
 from w2s_cli.run.progress import OUTCOMES, Clock, silence, stage_label
-from w2s_cli.terminal import console
+from w2s_cli.terminal import console, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,6 +71,8 @@ class LiveView:
     def event(self, stage: Stage, event: dict[str, Any]) -> None:
         """Take an event of a worker into the view."""
         kind = event["event"]
+        if kind == "notice":
+            self.console.print(f"{stage_label(stage)}: {one_line(event['text'])}", markup=False, highlight=False)
         if kind not in ("started", "progress", "silent", *OUTCOMES):  # the view of a stage stays as it is
             return
         shown = self.running.setdefault(stage.key, Shown(stage))

@@ -49,13 +49,16 @@ class Clock:
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.first: dict[str, Any] | None = None  # first progress event; a resumed stage does not begin at step 0
+        self.last: dict[str, Any] = {}  # progress event
         self.first_at = self.began
         self.last_line_at = self.began
 
     def figures(self, event: dict[str, Any]) -> list[str]:
         """'loss 0.412', '310 ex/s', '8.1k tok/s', '12 s left'"""
         now = time.monotonic()
-        if self.first is None or self.first["total"] != event["total"]:  # a download comes first, then the work itself
+        last, self.last = self.last, event
+        # a download comes first, then the work itself; another process that goes on with the stage counts anew
+        if self.first is None or last["total"] != event["total"] or event.get("tokens", 0) < last.get("tokens", 0):
             self.first, self.first_at = event, now
         seconds = now - self.first_at
         words = [f"loss {event['loss']:.3f}"] if "loss" in event else []
@@ -102,6 +105,8 @@ class PlainView:
             if time.monotonic() - clock.last_line_at >= LINE_EVERY_S:
                 clock.last_line_at = time.monotonic()
                 print(f"{label}: step {event['step']}/{event['total']}  {figures}", flush=True)
+        elif kind == "notice":
+            print(f"{label}: {one_line(event['text'])}", flush=True)
         elif kind == "silent":
             print(f"{label}: {silence(event)}", flush=True)
         elif kind == "restart":

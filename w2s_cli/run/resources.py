@@ -11,6 +11,7 @@ from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline.contract import Role
 from w2s_cli.pipeline.graph import Stage
 from w2s_cli.pipeline.kinds import kind_names
+from w2s_cli.run.preparing import processes_of
 
 NO_MODEL = "no_model"
 FIELDS = ("partition", "account", "minutes", "memory_gb", "cpus", "gpus")
@@ -24,6 +25,8 @@ def resources(stage: Stage, launcher: Mapping[str, Any]) -> dict[str, Any]:
         own = launcher["resources"].get(name, {})
         merged |= {field: own[field] for field in FIELDS if own.get(field) is not None}
         further |= own.get("additional_parameters") or {}
+    if merged["gpus"]:  # a GPU for each process
+        merged["gpus"] = max(merged["gpus"], processes_of(stage, launcher))
     return {**merged, "additional_parameters": further}
 
 

@@ -69,6 +69,7 @@ class Scheduler:
         self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
         self.heard: dict[str, float] = {}  # running stage → time of its last event
         self.stopping = False  # a signal asked for it
+        self.noticed: set[str] = set()  # whose notices the user has seen
 
     def run(self) -> Outcome:
         """Run all stages to run; returns when they are done, failed or stopped."""
@@ -86,18 +87,16 @@ class Scheduler:
 
     def _prepare(self, key: str) -> bool:
         """Write the stage's folder, with a GPU for the stage if it needs one; False if none is free."""
-        whole = self.launcher["device"]
-        device = whole if isinstance(whole, str) else "auto"
-        if self.sharing.needs[key].device:
+        whole, need = self.launcher["device"], self.sharing.needs[key]
+        chosen: dict[str, Any] = {"threads": need.threads, "processes": need.processes, "cores": self.sharing.cores}
+        chosen["device"] = whole if isinstance(whole, str) else "auto"
+        if need.device:
             assert self.sharing.devices is not None
-            taken = self.sharing.devices.take(key)
+            taken = self.sharing.devices.take(key, need.processes)
             if taken is None:
                 return False
-            device = taken
-        threads, cores = self.sharing.needs[key].threads, self.sharing.cores
-        self.folders[key] = prepare(
-            self.graph.stages[key], self.store, self.launcher, threads=threads, cores=cores, device=device
-        )
+            chosen |= {"device": taken[0], "devices": taken}
+        self.folders[key] = prepare(self.graph.stages[key], self.store, self.launcher, **chosen)
         return True
 
     def _dispatch(self) -> None:
@@ -111,7 +110,9 @@ class Scheduler:
                 continue
             if not self._prepare(key):
                 continue
-            worker = next((w for w in self.workers if w.key is None), None) or self._start()
+            count = self.sharing.needs[key].processes
+            free = (worker for worker in self.workers if worker.key is None and worker.processes == count)
+            worker = next(free, None) or self._start(count)
             if self.stopping:  # a signal while the worker started, which no worker was told of
                 return
             self.pending.start(key)
@@ -123,8 +124,8 @@ class Scheduler:
         if self.sharing.devices is not None:
             self.sharing.devices.give_back(key)
 
-    def _start(self) -> Worker:
-        worker: Worker = launchers.find(self.launcher["name"]).start(self.launcher)
+    def _start(self, processes: int) -> Worker:
+        worker: Worker = launchers.find(self.launcher["name"]).start(self.launcher, processes)
         self.workers.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         return worker
@@ -159,6 +160,11 @@ class Scheduler:
         kind = event["event"]
         if kind in ("started", "progress"):
             self.view(self.graph.stages[key], event)
+            return
+        if kind == "notice":
+            if event["about"] not in self.noticed:  # the same of the next stage says nothing new
+                self.noticed.add(event["about"])
+                self.view(self.graph.stages[key], event)
             return
         if kind == "advice":
             self.advice[key] = event["text"]

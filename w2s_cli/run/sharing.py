@@ -2,6 +2,7 @@
 
 * Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
   stage always may run. On GPUs each stage with a model has a GPU to itself (`devices.py`), and the cores are divided by the GPUs.
+* The processes of a stage (`launcher.processes`) have a part of its threads each, and as much memory, or a GPU, each as one would have.
 * Of stages that run elsewhere nothing is counted but their number; the machine of a worker chooses the threads.
 * `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
   cores are divided.
@@ -15,25 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.pipeline.cost import planned_amounts
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.memory import GIB, need, setup_of, shape_of
+from w2s_cli.pipeline.shapes import of_size
 from w2s_cli.run import launchers
-from w2s_cli.run.devices import Devices, chosen
-from w2s_cli.run.threads import DEPTH, PACKED, side_by_side, threads, width, works
+from w2s_cli.run.devices import Devices, used
+from w2s_cli.run.preparing import processes_of
+from w2s_cli.run.threads import side_by_side, threads, works
 from w2s_cli.store import memory
 
-GIB = 1 << 30
-IMPORTED = 0.8 * GIB  # bytes of a worker with torch and transformers
-OF_PARAMETER = 22  # bytes: weights, gradients, two moments of Adam, a copy in bf16, parts of the next
-OF_ACTIVATION = 34 * 2 * 1.5  # bytes in fp32 for each layer, token and unit of width (Korthikanti et al. 2022)
+WITHOUT_MODEL = 0.2 * GIB  # bytes of a worker that opens no model
 
 
 @dataclass(frozen=True)
 class Need:
     """What a stage takes of the machine."""
 
-    threads: int | None  # None: the machine of its worker chooses
-    bytes: float
-    device: bool  # it needs a GPU to itself
+    threads: int | None  # of each process; None: the machine of its worker chooses
+    bytes: float  # of all processes
+    processes: int = 1
+    device: bool = False  # each process needs a GPU to itself
 
 
 class Sharing:
@@ -43,38 +46,45 @@ class Sharing:
         self.here = bool(launchers.find(launcher["name"]).HERE)
         self.cores = cores() if self.here else None
         self.jobs: int | None = launcher["jobs"]
-        names = chosen(launcher["device"]) if self.here else []
+        names = used(launcher) if self.here else []
         self.devices = Devices(names, self.jobs) if names else None
         self.graph = graph
-        self.needs = self._needs(keys, launcher["threads"])
+        self.needs = self._needs(keys, launcher)
         self.free: float | None = None  # bytes when nothing ran
 
-    def _needs(self, keys: Iterable[str], threads_chosen: int | None) -> dict[str, Need]:
+    def _needs(self, keys: Iterable[str], launcher: Mapping[str, Any]) -> dict[str, Need]:
         """The needs of the stages `keys`; the threads are those that the user has chosen, if any."""
+        together = {key: processes_of(self.graph.stages[key], launcher) for key in keys}
+        wanted: int | None = launcher["threads"]
         if self.cores is None:
-            return {key: Need(threads_chosen, 0, device=False) for key in keys}
+            return {key: Need(wanted, 0, count) for key, count in together.items()}
+        amounts_of, gpu = planned_amounts(self.graph), self.devices is not None
         work = works(self.graph, self._parameters)
         upstream = {key: stage.upstream() for key, stage in self.graph.stages.items()}
         beside = side_by_side(upstream, {key: one.flops for key, one in work.items()})
         machine, needs = memory.machine_bytes(), {}
-        for key in keys:
+        for key, parts in together.items():
             stage = self.graph.stages[key]
-            model = stage.about.get("model") is not None
-            size = _bytes(self._parameters(stage) or 0) if model else 0.2 * GIB
+            model, size = stage.about.get("model") is not None, WITHOUT_MODEL
+            if model:
+                shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
+                amounts = amounts_of(stage, shape.parameters)
+                size = parts * need(shape, setup_of(stage, launcher, amounts, gpu=gpu, processes=parts)).total
             fitting = max(1.0, machine // size) if machine else float("inf")
-            if threads_chosen is not None:
-                count = threads_chosen
+            if wanted is not None:
+                count = wanted
             elif self.devices and model:
-                count = max(1, self.cores // (self.jobs or len(self.devices.names)))
+                count = max(1, self.cores // (self.jobs or len(self.devices.names)) // parts)
             else:
-                count = threads(work[key], self.jobs or min(beside[key], fitting), self.cores)
-            needs[key] = Need(count, size, device=model and self.devices is not None)
+                count = max(1, threads(work[key], self.jobs or min(beside[key], fitting), self.cores) // parts)
+            needs[key] = Need(count, size, parts, device=model and self.devices is not None)
         return needs
 
     def _parameters(self, stage: Stage) -> float | None:
-        """Parameters of a stage's model: configured, else of the stage that made it, else by its weights; None if unknown."""
-        if stage.about.get("parameters"):
-            return float(stage.about["parameters"]) * 1e6
+        """Parameters of a stage's model: by its shape, else by its weights; None if unknown."""
+        shape = shape_of(stage, self.graph)
+        if shape is not None:
+            return shape.parameters
         made_by = stage.inputs.get("model")
         if isinstance(made_by, str) and made_by in self.graph.stages:
             return self._parameters(self.graph.stages[made_by])
@@ -96,7 +106,7 @@ class Sharing:
         others = [other for other in others if not other.device]
         if self.free is not None and need.bytes + sum(other.bytes for other in others) > self.free:
             return False
-        return (need.threads or 1) + sum(other.threads or 1 for other in others) <= self.cores
+        return sum((one.threads or 1) * one.processes for one in [need, *others]) <= self.cores
 
 
 def cores() -> int:
@@ -107,8 +117,3 @@ def cores() -> int:
         limits.append(int(wanted))
     quota = memory.cpu_quota()
     return max(1, min([*limits, *([] if quota is None else [round(quota)])]))
-
-
-def _bytes(size: float) -> float:
-    """The memory of a training of a model with `size` parameters; of a wider or deeper one it is off by a part, not by a factor."""
-    return IMPORTED + OF_PARAMETER * size + OF_ACTIVATION * PACKED * width(size) ** 2 / DEPTH

@@ -19,12 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from w2s_cli.run.workplace import worker_command, worker_environment
+from w2s_cli.run.workplace import EXIT_STOPPED, worker_command, worker_environment
 from w2s_cli.store.files import write_json
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.queued import leave_queue
 
-EXIT_STOPPED = 75
 TIME_UP, ASKED = signal.SIGUSR2, signal.SIGUSR1  # from Slurm before the time limit (submitit's signal); from w2s
 HANDLED = (TIME_UP, ASKED, signal.SIGTERM)
 LOOK_S = 1.0
@@ -34,9 +33,10 @@ ASK_S = 60
 class StageJob:
     """One stage; submitit calls it on the node, and keeps it for the next time when the job goes back into the queue."""
 
-    def __init__(self, folder: Path, redo: str | None) -> None:
+    def __init__(self, folder: Path, redo: str | None, processes: int) -> None:
         self.folder = folder
         self.redo = redo
+        self.processes = processes
 
     def checkpoint(self) -> Any:
         """What runs when the job starts again: the same."""
@@ -51,7 +51,7 @@ class StageJob:
         for number in HANDLED:
             signal.signal(number, lambda number, _: signals.append(number))
         worker = subprocess.Popen(
-            worker_command(self.folder, self.redo),
+            worker_command(self.folder, self.redo, self.processes),
             env={**os.environ, **worker_environment()},
             preexec_fn=_ignore_signals,
         )

@@ -16,10 +16,10 @@ from itertools import accumulate
 
 from w2s_cli.pipeline.cost import planned_amounts
 from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.memory import PACKED
+from w2s_cli.pipeline.shapes import width_of
 
 PRODUCT = 10e6  # multiply-adds of a matmul for each thread
-PACKED = 2048  # most tokens of a forward pass on a CPU (training/attention/cpu.py)
-DEPTH = 32  # width of a model divided by its layers, about
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,15 @@ def works(graph: Graph, parameters: Callable[[Stage], float | None]) -> dict[str
         elif size is None:
             work_of[key] = Work(0.0, float("inf"))
         elif cost is None:
-            work_of[key] = Work(0.0, PACKED * width(size) ** 2)
+            work_of[key] = Work(0.0, PACKED * width_of(size) ** 2)
         else:
             params, amounts = stage.identity["params"], amounts_of(stage, size)
             flops = cost(params, amounts).flops
             tokens = float(PACKED)
             if "batch_size" in params:  # a training makes no pass over several updates
                 tokens = min(tokens, params["batch_size"] * amounts.tokens("rows") / amounts.rows("rows"))
-            work_of[key] = Work(flops, tokens * width(size) ** 2 if flops else 0.0)  # without FLOPs: a probe
+            work_of[key] = Work(flops, tokens * width_of(size) ** 2 if flops else 0.0)  # without FLOPs: a probe
     return work_of
-
-
-def width(size: float) -> float:
-    """The width of a model with so many parameters, about: 12 · layers · width² of them (Kaplan et al. 2020, section 2.1)."""
-    return float((DEPTH / 12 * size) ** (1 / 3))
 
 
 def side_by_side(upstream: Mapping[str, Sequence[str]], flops: Mapping[str, float]) -> dict[str, float]:

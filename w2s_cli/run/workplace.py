@@ -8,7 +8,8 @@ from pathlib import Path
 from w2s_cli.paths import PACKAGE
 from w2s_cli.store.files import write_bytes
 
-WORKER = "w2s_cli.run.worker"
+WORKER, PROCESSES = "w2s_cli.run.worker", "w2s_cli.run.processes"
+EXIT_STOPPED, EXIT_AGAIN = 75, 76  # of a worker whose stage stopped, or goes on in a new process
 SCRIPT = "worker.sh"
 STOP = "stop"  # a file in the stage's folder, which asks a worker on another machine to save and stop
 
@@ -28,19 +29,28 @@ def worker_environment() -> dict[str, str]:
     }
 
 
-def worker_command(folder: Path, redo: str | None) -> list[str]:
-    """The command that runs one stage in a process of its own, and waits while another process has the stage."""
+def worker_module(processes: int) -> list[str]:
+    """The words that start a worker of so many processes, before its own words."""
+    return [sys.executable, "-m", *([WORKER] if processes == 1 else [PROCESSES, str(processes)])]
+
+
+def worker_command(folder: Path, redo: str | None, processes: int) -> list[str]:
+    """The command that runs one stage in a worker of its own, and waits while another process has the stage."""
     again = [] if redo is None else ["--redo", redo]
-    return [sys.executable, "-m", WORKER, "--wait", *again, str(folder)]
+    return [*worker_module(processes), "--wait", *again, str(folder)]
 
 
-def write_script(folder: Path, redo: str | None) -> Path:
+def write_script(folder: Path, redo: str | None, processes: int) -> Path:
     """Write the same command, with its environment, as a script in the stage's folder; returns its path.
 
     A path needs no quotes where the line of a cluster passes through two shells (ssh) or wants a file (qsub).
     """
     path = folder / SCRIPT
-    words = ["env", *(f"{name}={value}" for name, value in worker_environment().items()), *worker_command(folder, redo)]
+    words = [
+        "env",
+        *(f"{name}={value}" for name, value in worker_environment().items()),
+        *worker_command(folder, redo, processes),
+    ]
     write_bytes(path, f"#!/bin/sh\nexec {shlex.join(words)}\n".encode())
     path.chmod(path.stat().st_mode | 0o111)
     return path

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NEUTRAL = {"chat_template": None, "engine": "w2s"}
-TRAITS = Traits(gives="scores")
+TRAITS = Traits(gives="scores", shared=True)
 
 
 def plan(
@@ -126,7 +126,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.scores import write_scores
     from w2s_cli.graders import Problem, load_grader
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models.opening import quiet
+    from w2s_cli.training.models.opening import made_folder, quiet
 
     fault("exam.start")
     quiet()
@@ -140,7 +140,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     posed = dict(zip(pool.ids, map(Problem, pool.prompts, pool.need("answer")), strict=True))
     sat = _distinct(solutions)
     names = [f"{sitting} {question}" for sitting in sat for question in range(len(asked[solutions.ids[sat[sitting]]]))]
-    ask = _asking(params, folders["model"] / "model", ctx)
+    folder = made_folder(folders["model"], ctx)
+    ask = _asking(params, folder, ctx)
     shown = [
         ask(prompts[solutions.ids[at]], solutions.texts[at], prompts[question])
         for at in sat.values()
@@ -150,7 +151,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     answers = grader.answers({question: posed[question] for question in dict.fromkeys(questions)})
     exam = Problems(solutions.path, names, shown, {})
     how = {**NEUTRAL, **params, "demonstrations": None}
-    table, facts = engine(how)(how, folders["model"] / "model", exam, [], device, ctx)
+    table, facts = engine(how)(how, folder, exam, [], device, ctx)
     marks: dict[str, list[bool]] = {}
     outcomes: Counter[str] = Counter()
     question_of = dict(zip(names, questions, strict=True))

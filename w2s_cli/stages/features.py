@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 2
-TRAITS = Traits(gives="features", implied=True)
+TRAITS = Traits(gives="features", implied=True, shared=True)
 SHARD_ROWS = 1024
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 NEUTRAL = {"chat_template": None}
-TRAITS = Traits(gives="labels", learns=True)
+TRAITS = Traits(gives="labels", learns=True, shared=True)
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
 

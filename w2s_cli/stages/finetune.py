@@ -25,9 +25,8 @@ from w2s_cli.pipeline.contract import (
     Traits,
     Work,
 )
-from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import unread_texts
-from w2s_cli.stages._optimization import OPTIMIZATION
+from w2s_cli.stages._optimization import adapters, optimization
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 NEUTRAL = {"sharpening": None, "head": None, "stopping": None, "micro_tokens": None}
-TRAITS = Traits(gives="model", trains=True, learns=True)
+TRAITS = Traits(gives="model", trains=True, learns=True, shared=True)
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4, "probe": 0}  # times parameters; a probe's cost is that of its features stage
 
 
@@ -73,7 +72,7 @@ def plan(
     head = _head(job, role, settings, fields)
     loss = loss or {"name": "xent", "args": {}}
     loss_name = loss.get("label") or loss["name"]
-    lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
+    lora = adapters(job, fields)
     label_form = fields["labels"] if labels is not TRUTH else "hard"  # ground truth is one-hot in every form: one key
     if head and head.get("next_token"):
         _check_next_token(job, head, label_form, loss["name"], weights)
@@ -89,7 +88,7 @@ def plan(
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"],
         "batch_size": settings["batch_size"],
-        **{field: fields[field] for field in OPTIMIZATION},
+        **optimization(job, fields),
         "max_length": settings["max_length"],
         "truncation": job.config["data"]["truncation"],
         "precision": settings["precision"],
@@ -189,11 +188,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     device = pick_device(ctx.execution, params["precision"])
     metrics, expected = _train(params, inputs, ctx, device)  # the trained model is freed here
-    remote = bool(ctx.execution.get("trust_remote_code"))
     model = ctx.result / "model"
-    difference = saved_check.check(
-        model, expected, device, params["precision"], params["truncation"], trust_remote_code=remote
-    )
+    difference = saved_check.check(model, expected, device, params["precision"], params["truncation"], ctx.execution)
     ctx.measure(saved_difference=difference)
     return metrics
 
@@ -212,9 +208,12 @@ def _train(
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.memory import Budget
-    from w2s_cli.training.models import classifier, lora, token_head
+    from w2s_cli.training.models import adapters as kept
+    from w2s_cli.training.models import classifier, lora, nf4, token_head
     from w2s_cli.training.models.card import card
+    from w2s_cli.training.models.checkpointed import checkpoint_layers
     from w2s_cli.training.models.compiled import compile_layers, uncompiled
+    from w2s_cli.training.models.folder import kept_adapters
     from w2s_cli.training.models.forward_pass import tell
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
@@ -243,9 +242,8 @@ def _train(
     head = params.get("head")
     token_head.check(head, params["mode"], pairs=rows.second is not None)
     label_head = token_head.read(folder, tokenizer, head, rows.outputs, ctx.execution) if head else None
-    model = classifier.open_base(
-        folder, tokenizer, rows.outputs, params["seed"], device, ctx.execution, params["max_length"], label_head
-    )
+    opened = (device, ctx.execution, params["max_length"], label_head)
+    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, on_host=nf4.wanted(params))
     next_token = bool(head and head.get("next_token"))
     # a label token after the text needs a place; predictions cut texts at the same token
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"]) - next_token
@@ -254,13 +252,13 @@ def _train(
     if params["mode"] == "probe":
         trained = training_inputs.probe_head(model, device)
     elif params["mode"] == "lora":
-        adapted = lora.add(model, params["lora"], params["seed"])
+        adapted = lora.add(model, params["lora"], params["seed"], device)
     elif params["mode"] != "full":
         raise UserError(f'train.mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
     if head and head.get("frozen"):
         model.score.weight.requires_grad_(False)
     if ctx.execution.get("gradient_checkpointing") and params["mode"] != "probe":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
 
@@ -330,11 +328,17 @@ def _train(
     if trained is not model:
         with torch.no_grad():
             model.score.weight.copy_(cast(nn.Linear, trained).weight)
-    if adapted is not None:
-        model = lora.merge(adapted)
     tokenizer.model_max_length = limit
+    target, text = ctx.result / "model", card(params, metrics, rows)
+    if adapted is not None and "model" not in folders:
+        kept.save(adapted, params["lora"], params["model"], target, tokenizer, text)
+    if adapted is not None and not (
+        nf4.wanted(params) and kept_adapters(target)
+    ):  # whole weights would take the memory that nf4 saves
+        model = lora.merge(adapted)
     model.eval()
     with uncompiled(model):
         expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
-    save_model(model, tokenizer, ctx.result / "model", card(params, metrics, rows))
+    if not kept_adapters(target):
+        save_model(model, tokenizer, target, text)
     return metrics, expected

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NEUTRAL = {"instruction": None}
-TRAITS = Traits(gives="texts")
+TRAITS = Traits(gives="texts", shared=True)
 SHARD_TEXTS = 512
 SAMPLED = ("temperature", "top_p", "top_k")
 NEW_TOKENS = 512  # where neither the command nor the recipe says

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 2
-TRAITS = Traits(gives="labels")
+TRAITS = Traits(gives="labels", shared=True)
 SHARD_ROWS = 4096  # a killed stage repeats at most this many rows
 
 
@@ -40,7 +40,7 @@ def plan(job: "Planning", *, model: Edge, rows: Pool) -> Spec:
         params,
         {"model": model, "rows": rows, "features": features},
         slug=f"{role}-{settings['name']}-{data['name']}-{rows.name}-s{seed}",
-        execution={"trust_remote_code": settings["trust_remote_code"]},
+        execution={"trust_remote_code": settings["trust_remote_code"], **job.resolver.base(settings.get("pretrained"))},
         about={"role": role, "model": settings["name"], "rows": rows.name, "seed": seed},
     )
 
@@ -68,7 +68,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
     from w2s_cli.training.models.forward_pass import logits, reader, softmax
-    from w2s_cli.training.models.opening import quiet
+    from w2s_cli.training.models.opening import made_folder, quiet
     from w2s_cli.training.models.reward import check_outputs
     from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.prompting import encode_for
@@ -78,8 +78,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     fault("label.start")
     device = pick_device(ctx.execution, params["precision"])
     rows = read_rows(cast(Path, inputs["rows"]))
-    folder = cast(Path, inputs["model"]) / "model"
+    folder = made_folder(cast(Path, inputs["model"]), ctx)
     if "features" in inputs:
+        ctx.rest_alone()  # a product of small matrices
         features = cast(Path, inputs["features"])
         class_logits = probe.logits(folder, probe.row_features(features, rows), rows)
         truncated, empty = unread_counts(features)

@@ -14,6 +14,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.pipeline.causal import need_causal_recipe
 from w2s_cli.pipeline.contract import Spec, Traits
 from w2s_cli.pipeline.reads import plain
+from w2s_cli.stages._optimization import check_optimizer
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
-TRAITS = Traits(gives="model", trains=True)
+TRAITS = Traits(gives="model", trains=True, shared=True)
 
 
 def plan(job: "Planning", *, recipe: Mapping[str, Any]) -> Spec:
     """A language model from scratch; `recipe` has the fields of a file of configs/pretrain."""
     need_causal_recipe(job.resolver, recipe)
+    check_optimizer(job, recipe)
     name, corpus = recipe["name"], dict(recipe["corpus"])
     sha256, path = job.resolver.corpus(corpus.pop("path"))
     params = {field: value for field, value in plain(recipe).items() if field not in ("name", "corpus")}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NEUTRAL = {"by": "mean"}
-TRAITS = Traits(gives="scores")
+TRAITS = Traits(gives="scores", shared=True)
 SHARD_TEXTS = 1024
 
 
@@ -175,6 +175,7 @@ def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Contex
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.forward_pass import logits, reader, softmax
+    from w2s_cli.training.models.opening import made_folder
     from w2s_cli.training.models.trunk import usable_positions
     from w2s_cli.training.prompting import encode_for
     from w2s_cli.training.shards import in_shards
@@ -185,7 +186,7 @@ def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Contex
     problems.check_rows(completions.ids, completions.path)
     prompts = dict(zip(problems.ids, problems.prompts, strict=True))
     joined = [f"{prompts[name]} {text}" for name, text in zip(completions.ids, completions.texts, strict=True)]
-    folder = folders["model"] / "model"
+    folder = made_folder(folders["model"], ctx)
     tokenizer = open_tokenizer(
         folder, params["truncation"], trust_remote_code=bool(ctx.execution.get("trust_remote_code"))
     )

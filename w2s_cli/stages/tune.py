@@ -7,7 +7,8 @@
   al. 2023, section 5.2.2), by which the task becomes more salient to the student without any label. Of pairs both texts are learned.
 * The log-probabilities of a reference, and of the weak models of wspo, come from `score` stages: a sweep shares them, and no second
   model is in memory.
-* The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters are merged.
+* The result is a causal language model in the hub's format, with the tokenizer of its base. Adapters on a pretrained model stay adapters
+  (`training/models/adapters.py`).
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS
 from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, RuleField, Spec, Traits, Work
-from w2s_cli.pipeline.reads import plain
 from w2s_cli.stages._cautions import cut_texts, unread_texts
-from w2s_cli.stages._optimization import OPTIMIZATION
+from w2s_cli.stages._optimization import adapters, optimization
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from w2s_cli.pipeline.builder import Planning
 
 VERSION = 1
-TRAITS = Traits(gives="model", trains=True)
+TRAITS = Traits(gives="model", trains=True, shared=True)
 # edge → the word of objectives that need it
 NEEDED_BY = {"reference": "NEEDS_REFERENCE", "aligned": "NEEDS_WEAK", "unaligned": "NEEDS_WEAK"}
 FLOPS_PER_TOKEN = {"full": 6, "lora": 4}  # times parameters
@@ -71,7 +71,7 @@ def plan(
         job.need_problems("prompt")
     _check_needs(job, rule["name"], texts, pairs, given)
     label = rule.get("label") or rule["name"]
-    lora = plain(fields["lora"]) if fields["mode"] == "lora" else None
+    lora = adapters(job, fields)
     params = {
         "model": settings["base"],
         "objective": job.rule("objectives", rule),
@@ -82,7 +82,7 @@ def plan(
         "epochs": settings["epochs"] if settings["epochs"] is not None else fields["epochs"],
         "lr": settings["lr"] * (1.0 if fields["lr"] is not None else fields["lr_scale"]),
         "batch_size": settings["batch_size"],
-        **{field: fields[field] for field in OPTIMIZATION},
+        **optimization(job, fields),
         "max_length": settings["max_length"],
         "truncation": data["truncation"],
         "precision": settings["precision"],
@@ -209,7 +209,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.loop import Recipe, train
+    from w2s_cli.training.models import adapters as kept
     from w2s_cli.training.models import lora
+    from w2s_cli.training.models.checkpointed import checkpoint_layers
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import completions, next_token
@@ -233,9 +235,9 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     every = (learned.chosen, learned.rejected or (), learned.other or ())
     check_ids([text.ids for texts in every for text in texts], model.config, folder)
     next_token.check_output_layer(model, learned.chosen[0].ids)
-    adapted = lora.add(model, params["lora"], params["seed"]) if params["mode"] == "lora" else None
+    adapted = lora.add(model, params["lora"], params["seed"], device) if params["mode"] == "lora" else None
     if ctx.execution.get("gradient_checkpointing"):
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     layout = completions.layout_of(model, learned.chosen, params["precision"])
     packed.tell(layout, packed.why_padded(model, params["precision"]), ctx)
     ctx.log(f"{len(learned.chosen)} rows, {facts['tokens']} tokens per epoch")
@@ -260,9 +262,11 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         )  # pairs whose chosen text gained more, before each update of the last epoch
     if ctx.execution.get("gradient_checkpointing"):
         model.gradient_checkpointing_disable()
-    if adapted is not None:
-        model = lora.merge(adapted)
-    save_model(model, form.tokenizer, ctx.result / "model", _card(params, metrics))
+    target, text = ctx.result / "model", _card(params, metrics)
+    if adapted is not None and "model" not in folders:
+        kept.save(adapted, params["lora"], params["model"], target, form.tokenizer, text)
+    else:
+        save_model(model if adapted is None else lora.merge(adapted), form.tokenizer, target, text)
     return metrics
 
 

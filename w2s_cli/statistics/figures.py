@@ -90,11 +90,6 @@ def misfit(student_logits: Floats, student_p: Floats, weak_p: Floats, truth: Int
         minimises.
     """
     one_hot = np.eye(weak_p.shape[1])[truth]  # [rows, classes]
-    shifted = student_logits - student_logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    log_p = np.maximum(
-        log_p, np.log(np.finfo(np.float32).tiny)
-    )  # probability 0 (imported labels) costs 87, not infinity
 
     def squared(a: Floats, b: Floats) -> float:
         return float(np.mean(((a - b) ** 2).sum(axis=1)))
@@ -102,8 +97,18 @@ def misfit(student_logits: Floats, student_p: Floats, weak_p: Floats, truth: Int
     return {
         "squared": squared(student_p, weak_p),
         "gain": squared(weak_p, one_hot) - squared(student_p, one_hot),
-        "cross_entropy": float(np.mean(-(weak_p * log_p).sum(axis=1))),
+        "cross_entropy": soft_cross_entropy(student_logits, weak_p),
     }
+
+
+def soft_cross_entropy(logits: Floats, p: Floats) -> float:
+    """Mean over rows of −Σ_c p_c log softmax(logits)_c, in nats; both [rows, classes]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_softmax = np.maximum(
+        log_softmax, np.log(np.finfo(np.float32).tiny)
+    )  # probability 0 (imported labels) costs 87, not infinity
+    return float(np.mean(-(p * log_softmax).sum(axis=1)))
 
 
 def recovered(weak: float, student: float, ceiling: float) -> float | None:

@@ -2,6 +2,7 @@
 
 * Without `W2S_FAULT` a point costs one dictionary look-up and does nothing.
 * `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point.
+  `name:3@1` does so in rank 1 only, of the processes that share a stage.
   `name:3=enospc` raises "no space left on device" instead, `name:3=nomemory` an error as of the CPU's allocator. `name:3=fill:FILE` fills
   the disk of FILE, and goes on.
 * Before that, the point's name is appended to the file `W2S_FAULT_LOG`, so that a test can assert that the point was reached.
@@ -23,6 +24,9 @@ def fault(name: str) -> None:
     if not wanted:
         return
     point, _, action = wanted.partition("=")
+    point, _, rank = point.partition("@")
+    if rank and rank != os.environ.get("RANK", "0"):
+        return
     point, _, turn = point.partition(":")
     if point != name:
         return

@@ -59,9 +59,12 @@ def unique() -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` atomically by readable JSON; NaN is refused."""
-    write_bytes(
-        path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    )
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Readable JSON of a value, as the store's files have it; ValueError for NaN."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
@@ -80,16 +83,22 @@ def _seal(value: dict[str, Any]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if the file is missing or no JSON: cut short, nested too deeply, or with half a character."""
+    """The file's value, or None if the file is missing or no JSON (`parse_json`)."""
     try:
-        if not path.is_file():  # a pipe would wait for its writer
-            return None
-        text = path.read_text(encoding="utf-8")
+        return parse_json(path.read_bytes()) if path.is_file() else None  # a pipe would wait for its writer
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of JSON, or None of what is none: cut short, nested too deeply, or with half a character."""
+    try:
+        text = content.decode("utf-8")
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be neither printed nor written
         return value
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

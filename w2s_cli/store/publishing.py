@@ -42,6 +42,12 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
     for name in files:
         (staged / name).chmod(mode)
     fault("publish.manifest-written")
+    install(folder, record)
+
+
+def install(folder: Path, record: dict[str, Any]) -> None:
+    """Make result.tmp/, which is on the disk with its manifest, the stage's result; the record comes last."""
+    staged = folder / "result.tmp"
     if (folder / "result").exists():
         retire(folder)
         fault("publish.old-moved")
@@ -56,9 +62,10 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """record.json: the last file of a stage."""
+    """record.json: the last file of a stage. `record` names the weights that are left out, as `pruned`."""
     result = folder / "result"
-    times = {name: (result / name).stat().st_mtime_ns for name in (read_manifest(folder) or {"files": ()})["files"]}
+    names = (read_manifest(folder) or {"files": ()})["files"]
+    times = {n: (result / n).stat().st_mtime_ns for n in names if n not in record.get("pruned", ())}
     write_json(
         folder / "record.json", {**record, "format": FORMAT, "result": digest(result / "manifest.json"), "times": times}
     )

@@ -130,15 +130,26 @@ class Record(TypedDict, total=False):
     inputs: dict[str, str]
     times: dict[str, int]
     pruned: list[str]
+    pulled: str
     provenance: Provenance
     execution: dict[str, Any]
     measured: dict[str, Any]
+
+
+class Tracker(TypedDict):
+    """The trackers of a stage, and what they are told beside its identity."""
+
+    names: list[Annotated[str, str.isidentifier]]
+    group: str
+    methods: list[str]
+    about: dict[str, str | int]
 
 
 class Execution(TypedDict, total=False):
     """Settings of a worker beside the identity."""
 
     folders: list[str]
+    tracker: Tracker
 
 
 class Job(TypedDict):

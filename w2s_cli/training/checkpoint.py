@@ -6,29 +6,39 @@
 * The training waits while its own tensors go to the disk, without a copy of them (from a GPU: with one, in the host's memory). A thread
   that writes meanwhile needs a copy of weights and moments, for a large model as much memory as the training. The wait is bounded instead:
   the next checkpoint comes after 19 times the seconds that the last one took (`Context.checkpoint_due`).
-* state.json has the digest of the tensors' file, so a training does not go on from damaged bytes. The hash takes about as long as the disk.
+* state.json has the digest of tensors.safetensors, so no training goes on from damaged bytes. The hash takes about as long as the disk.
 * Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
+* One format for any number of processes, so that each goes on with the checkpoint of another. Rank 0 writes tensors.safetensors. Where
+  weights lie in parts (`sharding.py`), every process writes its rows of them to a part-<rank>.safetensors, and parts.json has the rows
+  that each file has. A reader takes the rows that it needs from any of these files. (torch's own distributed checkpoint has its index
+  in a pickle.)
 """
 
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 from w2s_cli.store.files import digest, disk_errors, read_json, sync, write_json
+from w2s_cli.store.ranks import ALONE, Ranks
 from w2s_cli.store.shapes import fits
+from w2s_cli.training import exchange, slots
+from w2s_cli.training.sharding import Sharding, Span, local, span
 
 _PATTERN = "checkpoint-*"
+_TENSORS, _PARTS = "tensors.safetensors", "parts.json"
+_Parts = dict[str, int]  # parts.json: name of a tensor in parts → its rows, and "" → number of parts
 
 
 class _State(TypedDict):
@@ -54,62 +64,148 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     best_weights: Mapping[str, Tensor] | None = None,
+    sharding: Sharding | None = None,
 ) -> None:
     """Write the state after `step` updates to the disk, then remove the older checkpoints.
 
-    `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping.
+    `state` (JSON) is what the loop needs beside the tensors; `best_weights` are those of early stopping. All processes of a stage call it.
     """
     began = time.monotonic()
-    fault("checkpoint.begin")
-    temporary = ctx.work / "checkpoint.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    first = not ctx.ranks.rank
+    temporary, final = ctx.work / "checkpoint.tmp", ctx.work / f"checkpoint-{step:09d}"
+    sharding = sharding or Sharding(model, ctx.ranks)
+    if first:
+        fault("checkpoint.begin")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    exchange.wait_for_all(ctx.ranks)
+    tensors, rows = _tensors(model, optimizer, best_weights, sharding)
+    if rows:
+        parts = {name: tensors.pop(name) for name in rows}
+        _write(temporary / f"part-{ctx.ranks.rank}.safetensors", parts)
+    if first:
+        _write(temporary / _TENSORS, tensors)
+        fault("checkpoint.tensors-written")
+        position = {"step": step, "threads": torch.get_num_threads(), "sha256": digest(temporary / _TENSORS)}
+        write_json(temporary / "state.json", {**state, **position})
+        if rows:
+            write_json(temporary / _PARTS, {**rows, "": ctx.ranks.count})
+    exchange.wait_for_all(ctx.ranks)
+    if first:
+        sync(temporary)
+        fault("checkpoint.files-written")
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        sync(ctx.work)
+        fault("checkpoint.renamed")
+        for older in sorted(ctx.work.glob(_PATTERN)):
+            if older != final:
+                shutil.rmtree(older)
+        ctx.log(f"checkpoint at step {step}/{state['total']}")
+        ctx.checkpoint_written(time.monotonic() - began)
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     with disk_errors():
-        save_file(_tensors(model, optimizer, best_weights), temporary / "tensors.safetensors")
-    fault("checkpoint.tensors-written")
-    position = {"step": step, "threads": torch.get_num_threads(), "sha256": digest(temporary / "tensors.safetensors")}
-    write_json(temporary / "state.json", {**state, **position})
-    sync(temporary / "tensors.safetensors")
-    sync(temporary)
-    fault("checkpoint.files-written")
-    final = ctx.work / f"checkpoint-{step:09d}"
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(temporary, final)
-    sync(ctx.work)
-    fault("checkpoint.renamed")
-    for older in sorted(ctx.work.glob(_PATTERN)):
-        if older != final:
-            shutil.rmtree(older)
-    ctx.log(f"checkpoint at step {step}/{state['total']}")
-    ctx.checkpoint_written(time.monotonic() - began)
+        save_file(tensors, path)
+    sync(path)
 
 
 def _tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer, best_weights: Mapping[str, Tensor] | None
-) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: the training's own memory, not a copy."""
-    tensors = {f"model/{name}": p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
-    tensors |= {f"kept/{name}": value for name, value in (best_weights or {}).items()}
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best_weights: Mapping[str, Tensor] | None,
+    sharding: Sharding,
+) -> tuple[dict[str, Tensor], _Parts]:
+    """The tensors of a checkpoint: the training's own memory, not a copy. And of those in parts the rows of the whole."""
+    tensors, spans = {}, dict[str, Span | None]()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            tensors[f"model/{name}"], spans[f"model/{name}"] = local(parameter.detach()), sharding.span(name)
+    for number, weight in enumerate(slots.weights_of(optimizer)):
+        for slot, value in optimizer.state.get(weight, {}).items():
+            name, tensor = f"optimizer/{number}/{slot}", slots.to_tensor(value)
+            tensors[name], spans[name] = tensor, sharding.span_of(weight) if tensor.ndim else None
+    for name, value in (best_weights or {}).items():
+        tensors[f"kept/{name}"], spans[f"kept/{name}"] = value, sharding.span(name)
     tensors["random/cpu"] = torch.get_rng_state()
     if any(p.is_cuda for p in model.parameters()):
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    rows = {name: of[2] for name, of in spans.items() if of is not None}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, rows
 
 
-def load_best_weights(work: Path) -> dict[str, Tensor]:
+class _Stored:
+    """The tensors of a checkpoint's files, read row by row."""
+
+    def __init__(self, folder: Path, opened: ExitStack) -> None:
+        def enter(name: str) -> Any:
+            return opened.enter_context(safe_open(folder / name, framework="pt"))
+
+        self.whole = enter(_TENSORS)
+        self.rows: _Parts = {}
+        self.parts: list[Any] = []
+        if (folder / _PARTS).exists():
+            rows = read_json(folder / _PARTS)
+            if not fits(rows, _Parts) or "" not in rows:
+                raise ValueError(f"{_PARTS} is damaged")
+            self.parts = [enter(f"part-{rank}.safetensors") for rank in range(rows.pop(""))]
+            self.rows = rows
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names that begin with `prefix`."""
+        return (name for name in [*self.whole.keys(), *self.rows] if name.startswith(prefix))
+
+    def read(self, name: str, of: Span | None = None) -> Tensor:
+        """The tensor `name`, or its rows `of`.
+
+        Raises:
+            ValueError: it has another number of rows.
+        """
+        if name not in self.rows:
+            if of is None:
+                return self.whole.get_tensor(name)  # type: ignore[no-any-return]
+            part = self.whole.get_slice(name)
+            _check_rows(name, part.get_shape()[0], of)
+            return part[of[0] : of[1]]  # type: ignore[no-any-return]
+        total = self.rows[name]
+        first, end, _ = of or (0, total, total)
+        if of is not None:
+            _check_rows(name, total, of)
+        pieces = []
+        for rank, file in enumerate(self.parts):
+            start, stop, _ = span(total, Ranks(rank, len(self.parts)))
+            if max(first, start) < min(end, stop) or (first == end and rank == 0):
+                pieces.append(file.get_slice(name)[max(first, start) - start : max(min(end, stop), start) - start])
+        return torch.cat(pieces)
+
+
+def _check_rows(name: str, rows: int, of: Span) -> None:
+    if rows != of[2]:
+        raise ValueError(f"{name} has {rows} rows instead of {of[2]}")
+
+
+def load_best_weights(work: Path, sharding: Sharding | None = None) -> dict[str, Tensor]:
     """The `best_weights` of the newest checkpoint; call it after `load`, which reports a damaged checkpoint."""
-    with safe_open(sorted(work.glob(_PATTERN))[-1] / "tensors.safetensors", framework="pt") as file:
-        return {n.removeprefix("kept/"): file.get_tensor(n) for n in file.keys() if n.startswith("kept/")}  # noqa: SIM118
+    with ExitStack() as opened:
+        stored = _Stored(sorted(work.glob(_PATTERN))[-1], opened)
+        names = [name.removeprefix("kept/") for name in stored.names("kept/")]
+        return {name: stored.read(f"kept/{name}", sharding.span(name) if sharding else None) for name in names}
 
 
 def load(
-    work: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, evaluated: bool = False
+    work: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    sharding: Sharding | None = None,
+    *,
+    evaluated: bool = False,
+    on_host: bool = False,
 ) -> dict[str, Any] | None:
     """Put the newest checkpoint into model, optimizer and random state; returns its `state`, or None without a checkpoint.
 
     The thread count is restored too: it changes the last bits of sums. `evaluated`: the training has early stopping.
+    `on_host`: the optimizer's slots stay in the host's memory.
 
     Raises:
         UserError: the checkpoint is damaged or belongs to another model.
@@ -122,23 +218,32 @@ def load(
     try:
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
-        if state.get("sha256") not in (None, digest(folder / "tensors.safetensors")):
-            raise ValueError("tensors.safetensors was changed")
-        tensors = load_file(folder / "tensors.safetensors")
-        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"model/{name}"])
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, slot = name.split("/")
-                slots.setdefault(int(index), {})[slot] = tensor
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        torch.set_rng_state(tensors["random/cpu"])
-        if "random/cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random/cuda"])
+        if state.get("sha256") not in (None, digest(folder / _TENSORS)):
+            raise ValueError(f"{_TENSORS} was changed")
+        with ExitStack() as opened:
+            _restore(_Stored(folder, opened), model, optimizer, sharding or Sharding(model, ALONE), on_host=on_host)
         torch.set_num_threads(state["threads"])
     except Exception as error:  # safetensors, torch and JSON each have their own error for a damaged file
         raise UserError(f"{folder} cannot be read ({error}); remove that folder to start this stage again") from error
     return dict(state)
+
+
+def _restore(
+    stored: _Stored, model: nn.Module, optimizer: torch.optim.Optimizer, sharding: Sharding, *, on_host: bool
+) -> None:
+    """Put the tensors of a checkpoint into model, optimizer and random state."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                local(parameter).copy_(stored.read(f"model/{name}", sharding.span(name)))
+    weights = slots.weights_of(optimizer)
+    kept: dict[int, dict[str, Tensor]] = {}
+    for name in stored.names("optimizer/"):
+        _, number, slot = name.split("/")
+        in_parts = sharding.span_of(weights[int(number)])
+        scalar = name not in stored.rows and not stored.whole.get_slice(name).get_shape()
+        kept.setdefault(int(number), {})[slot] = stored.read(name, None if scalar else in_parts)
+    slots.restore(optimizer, kept, on_host=on_host)
+    torch.set_rng_state(stored.read("random/cpu"))
+    if torch.cuda.is_available() and list(stored.names("random/cuda")):
+        torch.cuda.set_rng_state(stored.read("random/cuda"))

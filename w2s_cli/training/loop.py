@@ -5,7 +5,9 @@
 * Learning rate and order of rows are functions of the step, so a checkpoint need not store them.
 * No step waits for the device: the figures of updates stay on the device until they are logged, shown or stored.
 * Out of memory: the loop halves the micro-batch and repeats the update (`memory.py`).
-* The loop does not use accelerate: accelerate's process-wide state forbids two precisions in one worker, and for one device it only
+* Several processes have parts of an effective batch (`division.py`) and sum their gradients (`exchange.py`), so they make the same
+  updates. All of them stop, evaluate and end at the same update. Rank 0 writes.
+* The loop does not use accelerate, which starts the processes: its process-wide state forbids two precisions in one worker, and it only
   wraps `autocast` and `backward`.
 """
 
@@ -23,9 +25,12 @@ from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context, Stopped
 from w2s_cli.store.faults import fault
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.training import checkpoint
+from w2s_cli.training import checkpoint, exchange
 from w2s_cli.training.batching import Layout, micro_batches
+from w2s_cli.training.division import Division, divided
 from w2s_cli.training.memory import Budget, does_not_fit
+from w2s_cli.training.offload import offloaded
+from w2s_cli.training.sharding import Sharding, wanted
 from w2s_cli.training.stopping import EarlyStopping
 
 
@@ -37,7 +42,7 @@ class Recipe:
     lr: float
     schedule: str = "cosine"  # to 0 at the last step; or linear, constant
     warmup: float = 0.0  # share of the steps, in which the learning rate rises
-    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only
+    optimizer: str = "adam"  # or adamw: decoupled weight decay, on matrices only; or adamw8bit: moments in 8 bits (Dettmers et al. 2022)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_grad_norm: float | None = None  # global norm; None = no clipping
@@ -66,7 +71,8 @@ class Objective:
 
     lengths: np.ndarray  # [rows] what a row takes of a micro-batch, in tokens
     layout: Layout
-    parts: Callable[[list[list[int]], float], Iterator[Contribution]]  # micro-batches of an update, progress in [0, 1)
+    # micro-batches of an update, progress in [0, 1); and, where other processes have the rest of it, the whole batch (division.Whole)
+    parts: Callable[..., Iterator[Contribution]]
     longest: np.ndarray | None = None  # [rows] tokens of a row's longest text, where that is not `lengths`
     draws: bool = False  # random numbers for each micro-batch, so another size is another result
 
@@ -91,23 +97,28 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     raise UserError(f'schedule={recipe.schedule} is unknown; use "cosine", "linear" or "constant"')
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW over the trainable parameters, in their order in the model."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+def make_optimizer(model: nn.Module, recipe: Recipe, sharding: Sharding | None = None) -> torch.optim.Optimizer:
+    """Adam or AdamW over the trainable parameters, in their order in the model; of parameters in parts over this process's."""
+    trainable = [sharding.optimized(p) if sharding else p for p in model.parameters() if p.requires_grad]
     fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
     options: dict[str, Any] = {"lr": recipe.lr, "betas": recipe.betas, "fused": fused}
     match recipe.optimizer:
         case "adam":
             return torch.optim.Adam(trainable, weight_decay=recipe.weight_decay, **options)
-        case "adamw":
+        case "adamw" | "adamw8bit":
             matrices = [p for p in trainable if p.ndim > 1]
             vectors = [p for p in trainable if p.ndim <= 1]  # biases and norms have no weight decay
             groups = [
                 {"params": matrices, "weight_decay": recipe.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ]
-            return torch.optim.AdamW([group for group in groups if group["params"]], **options)
-    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam" or "adamw"')
+            chosen = [group for group in groups if group["params"]]
+            if recipe.optimizer == "adamw8bit":
+                from bitsandbytes.optim import AdamW8bit
+
+                return AdamW8bit(chosen, lr=recipe.lr, betas=recipe.betas)  # type: ignore[no-any-return]
+            return torch.optim.AdamW(chosen, **options)
+    raise UserError(f'optimizer={recipe.optimizer} is unknown; use "adam", "adamw" or "adamw8bit"')
 
 
 def train(
@@ -127,22 +138,34 @@ def train(
     Returns:
         The sums of the last epoch ("loss" as the mean over updates, all others as totals), and "steps".
 
+    Only rank 0 returns, where several processes share the stage.
+
     Raises:
         Stopped: the stage was asked to stop; a checkpoint is written.
+        Served: this is not rank 0.
         UserError: the loss is not finite, or memory fails with one row in a micro-batch, or in the step of the optimizer.
     """
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
-    optimizer = make_optimizer(model, recipe)
-    budget = Budget(ctx, "micro_tokens", fixed=objective.draws)
+    ranks = ctx.ranks
+    sharding = Sharding(model, ranks, sharded=wanted(model, ctx.execution, ranks))
+    if ranks.count > 1:
+        ctx.log(
+            f"{ranks.count} processes share each update{', and its weights lie in parts on them' if sharding.used else ''}"
+        )
+    optimizer, on_host = make_optimizer(model, recipe, sharding), bool(ctx.execution.get("offload_optimizer"))
+    if on_host:
+        optimizer = offloaded(optimizer)
+    budget = Budget(ctx, "micro_tokens", fixed=objective.draws, sharded=sharding.used)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
-    saved = checkpoint.load(ctx.work, model, optimizer, evaluated=early_stopping is not None)
+    stopped_early = early_stopping is not None
+    saved = checkpoint.load(ctx.work, model, optimizer, sharding, evaluated=stopped_early, on_host=on_host)
     if saved is not None:
         first, sums = saved["step"], dict(saved["sums"])
         budget.lower(saved["micro_tokens"])
         if early_stopping is not None:
-            early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work))
+            early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work, sharding))
         ctx.log(f"resumed at step {first}/{total}")
     ctx.cut_metrics(first)
     model.train()
@@ -162,22 +185,25 @@ def train(
         rows = plan[step % per_epoch]
         longest: int | None = int((objective.lengths if objective.longest is None else objective.longest)[rows].max())
         try:
-            update = _gradients(model, objective, rows, step / total, budget)
+            update = _gradients(sharding, objective, rows, step / total, budget)
             longest = None  # from here on all rows are read
-            if recipe.max_grad_norm is not None:
-                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], recipe.max_grad_norm)
+            sharding.give_gradients(recipe.max_grad_norm)
             optimizer.step()
         except Exception as error:  # each library has its own error
             if not means_no_memory(error):
                 raise
             raise does_not_fit(model, longest, ctx) from error
         optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         pending.append(update)
         examples, tokens, done = examples + len(rows), tokens + float(update.get("tokens", 0.0)), step + 1
-        stopping, logged = ctx.stop_requested(), done % log_every == 0 or done == total
+        logged = done % log_every == 0 or done == total
         evaluating = early_stopping is not None and early_stopping.due(done, last=done == total)
-        saving = done < total and (stopping or ctx.checkpoint_due())
-        if logged or evaluating or saving or done % per_epoch == 0 or ctx.progress_due(done, total):
+        stopping, saving, shown = exchange.any_of(
+            ranks, ctx.stop_requested(), ctx.checkpoint_due(), ctx.progress_due(done, total)
+        )
+        saving = done < total and (stopping or saving)
+        if logged or evaluating or saving or done % per_epoch == 0 or shown:
             fetched = _fetched(pending, done, recipe)
             pending = []
             for figures in fetched:
@@ -195,13 +221,15 @@ def train(
             if early_stopping is not None:
                 state["evaluations"] = early_stopping.evaluations
             best_weights = early_stopping.weights if early_stopping is not None else None
-            checkpoint.save(ctx, done, model, optimizer, state, best_weights)
+            checkpoint.save(ctx, done, model, optimizer, state, best_weights, sharding)
         if stopping and done < total:
             raise Stopped
     if early_stopping is not None:
         early_stopping.restore_best_weights(model)
     seconds = time.monotonic() - started
     ctx.measure(train_seconds=seconds, examples=examples, tokens=tokens, tokens_per_second=tokens / max(seconds, 1e-9))
+    sharding.collect()
+    ctx.rest_alone()
     in_last_epoch = (done - 1) % per_epoch + 1
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
 
@@ -251,16 +279,31 @@ def _agreement(update: dict[str, float]) -> dict[str, float]:
     return {"agreement": update["right"] / update["rows"]} if {"right", "rows"} <= set(update) else {}
 
 
-def _gradients(model: nn.Module, objective: Objective, rows: Sequence[int], progress: float, budget: Budget) -> Sums:
+def _gradients(sharding: Sharding, objective: Objective, rows: Sequence[int], progress: float, budget: Budget) -> Sums:
     """Accumulate the gradient of one effective batch; returns its sums."""
+    ranks = sharding.ranks
+
+    def division(tokens: int) -> Division:
+        return divided(rows, tokens, objective.lengths, objective.cut, ranks, by_pieces=objective.draws)
 
     def accumulate(pieces: list[list[int]]) -> Sums:
-        model.zero_grad(set_to_none=True)  # of an attempt that did not fit
+        sharding.model.zero_grad(set_to_none=True)  # of an attempt that did not fit
         sums: Sums = {}
-        for part in objective.parts(pieces, progress):
-            part.backward.backward()  # type: ignore[no-untyped-call]
+        if ranks.count == 1:
+            for part in objective.parts(pieces, progress):
+                part.backward.backward()  # type: ignore[no-untyped-call]
+                for name, value in part.sums.items():
+                    sums[name] = sums.get(name, 0.0) + value
+            return sums
+        whole = division(budget.tokens).whole
+        for number, part in enumerate(objective.parts(pieces, progress, whole)):
+            fault("update.micro_batch")
+            counts = float(whole.real is None or number < whole.real)
+            (part.backward * counts).backward()  # type: ignore[no-untyped-call]
             for name, value in part.sums.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return sums
+                sums[name] = sums.get(name, 0.0) + value * counts
+        exchange.agree(ranks)
+        exchange.sum_gradients(ranks, sharding.whole_parameters())
+        return exchange.sum_figures(ranks, sums)
 
-    return budget.fit(lambda tokens: objective.cut(rows, tokens), accumulate)
+    return budget.fit(lambda tokens: division(tokens).pieces, accumulate, together=True)

@@ -21,8 +21,11 @@ from w2s_cli.training.batching import spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.inputs import Inputs
 from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.models.adapters import base_folder_of, base_of
+from w2s_cli.training.models.folder import kept_adapters
 from w2s_cli.training.models.forward_pass import softmax
-from w2s_cli.training.models.opening import open_part
+from w2s_cli.training.models.nf4 import round_base
+from w2s_cli.training.models.opening import on_base, open_part
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.prompting import SUFFIX, encode_with_suffix
 from w2s_cli.training.tokens import encode, open_plain_tokenizer
@@ -63,17 +66,23 @@ def sample(fed: Inputs, rows: Rows, budget: Budget) -> Sample:
 
 
 def check(
-    folder: Path, expected: Sample, device: torch.device, precision: str, truncation: str, *, trust_remote_code: bool
+    folder: Path,
+    expected: Sample,
+    device: torch.device,
+    precision: str,
+    truncation: str,
+    execution: dict[str, Any],
 ) -> float:
     """The largest difference between `expected` and the probabilities of the model that transformers loads from `folder`.
+
+    Of adapters: of the model that transformers loads from the folder of their base, with these adapters on it by peft, not merged.
 
     Raises:
         UserError: the folder cannot be loaded, or the difference is above LARGEST.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    tokenizer = open_plain_tokenizer(folder, truncation, trust_remote_code=trust_remote_code)
-    model = open_part(AutoModelForSequenceClassification, folder, trust_remote_code=trust_remote_code).to(device).eval()
+    remote = bool(execution.get("trust_remote_code"))
+    tokenizer = open_plain_tokenizer(folder, truncation, trust_remote_code=remote)
+    model = _plain_model(folder, execution).to(device).eval()
     suffix, limit = getattr(model.config, SUFFIX, None), tokenizer.model_max_length
     if suffix is None:
         tokens = encode(tokenizer, expected.texts, limit, expected.second)
@@ -92,6 +101,27 @@ def check(
             f"in {precision}). Its labels would be wrong, so the stage fails: use another model, and please report this one"
         )
     return float(differences[worst])
+
+
+def _plain_model(folder: Path, execution: dict[str, Any]) -> Any:
+    """The classifier in `folder` without any code of w2s that acts on its layers."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    remote = bool(execution.get("trust_remote_code"))
+    if not kept_adapters(folder):
+        return open_part(AutoModelForSequenceClassification, folder, trust_remote_code=remote)
+    from peft import PeftModel
+
+    base, config = base_folder_of(folder, execution), open_part(AutoConfig, folder, trust_remote_code=remote)
+    options = {"config": config, "dtype": torch.float32}
+
+    def load() -> Any:
+        return open_part(AutoModelForSequenceClassification, base, trust_remote_code=remote, **options)
+
+    plain = on_base(load, config, open_part(AutoConfig, base, trust_remote_code=remote))
+    if base_of(folder)["lora"].get("base") == "nf4":
+        round_base(plain)
+    return PeftModel.from_pretrained(plain, str(folder), local_files_only=True)
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@
   the learning rate is the same with and without `patience`.
 * An evaluation only reads the weights: it changes no gradient, no random state and no optimizer state, so the steps are the same
   bits as without evaluations.
+* Several processes each evaluate a share of the rows and compare the same logits, so they decide alike.
 * The best weights are on the CPU and in every checkpoint, so a resumed training has the same best weights.
 """
 
@@ -21,7 +22,8 @@ from w2s_cli.errors import UserError
 from w2s_cli.statistics.figures import accuracy, auroc, predicted
 from w2s_cli.store.context import Context
 from w2s_cli.training.batching import PADDED, Layout
-from w2s_cli.training.memory import Budget, gather
+from w2s_cli.training.memory import Budget, gather_together
+from w2s_cli.training.sharding import local
 
 
 @dataclass
@@ -33,7 +35,9 @@ class EarlyStopping:
     patience: int | None  # evaluations without a gain after which the training ends; None: never
     measure: Callable[[Budget], float]  # the metric of the present weights; larger is better
     evaluations: list[tuple[int, float]] = field(default_factory=list)  # (step, value)
-    weights: dict[str, Tensor] = field(default_factory=dict)  # trainable parameters at the best evaluation
+    weights: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # trainable parameters at the best evaluation; of those in parts this process's
 
     @property
     def best(self) -> tuple[int, float]:
@@ -53,7 +57,7 @@ class EarlyStopping:
         ctx.record_metric(step, **{f"val_{self.metric}": value})
         self.evaluations.append((step, value))
         if self.best[0] == step:
-            self.weights = {name: p.detach().to("cpu", copy=True) for name, p in _trainable(model)}
+            self.weights = {name: local(p.detach()).to("cpu", copy=True) for name, p in _trainable(model)}
         without_gain = sum(at > self.best[0] for at, _ in self.evaluations)
         return self.patience is not None and without_gain >= self.patience
 
@@ -66,7 +70,7 @@ class EarlyStopping:
         """Give `model` the best weights."""
         with torch.no_grad():
             for name, parameter in _trainable(model):
-                parameter.copy_(self.weights[name])
+                local(parameter).copy_(self.weights[name])
 
     def figures(self) -> dict[str, Any]:
         """The best evaluation and all evaluations, for the stage's metrics."""
@@ -111,7 +115,7 @@ def early_stopping(
         )
 
     def measure(budget: Budget) -> float:
-        logits = gather(forward, lengths, budget, layout).astype(np.float64)  # [rows, classes]
+        logits = gather_together(forward, lengths, budget, layout).astype(np.float64)  # [rows, classes]
         if not np.isfinite(logits).all():
             raise UserError("the logits of validation rows are not numbers: lower the learning rate")
         value = figure(logits, classes)

@@ -19,6 +19,7 @@ import torch
 from w2s_cli.errors import EXCERPT, UserError, excerpt
 from w2s_cli.store.context import Context
 from w2s_cli.training import chat
+from w2s_cli.training.models import nf4
 from w2s_cli.training.models.language_model import open_language_model
 from w2s_cli.training.models.trunk import usable_positions
 from w2s_cli.training.prompting import encode_with_suffix
@@ -73,7 +74,8 @@ def open_model(
     Raises:
         UserError: what `open_format` and `open_language_model` refuse.
     """
-    model = open_language_model(folder, device, ctx.execution, params["max_length"])
+    on_host = "lora" in params and nf4.wanted(params)
+    model = open_language_model(folder, device, ctx.execution, params["max_length"], on_host=on_host)
     remote = bool(ctx.execution.get("trust_remote_code"))
     form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     return Opened(model, form, context_limit(usable_positions(model), form.tokenizer, params["max_length"]))

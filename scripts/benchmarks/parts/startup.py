@@ -17,7 +17,7 @@ from scripts.benchmarks.records import Record, record
 from scripts.benchmarks.settings import Settings
 
 PART = "startup"
-AS_A_WORKER = "import gc; from w2s_cli.run.worker import keep_memory; keep_memory()\n"
+AS_A_WORKER = "import gc; from w2s_cli.run.process import keep_memory; keep_memory()\n"
 IMPORTS = {  # name → statements; FOLDER is a model's
     "import torch": "import torch",
     "and a tokenizer through AutoTokenizer": "from transformers import AutoTokenizer as A; A.from_pretrained(FOLDER)",

@@ -57,7 +57,7 @@ def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 
 def main_as_worker(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """The same in a process that uses memory as a worker of w2s does."""
-    from w2s_cli.run.worker import keep_memory  # the other programs do not pay for this import
+    from w2s_cli.run.process import keep_memory  # the other programs do not pay for this import
 
     keep_memory()
     main(work)

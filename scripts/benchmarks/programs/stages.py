@@ -23,7 +23,7 @@ TIMED = (  # module of w2s_cli, its function, name of the part; a stage imports 
     ("stages.evaluate", "run", "evaluate"),
     ("training.models.saving", "save_model", "save models"),
     ("store.publishing", "publish", "publish"),
-    ("run.worker", "provenance", "provenance"),
+    ("run.runner", "provenance", "provenance"),
     ("training.checkpoint", "save", CHECKPOINT),
 )
 
@@ -34,11 +34,11 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         import transformers  # noqa: F401
         from transformers import AutoModelForSequenceClassification  # noqa: F401 - what loading a model would import
 
-        from w2s_cli.run import worker
+        from w2s_cli.run.runner import Runner
 
         owners = [importlib.import_module(f"w2s_cli.{name}") for name, _, _ in TIMED]
     events: list[dict[str, Any]] = []
-    run = worker.Worker(events.append)
+    run = Runner(events.append)
     for place, (_, function, name) in zip(owners, TIMED, strict=True):
         watch.around(place, function, name)
     outputs, again = Path(job["outputs"]), Path(job["work"]) / "outputs"

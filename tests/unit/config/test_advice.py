@@ -26,7 +26,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "label tokens of a language model": ([*TEXTS, "train=token_head"], "train=token_head has no effect"),
     "epochs of a classifier": ([*TEXTS, "train.epochs=2"], "its trainings read tune.*; use tune.epochs=2."),
     "rate of a classifier": ([*TEXTS, "train.lr=1e-3"], "its trainings read tune.*; use tune.lr=1e-3."),
-    "rank of a classifier": ([*TEXTS, "train.lora.r=4"], "use tune.lora.r=4."),
+    "rank of a classifier": ([*TEXTS, "train.lora.rank=4"], "use tune.lora.rank=4."),
     "epochs of a language model": (["tune.epochs=2"], "with method=naive: its trainings read train.*; use train.epoch"),
     "a grader beside another": (
         [*TEXTS, "data.grader=number", "grader=math"],
@@ -58,7 +58,7 @@ def test_a_word_without_effect_is_refused_with_the_reason(
     "words",
     [
         [*TEXTS, "data.grader=number", "grader.args.compare=text"],  # arguments of the data set's own grader
-        [*TEXTS, "tune.mode=lora", "tune.lora.r=4"],
+        [*TEXTS, "tune.mode=lora", "tune.lora.rank=4"],
         [*SPIN, "method.stages.round.objective.args.beta=0.5"],
         [*SPIN, "objective=spin", "objective.args.beta=0.5"],
         ["method=generative_finetuning", "debug=tiny", "train=lora", "tune.lr=1e-4"],

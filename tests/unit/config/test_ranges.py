@@ -40,7 +40,7 @@ POSITIVE = [
         "train.lr",
         "train.epochs",
         "train.sharpening",
-        "train.lora.r",
+        "train.lora.rank",
         "train.lora.alpha",
         "stopping.every",
         "stopping.patience",

@@ -17,7 +17,10 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "spelt-out field": (["strong.learning_rate=1e-5"], ['unknown field "strong.learning_rate"', 'mean "strong.lr"']),
     "added field": (["+sede=5"], ['unknown field "sede"', 'Did you mean "seed"']),
     "forced group": (["++foo.bar=1"], ['unknown field "foo"']),
-    "added field of a group": (["+strong.foo=1"], ['unknown field "strong.foo"', "Known: batch_size"]),
+    "added field of a group": (
+        ["+strong.foo=1"],
+        ['unknown field "strong.foo"', "Known: active_parameters, batch_size"],
+    ),
     "added field of a misspelt group": (["+trian.epochs=7"], ['unknown field "trian.epochs"', 'mean "train.epochs"']),
     "forced field of a misspelt group": (["++trian.epochs=7"], ["++trian.epochs=7", 'mean "train.epochs"']),
     "deleted field of a misspelt group": (["~trian.epochs"], ["~trian.epochs", 'mean "train.epochs"']),
@@ -64,6 +67,11 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "unknown launcher": (["-m", "hydra/launcher=nosuch", "seed=0,1"], ['unknown hydra/launcher "nosuch"', "basic"]),
     "several names of a group": (["data=[sciq,boolq]"], ["-m data=sciq,boolq"]),
     "recipe that is not chosen": (["pretrain.lr=1"], ["without a recipe", "pretrain=NAME", "wordnet-s"]),
+    "weights in parts on one process": (["launcher.fsdp=true"], ["there is one: set launcher.processes=2 or more"]),
+    "one device of several processes": (
+        ["launcher.processes=2", "launcher.device=cuda:1"],
+        ["cuda:1 is one device", "launcher.processes=2 need one each", "launcher.device=cuda or cpu"],
+    ),
     "unknown worker launcher": (["launcher.name=slrum"], ['unknown launcher "slrum"', "Known: local"]),
     "group of another command": (["experiment=burns_nlp"], ["w2s reproduce NAME"]),
     "model without a role": (["model=gpt2"], ["weak=NAME or strong=NAME"]),
@@ -205,11 +213,11 @@ def test_a_group_of_a_stages_own_is_checked_as_the_group_is(
 
 
 def test_a_group_of_a_stages_own_has_the_types_of_the_group_and_only_the_written_fields(tmp_path: Path) -> None:
-    stage = "student: {train: {epochs: '3', lr: 1e-2, lora: {r: 4}}}"
+    stage = "student: {train: {epochs: '3', lr: 1e-2, lora: {rank: 4}}}"
     folder = own(tmp_path, "method/mine.yaml", f"name: mine\nbase: naive\nstages:\n  {stage}\n")
     train = configurations(folder, "method=mine")[0]["method"]["stages"]["student"]["train"]
     assert list(train) == ["epochs", "lr", "lora"]
-    assert (train["epochs"], train["lr"], train["lora"]["r"]) == (3.0, 0.01, 4)
+    assert (train["epochs"], train["lr"], train["lora"]["rank"]) == (3.0, 0.01, 4)
     assert train["lora"]["alpha"] == configurations()[0]["train"]["lora"]["alpha"]
 
 

@@ -45,7 +45,7 @@ PLAIN = ("debug=tiny",)
         ["outputs=elsewhere", "launcher.jobs=7", "keep_weights=false"],
         ["bootstrap=50", "confidence=0.9"],
         ["data.licence=other", "loss.label=called"],
-        ["train.lora.r=64"],  # of an option that is off
+        ["train.lora.rank=64"],  # of an option that is off
         ["weak.parameters=7", "pairs=upper"],
     ],
     ids=lambda words: words[0],

@@ -143,6 +143,9 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "launcher.checkpoint_seconds": ("1", set()),
     "launcher.log_every": ("1", set()),
     "launcher.compile": ("true", set()),
+    "tracker": ("[wandb]", set()),
+    "launcher.processes": ("2", set()),
+    "launcher.fsdp": ("true", set()),
     "keep_weights": ("false", set()),
 }
 

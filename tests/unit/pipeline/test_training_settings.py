@@ -130,7 +130,7 @@ def test_all_settings_of_adapters_are_in_the_key_of_trainings_with_adapters_only
     plain = graph_of(tmp_path, *fixed, "train=lora")
     assert trained(tmp_path, *fixed, "train=lora")["student"]["lora"] == default
     assert trained(tmp_path, *fixed)["student"]["lora"] is None
-    for word in ("targets=[c_attn]", "r=4", "alpha=8", "rslora=true", "dropout=0.1"):
+    for word in ("targets=[c_attn]", "rank=4", "base=nf4", "alpha=8", "rslora=true", "dropout=0.1"):
         other = graph_of(tmp_path, *fixed, "train=lora", f"train.lora.{word}")
         assert not {plain.jobs[0].names[n] for n in ("weak", "student")} & set(other.jobs[0].names.values()), word
 
@@ -144,7 +144,7 @@ def test_the_micro_batch_is_in_the_key_where_dropout_draws_by_it(fixed: list[str
 
 
 def test_settings_of_adapters_have_no_effect_without_adapters(w2s_inside: Any, fixed: list[str]) -> None:
-    for word in ("train.lora.r=4", "train.lora.targets=[q_proj]"):
+    for word in ("train.lora.rank=4", "train.lora.targets=[q_proj]"):
         said = w2s_inside("plan", *fixed, word, code=2).stderr
         assert f"{word} has no effect" in said
         assert "use it with train=lora" in said

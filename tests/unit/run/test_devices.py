@@ -15,20 +15,27 @@ from w2s_cli.run.devices import Devices, chosen, identities
 
 OTHER = """
 import sys; from pathlib import Path; from w2s_cli.run.devices import Devices
-held = Devices(sys.argv[2:], None, Path(sys.argv[1])); print(held.take("stage"), flush=True); sys.stdin.read()
+held = Devices(sys.argv[2:], None, Path(sys.argv[1])); print(*(held.take("stage") or ()), flush=True); sys.stdin.read()
 """
 
 
 def test_each_gpu_has_one_stage(tmp_path: Path) -> None:
     held = Devices(["cuda:0", "cuda:1"], None, tmp_path)
-    assert [held.take(key) for key in "abc"] == ["cuda:0", "cuda:1", None]
+    assert [held.take(key) for key in "abc"] == [["cuda:0"], ["cuda:1"], None]
     held.give_back("a")
-    assert held.take("c") == "cuda:0"
+    assert held.take("c") == ["cuda:0"]
 
 
 def test_more_jobs_than_gpus_share_them_evenly(tmp_path: Path) -> None:
     held = Devices(["cuda:0", "cuda:1"], 4, tmp_path)
-    assert [held.take(key) for key in "abcde"] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", None]
+    assert [held.take(key) for key in "abcde"] == [["cuda:0"], ["cuda:1"], ["cuda:0"], ["cuda:1"], None]
+
+
+def test_a_stage_of_two_processes_has_two_gpus_or_none(tmp_path: Path) -> None:
+    held = Devices(["cuda:0", "cuda:1", "cuda:2"], None, tmp_path)
+    assert held.take("a", 2) == ["cuda:0", "cuda:1"]
+    assert held.take("b", 2) is None
+    assert held.take("c") == ["cuda:2"], "what could not be used is given back"
 
 
 def test_a_gpu_of_another_command_is_left_alone_until_that_ends(tmp_path: Path) -> None:
@@ -38,10 +45,10 @@ def test_a_gpu_of_another_command_is_left_alone_until_that_ends(tmp_path: Path) 
     assert other.stdout is not None
     assert other.stdout.readline().strip() == "cuda:0"
     held = Devices(["cuda:0", "cuda:1"], None, tmp_path)
-    assert [held.take(key) for key in "ab"] == ["cuda:1", None]
+    assert [held.take(key) for key in "ab"] == [["cuda:1"], None]
     other.kill()
     other.wait()
-    assert held.take("b") == "cuda:0"
+    assert held.take("b") == ["cuda:0"]
 
 
 def test_no_link_in_the_shared_folder_is_followed(tmp_path: Path) -> None:
@@ -125,10 +132,10 @@ def test_a_run_on_two_gpus_has_a_stage_on_each(
     manifests = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/stages/*/*/result/manifest.json")]
     spans = [manifest["metrics"] for manifest in manifests]
     assert sorted(span["device"] for span in spans) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-    for one in spans:
-        beside = [other for other in spans if other["began"] < one["ended"] and one["began"] < other["ended"]]
-        assert len({other["device"] for other in beside}) == len(beside), "two stages shared a GPU"
-    assert any(
-        one["began"] < other["ended"] and other["began"] < one["ended"]
+    beside = [
+        (one["device"], other["device"])
         for one, other in itertools.combinations(spans, 2)
-    )
+        if one["began"] < other["ended"] and other["began"] < one["ended"]
+    ]
+    assert beside, "the GPUs are used side by side"
+    assert all(one != other for one, other in beside), "two stages shared a GPU"

@@ -38,9 +38,9 @@ def test_a_signal_while_a_worker_starts_stops_the_command(
 ) -> None:
     start = local.start
 
-    def interrupted(settings: Mapping[str, Any]) -> local.LocalWorker:
+    def interrupted(settings: Mapping[str, Any], processes: int) -> local.LocalWorker:
         os.kill(os.getpid(), signal.SIGTERM)
-        return start(settings)
+        return start(settings, processes)
 
     monkeypatch.setattr(local, "start", interrupted)
     assert "Continue with: w2s train" in w2s_inside("train", *ran, "student.epochs=9000", code=75).stderr

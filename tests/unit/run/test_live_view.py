@@ -55,6 +55,14 @@ def test_every_line_fits_and_every_running_stage_has_a_whole_bar(
     assert sum(line.startswith("✓") and "done in" in line for line in others) == min(12, rows - 2 - 3)
 
 
+def test_a_notice_is_printed_above_the_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    for view in (LiveView([stage(0)], cached=0), PlainView([stage(0)])):
+        view.event(stage(0), {"event": "notice", "text": "tracker x failed: [red]no\x1b network", "about": "tracker x"})
+        said = capsys.readouterr().out
+        assert "student (qwen2.5-0.5b, logconf, seed 0): tracker x failed: [red]no" in said
+        assert "\x1b" not in said
+
+
 def test_more_running_stages_than_rows_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = drawn(monkeypatch, 80, 10, [stage(number) for number in range(30)], ended=0)
     assert len(lines) == 9

@@ -9,7 +9,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.run.resources import check_names, resources
 
 LAUNCHER = {
-    **{"partition": "main", "account": None, "minutes": 240, "memory_gb": None, "cpus": 4, "gpus": 1},
+    **{"partition": "main", "account": None, "minutes": 240, "memory_gb": None, "cpus": 4, "gpus": 1, "processes": 1},
     "additional_parameters": {"qos": "long"},
     "resources": {
         "no_model": {"gpus": 0, "cpus": 1},
@@ -22,7 +22,7 @@ LAUNCHER = {
 
 def stage(name: str, kind: str, role: str | None = None) -> Any:
     about = {"role": role, "model": "m"} if role else {}
-    return SimpleNamespace(name=name, kind=kind, about=about)
+    return SimpleNamespace(name=name, kind=kind, about=about, of=SimpleNamespace(traits=SimpleNamespace(shared=True)))
 
 
 def test_the_narrowest_name_has_the_last_word() -> None:
@@ -32,6 +32,13 @@ def test_the_narrowest_name_has_the_last_word() -> None:
     assert resources(stage("weak_test", "label", "weak"), LAUNCHER)["gpus"] == 0
     assert resources(stage("pgr", "evaluate"), LAUNCHER)["gpus"] == 0
     assert resources(stage("student", "finetune", "student"), LAUNCHER)["gpus"] == 1
+
+
+def test_each_process_has_a_gpu_where_the_stage_has_any() -> None:
+    two = LAUNCHER | {"processes": 4}
+    assert resources(stage("student", "finetune", "student"), two)["gpus"] == 4
+    assert resources(stage("weak_test", "label", "weak"), two)["gpus"] == 0
+    assert resources(stage("pgr", "evaluate"), two)["gpus"] == 0
 
 
 def test_a_misspelt_name_is_refused_and_a_role_of_another_run_is_not() -> None:

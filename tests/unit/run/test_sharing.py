@@ -12,17 +12,33 @@ from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.store import memory
 
-LAUNCHER = {"name": "local", "jobs": None, "threads": None, "device": "cpu"}
+LAUNCHER = {
+    "name": "local",
+    "jobs": None,
+    "threads": None,
+    "device": "cpu",
+    "processes": 1,
+    "fsdp": False,
+    "micro_tokens": 8192,
+    "eval_tokens": 32768,
+    "offload_optimizer": False,
+}
 
 
 def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:
     """A stage with a model of so many parameters; without `model` one that opens none."""
     about = {"model": model, "parameters": millions} if model else {}
     inputs = {"model": made_by} if made_by else {}
-    kind = SimpleNamespace(optional=lambda _: None, traits=SimpleNamespace(gives="labels"))
+    traits = SimpleNamespace(gives="labels", trains=True, shared=True)
+    kind = SimpleNamespace(optional=lambda _: None, traits=traits)
     execution = {"model_path": str(path)} if path else {}
     return SimpleNamespace(
-        about=about, inputs=inputs, execution=execution, of=kind, upstream=lambda: list(inputs.values())
+        about=about,
+        identity={"params": {}},
+        inputs=inputs,
+        execution=execution,
+        of=kind,
+        upstream=lambda: list(inputs.values()),
     )
 
 
@@ -58,6 +74,18 @@ def together(planned: Sharing, keys: Iterable[str]) -> list[str]:
     return running
 
 
+def test_the_processes_of_a_stage_divide_its_threads_and_each_need_its_memory(machine: Any) -> None:
+    machine(8)
+    (one,), (four,) = (shared(stage(2000.0), processes=count).needs.values() for count in (1, 4))
+    assert (one.threads, one.processes) == (8, 1)
+    assert (four.threads, four.processes) == (2, 4)
+    assert four.bytes == 4 * one.bytes
+    assert shared(stage(model=None), processes=4).needs["0"].processes == 1  # without a model
+    planned = shared(stage(0.1), stage(0.1), processes=8)
+    assert [need.threads for need in planned.needs.values()] == [1, 1]
+    assert together(planned, "01") == ["0"]  # its processes have all cores
+
+
 def test_a_narrow_model_has_one_thread_and_a_large_one_has_all_cores(machine: Any, tmp_path: Path) -> None:
     machine(4)
     assert threads(stage(0.2), stage(0.5), stage(135), stage(7000)) == [1, 2, 4, 4]
@@ -88,11 +116,11 @@ def test_stages_run_side_by_side_until_the_cores_are_taken(machine: Any) -> None
 
 
 def test_memory_is_counted_before_a_second_stage_starts_and_one_stage_always_runs(machine: Any) -> None:
-    machine(8, free=2.0)
+    machine(8, free=1.5)
     narrow = [stage(0.2)] * 3
     planned = shared(*narrow)
     assert together(planned, "012") == ["0", "1"]
-    machine(8, free=1.5)
+    machine(8, free=1.1)
     assert together(shared(*narrow), "012") == ["0"]
     assert together(shared(*narrow, jobs=3), "012") == ["0", "1", "2"]  # the user's number holds
     machine(8, free=1.0)
@@ -107,11 +135,11 @@ def test_a_gpu_has_one_stage_with_a_model_at_a_time_unless_the_user_says_more(ma
         planned = shared(stage(2.56), stage(2.56), stage(model=None), device=device)
         assert [need.device for need in planned.needs.values()] == [True, True, False]
         assert planned.devices is not None
-        assert [planned.devices.take(key) for key in "01"] == [device, None]
+        assert [planned.devices.take(key) for key in "01"] == [[device], None]
         planned.devices.give_back("0")
     planned = shared(stage(2.56), stage(2.56), device="cuda", jobs=2)
     assert planned.devices is not None
-    assert [planned.devices.take(key) for key in "01"] == ["cuda", "cuda"]
+    assert [planned.devices.take(key) for key in "01"] == [["cuda"], ["cuda"]]
 
 
 def test_the_cores_are_divided_by_the_gpus(machine: Any) -> None:

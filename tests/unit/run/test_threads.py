@@ -12,7 +12,17 @@ from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.run.threads import Work, side_by_side, threads
 from w2s_cli.store import memory
 
-LAUNCHER = {"name": "local", "jobs": None, "threads": None, "device": "cpu"}
+LAUNCHER = {
+    "name": "local",
+    "jobs": None,
+    "threads": None,
+    "device": "cpu",
+    "processes": 1,
+    "fsdp": False,
+    "micro_tokens": 8192,
+    "eval_tokens": 32768,
+    "offload_optimizer": False,
+}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from w2s_cli.store.files import read_json
 from w2s_cli.store.keys import identity, stage_key
-from w2s_cli.store.shapes import File, Manifest, Record, fits, read_own_job
+from w2s_cli.store.shapes import Execution, File, Manifest, Record, fits, read_own_job
 
 
 class Point(TypedDict):
@@ -16,10 +16,12 @@ class Point(TypedDict):
     name: NotRequired[str | None]
 
 
+TRACKER = {"names": ["wandb"], "group": "a-run", "methods": ["naive"], "about": {"model": "gpt2", "seed": 0}}
 FITTING: list[tuple[Any, Any]] = [
     *((1, int), (1, float), (1.5, float), (True, bool), ("a", str), (None, str | None), (None, Any), ({}, Any)),
     *(([], list[int]), ([1], list[int]), ({"a": 1}, dict[str, int]), ({"a": "b"}, dict), ([1, "a"], tuple[int, str])),
     *(({"x": 1}, Point), ({"x": 1, "name": None, "more": []}, Point), (2, Annotated[int, lambda value: value > 1])),
+    *(({}, Execution), ({"tracker": TRACKER}, Execution)),
     *(({}, Record), ({"files": {}, "metrics": {}}, Manifest), ({"size": 0, "sha256": ""}, File)),
 ]
 UNFIT: list[tuple[Any, Any]] = [
@@ -44,6 +46,8 @@ UNFIT: list[tuple[Any, Any]] = [
     ),
     *(([1], tuple[int, str]), ([1, "a", 2], tuple[int, str]), (1, Annotated[int, lambda value: value > 1])),
     *(({}, Point), ({"x": None}, Point), ({"x": 1, "name": 2}, Point), ([], Point), (None, Point)),
+    *(({"tracker": {**TRACKER, "names": [name]}}, Execution) for name in ("../x", "/x", "", "a b", "a\0")),
+    *(({"tracker": {**TRACKER, "about": {"model": []}}}, Execution), ({"tracker": None}, Execution)),
     *(({"ended": 1e300}, Record), ({"ended": -1}, Record), ({"result": 1}, Record), ({"pruned": "all"}, Record)),
     *(
         ({"files": {name: {"size": 1, "sha256": ""}}, "metrics": {}}, Manifest)

@@ -235,9 +235,9 @@ def asked(model: Any, texts: Sequence[Written], rule: Rule, monkeypatch: pytest.
     seen: list[int] = []
     apply = token_log_p._TokenLogP.apply
 
-    def spying(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def spying(hidden: Tensor, weight: Tensor, targets: Tensor, *others: Any) -> Tensor:
         seen.extend(targets.tolist())
-        return apply(hidden, weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+        return apply(hidden, weight, targets, *others)  # type: ignore[no-any-return, no-untyped-call]
 
     with monkeypatch.context() as patched:
         patched.setattr(token_log_p._TokenLogP, "apply", spying)

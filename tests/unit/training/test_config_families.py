@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from tests.tiny_models import make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.paths import configs_folder, locate
-from w2s_cli.stages import finetune, label
+from w2s_cli.stages import finetune, label, tune
 from w2s_cli.store.files import read_yaml
 
 ARCHITECTURES = {  # beginning of a repository's name → transformers' model_type
@@ -34,7 +37,14 @@ ARCHITECTURES = {  # beginning of a repository's name → transformers' model_ty
     "Qwen2.5-": "qwen2",
     "Qwen3-": "qwen3",
     "SmolLM2-": "llama",
+    "SmolLM3-": "smollm3",
+    "OLMo-2-": "olmo2",
+    "Olmo-3-": "olmo3",
     "gemma-": "gemma",
+    "gemma-3-": "gemma3",
+    "gemma-3-1b": "gemma3_text",
+    "gemma-4-": "gemma4",
+    "gpt-oss-": "gpt_oss",
     "zephyr-": "mistral",
 }
 CODE = """
@@ -102,7 +112,40 @@ def texts(count: int) -> list[str]:
     return ["".join(drawn.choice("abcde fgh!") for _ in range(drawn.randrange(1, 70))) or "a" for _ in range(count)]
 
 
-@pytest.mark.parametrize("family", families())
+TEXTS_ONLY = [family for family in families() if family not in CLASSIFIERS and family != "own code"]
+
+
+@pytest.mark.parametrize("family", TEXTS_ONLY)
+def test_a_family_without_a_classifier_learns_texts_and_transformers_reads_the_result(
+    tmp_path: Path, family: str
+) -> None:
+    base, ids = make_model(tmp_path / "base", family), [f"r{number}" for number in range(16)]
+    (tmp_path / "rows").mkdir()
+    table = {"id": ids, "group": ids, "text": texts(16), "label": pa.array([0] * 16, pa.int32())}
+    pq.write_table(pa.table(table), tmp_path / "rows" / "rows.parquet")
+    given = {
+        "objective": {"name": "text", "args": {}},
+        "chat_template": None,
+        "epochs": 4.0,
+        "lr": 1e-2,
+        "batch_size": 8,
+    }
+    ctx = context(tmp_path / "tuned", model_path=str(base))
+    tune.run(params(**given), {"rows": tmp_path / "rows"}, ctx)
+    losses = []
+    for folder in (base, ctx.result / "model"):
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+        batch = tokenizer(texts(16)[0], return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            losses.append(float(model(input_ids=batch, labels=batch).loss))
+    assert losses[1] < losses[0] - 0.2
+    with pytest.raises(UserError, match="cannot be loaded by AutoModelForSequenceClassification"):
+        finetune.run(
+            params(), {"rows": write_rows(tmp_path / "labelled")}, context(tmp_path / "f", model_path=str(base))
+        )
+
+
+@pytest.mark.parametrize("family", sorted(set(families()) - set(TEXTS_ONLY)))
 @pytest.mark.slow
 def test_fifty_stored_predictions_are_those_of_plain_transformers_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny_models import make_model
-from tests.unit.training.test_models import CPU, LABELS, TEXTS, context, params, write_rows
+from tests.unit.training.test_models import CPU, LABELS, TEXTS, context, params, whole, write_rows
 from tests.unit.training.test_token_head import CAUSAL
 from w2s_cli.errors import UserError
 from w2s_cli.stages import finetune
@@ -73,7 +73,7 @@ def test_a_frozen_head_keeps_the_language_models_rows_while_the_body_learns(tmp_
         head = {**HEAD, "next_token": next_token}
         ctx = context(tmp_path / f"trained-{next_token}", model_path=str(base))
         metrics = finetune.run(params(head=head, mode=mode, max_length=64, epochs=20.0), {"rows": rows}, ctx)
-        after = load_file(ctx.result / "model" / "model.safetensors")
+        after = load_file(whole(ctx) / "model.safetensors")
         assert torch.equal(after["score.weight"], before)
         assert metrics["train_accuracy_vs_labels"] > 0.8, "the body alone learns the labels"
 

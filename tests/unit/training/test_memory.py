@@ -65,7 +65,7 @@ def test_what_is_kept_does_not_grow_with_the_effective_batch(tmp_path: Path, fam
 FREED_AND_ASKED_FOR = """
 import resource, sys
 import numpy as np
-from w2s_cli.run.worker import keep_memory
+from w2s_cli.run.process import keep_memory
 if sys.argv[1] == "kept":
     keep_memory()
 for round in range(21):

@@ -26,6 +26,7 @@ from w2s_cli.store.context import Context
 from w2s_cli.training.batching import pad
 from w2s_cli.training.models import classifier, forward_pass
 from w2s_cli.training.models.opening import base_folder, hub_folder
+from w2s_cli.training.models.saving import merged_model
 from w2s_cli.training.tokens import encode, open_tokenizer
 
 CPU = torch.device("cpu")
@@ -59,6 +60,11 @@ def context(folder: Path, **execution: Any) -> Context:
     )
 
 
+def whole(trained: Context) -> Path:
+    """The folder with the whole model that a training left, its adapters merged."""
+    return merged_model(trained.result / "model", trained.folder / "whole", trained.execution)
+
+
 def labelled(folder: Path, column: str = "logits") -> np.ndarray:
     return np.array(pq.read_table(folder / "result" / "labels.parquet")[column].to_pylist())
 
@@ -71,10 +77,11 @@ def test_every_family_trains_and_transformers_gives_the_same_logits(tmp_path: Pa
     trained = context(tmp_path / "trained", model_path=str(base))
     metrics = finetune.run(params(mode=mode), {"rows": rows}, trained)
     assert metrics["truncated"]["rows"] == 1
-    said = label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels"))
+    reading = context(tmp_path / "labels", base_path=str(base))
+    said = label.run(params(), {"rows": rows, "model": trained.result}, reading)
     assert said["rows"] == len(TEXTS)
     assert said["truncated"] == {"rows": 1, "share": 0.1, "limit": 48}
-    model = AutoModelForSequenceClassification.from_pretrained(trained.result / "model").eval()
+    model = AutoModelForSequenceClassification.from_pretrained(whole(trained)).eval()
     tokenizer = AutoTokenizer.from_pretrained(trained.result / "model")
     texts = [text or END for text in TEXTS] if family not in ENCODERS else TEXTS
     batch = tokenizer(texts, padding=True, truncation=True, max_length=48, return_tensors="pt")
@@ -82,7 +89,7 @@ def test_every_family_trains_and_transformers_gives_the_same_logits(tmp_path: Pa
     with torch.inference_mode():
         expected = model(**batch).logits.numpy()
     np.testing.assert_allclose(labelled(tmp_path / "labels"), expected, atol=2e-5)
-    assert not any("lora" in name for name in load_file(trained.result / "model" / "model.safetensors"))
+    assert not any("lora" in name for name in load_file(whole(trained) / "model.safetensors"))
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODERS])

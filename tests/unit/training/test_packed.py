@@ -156,7 +156,7 @@ def test_a_sliding_window_and_attention_outside_the_interface_are_padded() -> No
         assert not packed.usable(model, "fp32"), family
 
 
-def test_gradient_checkpointing_is_padded_and_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+def test_checkpointing_by_transformers_alone_is_padded_and_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     model = opened(tmp_path, "gpt2")
     before = model.config._attn_implementation
     assert packed.usable(model, "fp32")

@@ -204,8 +204,9 @@ def test_features_of_the_other_form_and_pairs_of_three_classes_are_refused(tmp_p
 @pytest.mark.parametrize("family", [*ENCODERS, "opt"])
 def test_pairs_of_every_kind_of_head_give_two_logits(tmp_path: Path, family: str) -> None:
     rows = planted(tmp_path / "rows", 8)
-    trained = context(tmp_path / "trained", model_path=str(make_model(tmp_path / "base", family)))
+    base = str(make_model(tmp_path / "base", family))
+    trained = context(tmp_path / "trained", model_path=base)
     finetune.run(params(mode="lora", epochs=1.0), {"rows": rows}, trained)
-    said = label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels"))
+    said = label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels", base_path=base))
     assert len(said["mean_p"]) == 2
     assert labelled(tmp_path / "labels").shape == (8, 2)

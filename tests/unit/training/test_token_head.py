@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.tiny_models import config_value, make_model
-from tests.unit.training.test_models import LABELS, TEXTS, context, labelled, params, write_rows
+from tests.unit.training.test_models import LABELS, TEXTS, context, labelled, params, whole, write_rows
 from w2s_cli.errors import UserError
 from w2s_cli.stages import finetune, label
 from w2s_cli.training.models import classifier, language_model, token_head
@@ -48,8 +48,8 @@ def test_a_trained_one_is_a_plain_classifier_that_remembers_its_suffix(tmp_path:
     rows = write_rows(tmp_path / "rows")
     trained = context(tmp_path / "trained", model_path=str(base))
     finetune.run(params(head=HEAD, mode=mode), {"rows": rows}, trained)
-    label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels"))
-    folder = trained.result / "model"
+    label.run(params(), {"rows": rows, "model": trained.result}, context(tmp_path / "labels", base_path=str(base)))
+    folder = whole(trained)
     assert config_value(folder, "w2s_suffix") == "\nA:"
     assert config_value(folder, "w2s_tokens") == ["n", "y"]
     assert "must be followed by '\\nA:'" in (folder / "README.md").read_text()

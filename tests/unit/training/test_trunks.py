@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.tiny_models import END, make_model
-from tests.unit.training.test_models import context, labelled, params, write_rows
+from tests.unit.training.test_models import context, labelled, params, whole, write_rows
 from tests.unit.training.test_reward import planted
 from tests.unit.training.test_stopping import write_labels
 from w2s_cli.stages import features, finetune, label
@@ -27,15 +27,15 @@ def test_a_probe_on_the_trunk_of_a_finetuned_model(tmp_path: Path, mode: str, pa
     weak = write_labels(tmp_path / "weak", np.random.default_rng(0).uniform(0.1, 0.9, 12 if pairs else 10))
     student = context(tmp_path / "student", model_path=str(base))
     finetune.run(params(mode=mode, labels="soft"), {"rows": rows, "labels": weak}, student)
-    stored = context(tmp_path / "features")
+    stored = context(tmp_path / "features", base_path=str(base))
     features.run(params(model=None), {"rows": rows, "model": student.result}, stored)
-    again = context(tmp_path / "probe")
+    again = context(tmp_path / "probe", base_path=str(base))
     edges: Any = {"rows": rows, "features": stored.result, "model": student.result}
     metrics = finetune.run(params(model=None, mode="probe", epochs=0.1, batch_size=12), edges, again)
     assert metrics["final_loss"] == pytest.approx(
         np.log(2), abs=1e-6
     )  # the student's head is gone: a new one starts at 0
-    before, after = (load_file(ctx.result / "model" / "model.safetensors") for ctx in (student, again))
+    before, after = (load_file(whole(ctx) / "model.safetensors") for ctx in (student, again))
     assert set(before) == set(after)
     for name, tensor in before.items():
         assert np.array_equal(tensor, after[name]) == (name != HEAD), name

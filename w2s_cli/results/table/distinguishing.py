@@ -16,7 +16,8 @@ from w2s_cli.results.reader import Entry
 
 OTHERS = "others"
 NOT_SETTINGS = (  # groups without effect on a figure, the seeds, and the pairs of a sweep
-    *("seed", "seeds", "launcher", "outputs", "keep_weights", "bootstrap", "confidence", "pairs"),
+    *("seed", "seeds", "launcher", "tracker", "outputs", "keep_weights", "remotes", "bootstrap", "confidence", "pairs"),
+    "search",
 )
 OF_ALL = ("data.", "weak.", "strong.", "student.", "ceiling.", "train.")  # fields of groups that every method reads
 # stated by fields of the results

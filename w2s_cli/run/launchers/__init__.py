@@ -2,7 +2,7 @@
 
 HERE: bool                                whether stages run on this machine, whose cores and memory they share
 def check(settings) -> None               refuse (UserError) settings that cannot work, before a run
-def start(settings) -> Worker             a worker, which the scheduler gives one stage after another (run/scheduler.py); or
+def start(settings, processes) -> Worker  a worker of so many processes, which gets one stage after another (run/scheduler.py); or
 def queue(settings, folder) -> Queue      a batch system, which has all stages at once (run/batch.py)
 """
 
@@ -20,6 +20,7 @@ from w2s_cli.run.arrays import Array
 class Worker(Protocol):
     """A process that runs stages, one after another."""
 
+    processes: int
     key: str | None  # key of its stage; None: free
     single: bool  # it runs one stage
     words: str  # the last line that it printed beside its events, for messages
@@ -50,6 +51,7 @@ class Submitted:
     name: str  # for the system's listings
     folder: Path
     redo: str | None  # run id of a finished result to replace
+    processes: int  # that share it
     resources: Mapping[str, Any]  # ResourcesConfig, merged
 
 
@@ -84,3 +86,23 @@ def find(name: str) -> Any:
 def is_batch(name: str) -> bool:
     """Whether a launcher gives all stages to a batch system at once."""
     return hasattr(find(name), "queue")
+
+
+def check(settings: Mapping[str, Any], *, here: bool) -> None:
+    """Refuse (UserError) an unknown launcher, settings of it that cannot be, and with `here` those that cannot work on this machine."""
+    launcher, processes = find(settings["name"]), settings["processes"]
+    if settings["fsdp"] and processes == 1:
+        raise UserError(
+            "launcher.fsdp=true shares out the weights of a training on its processes, and there is one: set launcher.processes=2 or more, "
+            "or leave launcher.fsdp out."
+        )
+    device = settings["device"]
+    if processes > 1 and (
+        len(device) < processes if isinstance(device, list) else device not in ("auto", "cpu", "cuda")
+    ):
+        raise UserError(
+            f"launcher.device={device}: launcher.processes={processes} need a device each: use "
+            "launcher.device=auto or cpu, or launcher.processes=1."
+        )
+    if here:
+        launcher.check(settings)

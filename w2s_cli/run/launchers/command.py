@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
-from w2s_cli.run.workplace import STOP, write_script
+from w2s_cli.run.workplace import EXIT_STOPPED, STOP, write_script
 from w2s_cli.store.files import read_json
 from w2s_cli.store.shapes import read_record
 
@@ -37,6 +37,7 @@ class LineWorker:
     """A line of the shell that runs one stage."""
 
     template: str
+    processes: int
     key: str | None = None
     single: bool = True
     words: str = ""
@@ -56,7 +57,7 @@ class LineWorker:
         self.key, self._folder, self._redo = key, folder, redo
         (folder / STOP).unlink(missing_ok=True)
         (folder / "failed.json").unlink(missing_ok=True)
-        line = filled(self.template, shlex.quote(str(write_script(folder, redo))), folder.name)
+        line = filled(self.template, shlex.quote(str(write_script(folder, redo, self.processes))), folder.name)
         writing = self._ends[1]
         self._popen = subprocess.Popen(
             line,
@@ -85,7 +86,7 @@ class LineWorker:
         except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict) and isinstance(event.get("event"), str):
-            return event if event["event"] in ("started", "progress", "advice") else None
+            return event if event["event"] in ("started", "progress", "advice", "notice") else None
         self.words = line.decode(errors="replace").strip()[:LONGEST] or self.words
         return None
 
@@ -97,7 +98,7 @@ class LineWorker:
             return {"event": "done"}
         if isinstance(failed, dict) and isinstance(failed.get("message"), str):
             return {"event": "failed", "message": failed["message"], "user": failed.get("user") is True}
-        if self.code() == 75:
+        if self.code() == EXIT_STOPPED:
             return {"event": "stopped"}
         return None
 
@@ -149,9 +150,9 @@ def check(settings: Mapping[str, Any]) -> None:
         )
 
 
-def start(settings: Mapping[str, Any]) -> LineWorker:
-    """A worker for one stage."""
-    return LineWorker(settings["template"])
+def start(settings: Mapping[str, Any], processes: int) -> LineWorker:
+    """A worker for one stage, of so many processes on one machine."""
+    return LineWorker(settings["template"], processes)
 
 
 def filled(template: str, worker: str, name: str) -> str:

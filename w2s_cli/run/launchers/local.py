@@ -2,6 +2,7 @@
 
 * The wait policy of threads is in the environment from the start, because it is read when torch loads. A worker begins with one
   thread, and each stage with a model sets its own number (training/device.py).
+* A worker of several processes is started by accelerate (`run/processes.py`), and is one child like any other.
 * A worker dies with its parent (`--serve PID`), so a killed command leaves no worker behind.
 """
 
@@ -10,13 +11,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.run.workplace import worker_environment
+from w2s_cli.errors import UserError
+from w2s_cli.run.devices import used
+from w2s_cli.run.ranks import LAUNCHED
+from w2s_cli.run.workplace import worker_environment, worker_module
 
 HERE = True
 END_S = 10  # a worker without a job is killed after this many seconds
@@ -27,6 +30,7 @@ class LocalWorker:
     """A worker as a child process."""
 
     popen: subprocess.Popen[bytes]
+    processes: int = 1
     key: str | None = None  # key of its stage; None: free
     buffer: bytes = b""  # beginning of an incomplete event
     single: bool = False
@@ -74,12 +78,21 @@ class LocalWorker:
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """All settings work."""
+    """Refuse (UserError) more processes of a stage than this machine has GPUs, unless it has none."""
+    names = used(settings)
+    if names and len(names) < settings["processes"]:
+        raise UserError(
+            f"launcher.processes={settings['processes']} need a GPU each, and there are {len(names)} here: use as many processes as GPUs, "
+            "or launcher.device=cpu."
+        )
 
 
-def start(settings: Mapping[str, Any]) -> LocalWorker:
-    """A new worker process."""
-    environment = {**os.environ, **worker_environment()}
-    command = [sys.executable, "-m", "w2s_cli.run.worker", "--serve", str(os.getpid())]
-    popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    return LocalWorker(popen)
+def start(settings: Mapping[str, Any], processes: int) -> LocalWorker:
+    """A new worker of so many processes."""
+    # a command may run in a process that torch's launcher has started
+    inherited = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    command = [*worker_module(processes), "--serve", str(os.getpid())]
+    popen = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**inherited, **worker_environment()}
+    )
+    return LocalWorker(popen, processes)

@@ -24,6 +24,13 @@ from w2s_cli.run.slurm_job import ASKED, StageJob, ask, state_of
 from w2s_cli.run.workplace import worker_environment
 
 HERE = False
+# after the worker: a job that a signal ended before its process could handle it goes back into the queue, unless it was cancelled
+AGAIN = [
+    "code=$?",
+    'case $code in 140|143) scontrol --oneliner show job "$SLURM_JOB_ID" | grep -q "JobState=RUNNING " &&',
+    '  scontrol requeue "$SLURM_JOB_ID" && sleep 60 ;; esac',
+    "exit $code",
+]
 AT_ONCE = 200  # jobs in one command line
 FORGOTTEN = "Invalid job id"
 
@@ -65,7 +72,7 @@ class Slurm:
             with _told(f"the job of {first.name}"):
                 executor.update_parameters(**self._parameters(first, dependency(array, ids)))
                 with executor.batch():
-                    jobs = [executor.submit(StageJob(stages[key].folder, stages[key].redo)) for key in array.stages]
+                    jobs = [executor.submit(_job(stages[key])) for key in array.stages]
             ids.append([str(job.job_id) for job in jobs])
             for key, job in zip(array.stages, jobs, strict=True):
                 yield key, str(job.job_id), Path(job.paths.stderr)
@@ -87,6 +94,7 @@ class Slurm:
             "account": chosen["account"],
             "signal_delay_s": self.settings["signal_seconds"],
             "setup": [*self.settings["setup"], *exports],
+            "teardown": AGAIN,
             "array_parallelism": self.settings["array_size"],
             "additional_parameters": further,
         }
@@ -120,6 +128,10 @@ class Slurm:
             return told
         done = ask("sacct", "--noheader", "--parsable2", "--allocations", "--format=State", f"--jobs={job}")
         return "" if done is None or done.returncode else done.stdout.strip().partition("\n")[0]
+
+
+def _job(stage: Submitted) -> StageJob:
+    return StageJob(stage.folder, stage.redo, stage.processes)
 
 
 def dependency(array: Array, ids: Sequence[Sequence[str]]) -> str | None:

@@ -2,7 +2,7 @@
 
 * Packing needs a causal architecture that takes its attention from transformers' interface. A trial compares two short packed rows
   with the padded passes forward and backward, once per model; a model that disagrees gets padded rows. Compiled models get padded rows
-  too, and so does gradient checkpointing, which repeats layers after this module's settings are undone.
+  too.
 * What the trial compares is the norm of the difference: single values near zero differ by rounding in any model, in large ones some of
   thousands by more than a thousandth. The largest difference of a token's states counts, since a wrong mask spoils single tokens.
 * The attention is `cpu.py` on a CPU, `varlen.py` on an NVIDIA GPU in bf16. Other devices and precisions get padded rows.
@@ -31,6 +31,9 @@ from w2s_cli.training.models.compiled import is_compiled
 from w2s_cli.training.models.trunk import inputs, layers
 
 NAME = "w2s_packed"  # in transformers' attention interface
+CHECKPOINTED = (
+    "_w2s_checkpointed"  # attribute of a model whose checkpointing has this module's settings (models/checkpointed.py)
+)
 _TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) → why it cannot be packed, or None
 # Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients. SmolLM2-135M, before and after generative finetuning:
 # at most 1.1e-5 (states) and 7e-4 (gradients) in fp32, 0.007 and 0.018 in bf16. Keys without gradients make 0.4.
@@ -68,8 +71,9 @@ def why_padded(model: Any, precision: str) -> str | None:
         return f"precision {precision} on {device}"
     if is_compiled(model):
         return "compiled layers"
-    if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
-        return "gradient checkpointing"
+    checkpointed = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+    if checkpointed and not getattr(model, CHECKPOINTED, False):
+        return "gradient checkpointing by transformers alone"
     tried: dict[bool, str | None] = vars(model).setdefault(_TRIED, {})
     gradients = torch.is_grad_enabled()
     if gradients not in tried:

@@ -25,6 +25,8 @@ from w2s_cli.training.generation.writing import (
     rows_of_shard,
     separator_of,
 )
+from w2s_cli.training.models.folder import kept_adapters
+from w2s_cli.training.models.saving import merged_model
 from w2s_cli.training.shards import tables_in_shards
 from w2s_cli.training.texts import as_prompts, open_format, text_of
 from w2s_cli.training.tokens import context_limit
@@ -55,10 +57,13 @@ def write_texts(
             "generation.engine=vllm needs the package vllm (pip install vllm, on a machine with a GPU); "
             "engine=w2s needs no further package"
         ) from error
+    ctx.rest_alone()  # vllm has processes of its own
     remote = bool(ctx.execution.get("trust_remote_code"))
     form = open_format(
         folder, params["chat_template"], params["truncation"], separator_of(params), trust_remote_code=remote
     )
+    if kept_adapters(folder):  # vllm reads whole weights only
+        folder = merged_model(folder, ctx.work / "merged", ctx.execution)
     dtype = "bfloat16" if params["precision"] == "bf16" else "float32"
     llm = LLM(
         model=str(folder), dtype=dtype, trust_remote_code=remote, max_model_len=params["max_length"], seed=0,

@@ -17,7 +17,7 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.models import token_head
-from w2s_cli.training.models.opening import open_config, open_weights
+from w2s_cli.training.models.opening import add_rows, open_config, open_weights
 from w2s_cli.training.models.trunk import attention_for, counts_positions_from_pad
 
 
@@ -43,10 +43,12 @@ def open_base(
     execution: dict[str, Any],
     max_length: int,
     head: token_head.LabelHead | None = None,
+    *,
+    on_host: bool = False,
 ) -> Any:
     """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
 
-    `head`: the head starts from the language model's rows of the label tokens (`token_head.py`).
+    `head`: the head starts from the language model's rows of the label tokens (`token_head.py`). `on_host`: the model stays on the CPU.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -60,7 +62,7 @@ def open_base(
     _new_head(model, fresh)
     token_head.install(model, head)
     _give_pad_token(model, tokenizer, folder)
-    return model.to(device)
+    return model if on_host else model.to(device)
 
 
 def open_finished(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
@@ -88,9 +90,7 @@ def _give_pad_token(model: Any, tokenizer: Any, folder: Path) -> None:
                 f"the tokenizer in {folder} has {len(beyond)} tokens (first: {beyond[0]}) behind the end of the model's vocabulary of "
                 f"{rows}: it is the tokenizer of another model; save the model's own into that folder"
             )
-        model.resize_token_embeddings(pad_id + 1, mean_resizing=False)
-        with torch.no_grad():
-            model.get_input_embeddings().weight[rows:] = 0
+        add_rows(model, pad_id + 1)
     if not counts_positions_from_pad(model):
         model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad_id
 

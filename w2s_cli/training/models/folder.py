@@ -17,6 +17,7 @@ from typing import Any
 
 WEIGHTS = (".safetensors", ".bin")
 READ = (*WEIGHTS, ".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer")
+ADAPTER, BASE = "adapter_model.safetensors", "base.json"  # of a training with adapters (training/models/adapters.py)
 VOCABULARIES = ("tokenizer.json", "vocab.json")  # large files whose strings are tokens and name nothing
 TOKENIZER_NAMES = ("tokenizer", "vocab", "special_tokens_map", "bpe", "tekken", "byte_maps", "merges")
 TOKENIZER_SUFFIXES = (".model", ".tiktoken", ".spm", ".codes", ".tokenizer")
@@ -37,6 +38,11 @@ def incomplete(folder: Path) -> str | None:
     if not (folder / "config.json").is_file():
         return "has no config.json"
     return _without_weights(folder) or _without_tokenizer(folder)
+
+
+def kept_adapters(folder: Path) -> bool:
+    """Whether a folder holds the adapters of a training by w2s, and not whole weights."""
+    return (folder / BASE).is_file() and (folder / ADAPTER).is_file()
 
 
 def _without_weights(folder: Path) -> str | None:
@@ -70,6 +76,8 @@ def unusable(folder: Path, *, code: bool) -> str | None:
     replaced = [name for name in _object(read(folder / "special_tokens_map.json")) if name.endswith("_file")]
     if replaced:  # transformers opens such a path as it stands, in the place of the folder's own file
         return f"has the field {replaced[0]} in special_tokens_map.json, a path in the place of its own file: remove that field"
+    if kept_adapters(folder):
+        return "holds adapters of a training by w2s without their base: name the folder of its export (w2s export KEY out=DIR)"
     if (folder / "adapter_config.json").exists():
         return (
             "has an adapter_config.json, so transformers would apply an adapter on top of these weights: merge it "

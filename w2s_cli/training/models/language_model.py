@@ -59,8 +59,10 @@ def fresh_language_model(
     return model
 
 
-def open_language_model(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
-    """The causal language model in `folder`, in fp32 on `device`, without dropout.
+def open_language_model(
+    folder: Path, device: torch.device, execution: dict[str, Any], max_length: int, *, on_host: bool = False
+) -> Any:
+    """The causal language model in `folder`, in fp32 on `device` (`on_host`: on the CPU), without dropout.
 
     Raises:
         UserError: the model is not causal, or its checkpoint is incomplete.
@@ -71,7 +73,7 @@ def open_language_model(folder: Path, device: torch.device, execution: dict[str,
     _check_causal(config, folder)
     attention = attention_for(device, max_length)
     model, _ = open_weights(AutoModelForCausalLM, folder, config, execution, attention, new_head=False)
-    return model.to(device)
+    return model if on_host else model.to(device)
 
 
 def _check_causal(config: Any, folder: Path) -> None:

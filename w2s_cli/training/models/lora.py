@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) by peft, merged into the weights before saving: a saved model is a plain model.
+"""Low-rank adapters (LoRA, Hu et al. 2021) by peft; `adapters.py` saves and opens them.
 
 * By default every linear layer of the body has adapters, as in Dettmers et al. 2023 (QLoRA) and in the weak-to-strong papers with LoRA;
   peft's own default is the queries and values only. The head is never adapted: it is new, and trained in full.
@@ -14,15 +14,17 @@ from torch import nn
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.statistics.draw import uniform
+from w2s_cli.training.models.trunk import text_part
 
 ALL_LINEAR = "all-linear"
-_HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
+HEAD = ("score", "classifier", "pooler")  # trained in full: new, or new in part
 
 
-def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
+def add(model: Any, settings: dict[str, Any], seed: int, device: torch.device | None = None) -> Any:
     """Put adapters into `model` in place, and freeze all other weights except the head; `merge` takes the returned tuner.
 
-    `settings`: targets ("all-linear", or names of linear layers), r, alpha, rslora, dropout.
+    `settings`: targets ("all-linear", or names of linear layers), r, alpha, rslora, dropout, and base "nf4" for frozen weights in 4 bits
+    on `device`, of a training; a model that is only read has rounded weights (`nf4.round_base`).
 
     Raises:
         UserError: a target that names no linear layer of the body, or an architecture without one.
@@ -36,25 +38,37 @@ def add(model: Any, settings: dict[str, Any], seed: int) -> Any:
         use_rslora=settings["rslora"],
         target_modules=_targets(model, settings["targets"]),
     )
+    if settings.get("base") == "nf4" and device is not None:
+        from w2s_cli.training.models import nf4
+
+        nf4.quantise(model, device)
     torch.manual_seed(seed)
     try:
         tuner = LoraModel(model, config, "default")
     except ValueError as error:
         raise UserError(f"train=lora does not fit the architecture {model.config.model_type}: {error}") from error
     for name, parameter in model.named_parameters():
-        if _in_head(name):
+        if in_head(name):
             parameter.requires_grad_(True)
+    if device is not None:
+        model.to(device)
     model.eval()  # peft's dropout is new, so in train mode: the trial of packed rows would see its masks; the loop switches it on
     return tuner
 
 
-def _targets(model: Any, targets: str | list[str]) -> list[str]:
-    """The full names of the adapted layers."""
+def linear_layers(model: Any) -> list[str]:
+    """The full names of the linear layers of a model's body."""
     from transformers.pytorch_utils import Conv1D
 
     words = model.get_output_embeddings()  # of a language model: no part of the body
+    body = set(text_part(model.base_model).modules())  # an image encoder beside it sees no text
     parts = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D)]
-    linear = [name for name, part in parts if part is not words and not _in_head(name)]
+    return [name for name, part in parts if part in body and part is not words and not in_head(name)]
+
+
+def _targets(model: Any, targets: str | list[str]) -> list[str]:
+    """The full names of the adapted layers."""
+    linear = linear_layers(model)
     if not linear:
         raise UserError(
             f"train=lora does not fit the architecture {model.config.model_type}: its body has no linear layer"
@@ -74,8 +88,9 @@ def _named(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
-def _in_head(name: str) -> bool:
-    return any(part in _HEAD for part in name.split("."))
+def in_head(name: str) -> bool:
+    """Whether a weight or module belongs to the head of a classifier."""
+    return any(part in HEAD for part in name.split("."))
 
 
 def seed_dropout(seed: int, progress: float, first_row: int) -> None:
@@ -85,4 +100,8 @@ def seed_dropout(seed: int, progress: float, first_row: int) -> None:
 
 def merge(tuner: Any) -> Any:
     """The plain model, its weights with the adapters added."""
+    if getattr(tuner.model, "is_loaded_in_4bit", False):
+        from w2s_cli.training.models import nf4
+
+        return nf4.merge(tuner)
     return tuner.merge_and_unload()

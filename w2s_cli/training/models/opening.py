@@ -7,6 +7,7 @@
 """
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from safetensors import SafetensorError
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
-from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, unusable
+from w2s_cli.training.models import adapters
+from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, unusable
 from w2s_cli.training.models.fused import fuse
 from w2s_cli.training.models.trunk import zero_dropout
 
@@ -39,7 +41,7 @@ def base_folder(model: dict[str, Any] | None, upstream: Path | None, ctx: Contex
     `model` is the identity {"id", "revision"} of a hub model, or {"sha256"} of a local one at `ctx.execution["model_path"]`.
     """
     if upstream is not None:
-        return upstream / "model"
+        return made_folder(upstream, ctx)
     if ctx.execution.get("model_path"):
         return Path(ctx.execution["model_path"])
     assert model is not None
@@ -48,6 +50,16 @@ def base_folder(model: dict[str, Any] | None, upstream: Path | None, ctx: Contex
             "the stage has the model's digest but not its folder; the command must give the folder (model_path)"
         )
     return hub_folder(model["id"], model["revision"], ctx)
+
+
+def made_folder(upstream: Path, ctx: Context) -> Path:
+    """The folder of the model in another stage's result; the base of adapters is fetched from the hub if it is not in the cache."""
+    folder = upstream / "model"
+    if kept_adapters(folder):
+        base = adapters.base_of(folder)["model"]
+        if "id" in base:
+            hub_folder(base["id"], base["revision"], ctx)
+    return folder
 
 
 def hub_folder(repo: str, revision: str, ctx: Context) -> Path:
@@ -113,10 +125,13 @@ def weights_format(folder: Path) -> str:
 
 def open_part(what: Any, folder: Path, *, trust_remote_code: bool, **options: Any) -> Any:
     """`what.from_pretrained(folder, …)`; transformers' errors become UserErrors that name the folder."""
-    problem = incomplete(folder)
+    beside = kept_adapters(
+        folder
+    )  # config and tokenizer beside adapters are read from here, the weights from the base's folder
+    problem = None if beside else incomplete(folder)
     if problem:
         raise UserError(f"the model folder {folder} {problem}; it must be a folder as save_pretrained writes it")
-    problem = unusable(folder, code=trust_remote_code)
+    problem = None if beside else unusable(folder, code=trust_remote_code)
     if problem:
         raise UserError(f"the model folder {folder} {problem}")
     try:
@@ -168,9 +183,13 @@ def open_weights(
 ) -> tuple[Any, set[str]]:
     """The model in fp32 with all its weights, and the names of the freshly initialised weights (of the head only).
 
+    Adapters are merged into the weights of their base.
+
     Raises:
         UserError: the checkpoint has another architecture or size, or (without `new_head`) no classifier head.
     """
+    if kept_adapters(folder):
+        return _with_adapters(auto_class, folder, config, execution, attention, new_head=new_head)
     model, report = open_part(
         auto_class,
         folder,
@@ -196,6 +215,53 @@ def open_weights(
             )
     fuse(model)
     return model, missing
+
+
+def _with_adapters(
+    auto_class: Any, folder: Path, config: Any, execution: dict[str, Any], attention: str | None, *, new_head: bool
+) -> tuple[Any, set[str]]:
+    """`open_weights` of the adapters in `folder`: the base with the rows that the training added for a pad token, and the adapters."""
+    drawn, base = torch.get_rng_state(), adapters.base_folder_of(folder, execution)
+    missing: set[str] = set()
+
+    def load() -> Any:
+        model, fresh = open_weights(auto_class, base, config, execution, attention, new_head=True)
+        missing.update(fresh)
+        return model
+
+    model = on_base(load, config, open_config(base, execution))
+    missing -= adapters.apply(model, folder)
+    torch.set_rng_state(drawn)  # as if the weights had been saved whole: a new head's random numbers are the same
+    lost = sorted(missing) if not new_head else []
+    if lost:
+        raise UserError(
+            f"the adapters in {folder} lack the head's {lost[0]}: they are not a {auto_class.__name__[13:]}"
+        )
+    return model, missing
+
+
+def on_base(load: Callable[[], Any], config: Any, of_base: Any) -> Any:
+    """The model that `load` makes with `config`, whose vocabulary may be larger than that of the base whose weights it reads."""
+    text, own = config.get_text_config(), of_base.get_text_config()
+    rows, pads = text.vocab_size, (config.pad_token_id, text.pad_token_id)
+    text.vocab_size = own.vocab_size
+    if rows != own.vocab_size:
+        config.pad_token_id = text.pad_token_id = None  # a row that the base does not have
+    model = load()
+    if rows != own.vocab_size:
+        add_rows(model, rows)
+    for one in (config, model.config):  # transformers may have copied it
+        one.get_text_config().vocab_size = rows
+        one.pad_token_id, one.get_text_config().pad_token_id = pads
+    return model
+
+
+def add_rows(model: Any, rows: int) -> None:
+    """Extend the embedding of a model to so many `rows`; the new ones are zeros."""
+    before = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[before:] = 0
 
 
 def _in_trunk(name: str, model: Any) -> bool:

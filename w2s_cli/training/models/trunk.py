@@ -42,9 +42,14 @@ def _first_position(model: Any) -> int:
 
 
 def layers(trunk: nn.Module) -> nn.ModuleList:
-    """The layers of a trunk."""
-    count = trunk.config.num_hidden_layers  # type: ignore[union-attr]
-    return next(part for part in trunk.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    """The layers of a trunk; of one with an image encoder (Gemma 3), the language model's."""
+    count = trunk.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    return next(part for part in text_part(trunk).modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+
+
+def text_part(trunk: nn.Module) -> nn.Module:
+    """The language model of a trunk that has other parts too, by transformers' name for it; else the trunk."""
+    return getattr(trunk, "language_model", trunk)
 
 
 def inputs(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:

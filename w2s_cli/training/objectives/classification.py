@@ -17,6 +17,7 @@ from w2s_cli.losses import Loss
 from w2s_cli.plugins import call_code
 from w2s_cli.store.memory import means_no_memory
 from w2s_cli.training.batching import PADDED, Layout
+from w2s_cli.training.division import Whole, whole_of
 from w2s_cli.training.loop import Contribution, Objective, Sums, refuse_own_fault
 
 
@@ -60,18 +61,18 @@ def objective(
             draw(progress, piece[0])
         return forward(piece)
 
-    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-        rows = sum(map(len, pieces))
+    def contributions(pieces: list[list[int]], progress: float, batch: Whole | None = None) -> Iterator[Contribution]:
+        batch = batch or whole_of(pieces)
+        rows = len(batch.order)
         slopes: list[Tensor] | None = None
         whole = torch.zeros(())
-        if len(pieces) > 1 and not loss.per_example:
+        if (len(pieces) > 1 or batch.shared) and not loss.per_example:
             with torch.no_grad():
-                logits = torch.cat([logits_of(piece, progress) for piece in pieces])
+                logits = batch.gathered([logits_of(piece, progress) for piece in pieces])
             logits.requires_grad_()
-            order = [row for piece in pieces for row in piece]
-            value = loss_of(logits, weighted[order], progress)
+            value = loss_of(logits, weighted[batch.order], progress)
             (gradient,) = torch.autograd.grad(value, logits)
-            slopes, whole = list(torch.split(gradient, [len(piece) for piece in pieces])), value.detach()
+            slopes, whole = batch.own(gradient, pieces), value.detach()
         for number, piece in enumerate(pieces):
             logits = logits_of(piece, progress)
             share = len(piece) / rows

@@ -18,6 +18,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.objectives import Batch, LogP, Rule, Side
 from w2s_cli.plugins import call_code
 from w2s_cli.training.batching import Layout
+from w2s_cli.training.division import Whole, whole_of
 from w2s_cli.training.loop import Contribution, Objective, refuse_own_fault
 from w2s_cli.training.objectives import next_token
 from w2s_cli.training.objectives.token_log_p import counted, token_log_p, tokens_of
@@ -90,9 +91,10 @@ def objective(
         }
         return Side(policy, **stored)
 
-    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-        rows = sum(map(len, pieces))
-        mean_length = sum(int(learned[piece].sum()) for piece in pieces) / rows
+    def contributions(pieces: list[list[int]], progress: float, whole: Whole | None = None) -> Iterator[Contribution]:
+        whole = whole or whole_of(pieces)
+        rows = len(whole.order)
+        mean_length = int(learned[whole.order].sum()) / rows
         kl = None
         if rule.needs["NEEDS_KL"]:
             gains = []
@@ -101,7 +103,7 @@ def objective(
                     draw(progress, piece[0])
                 with torch.no_grad():
                     gains.append(side("other", piece, log_p(["other"], piece)["other"]).gain)
-            kl = torch.cat(gains).mean().clamp(min=0)
+            kl = whole.gathered(gains).mean().clamp(min=0)
         for piece in pieces:
             if draw is not None:
                 draw(progress, piece[0])

@@ -15,6 +15,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import Layout, pad
 from w2s_cli.training.device import autocast
+from w2s_cli.training.division import Whole, whole_of
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.models.token_head import LabelHead
 from w2s_cli.training.models.trunk import inputs
@@ -46,8 +47,8 @@ def objective(
     rows = joined([np.append(ids, head.ids[label]) for ids, label in zip(tokens.ids, classes, strict=True)], 0)
     lengths, right_class = rows.taken(layout), torch.from_numpy(classes).to(model.device)
 
-    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-        whole = sum(map(len, pieces))
+    def contributions(pieces: list[list[int]], progress: float, batch: Whole | None = None) -> Iterator[Contribution]:
+        whole = len((batch or whole_of(pieces)).order)
         for piece in pieces:
             if draw is not None:
                 draw(progress, piece[0])

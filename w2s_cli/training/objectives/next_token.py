@@ -4,6 +4,7 @@
   before the output layer, the most expensive layer of a small model.
 * The output layer and the loss are computed in chunks that fit the cache. The gradient of a chunk (softmax − one-hot) is computed with
   its loss, so the logits [tokens, vocabulary] never exist as a whole.
+* Some architectures bound their logits, c · tanh(logits / c) (`final_logit_softcapping`: Gemma 2 and 4). The bound is applied here too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import ALONE, PADDED, Layout, micro_batches, pad
 from w2s_cli.training.device import autocast
+from w2s_cli.training.division import Whole, whole_of
 from w2s_cli.training.loop import Contribution, Objective
 from w2s_cli.training.memory import Budget
 from w2s_cli.training.models.forward_pass import depends_on_others
@@ -28,20 +30,25 @@ class _ChunkedLoss(torch.autograd.Function):
     """Sum of cross-entropies of `hidden @ weight.T` against `targets`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-        """hidden [tokens, width], weight [vocabulary, width], targets [tokens] → scalar; matmuls in `dtype`."""
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, bound: float | None
+    ) -> Tensor:
+        """hidden [tokens, width], weight [vocabulary, width], targets [tokens] → scalar; matmuls in `dtype`; `bound` of the logits."""
         features, matrix = hidden.to(dtype), weight.to(dtype)
         total = torch.zeros((), device=hidden.device)
         hidden_gradient = torch.empty_like(features)
         weight_gradient = torch.zeros_like(weight)
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
-            logits = (features[part] @ matrix.T).float()  # [chunk, vocabulary]
+            logits = bounded((features[part] @ matrix.T).float(), bound)  # [chunk, vocabulary]
             norm = logits.logsumexp(-1, keepdim=True)  # [chunk, 1]
             right = targets[part].unsqueeze(1)  # [chunk, 1]
             total += (norm - logits.gather(1, right)).sum()
+            inner = None if bound is None else slope_of_bound(logits, bound)
             slope = logits.sub_(norm).exp_()
             slope.scatter_add_(1, right, torch.full_like(norm, -1.0))
+            if inner is not None:
+                slope.mul_(inner)
             slope = slope.to(dtype)
             hidden_gradient[part] = slope @ matrix
             weight_gradient += slope.T @ features[part]
@@ -49,9 +56,25 @@ class _ChunkedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * slope, weight_gradient * slope, None, None
+        return hidden_gradient * slope, weight_gradient * slope, None, None, None
+
+
+def bound_of(model: Any) -> float | None:
+    """The bound of a language model's logits; None: they have none."""
+    bound: float | None = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return bound
+
+
+def bounded(logits: Tensor, bound: float | None) -> Tensor:
+    """The logits within ±`bound`, in place."""
+    return logits if bound is None else logits.div_(bound).tanh_().mul_(bound)
+
+
+def slope_of_bound(logits: Tensor, bound: float) -> Tensor:
+    """The derivative of `bounded` logits with respect to those before: 1 − (logits / bound)²."""
+    return (logits / bound).square_().neg_().add_(1)
 
 
 def states_before(
@@ -80,7 +103,8 @@ def summed_loss(model: Any, ids: Tensor, mask: Tensor, precision: str) -> Tensor
     """Sum over real targets of −log p(token | tokens before it); ids and mask are [rows, tokens] on the CPU."""
     hidden, targets = states_before(model, ids, mask, precision)
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
-    return _ChunkedLoss.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    weight = model.get_output_embeddings().weight
+    return _ChunkedLoss.apply(hidden, weight, targets, dtype, bound_of(model))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _summed_loss(model: Any, rows: Sequence[np.ndarray], layout: Layout, precision: str) -> Tensor:
@@ -99,8 +123,9 @@ def objective(model: nn.Module, rows: Sequence[np.ndarray], precision: str) -> O
     """The training objective over `rows` of token ids: mean loss per real target of the effective batch."""
     lengths, layout = np.array([len(row) for row in rows]), layout_of(model, rows, precision)
 
-    def contributions(pieces: list[list[int]], progress: float) -> Iterator[Contribution]:
-        targets = sum(int(lengths[piece].sum()) - len(piece) for piece in pieces)
+    def contributions(pieces: list[list[int]], progress: float, batch: Whole | None = None) -> Iterator[Contribution]:
+        order = (batch or whole_of(pieces)).order
+        targets = int(lengths[order].sum()) - len(order)
         for piece in pieces:
             loss = _summed_loss(model, [rows[row] for row in piece], layout, precision) / targets
             yield Contribution(
@@ -126,7 +151,7 @@ def mean_loss(model: nn.Module, rows: Sequence[np.ndarray], precision: str, budg
 
 @torch.inference_mode()
 def check_output_layer(model: Any, row: np.ndarray) -> None:
-    """Refuse an architecture whose logits are not the last hidden state times the output layer (soft caps, scales, biases)."""
+    """Refuse an architecture whose logits are not the last hidden state times the output layer, bounded or not (scales, biases)."""
     ids, mask = pad([row], 0)
     tokens = ids.to(model.device)
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits.float()  # [1, tokens-1, vocabulary]

@@ -19,7 +19,7 @@ from w2s_cli.training.attention import packed
 from w2s_cli.training.batching import Layout, pad
 from w2s_cli.training.device import autocast
 from w2s_cli.training.memory import Budget, gather
-from w2s_cli.training.objectives.next_token import states_before
+from w2s_cli.training.objectives.next_token import bound_of, bounded, slope_of_bound, states_before
 from w2s_cli.training.objectives.shared_prompts import grouped, length_of, rows_of
 from w2s_cli.training.texts import Written
 
@@ -27,38 +27,42 @@ _CHUNK = 512  # tokens
 
 
 class _TokenLogP(torch.autograd.Function):
-    """log softmax(hidden @ weight.T) at `targets`."""
+    """log softmax(hidden @ weight.T) at `targets`, of logits with a bound where the model has one."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, bound: float | None
+    ) -> Tensor:
         """hidden [tokens, width], weight [vocabulary, width], targets [tokens] → [tokens] fp32; matmuls in `dtype`."""
         features, matrix = hidden.to(dtype), weight.to(dtype)
         log_p, norms = torch.empty(len(targets), device=hidden.device), torch.empty(len(targets), device=hidden.device)
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
-            logits = (features[part] @ matrix.T).float()  # [chunk, vocabulary]
+            logits = bounded((features[part] @ matrix.T).float(), bound)  # [chunk, vocabulary]
             norms[part] = logits.logsumexp(-1)
             log_p[part] = logits.gather(1, targets[part].unsqueeze(1)).squeeze(1) - norms[part]
         ctx.save_for_backward(hidden, weight, targets, norms)
-        ctx.dtype = dtype
+        ctx.dtype, ctx.bound = dtype, bound
         return log_p
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:  # type: ignore[override]
         hidden, weight, targets, norms = ctx.saved_tensors
         features, matrix = hidden.to(ctx.dtype), weight.to(ctx.dtype)
         hidden_gradient = torch.empty_like(features)
         weight_gradient = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for start in range(0, len(targets), _CHUNK):
             part = slice(start, start + _CHUNK)
-            chances = (features[part] @ matrix.T).float().sub_(norms[part].unsqueeze(1)).exp_()  # [chunk, vocabulary]
+            logits = bounded((features[part] @ matrix.T).float(), ctx.bound)  # [chunk, vocabulary]
+            inner = None if ctx.bound is None else slope_of_bound(logits, ctx.bound)
+            chances = logits.sub_(norms[part].unsqueeze(1)).exp_()
             outer = slope[part].unsqueeze(1)
             chances.mul_(-outer).scatter_add_(1, targets[part].unsqueeze(1), outer)
-            chances = chances.to(ctx.dtype)
+            chances = (chances if inner is None else chances.mul_(inner)).to(ctx.dtype)
             hidden_gradient[part] = chances @ matrix
             if weight_gradient is not None:
                 weight_gradient += chances.T @ features[part]
-        return hidden_gradient.to(hidden.dtype), weight_gradient, None, None
+        return hidden_gradient.to(hidden.dtype), weight_gradient, None, None, None
 
 
 def token_log_p(model: Any, texts: Sequence[Written], layout: Layout, precision: str) -> Tensor:
@@ -76,7 +80,8 @@ def _together(model: Any, texts: Sequence[Written], precision: str) -> Tensor:
         ids, mask = pad([text.ids for text in texts], 0)  # [texts, tokens]
         hidden, targets = states_before(model, ids, mask, precision, [counted(text) for text in texts])
     dtype = torch.bfloat16 if precision == "bf16" else hidden.dtype
-    return _TokenLogP.apply(hidden, model.get_output_embeddings().weight, targets, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    weight = model.get_output_embeddings().weight
+    return _TokenLogP.apply(hidden, weight, targets, dtype, bound_of(model))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def shares(model: Any, precision: str) -> bool:

@@ -1,0 +1,202 @@
+"""The estimate of memory: its parts by hand, beside measured peaks of real trainings, and the lines for stages that do not fit."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tests.conftest import ROOT, environment
+from tests.model_shapes import SHAPES
+from tests.tiny_models import END, byte_tokenizer
+from w2s_cli.pipeline.memory import GIB, PROCESS, Setup, need, ways_out
+from w2s_cli.pipeline.shapes import Shape, read_shape
+from w2s_cli.run import device_memory, devices
+from w2s_cli.run.device_memory import device_of
+
+LOW, HIGH = 0.6, 1.6  # of the estimate by the measured peak, without what a worker takes before it opens a model
+LORA = {"targets": "all-linear", "r": 8, "alpha": 16, "rslora": False, "dropout": 0.0}
+WIDE = (
+    "llama",
+    {
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "vocab_size": 60000,
+    },
+)
+DEEP = ("qwen2", {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 16, "num_attention_heads": 4,
+                  "num_key_value_heads": 4, "vocab_size": 4000, "pad_token_id": 256})  # fmt: skip
+TRAINED = """
+import json, random, sys
+from pathlib import Path
+from tests.unit.training.test_models import context, params, write_rows
+from w2s_cli.run.worker import keep_memory
+from w2s_cli.stages import finetune
+from w2s_cli.store import memory
+
+folder, base, given, execution = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+keep_memory()
+drawn = random.Random(0)
+texts = ["".join(drawn.choice("abcdefgh ") for _ in range(120)) for _ in range(16)]
+rows = write_rows(folder / "rows", texts, [number % 2 for number in range(16)])
+ctx = context(folder, model_path=base, **{"micro_tokens": 8192, "eval_tokens": 2048, "threads": 1, **execution})
+unknown = memory.restart_peak()
+finetune.run(params(epochs=1.0, batch_size=8, max_length=512, lr=1e-4, **given), {"rows": rows}, ctx)
+print("PEAK", memory.peak_above(unknown))
+"""
+
+
+def shape_of(name: str) -> Shape:
+    shape = read_shape(SHAPES[name].config)
+    assert shape is not None
+    return shape
+
+
+def test_the_parts_are_those_of_the_recipe() -> None:
+    shape, full = shape_of("llama-3.1-8b"), Setup(True, precision="bf16", words=True, gpu=True)
+    memory = need(shape, full)
+    assert memory.weights == 4 * shape.parameters + 2 * shape.linear  # fp32, and the copies of autocast
+    assert memory.gradients == 4 * shape.parameters
+    assert memory.optimizer == 8 * shape.parameters
+    assert memory.total == memory.weights + 12 * shape.parameters + memory.activations + PROCESS
+    small = need(shape, replace(full, optimizer="adamw8bit"))
+    assert small.optimizer < 0.27 * memory.optimizer
+    assert need(shape, replace(full, offloaded=True)).optimizer == 0
+    adapters = need(shape, replace(full, adapters=8))
+    assert adapters.gradients == pytest.approx(4 * 20_971_520, rel=1e-3)  # the count of test_lora.py
+    four = need(shape, replace(full, adapters=8, four_bits=True))
+    assert four.weights / GIB == pytest.approx(7.9, abs=0.3)  # 3.7 of the layers, the rest the embeddings in fp32
+    kept = need(shape, replace(full, checkpointing=True)).activations
+    assert kept < 0.2 * memory.activations
+    assert need(shape, Setup(False, precision="bf16")).gradients == 0
+
+
+def test_a_classifier_has_no_output_layer() -> None:
+    shape = shape_of("llama-3.1-8b")
+    without = need(shape, Setup(True)).gradients
+    assert need(shape, Setup(True, words=True)).gradients - without == 4 * 128256 * 4096
+
+
+def test_every_way_out_makes_the_stage_smaller() -> None:
+    shape = shape_of("qwen3-8b-base")
+    for setup in (Setup(True, tokens=8192, row=512, gpu=True), Setup(True, adapters=8, row=512), Setup(False, row=512)):
+        for words, change in ways_out(setup):
+            assert need(shape, change(setup)).total < need(shape, setup).total, words
+    assert [words for words, _ in ways_out(Setup(False, tokens=512, row=512))] == []
+
+
+def base_of(folder: Path, family: str, fields: dict[str, Any]) -> Path:
+    torch.manual_seed(0)
+    ends = {"bos_token_id": 256, "eos_token_id": 256, "max_position_embeddings": 512}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**ends, **fields})).save_pretrained(folder)
+    byte_tokenizer(END).save_pretrained(folder)
+    return folder
+
+
+def peak(folder: Path, base: Path, given: dict[str, Any], execution: dict[str, Any]) -> int:
+    """MiB of a training in a process of its own."""
+    words = [sys.executable, "-c", TRAINED, str(folder), str(base), json.dumps(given), json.dumps(execution)]
+    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split("PEAK")[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
+@pytest.mark.slow
+def test_the_estimate_is_near_the_measured_peak(tmp_path: Path) -> None:
+    nothing = base_of(tmp_path / "nothing", "llama", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+                                                      "num_attention_heads": 2, "vocab_size": 300})  # fmt: skip
+    worker = peak(tmp_path / "worker", nothing, {}, {})
+    assert LOW <= PROCESS / (1 << 20) / worker <= HIGH
+    checkpointed = {"gradient_checkpointing": True}
+    ratios = {}
+    for name, (family, fields) in {"wide": WIDE, "deep": DEEP}.items():
+        base = base_of(tmp_path / name, family, fields)
+        shape = read_shape(json.loads((base / "config.json").read_text()))
+        assert shape is not None
+        for way, given, execution, setup in (
+            ("full", {}, {}, Setup(True)),
+            ("checkpointed", {}, checkpointed, Setup(True, checkpointing=True)),
+            ("bf16", {"precision": "bf16"}, {}, Setup(True, precision="bf16")),
+            ("lora", {"mode": "lora", "lora": LORA}, {}, Setup(True, adapters=8)),
+        ):
+            measured = peak(tmp_path / f"{name}-{way}", base, given, execution)
+            estimate = need(shape, replace(setup, tokens=8 * 120, row=120))
+            ratios[name, way] = (estimate.total - PROCESS) / (1 << 20) / (measured - worker)
+    assert all(LOW <= ratio <= HIGH for ratio in ratios.values()), ratios
+
+
+def launcher(device: Any, **changed: Any) -> dict[str, Any]:
+    return {"name": "local", "device": device, "processes": 1, "gpus": 1, **changed}
+
+
+def test_the_gpu_is_asked_by_the_drivers_own_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in *index*) echo '0, GPU-aa'; echo '1, GPU-bb';; "
+        "*) echo 'GPU-aa, NVIDIA A, 81920, 80000'; echo 'GPU-bb, NVIDIA B, 24576, 1000';; esac\n"
+    )
+    program.chmod(0o755)
+    for number in "01":
+        (tmp_path / f"nvidia{number}").touch()
+    monkeypatch.setattr(devices, "DEVICE_FILES", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = ("NVIDIA A", 81920 << 20, 80000 << 20), ("NVIDIA B", 24576 << 20, 1000 << 20)
+    assert device_of(launcher("cuda")) == first
+    assert device_of(launcher("cuda:1")) == second
+    assert device_of(launcher("auto")) == device_of(launcher(["cuda:0", "cuda:1"])) == second, "the one with less room"
+    assert device_of(launcher("cuda:2")) is None
+    for chosen, name in (("1,0", "NVIDIA B"), ("GPU-b", "NVIDIA B"), ("7", None)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        found = device_of(launcher("cuda"))
+        assert (found and found.name) == name
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not device_memory.on_gpu(launcher("auto"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert device_of(launcher("cuda")) is None
+    assert device_of(launcher("cpu")) == device_of(launcher("mps"))
+    assert device_of(launcher("mps")) is not None
+
+
+def test_of_stages_that_run_elsewhere_the_memory_is_unknown() -> None:
+    assert device_of(launcher("cpu", name="command")) is None
+    assert device_memory.on_gpu(launcher("auto", name="command"))
+    assert not device_memory.on_gpu(launcher("auto", name="slurm", gpus=0))
+    assert not device_memory.on_gpu(launcher("cpu", name="command"))
+
+
+def test_with_weights_in_parts_a_process_has_its_part_but_the_whole_model_once() -> None:
+    shape = shape_of("llama-3.1-8b")
+    alone = Setup(True, precision="bf16", row=512, gpu=True, checkpointing=True)
+    whole, parts = need(shape, alone), need(shape, replace(alone, processes=4, in_parts=True))
+    assert parts.gradients == whole.gradients / 4
+    assert parts.optimizer == whole.optimizer / 4
+    learned = shape.parameters - shape.output
+    assert (
+        4 * learned * (1 + 3 / 4) < parts.total < whole.total / 2
+    )  # whole at the end, beside its part and the moments'
+    assert need(shape, replace(alone, processes=4)) == whole  # only the update is divided
+    eight = [need(shape, replace(alone, processes=count, in_parts=True)).total for count in (2, 4, 8)]
+    assert eight == sorted(eight, reverse=True)
+
+
+def test_a_plan_says_before_a_run_what_does_not_fit_and_what_would(
+    w2s_inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_memory.memory, "free_bytes", lambda: 20 * GIB)
+    monkeypatch.setattr(device_memory.memory, "machine_bytes", lambda: 24 * GIB)
+    words = ["weak=wordnet-s", "strong=olmo-2-1b", "data=wordnet_living", "launcher.device=cpu"]
+    said = w2s_inside("plan", *words).stdout
+    assert "Caution: student, ceiling (olmo-2-1b) needs about" in said
+    assert "this machine has 20 of 24 GiB free. What would fit: " in said
+    assert "mode=lora (about" in said
+    assert "Caution" not in w2s_inside("plan", *words, "train=lora").stdout.split("memory, GiB")[0]

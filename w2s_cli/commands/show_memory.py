@@ -1,0 +1,136 @@
+"""The memory of a plan's stages beside that of the device: a table for `w2s plan`, and lines for stages that do not fit."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from w2s_cli.pipeline.cost import planned_amounts
+from w2s_cli.pipeline.graph import Graph, Stage
+from w2s_cli.pipeline.memory import GIB, Memory, Setup, need, setup_of, shape_of, ways_out
+from w2s_cli.pipeline.shapes import Shape
+from w2s_cli.pipeline.states import Planned
+from w2s_cli.run.device_memory import Device, device_of, on_gpu
+from w2s_cli.run.preparing import processes_of
+
+MOST_WAYS = 4
+BILLION, MILLION = 1e9, 1e6
+
+
+class Needed(NamedTuple):
+    """What one stage needs."""
+
+    stage: Stage
+    shape: Shape
+    setup: Setup
+    memory: Memory  # of each of its processes
+
+    def on_device(self, setup: Setup | None = None) -> float:
+        """Bytes on a device, which has one process if it is a GPU, and all of the stage's if it is this machine; with another setup."""
+        total = need(self.shape, setup).total if setup else self.memory.total
+        return total if self.setup.gpu else total * self.setup.processes
+
+
+def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
+    """What the stages `keys` need, those with a model of known size."""
+    amounts_of = planned_amounts(graph)
+    launcher: Mapping[str, Any] = graph.jobs[0].config["launcher"]
+    gpu = on_gpu(launcher)
+    found = []
+    for key in keys:
+        stage = graph.stages[key]
+        shape = shape_of(stage, graph) if stage.about.get("model") is not None else None
+        if shape is not None:
+            amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
+            setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=processes)
+            found.append(Needed(stage, shape, setup, need(shape, setup)))
+    return found
+
+
+def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], list[str]]:
+    """(rows to print, notes): the memory of every stage with a model; equal rows once."""
+    device = _device(graph)
+    header = [
+        "memory, GiB",
+        "model",
+        "parameters",
+        "weights",
+        "gradients",
+        "optimizer",
+        "activations",
+        "tokens",
+        "total",
+    ]
+    rows: dict[tuple[str, ...], None] = {}
+    for one in needed(graph, plans):
+        memory = one.memory
+        parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
+        tokens = "" if one.setup.probe else f"{one.setup.tokens:,}"
+        about = one.stage.about
+        row = (one.stage.name, str(about["model"]), _count(one.shape.parameters), *map(_gib, parts), tokens)
+        rows[(*row, _gib(one.on_device()))] = None
+    notes = ["estimates; a total has the worker itself too (docs/large.md says how near they are)"]
+    processes = graph.jobs[0].config["launcher"]["processes"]
+    if processes > 1:
+        each = "a GPU each" if on_gpu(graph.jobs[0].config["launcher"]) else "in the total"
+        notes.append(f"of one of {processes} processes, which have {each}")
+    notes.append(_has(device) if device else "the memory of the device is unknown here")
+    return [header, *map(list, rows)], notes
+
+
+def too_large(graph: Graph, plans: Mapping[str, Planned]) -> list[str]:
+    """A line for every stage to run that the device has no room for, with what would help; stages of equal needs in one line."""
+    to_run = [key for key, plan in plans.items() if plan.to_run]
+    stages = needed(graph, to_run)
+    if not stages or max(one.on_device() for one in stages) < GIB:
+        return []  # the device need not be asked
+    device = _device(graph)
+    if device is None:
+        return []
+    names: dict[tuple[str, Memory, Setup], dict[str, Needed]] = {}
+    for one in stages:
+        if one.on_device() > device.free:
+            names.setdefault((str(one.stage.about["model"]), one.memory, one.setup), {})[one.stage.name] = one
+    return [_line(", ".join(alike), next(iter(alike.values())), device) for alike in names.values()]
+
+
+def _line(names: str, one: Needed, device: Device) -> str:
+    figures = asdict(one.memory)
+    parts = ", ".join(f"{name} {_gib(figures[name])}" for name in ("weights", "gradients", "optimizer", "activations"))
+    needs = f"{names} ({one.stage.about['model']}) needs about {_gib(one.on_device())} GiB"
+    return f"Caution: {needs} ({parts}), and {_has(device)}.{_advice(one, device)}"
+
+
+def _advice(one: Needed, device: Device) -> str:
+    """What would help: the changes that are enough by themselves, else those that help most."""
+    before = one.on_device()
+    sizes = [(words, one.on_device(change(one.setup))) for words, change in ways_out(one.setup)]
+    enough = [(words, size) for words, size in sizes if size <= device.free]
+    helping = enough or sorted([(words, size) for words, size in sizes if size < 0.95 * before], key=_size)
+    told = ", ".join(f"{words} (about {_gib(size)} GiB)" for words, size in helping[:MOST_WAYS])
+    if enough:
+        return f" What would fit: {told}."
+    return (
+        f" What helps: {told}, more GPUs (launcher.processes and launcher.fsdp=true), or a smaller model."
+        if told
+        else ""
+    )
+
+
+_size: Callable[[tuple[str, float]], float] = lambda way: way[1]  # noqa: E731 - the key of a sort
+
+
+def _device(graph: Graph) -> Device | None:
+    return device_of(graph.jobs[0].config["launcher"])
+
+
+def _has(device: Device) -> str:
+    return f"{device.name} has {_gib(device.free)} of {_gib(device.total)} GiB free"
+
+
+def _gib(count: float) -> str:
+    value = count / GIB
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _count(parameters: float) -> str:
+    return f"{parameters / BILLION:.2f} B" if parameters >= 0.9995 * BILLION else f"{parameters / MILLION:.3g} M"
