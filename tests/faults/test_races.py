@@ -24,7 +24,7 @@ from tests import forked
 from tests.conftest import environment
 from tests.faults.counting import Tally, left_after_gc, unclaimable
 from tests.faults.counting import finished as finished_stages
-from w2s_cli.run.worker import Worker
+from w2s_cli.run.runner import Runner
 from w2s_cli.store import leases
 from w2s_cli.store.claims import claim, is_claimed
 
@@ -176,11 +176,11 @@ def test_a_claim_of_a_dead_process_of_another_host_stops_nobody(
             with leases.exclusive(folder / ".lock", wait=False) as taken, claim(folder) as other:
                 tally.add("clock")
                 tally.wrong += [] if taken and not other else [f"two claims with a clock {host_clock:+} s off"]
-            tally.stuck += [] if Worker(lambda event: None).run(folder) == "done" else [f"a clock {host_clock:+} s off"]
+            tally.stuck += [] if Runner(lambda event: None).run(folder) == "done" else [f"a clock {host_clock:+} s off"]
         lease = folder / ".lock.lease"
         lease.write_text("of a dead host")
         os.utime(lease, times=(old := time.time() - leases.STALE_S - 5, old))
         (folder / "record.json").unlink()
         tally.add("lease of a dead host")
-        tally.stuck += [] if Worker(lambda event: None).run(folder) == "done" else ["a lease of a dead host"]
+        tally.stuck += [] if Runner(lambda event: None).run(folder) == "done" else ["a lease of a dead host"]
     tally.close()

@@ -19,7 +19,7 @@ from tests.faults.counting import Tally
 from tests.json_shapes import WRONG
 from tests.stage_files import context
 from w2s_cli.errors import UserError
-from w2s_cli.run.worker import Worker
+from w2s_cli.run.runner import Runner
 from w2s_cli.store.places import StoreError
 from w2s_cli.training import checkpoint
 
@@ -103,7 +103,7 @@ def test_a_worker_answers_wrong_json_with_a_message_or_makes_the_stage_again(bus
         (folder / name).write_text(content, encoding="utf-8", errors="surrogatepass")
         tally.add()
         events: list[dict[str, object]] = []
-        outcome = Worker(events.append).run(folder)
+        outcome = Runner(events.append).run(folder)
         made = json.loads((folder / "result" / "manifest.json").read_text()) if outcome == "done" else None
         if outcome == "failed" and not events[-1]["user"]:
             tally.wrong.append(f"{content[:60]!r}: {events[-1]}")
