@@ -1,6 +1,7 @@
 """`w2s export KEY out=DIR [--push OWNER/NAME]`: a trained model as a plain folder of the hub's format, with a model card.
 
 * KEY is a model, a comparison (its student is meant), or a run with one student.
+* A model that is kept as adapters is merged into its base (`merged.py`), so that the folder needs nothing else.
 * Every file is compared with its digest while it is copied. The folder appears complete, under a new name or in an empty folder.
 * --push also makes a repository of the hub from it. Whether that is possible is asked before anything is copied.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from w2s_cli import __version__
 from w2s_cli.commands.copies import keys_of, named
+from w2s_cli.commands.merged import write_whole
 from w2s_cli.commands.options import file_size, parse, parser, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.paths import locate
@@ -21,9 +23,10 @@ from w2s_cli.store.claims import reading
 from w2s_cli.store.files import files_size, unique, write_bytes
 from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
-from w2s_cli.training.models.folder import incomplete
+from w2s_cli.training.models.folder import incomplete, kept_adapters
 
 PART = "model/"  # of a result: the model's files
+ADAPTERS = "adapters"  # of an unfinished export: what is merged
 CARD = "README.md"
 
 
@@ -39,6 +42,11 @@ def run(argv: list[str]) -> int:
     arg_parser.add_argument(
         "--push", metavar="OWNER/NAME", help="also make this repository of the hub, private if it is new"
     )
+    arg_parser.add_argument(
+        "--base",
+        metavar="DIR",
+        help="the local model that adapters were trained on, if it is not where the training had it",
+    )
     options = parse(arg_parser, [f"--{word}" if word.startswith("out=") else word for word in argv])
     store, out = store_of(options), locate(options.out)
     model = model_of(store, options.key)
@@ -48,7 +56,7 @@ def run(argv: list[str]) -> int:
         from w2s_cli.remotes.hub_repo import check_repository, push_model
 
         exists = check_repository(options.push)
-    export(store, model, out)
+    export(store, model, out, options.base)
     print(f"exported {model.name} {model.key} ({file_size(files_size(out))}) to {os.path.relpath(out)}")
     if options.push:
         print(f"pushed to {push_model(out, options.push, exists=exists)}")
@@ -84,11 +92,11 @@ def _check_place(out: Path) -> None:
         raise UserError(f"{out} exists and is not an empty folder: nothing is overwritten; choose another folder.")
 
 
-def export(store: Store, model: Stage, out: Path) -> None:
-    """Write the model's folder.
+def export(store: Store, model: Stage, out: Path, base: str | None = None) -> None:
+    """Write the model's folder; `base` is the folder of a local model that adapters were trained on.
 
     Raises:
-        UserError: the weights were removed, or the stage is damaged.
+        UserError: the weights were removed, the stage is damaged, or its adapters lack their base.
     """
     folder = stage_of(store, model.key)
     with reading(folder):
@@ -104,11 +112,18 @@ def export(store: Store, model: Stage, out: Path) -> None:
             raise UserError(f"{folder / 'result' / PART} {missing}.")
         text = card(store, model, folder / "result" / PART, __version__)
         out.parent.mkdir(parents=True, exist_ok=True)
-        staged = out.with_name(f".{out.name}.{unique()}.part")
+        staged = copied = out.with_name(f".{out.name}.{unique()}.part")
+        if kept_adapters(folder / "result" / PART):
+            copied = staged / ADAPTERS
+        elif base:
+            raise UserError(f"--base is for adapters, and {folder.name} has whole weights: leave it out.")
         try:
             for name, facts in model.manifest["files"].items():
-                if name.startswith(PART) and name != f"{PART}{CARD}":
-                    _copy(folder / "result" / name, staged / name.removeprefix(PART), facts["sha256"])
+                if name.startswith(PART):
+                    _copy(folder / "result" / name, copied / name.removeprefix(PART), facts["sha256"])
+            if copied != staged:
+                write_whole(store, folder, copied, staged, base)
+                shutil.rmtree(copied)
             write_bytes(staged / CARD, text.encode())
             os.rename(staged, out)
         except BaseException:

@@ -139,6 +139,7 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "launcher.jobs": ("4", set()),
     "launcher.isolate": ("true", set()),
     "launcher.micro_tokens": ("64", set()),
+    "launcher.offload_optimizer": ("true", set()),
     "launcher.eval_tokens": ("64", set()),
     "launcher.checkpoint_seconds": ("1", set()),
     "launcher.log_every": ("1", set()),

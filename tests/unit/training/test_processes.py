@@ -106,6 +106,12 @@ def alone(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> An
     return run
 
 
+def weights_of(folder: Path) -> dict[str, np.ndarray]:
+    """The weights that a training left, or its adapters and head."""
+    (path,) = (folder / "result" / "model").glob("*.safetensors")
+    return load_file(path)
+
+
 def assert_alike(one: Path, other: Path, within: float = 1e-5) -> None:
     """The same losses and figures at every step, the same metrics, and weights that differ by rounding."""
     first, second = curve(one), curve(other)
@@ -118,7 +124,7 @@ def assert_alike(one: Path, other: Path, within: float = 1e-5) -> None:
         assert found[name] == (
             pytest.approx(wanted[name], abs=within) if isinstance(wanted[name], float) else wanted[name]
         )
-    weights = [load_file(folder / "result" / "model" / "model.safetensors") for folder in (one, other)]
+    weights = [weights_of(folder) for folder in (one, other)]
     assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
         np.testing.assert_allclose(weights[1][name], tensor, atol=20 * within, err_msg=name)
@@ -195,6 +201,44 @@ def test_stopped_and_resumed_on_two_processes_equals_uninterrupted_bit_for_bit(
     weights = [tmp_path / name / "result" / "model" / "model.safetensors" for name in ("one", "two")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
+
+
+def test_moments_on_the_host_change_nothing_where_weights_lie_in_parts(
+    made: dict[str, Path], alone: Any, tmp_path: Path
+) -> None:
+    off = {"offload_optimizer": True}
+    done(train(2, "adamw", made, tmp_path / "one", fsdp=True))
+    raised = train(2, "adamw", made, tmp_path / "two", fsdp=True, execution=off, stop_after=3)
+    assert raised == [STOPPED] * 2
+    done(train(2, "adamw", made, tmp_path / "two", fsdp=True, execution=off))
+    weights = [tmp_path / name / "result" / "model" / "model.safetensors" for name in ("one", "two")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert_alike(alone("adamw"), tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["finetune", pytest.param("lora", marks=pytest.mark.slow)])
+def test_layers_that_keep_their_input_only_may_lie_in_parts(
+    name: str, made: dict[str, Path], alone: Any, tmp_path: Path
+) -> None:
+    done(train(2, name, made, tmp_path / "two", fsdp=True, execution={"gradient_checkpointing": True}))
+    assert_alike(alone(name), tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"optimizer": "adamw8bit"}, {"mode": "lora", "lora": {**LORA, "base": "nf4"}}],
+    ids=["moments in 8 bits", "a base in 4 bits"],
+)
+def test_two_processes_with_numbers_of_few_bits_train_as_one(
+    made: dict[str, Path], tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    base = make_model(tmp_path / "base", "llama", hidden_size=64, intermediate_size=128)
+    settings, inputs, execution = params(**changed), {"rows": made["rows"]}, {"model_path": str(base)}
+    done(run_on(1, "finetune", settings, inputs, tmp_path / "one", execution))
+    assert run_on(2, "finetune", settings, inputs, tmp_path / "two", execution, stop_after=3) == [STOPPED] * 2
+    done(run_on(2, "finetune", settings, inputs, tmp_path / "two", execution))
+    assert_alike(tmp_path / "one", tmp_path / "two", 1e-3 if "optimizer" in changed else 1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
