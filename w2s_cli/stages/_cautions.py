@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from w2s_cli.statistics import ROLE_NAMES, ROLES
-from w2s_cli.statistics.doubts import weak_at_chance
+from w2s_cli.statistics.doubts import FLAGS, weak_at_chance
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
 FEW_UPDATES, ENOUGH_UPDATES = (
@@ -51,7 +51,8 @@ def comparison(
         diverged = [place for place, flag in enumerate(per_seed.get("diverged", ())) if flag]
         if diverged:
             lines.append(_diverged(role, diverged, about["seeds"]))
-    if weak_at_chance(metrics):
+    of_weak = metrics.get("weak", {}).get("per_seed", {})
+    if weak_at_chance(metrics) and not any(any(of_weak.get(flag, ())) for flag in FLAGS):  # which say more
         lines.append(_at_chance(metrics))
     lines += _few_updates(metrics, epochs)
     pgr = metrics.get("pgr") or {}
