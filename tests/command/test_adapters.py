@@ -106,7 +106,9 @@ def test_a_run_takes_the_adapters_of_another_store_that_its_stages_read_and_no_o
     for pattern in ("label/student-*", "evaluate/*-s0-*"):
         (stage,) = (tmp_path / "theirs" / "stages").glob(pattern)
         shutil.rmtree(stage)
-    assert "11 stages, 2 to run, 9 cached, 9 of them in another" in w2s_inside("plan", *words, "remotes=[theirs]").stdout
+    assert (
+        "11 stages, 2 to run, 9 cached, 9 of them in another" in w2s_inside("plan", *words, "remotes=[theirs]").stdout
+    )
     again = w2s_inside("train", *words, "remotes=[theirs]").stdout
     figures = [text[text.index("local → local") : text.index("time per stage")] for text in (table, again)]
     assert figures[0] == figures[1]
