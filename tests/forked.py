@@ -39,6 +39,12 @@ def start(
     return process
 
 
+def pid_of(process: BaseProcess) -> int:
+    """The process id; never 0, which names the whole group of this process."""
+    assert process.pid
+    return process.pid
+
+
 def workers(pid: int) -> list[int]:
     """The process ids of a command's workers."""
     try:
@@ -64,7 +70,7 @@ def run(
         process = start(words, folder, environment, Path(output.name), before)
         process.join(within_s)
         if process.exitcode is None:
-            os.killpg(process.pid or 0, signal.SIGKILL)
+            os.killpg(pid_of(process), signal.SIGKILL)
             raise subprocess.TimeoutExpired(list(words), within_s, Path(output.name).read_bytes())
         printed = Path(output.name).read_text(encoding="utf-8", errors="replace")
     return subprocess.CompletedProcess(list(words), process.exitcode, printed, "")

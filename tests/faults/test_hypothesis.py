@@ -52,7 +52,7 @@ value = st.recursive(
 
 def fuzzed(what: str, whole: bool, case: Callable[[Any], None], drawn: st.SearchStrategy[Any]) -> None:
     """Call `case` with values of the strategy, as many as this run has of `what`; counts them."""
-    tally = Tally("fuzz", what)
+    tally = Tally("fuzz", what if whole else f"{what}, a part")
     most = max(1, int(CASES * SHARES[what])) if whole else 20
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -66,7 +66,7 @@ def end_of(words: list[str], folder: Path, outputs: str) -> int | None:
     process = forked.start([*words, *place], folder, environment(), folder / f"{outputs}.txt")
     process.join(LONGEST_S)
     if process.exitcode is None:
-        os.killpg(process.pid or 0, signal.SIGKILL)
+        os.killpg(forked.pid_of(process), signal.SIGKILL)
     return process.exitcode
 
 
@@ -74,7 +74,7 @@ def killed(words: list[str], folder: Path, drawn: random.Random, whole: float) -
     """Start the command and kill at a random moment; returns who was killed, None if the command ended before."""
     process = forked.start([*words, "outputs=killed"], folder, environment(), folder / "killed.txt")
     who, wait = drawn.choice(WHO), drawn.uniform(0, 0.6) * whole
-    pid = process.pid or 0
+    pid = forked.pid_of(process)
     process.join(wait)
     workers = forked.workers(pid)
     if not process.is_alive():

@@ -102,11 +102,11 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
         if len(killed) < kills and alive and notes.exists():
             number = drawn.choice(alive)
             process, words, log = running[number]
-            workers = forked.workers(process.pid or 0)
-            os.killpg(process.pid or 0, signal.SIGKILL)
+            workers = forked.workers(forked.pid_of(process))
+            os.killpg(forked.pid_of(process), signal.SIGKILL)
             process.join()
             if process.exitcode == -signal.SIGKILL:
-                killed |= {process.pid or 0, *workers}
+                killed |= {forked.pid_of(process), *workers}
                 tally.add("kills")
                 running[number] = (forked.start(words, tmp_path, quiet, log), words, log)  # again
         if outputs.is_dir() and (stages := sorted(outputs.glob("stages/*/*-*"))):

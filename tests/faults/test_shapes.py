@@ -59,6 +59,11 @@ def busy(store: Path) -> Path:
     return store
 
 
+def part(every: int) -> str:
+    """The end of the name of a part's counts."""
+    return "" if every == 1 else ", a part"
+
+
 def names(folder: Path) -> set[str]:
     """Every file and folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
@@ -69,7 +74,7 @@ def names(folder: Path) -> set[str]:
 def test_wrong_json_is_answered_by_one_message_and_removes_nothing(
     w2s_inside: Run, ran: list[str], busy: Path, name: str, every: int
 ) -> None:
-    tally, drawn = Tally("shapes", name), random.Random(name)
+    tally, drawn = Tally("shapes", name + part(every)), random.Random(name)
     path = next(busy.glob(JSON[name]))
     stage = path.relative_to(busy).parts[2] if path.is_relative_to(busy / "stages") else ""
     evaluate = next(busy.glob("stages/evaluate/*-*")).name
@@ -95,7 +100,7 @@ def test_wrong_json_is_answered_by_one_message_and_removes_nothing(
 @some
 @pytest.mark.parametrize("name", ["stage.json", "record.json", "result/manifest.json", "failed.json", "owner.json"])
 def test_a_worker_answers_wrong_json_with_a_message_or_makes_the_stage_again(busy: Path, name: str, every: int) -> None:
-    tally = Tally("shapes", f"{name}, read by a worker")
+    tally = Tally("shapes", f"{name}, read by a worker{part(every)}")
     (folder,) = busy.glob("stages/evaluate/*-*")
     whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     expected = json.loads((folder / "result" / "manifest.json").read_text())

@@ -37,7 +37,7 @@ def busy(outputs: Path, process: BaseProcess, drawn: random.Random) -> list[int]
     while not any(outputs.glob("stages/*/*/owner.json")) and process.is_alive():
         time.sleep(0.01)
     time.sleep(drawn.uniform(0, 3))
-    return forked.workers(process.pid or 0)
+    return forked.workers(forked.pid_of(process))
 
 
 @pytest.mark.faults
@@ -49,7 +49,7 @@ def test_a_signal_at_any_moment_saves_and_the_same_command_goes_on(number: signa
     for to in TO * 3:
         log = tmp_path / f"{tally.made}.txt"
         process = forked.start([*WORDS, "outputs=killed"], tmp_path, environment(), log, ready)
-        workers, pid = busy(tmp_path / "killed", process, drawn), process.pid or 0
+        workers, pid = busy(tmp_path / "killed", process, drawn), forked.pid_of(process)
         if not process.is_alive():  # it got through: there is nothing to stop any more
             compare(tmp_path, tally)
             shutil.rmtree(tmp_path / "killed")
@@ -86,7 +86,7 @@ def test_a_second_one_ends_at_once_and_the_same_command_goes_on(number: signal.S
     for turn in range(4):
         log = tmp_path / f"{turn}.txt"
         process = forked.start([*WORDS, "outputs=killed"], tmp_path, environment(), log, ready)
-        workers, pid = busy(tmp_path / "killed", process, drawn), process.pid or 0
+        workers, pid = busy(tmp_path / "killed", process, drawn), forked.pid_of(process)
         if not workers:  # between two of them, or it got through
             process.join(LONGEST_S)
             continue
