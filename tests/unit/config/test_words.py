@@ -70,9 +70,9 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "weights in parts on one process": (["launcher.fsdp=true"], ["there is one: set launcher.processes=2 or more"]),
     "one device of several processes": (
         ["launcher.processes=2", "launcher.device=cuda:1"],
-        ["cuda:1 is one device", "launcher.processes=2 need one each", "launcher.device=cuda or cpu"],
+        ["launcher.device=cuda:1", "launcher.processes=2 need a device each", "launcher.device=auto or cpu"],
     ),
-    "unknown worker launcher": (["launcher.name=slrum"], ['unknown launcher "slrum"', "Known: local"]),
+    "unknown worker launcher": (["launcher.name=slrum"], ['unknown launcher "slrum"', "Known: command, local"]),
     "group of another command": (["experiment=burns_nlp"], ["w2s reproduce NAME"]),
     "model without a role": (["model=gpt2"], ["weak=NAME or strong=NAME"]),
     "field of a misspelt field": (["loss.agrs.alpha=1"], ['unknown field "loss.agrs"', 'Did you mean "loss.args"']),
