@@ -25,11 +25,11 @@ SETTINGS = {"1": [], "2": ["launcher.processes=2"], "2, FSDP2": ["launcher.proce
 POOLS = ("weak_train", "strong_train", "test")
 RUNS = {  # the words of a run, and the stages that the table shows
     "labels": (
-        ["loss=logconf", "weak=wordnet-s", "strong=wordnet-l", *(f"data.limits.{pool}=640" for pool in POOLS)],
+        ["loss=logconf", "weak=wordnet-s", "strong=wordnet-l", *(f"data.limits.{pool}=320" for pool in POOLS)],
         ("weak", "labels", "student", "student_test"),
     ),
     "texts": (
-        ["method=w2s_reasoning_pairs", "data=arithmetic", *(f"data.limits.{pool}=320" for pool in POOLS)],
+        ["method=w2s_reasoning_pairs", "data=arithmetic", *(f"data.limits.{pool}=160" for pool in POOLS)],
         ("weak", "weak_texts", "student", "samples", "reference", "preferred"),
     ),
 }

@@ -33,6 +33,21 @@ SCALARS = (
 )
 NAMES = ("files", "metrics", "key", "run", "result", "name", "kind", "format", "stages", "entries", "inputs", *OUTSIDE)
 
+# What a file may hold in place of its own JSON, as text: other types, other fields, values out of range, and what is no JSON.
+WRONG = (
+    *("", " ", "\0", "{", "[", "]", '{"a"', "nul", "NaN", "Infinity", "-Infinity", "1e999", "'a'", "{'a': 1}", "[1,]"),
+    *("\ufeff{}", "\x1b[31m", '"\\ud800"', "/* */ {}", "{}{}"),
+    *("null", "true", "0", "-1", "1e308", str(10**30), '""', '"x"', json.dumps("a" * 10_000)),
+    *("[]", "[[]]", "[null]", "[{}]", '["a", 1]', json.dumps(DEEP), "[" * 100_000),
+    *("{}", '{"": null}', '{"format": 99}', '{"format": "2", "stages": {}, "entries": {}}'),
+    *(
+        '{"key": null, "run": [], "result": {}}',
+        '{"files": [], "metrics": []}',
+        '{"files": {"../x": {}}, "metrics": {}}',
+    ),
+    *('{"step": -1, "total": 0}', '{"step": "a", "total": [], "sums": 1}', '{"host": [], "pid": "x", "keys": {}}'),
+)
+
 
 def shape(drawn: random.Random, depth: int = 0) -> Any:
     """A random value."""

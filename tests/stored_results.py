@@ -13,9 +13,11 @@ import yaml
 
 from tests.conftest import environment, once, sentences, write_jsonl
 from tests.inside import run_inside
+from w2s_cli.data.artifacts import PREDICTIONS
 from w2s_cli.data.artifacts.predictions import read_predictions, write_predictions
 from w2s_cli.results.reader import FORMAT
 from w2s_cli.statistics.report import Predictions, report
+from w2s_cli.store.files import digest
 
 DRAWS = 400
 
@@ -138,6 +140,9 @@ def store_job(outputs: Path, job: dict[str, Any], rows: int) -> tuple[dict[str, 
     result.mkdir(parents=True, exist_ok=True)
     write_predictions(result, [f"r{i}" for i in range(rows)], truth, said)
     metrics = report(truth, said, draws=DRAWS, confidence=0.95)
+    table = result / PREDICTIONS
+    files = {PREDICTIONS: {"size": table.stat().st_size, "sha256": digest(table)}}
+    (result / "manifest.json").write_text(json.dumps({"files": files, "metrics": metrics}))
     entry = {name: job[name] for name in ("weak", "strong", "data", "loss")}
     entry |= {"stage": "pgr", "key": key, "method": "naive", "train": "full", **job.get("fields", {})}
     same = {name: value for name, value in job.items() if name not in ("seed", "levels", "words")}

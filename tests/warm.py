@@ -55,8 +55,15 @@ def processes(errors: IO[bytes]) -> SimpleNamespace:
     return SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
 
 
-def popen(command: Sequence[str], *, stdin: int, stdout: int, env: dict[str, str], errors: IO[bytes]) -> Forked:
-    """As `subprocess.Popen` of a worker, `python -m w2s_cli.run.worker --serve PID`, with pipes; its standard error is `errors`."""
+def popen(
+    command: Sequence[str], *, stdin: int, stdout: int, env: dict[str, str], errors: IO[bytes]
+) -> "Forked | subprocess.Popen[bytes]":
+    """As `subprocess.Popen` of a worker, `python -m w2s_cli.run.worker --serve PID`, with pipes; its standard error is `errors`.
+
+    A worker of several processes is the real one.
+    """
+    if command[2] == "w2s_cli.run.processes":
+        return subprocess.Popen(list(command), stdin=stdin, stdout=stdout, stderr=errors, env=env)
     assert list(command[1:4]) == ["-m", "w2s_cli.run.worker", "--serve"]
     assert stdin == stdout == subprocess.PIPE
     jobs, to_jobs = SERVER.Pipe(duplex=False)

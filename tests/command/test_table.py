@@ -123,6 +123,11 @@ def test_what_was_joined_is_kept_and_not_read_again(outputs: Path, capsys: Any) 
     (kept,) = (outputs / ".cache" / "tables").glob("*.json")
     content = json.loads(kept.read_text())
     content["pgr"]["value"] = 0.125
+    whole = kept.read_text()
+    kept.write_text(json.dumps(content))
+    assert cells(capsys, "pgr") == first  # it was changed, so it is read again
+    assert kept.read_text() == whole
+    del content["sha256"]
     kept.write_text(json.dumps(content))
     assert cells(capsys, "pgr")[0]["value"] == 0.125 != first[0]["value"]
 
@@ -133,7 +138,7 @@ def test_predictions_that_are_gone_are_said_and_left_out(outputs: Path, capsys: 
     keys = cells(capsys, "pgr")[0]["keys"]
     shutil.rmtree(next((outputs / "stages" / "evaluate").glob(f"*-{keys[1]}")))
     out = table(capsys, "pgr", "--cells")
-    assert "Caution: the predictions of seeds [1] are no longer stored; they are left out." in out
+    assert "Caution: the predictions of seeds [1] are no longer stored, or damaged; they are left out." in out
     assert "(seeds 0, 2)" in out
 
 
@@ -343,7 +348,7 @@ def test_losses_are_compared_within_one_setting(outputs: Path, capsys: Any) -> N
     assert {one["setting"] for one in every} == {"naive", "naive, control random_labels", "probing, pgr_truth"}
 
 
-NUMBERS = re.compile(r"-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]")
+NUMBERS = re.compile(r"-?\d\.\d\d!? \[-?\d\.\d\d, -?\d\.\d\d\]")
 
 
 def many_settings(outputs: Path, data: int, settings: int) -> None:

@@ -5,6 +5,7 @@
 * Token rows that no stage has used for --days are candidates too; a stage that needs them makes them again.
 * A stage in the plan of any run stays; remove the run first, or use `w2s rm`. A run whose plan cannot be read may have any stage, so every
   stage stays until that run is removed or run again.
+* Temporary files older than --days of processes that were killed, and the names of owners that claim nothing any more.
 * Files of a batch system's jobs that are over for --days: what they printed, if one of them failed.
 * What a running command holds, and what is a link, stays.
 """
@@ -24,7 +25,7 @@ from w2s_cli.results.reader import Run, planned_keys
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.text_table import print_table
 from w2s_cli.run.queueing import job_states
-from w2s_cli.store.claims import claim
+from w2s_cli.store.claims import OWNER, claim, is_claimed
 from w2s_cli.store.files import files_size
 from w2s_cli.store.holds import Hold, holds, removing
 from w2s_cli.store.places import StoreError, closed_folders, command_line, lies_in
@@ -33,6 +34,9 @@ from w2s_cli.store.queued import QUEUE, queued
 from w2s_cli.store.store import Store, is_older
 
 DAYS = 7.0  # after which unfinished work is stale
+WRITTEN_S = 3600.0  # a temporary file that is younger may be one that is being written
+TEMPORARY = (".cache/.*.tmp", ".queue/.*.tmp", "runs/*/*/.*.tmp", "sweeps/*/*/.*.tmp", "stages/*/*/.*.tmp")
+LEFT_BEHIND = (*TEMPORARY, f"stages/*/*/{OWNER}")
 
 Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
 
@@ -106,14 +110,21 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
         if Run(folder, store).older and not any(hold.run == folder for hold in held):
             yield folder, "made by an older w2s"
     known = [keys for keys in plans.values() if keys is not None]
+    whole = [folder for folder in plans if Run(folder, store).older]
     if len(known) == len(plans):
-        yield from _stages(store, set().union(*known), held, days)
+        for path, why in _stages(store, set().union(*known), held, days):
+            whole.append(path)
+            yield path, why
+    for pattern in LEFT_BEHIND:
+        for path in sorted(store.root.glob(pattern)):
+            if not any(path.is_relative_to(one) for one in whole) and _is_left(path, days):
+                yield path, "left behind by a process that was killed"
     logs = {Path(job["log"]).parent for job in queued(store.root).values()}
     for entry in sorted((store.root / QUEUE).glob("*/")):
-        if entry not in logs and time.time() - entry.stat().st_mtime > days * 86400:
+        if entry not in logs and _age_s(entry) > days * 86400:
             yield entry, "files of jobs that are over"
     for entry in sorted(tokens_folder(store).glob("*")):
-        if entry.is_dir() and time.time() - entry.stat().st_mtime > days * 86400:
+        if entry.is_dir() and _age_s(entry) > days * 86400:
             yield entry, f"token rows, not used for {days:g} days"
 
 
@@ -126,10 +137,25 @@ def _stages(store: Store, planned: set[str], held: list[Hold], days: float) -> I
             yield folder, "made by an older w2s" if is_older(folder) else "in the plan of no run"
             continue
         work = folder / "work"
-        if work.is_dir() and time.time() - work.stat().st_mtime > days * 86400:
+        if work.is_dir() and _age_s(work) > days * 86400:
             yield work, f"unfinished for more than {days:g} days"
         if (folder / "old").is_dir():
             yield folder / "old", "old results of a stage that ran again"
+
+
+def _is_left(path: Path, days: float) -> bool:
+    """Whether a temporary file is older than `days`, or an owner's name stands at a stage that nobody has claimed."""
+    if path.name == OWNER:
+        return not is_claimed(path.parent)
+    return _age_s(path) > max(days * 86400, WRITTEN_S)
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the last change; 0 of what has just gone, because its process renamed or removed it."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def tokens_folder(store: Store) -> Path:
@@ -141,15 +167,22 @@ def remove(path: Path, store: Store) -> bool:
     """Remove one candidate; False if its stage is claimed, has a link in it, or belongs to another user."""
     try:
         if not path.is_relative_to(store.stages):
-            shutil.rmtree(store.own(path))
+            _remove(store.own(path))
             return True
         folder = path if path.parent.parent == store.stages else path.parent
         with claim(folder) as claimed:
             if claimed and path == folder:
                 remove_stage(folder)
             elif claimed:
-                shutil.rmtree(path)
+                _remove(path)
             return claimed
     except (StoreError, OSError) as error:  # an OSError: a file of another user; the others are removed
         print(f"{path.relative_to(store.root)} stays: {error}", file=sys.stderr)
         return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from w2s_cli.results.environment import difference, of_entries
 from w2s_cli.results.reader import read_entries, read_runs
 from w2s_cli.results.runs import find_runs, run_folders
 from w2s_cli.results.table.grid import Grid, Values, is_pgr, lay_out, named, select
+from w2s_cli.results.table.measures import DOUBT
 from w2s_cli.results.table.request import METRIC, OPTIONS, Request, read_request
 from w2s_cli.results.table.settings import by_seed, settings
 from w2s_cli.results.text_table import NO_GAP, REASONS, Rows, plain, print_table
@@ -191,6 +192,11 @@ def standing(grid: Grid) -> list[str]:
     for flag in dict.fromkeys(figure.flag for figure in figures if figure.flag):
         count = sum(figure.flag == flag and not figure.interval_only for figure in figures) or 1
         notes.append(f"{NO_GAP}: {REASONS[flag]} ({count} cell{'s' if count > 1 else ''}).")
+    doubtful = sum(figure.doubtful and figure.value is not None for figure in figures)
+    if doubtful:
+        notes.append(
+            f"{DOUBT}: a model behind it has learned nothing that shows, see the cautions ({doubtful} cell{'s' if doubtful > 1 else ''})."
+        )
     for rule in dict.fromkeys(grid.left_out.values()):
         count = sum(of_cell == rule for of_cell in grid.left_out.values())
         notes.append(f"–: left out by pairs={rule} ({count} cell{'s' if count > 1 else ''}).")

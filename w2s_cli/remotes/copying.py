@@ -6,7 +6,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from w2s_cli.remotes.address import AT_ONCE
@@ -66,13 +66,15 @@ def side_by_side(
             ended.set()
             raise
 
+    futures: list[Future[Result]] = []
     with ThreadPoolExecutor(at_once, thread_name_prefix="w2s-copy") as pool:
-        futures = [pool.submit(one, item) for item in items]
         try:
+            futures.extend(pool.submit(one, item) for item in items)
             wait(futures, return_when=FIRST_EXCEPTION)
-        finally:  # nothing is left of a finished pool; else an error, or Ctrl-C in this thread
-            if any(not future.done() for future in futures):
-                ended.set()
+        except BaseException:  # Ctrl-C, in any of the two lines
+            ended.set()
+            raise
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
     failed = [error for future in futures if not future.cancelled() and (error := future.exception())]
     for error in failed:

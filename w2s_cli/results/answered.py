@@ -20,9 +20,9 @@ def answered(entry: Entry) -> Answered | None:
 
 
 def _with(table: str, stages: list[Stage]) -> list[Path]:
-    """The result folders of the stages if each has the table, else none."""
-    folders = [stage.folder / "result" for stage in stages if stage.folder]
-    return folders if len(folders) == len(stages) and all((folder / table).is_file() for folder in folders) else []
+    """The result folders of the stages if each has the table, undamaged, else none."""
+    folders = [stage.folder / "result" for stage in stages if stage.folder and stage.has(table)]
+    return folders if len(folders) == len(stages) else []
 
 
 def _classes(folders: list[Path]) -> Answered:

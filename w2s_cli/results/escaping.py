@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 # a number with its interval, count and number of seeds; or the dash of a missing cell with the number of its note
-FIGURE = re.compile(r"[\[(]?[-–+]?[\d.][\d.,\[\]() %n=–-]*|–(\[\d+\])?")
+FIGURE = re.compile(r"[\[(]?[-–+]?[\d.][\d.,\[\]() %n=!–-]*|–(\[\d+\])?")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 LATEX = {
     "\\": r"\textbackslash{}",

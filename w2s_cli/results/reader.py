@@ -20,7 +20,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Planned, Written
 from w2s_cli.results.stages import Stage
-from w2s_cli.store.files import read_configs, read_json
+from w2s_cli.store.files import is_broken, read_configs, read_json
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import OLDER, Store
 
@@ -190,7 +190,9 @@ class Run:
         lines = []
         for name, content in ((PLAN, "stages"), (RESULTS, "figures")):
             items = self._content(name)
-            if items is None:
+            if self._is_broken(name):
+                lines.append(f"{name} was changed since it was written: run the command of this run again")
+            elif items is None:
                 lines.append(f"{name} is missing or cut short: the {content} of this run are unknown")
             elif unread := len(items) - len(self._listed(name)):
                 lines.append(
@@ -227,10 +229,21 @@ class Run:
     def _content(self, name: str) -> list[Any] | None:
         """The list of a file; None if the file is missing, cut short, or of another format."""
         file = self._file(name)
-        if not isinstance(file, dict) or file.get("format") != FORMAT:
+        if not isinstance(file, dict) or file.get("format") != FORMAT or self._is_broken(name):
             return None
         items = file.get(CONTENT[name][0])
         return items if isinstance(items, list) else None
+
+    def _is_broken(self, name: str) -> bool:
+        """Whether a file's figures were changed since a command wrote them."""
+        if name not in self._broken:
+            file = self._file(name)
+            self._broken[name] = isinstance(file, dict) and is_broken(file)
+        return self._broken[name]
+
+    @cached_property
+    def _broken(self) -> dict[str, bool]:
+        return {}
 
     def _listed(self, name: str) -> list[dict[str, Any]]:
         """The items of a file's list that can be read."""
@@ -238,6 +251,11 @@ class Run:
 
     def say_unread(self) -> None:
         """A note on stderr of results that are left out because they cannot be read."""
+        if self._is_broken(RESULTS):
+            print(
+                f"{self.folder}/{RESULTS} was changed since it was written: left out. The same command writes it again.",
+                file=sys.stderr,
+            )
         unread = len(self._content(RESULTS) or ()) - len(self.entries)
         if unread:
             print(

@@ -23,6 +23,7 @@ class PerSeed(TypedDict):
     untrained_threshold: NotRequired[list[bool]]
     constant_answer: NotRequired[list[bool]]
     updates: NotRequired[list[Steps | None]]
+    diverged: NotRequired[list[bool]]
 
 
 class Labels(TypedDict):

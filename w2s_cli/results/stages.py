@@ -1,4 +1,4 @@
-"""The one reader of a stage's folder: its job, record, metrics and artifacts, read lazily; nothing is hashed.
+"""The one reader of a stage's folder: its job, record, metrics and artifacts, read lazily; a table is hashed before it is read (`has`).
 
 A missing or cut-short file reads as empty.
 """
@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from w2s_cli.store.files import digest
 from w2s_cli.store.shapes import read_job, read_manifest, read_record
 from w2s_cli.store.store import State, Store, folder_state
 
@@ -74,6 +75,12 @@ class Stage:
     def result(self) -> Path | None:
         """The folder of its artifacts; None unless the stage is finished."""
         return self.folder / "result" if self.folder and (self.folder / "record.json").exists() else None
+
+    def has(self, table: str) -> bool:
+        """Whether its result has this file with the bytes of the manifest: no figure is made of a damaged table."""
+        expected = self.manifest.get("files", {}).get(table)
+        path = self.folder / "result" / table if self.folder else None
+        return bool(expected and path and path.is_file() and digest(path) == expected["sha256"])
 
     def upstream(self) -> list[tuple[str, str]]:
         """(edge, key) of every input."""

@@ -11,6 +11,7 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.results.shapes import Share, Steps
 from w2s_cli.results.stages import read_stage
 from w2s_cli.statistics import ROLES
+from w2s_cli.statistics.doubts import has_diverged
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import Store
 
@@ -19,7 +20,7 @@ def with_trainings(
     metrics: Mapping[str, Any], graph: Graph, store: Store, evaluations: Sequence[str]
 ) -> dict[str, Any]:
     """The metrics of a comparison with `updates` in each role's `per_seed`, with each role's `epochs` and whether it learned pairs of texts
-    (`preference`), and with the student's `labels`.
+    (`preference`), with `diverged` in `per_seed` if a training did (statistics.doubts), and with the student's `labels`.
 
     `updates` are the optimizer steps of the role's weights: 0 of a prompted model or a file, None if unknown. `epochs` are those that the
     training was set to; None without a training. `labels` has accuracy
@@ -36,9 +37,10 @@ def with_trainings(
             continue
         learners = [_learner(graph, graph.stages[key].inputs.get(role)) for key in evaluations]
         per_seed = {**metrics[role]["per_seed"], "updates": [_updates(stage, store) for stage in learners]}
+        diverged = [_has_diverged(stage, store) for stage in learners]
         joined[role] = {
             **metrics[role],
-            "per_seed": per_seed,
+            "per_seed": {**per_seed, "diverged": diverged} if any(diverged) else per_seed,
             "epochs": _epochs(learners),
             "preference": learners[0] is not None and "pairs" in learners[0].inputs,
         }
@@ -58,12 +60,18 @@ def over_runs(metrics: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
         updates = [steps for block in blocks for steps in block["per_seed"]["updates"]]
         joined[role] = {
             **metrics[role],
-            "per_seed": {**metrics[role]["per_seed"], "updates": updates},
+            "per_seed": {**metrics[role]["per_seed"], "updates": updates, **_diverged(blocks)},
             **{field: runs[0][role][field] for field in ("epochs", "preference") if field in runs[0][role]},
         }
         if role == "student":
             joined[role] |= labels([right for b in blocks for right in b.get("labels", {}).get("per_seed", [None])])
     return joined
+
+
+def _diverged(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[bool]]:
+    """{diverged: …} of several seeds; {} if no training of theirs did."""
+    flags = [flag for b in blocks for flag in b["per_seed"].get("diverged", [False] * len(b["per_seed"]["updates"]))]
+    return {"diverged": flags} if any(flags) else {}
 
 
 def labels(right: Sequence[float | None]) -> dict[str, Any]:
@@ -89,6 +97,16 @@ def _updates(stage: Stage | None, store: Store) -> int | None:
     metrics = read_stage(store, stage.key).metrics
     steps: int | None = metrics.get("best_step", metrics.get("steps"))
     return steps if fits(steps, Steps) else None
+
+
+def _has_diverged(stage: Stage | None, store: Store) -> bool:
+    """Whether the stage's loss grew above that of equal guesses."""
+    if stage is None or not stage.of.traits.trains:
+        return False
+    loss: Any = read_stage(store, stage.key).metrics.get("final_loss")
+    rows = stage.inputs.get("rows")
+    classes: Any = read_stage(store, rows).metrics.get("classes") if isinstance(rows, str) else None
+    return fits(loss, float) and has_diverged(loss, len(classes) if fits(classes, list) and len(classes) > 1 else None)
 
 
 def _epochs(stages: Sequence[Stage | None]) -> float | None:

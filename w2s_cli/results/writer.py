@@ -28,7 +28,8 @@ from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.trainings import with_trainings
-from w2s_cli.store.files import safe_name, write_bytes, write_json
+from w2s_cli.store.faults import fault
+from w2s_cli.store.files import safe_name, write_bytes, write_json, write_sealed
 from w2s_cli.store.holds import hold
 from w2s_cli.store.places import RUNS, StoreError
 from w2s_cli.store.shapes import fits, read_manifest, read_record
@@ -80,6 +81,7 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
     """Write config.yaml and plan.json, before any stage runs."""
     import yaml
 
+    fault("run.plan")
     configs = [job.config for job in graph.jobs]
     write_bytes(folder / CONFIG, yaml.safe_dump_all(configs, sort_keys=False, allow_unicode=True).encode())
     plan = [
@@ -112,7 +114,8 @@ def link_stages(folder: Path, graph: Graph, store: Store) -> None:
 
 def write_results(folder: Path, graph: Graph, store: Store) -> list[Entry]:
     """Write results.json of a run's folder; returns the results."""
-    write_json(folder / RESULTS, {"format": FORMAT, "entries": entries(graph, store)})
+    fault("run.results")
+    write_sealed(folder / RESULTS, {"format": FORMAT, "entries": entries(graph, store)})
     return Run(folder, store).entries
 
 

@@ -11,7 +11,10 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from w2s_cli.run import signals
 from w2s_cli.run.process import die_with_parent
@@ -61,13 +64,12 @@ def main(argv: list[str]) -> int:
 
 def _pass_on(number: int, _: object) -> None:
     """Signal handler: send the signal on to the processes of the worker; before they are there, end."""
-    import psutil
-
     children = psutil.Process().children()
     if not children:
         raise SystemExit(EXIT_STOPPED)
     for child in children:
-        child.send_signal(number)
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
 
 
 def _end_as(error: Any) -> int:

@@ -112,7 +112,7 @@ class Group:
         began = time.monotonic()
         while not self.store.check(names):
             if not all(self._lives(rank) for rank in ranks):
-                wait_for_the_launcher(asked=False)
+                wait_for_the_launcher(asked=True)
             time.sleep(min(POLL_S, 0.01 + (time.monotonic() - began) / 20))
 
     def _lives(self, rank: int) -> bool:

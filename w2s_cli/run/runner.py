@@ -6,7 +6,6 @@
 * Several processes may be one worker (`ranks.py`): all of them run the kind's `run` of a stage that can be shared.
 """
 
-import errno
 import os
 import resource
 import shutil
@@ -37,7 +36,7 @@ from w2s_cli.store.places import StoreError, command_line
 from w2s_cli.store.position import EVERY_S, PROGRESS, write_progress
 from w2s_cli.store.ranks import ALONE, means_lost_process
 from w2s_cli.store.shapes import read_job, read_record
-from w2s_cli.store.store import OLDER, Store, is_older
+from w2s_cli.store.store import NO_ROOM, OLDER, Store, disk_message, is_older
 
 
 class Runner:
@@ -88,7 +87,7 @@ class Runner:
         except StoreError as error:
             outcome = {"event": "failed", "message": str(error), "user": True}
         except OSError as error:
-            outcome = {"event": "failed", "message": _disk_message(error, folder), "user": True}
+            outcome = {"event": "failed", "message": disk_message(error, folder), "user": True}
         if outcome["event"] != "told":
             emit(outcome)
         return str(outcome["event"])
@@ -172,8 +171,7 @@ class Runner:
                 if memory.means_no_memory(error):
                     return {"event": "failed", "message": _memory_message(error), "user": True, "starved": True}
                 if isinstance(error, OSError):
-                    full = error.errno == errno.ENOSPC
-                    return {"event": "failed", "message": _disk_message(error, folder), "user": full}
+                    return {"event": "failed", "message": disk_message(error, folder), "user": error.errno in NO_ROOM}
                 return {"event": "failed", "message": f"{type(error).__name__}: {error}", "user": False}
             finally:
                 self.tracking.end(None)  # of a stage that has not finished
@@ -284,13 +282,6 @@ class Runner:
             cache=Store(folder.parents[2]).cache,
             ranks=group.ranks if group else ALONE,
         )
-
-
-def _disk_message(error: OSError, folder: Path) -> str:
-    if error.errno == errno.ENOSPC:
-        listing = command_line(folder.parents[2], "gc")
-        return f"no space left on device for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
-    return f"{error.strerror or error}: {error.filename or folder}"
 
 
 def _memory_message(error: Exception) -> str:

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from w2s_cli.statistics import ROLE_NAMES, ROLES
+from w2s_cli.statistics.doubts import FLAGS, weak_at_chance
 
 CUT_SHARE = 0.01  # share of cut texts above which the result has a caution
 FEW_UPDATES, ENOUGH_UPDATES = (
@@ -47,6 +48,12 @@ def comparison(
         constant = [p for p, flag in enumerate(per_seed.get("constant_answer", ())) if flag and p not in flagged]
         if constant:
             lines.append(_constant(role, per_seed, constant, about["seeds"]))
+        diverged = [place for place, flag in enumerate(per_seed.get("diverged", ())) if flag]
+        if diverged:
+            lines.append(_diverged(role, diverged, about["seeds"]))
+    of_weak = metrics.get("weak", {}).get("per_seed", {})
+    if weak_at_chance(metrics) and not any(any(of_weak.get(flag, ())) for flag in FLAGS):  # which say more
+        lines.append(_at_chance(metrics))
     lines += _few_updates(metrics, epochs)
     pgr = metrics.get("pgr") or {}
     if "no_width" in pgr.get("flags", ()):
@@ -90,6 +97,25 @@ def _constant(role: str, per_seed: Mapping[str, Any], places: Sequence[int], see
     return (
         f"Caution: the {_who(role, places, seeds)} predicts one class on nearly all test rows: accuracy {right:.3f}, as of a constant "
         "answer. It has learned nothing that shows here; w2s data check looks at the labels."
+    )
+
+
+def _diverged(role: str, places: Sequence[int], seeds: Sequence[int]) -> str:
+    """The line of a role whose loss is finite, and larger than before any training."""
+    return (
+        f"Caution: the training of the {_who(role, places, seeds)} diverged: its mean loss in the last epoch is more than twice that of "
+        "equal guesses. Its figures say nothing: lower the learning rate (lr), or set train.warmup or train.max_grad_norm."
+    )
+
+
+def _at_chance(metrics: Mapping[str, Any]) -> str:
+    """The line of a weak supervisor whose labels may teach nothing."""
+    weak = metrics["weak"]
+    low, high = weak["interval"]
+    return (
+        f"Caution: the weak supervisor may be no better than a constant answer: accuracy {weak['accuracy']:.3f} [{low:.3f}, {high:.3f}], "
+        f"and the largest class is {metrics['majority']:.3f} of the test rows. Its labels may teach nothing: more rows or epochs, another "
+        "weak=, or more test rows."
     )
 
 

@@ -19,6 +19,7 @@ from w2s_cli.store.files import read_json, write_json
 from w2s_cli.store.places import owned_stage
 
 LOCK = ".lock"
+OWNER = "owner.json"
 
 
 @contextmanager
@@ -32,11 +33,11 @@ def claim(folder: Path) -> Iterator[bool]:
         if not taken:
             yield False
             return
-        write_json(folder / "owner.json", this_process())
+        write_json(folder / OWNER, this_process())
         try:
             yield True
         finally:
-            (folder / "owner.json").unlink(missing_ok=True)
+            (folder / OWNER).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def is_claimed(folder: Path) -> bool:
 
 def owner(folder: Path) -> str:
     """'pid 123 on host' of the process with the claim, for messages."""
-    return process_of(read_json(folder / "owner.json"))
+    return process_of(read_json(folder / OWNER))
 
 
 def this_process() -> dict[str, Any]:

@@ -3,7 +3,8 @@
 * Without `W2S_FAULT` a point costs one dictionary look-up and does nothing.
 * `W2S_FAULT=name` or `name:3` kills the process with SIGKILL at the first or third passage of that point.
   `name:3@1` does so in rank 1 only, of the processes that share a stage.
-  `name:3=enospc` raises "no space left on device" instead, `name:3=nomemory` an error as of the CPU's allocator.
+  `name:3=enospc` raises "no space left on device" instead, `name:3=nomemory` an error as of the CPU's allocator. `name:3=fill:FILE` fills
+  the disk of FILE, and goes on.
 * Before that, the point's name is appended to the file `W2S_FAULT_LOG`, so that a test can assert that the point was reached.
 """
 
@@ -11,6 +12,7 @@ import errno
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 _passages: Counter[str] = Counter()  # of this process; used only while a fault is armed
@@ -41,4 +43,14 @@ def fault(name: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     if action == "nomemory":
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    if action.startswith("fill:"):
+        _fill(Path(action.removeprefix("fill:")))
+        return
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fill(path: Path) -> None:
+    """Write the file until its disk is full, to the last byte."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)) == 1 << 16:
+            pass

@@ -2,6 +2,7 @@
 
 * `write_json` survives a kill at any byte: readers see the old file or the new file.
 * A file has the mode of the umask and, in a folder with the setgid bit, the folder's group: so others can read a shared store.
+* A sealed JSON file has the digest of its own content: figures that no other file vouches for are not read from changed bytes.
 * `sha256_file` caches digests by (path, size, mtime_ns, ctime_ns, inode), because every plan needs the digests of weights of gigabytes.
   An editor or a copy can set the old mtime again; nobody can set ctime. A reader that hashes the bytes itself corrects the entry.
 """
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 LARGEST_YAML = 100_000  # values; the configurations of a sweep have no aliases
 DIGESTS = "digests.json"  # the cache's name in outputs/.cache
+SEAL = "sha256"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -63,6 +65,21 @@ def write_json(path: Path, value: Any) -> None:
 def json_bytes(value: Any) -> bytes:
     """Readable JSON of a value, as the store's files have it; ValueError for NaN."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """As `write_json`, with the digest of the other fields as the field `sha256`."""
+    write_json(path, {**value, SEAL: _seal(value)})
+
+
+def is_broken(value: dict[str, Any]) -> bool:
+    """Whether a value of JSON has another digest than its content; one without a digest is not broken."""
+    return SEAL in value and value[SEAL] != _seal({name: part for name, part in value.items() if name != SEAL})
+
+
+def _seal(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -165,8 +182,12 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def files_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.lstat().st_size for path in walk(folder))
+    """Bytes of a file, or of all files below a folder; a file that goes meanwhile counts for nothing."""
+    size = 0
+    for path in [folder] if folder.is_file() else walk(folder):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.lstat().st_size
+    return size
 
 
 def safe_name(text: str) -> str:
@@ -208,11 +229,13 @@ def sha256_file(path: Path, cache: Path | None = None, *, again: bool = False) -
     if value != cached:
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time, not correctness
             cache.parent.mkdir(exist_ok=True)  # in the outputs folder, which a plan does not make
-            write_json(cache, {**_cached(cache), stamp: value})
+            write_sealed(cache, {**_cached(cache), stamp: value})
     return value
 
 
 def _cached(cache: Path) -> dict[str, Any]:
-    """The cached digests; none of a file that is no cache."""
+    """The cached digests; none of a file that is no cache, or is damaged."""
     digests = read_json(cache)
-    return digests if isinstance(digests, dict) else {}
+    if not isinstance(digests, dict) or is_broken(digests):
+        return {}
+    return {stamp: value for stamp, value in digests.items() if stamp != SEAL}

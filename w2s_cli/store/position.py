@@ -33,8 +33,12 @@ class _Progress(_Position):
 def write_progress(folder: Path, event: dict[str, Any], at: float) -> None:
     """Replace progress.json by a progress event of the time `at`."""
     temporary = folder / f".{PROGRESS}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps({**event, "at": at}), encoding="utf-8")
-    os.replace(temporary, folder / PROGRESS)
+    try:
+        temporary.write_text(json.dumps({**event, "at": at}), encoding="utf-8")
+        os.replace(temporary, folder / PROGRESS)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_progress(folder: Path) -> dict[str, Any] | None:

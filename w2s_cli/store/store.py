@@ -9,6 +9,7 @@
 * The state is read from files only, so every process, and a person with `ls`, sees the same state.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -26,6 +27,11 @@ from w2s_cli.store.queued import read_queued
 from w2s_cli.store.shapes import read_job, read_manifest, read_record
 
 STATES = ("done", "failed", "resumable", "running", "queued", "damaged", "missing", "older")
+NO_ROOM = {  # error of a disk that another command can make right → its words
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "no space left in this user's quota",
+    errno.EFBIG: "a file would be larger than this process may write (ulimit -f), and there is no space",
+}
 OLDER = "made by an older w2s: run the command again, or remove it with w2s gc"
 
 
@@ -168,12 +174,15 @@ def _stamp(folder: Path) -> tuple[int, int]:
 
 
 def folder_state(folder: Path, *, full: bool = False, cache: Path | None = None, verify: bool = True) -> State:
-    """The state of one stage folder; without `verify` the result's bytes are not checked (to list thousands of stages)."""
+    """The state of one stage folder; without `verify` only the manifest is checked, with the metrics (to list thousands of stages)."""
     record = read_record(folder)
     if is_older(folder, record):
         return State("older", OLDER, record or {})
     if record is not None:
-        problems = publish.damage(folder, full=full, cache=cache) if verify else []
+        if verify:
+            problems = publish.damage(folder, full=full, cache=cache)
+        else:
+            problems = [] if publish.is_recorded(folder, record) else [publish.NOT_RECORDED]
         if problems:
             return State("damaged", "; ".join(problems), record)
         manifest = read_manifest(folder) or {}
@@ -211,3 +220,11 @@ def unwritable(path: Path, error: OSError) -> str:
         f"cannot write to {path}: {error.strerror or error}. {existing} belongs to {held_by}. "
         f"Choose another outputs folder with outputs=DIR, or ask for write access."
     )
+
+
+def disk_message(error: OSError, folder: Path) -> str:
+    """The message for a stage that cannot be written or read."""
+    if error.errno in NO_ROOM:
+        listing, what = command_line(folder.parents[2], "gc"), NO_ROOM[error.errno]
+        return f"{what} for {folder}. Free some ({listing} lists what can go), then run the same command: it continues."
+    return f"{error.strerror or error}: {error.filename or folder}"

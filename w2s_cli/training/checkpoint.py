@@ -6,6 +6,7 @@
 * The training waits while its own tensors go to the disk, without a copy of them (from a GPU: with one, in the host's memory). A thread
   that writes meanwhile needs a copy of weights and moments, for a large model as much memory as the training. The wait is bounded instead:
   the next checkpoint comes after 19 times the seconds that the last one took (`Context.checkpoint_due`).
+* state.json has the digest of tensors.safetensors, so no training goes on from damaged bytes. The hash takes about as long as the disk.
 * Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
 * One format for any number of processes, so that each goes on with the checkpoint of another. Rank 0 writes tensors.safetensors. Where
   weights lie in parts (`sharding.py`), every process writes its rows of them to a part-<rank>.safetensors, and parts.json has the rows
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import disk_errors, read_json, sync, write_json
+from w2s_cli.store.files import digest, disk_errors, read_json, sync, write_json
 from w2s_cli.store.ranks import ALONE, Ranks
 from w2s_cli.store.shapes import fits
 from w2s_cli.training import exchange, slots
@@ -47,6 +48,7 @@ class _State(TypedDict):
     threads: int
     micro_tokens: int
     sums: dict[str, float]
+    sha256: NotRequired[str]  # of the tensors' file; not in a checkpoint of an older w2s
 
 
 class _Evaluated(_State):
@@ -84,7 +86,8 @@ def save(
     if first:
         _write(temporary / _TENSORS, tensors)
         fault("checkpoint.tensors-written")
-        write_json(temporary / "state.json", {**state, "step": step, "threads": torch.get_num_threads()})
+        position = {"step": step, "threads": torch.get_num_threads(), "sha256": digest(temporary / _TENSORS)}
+        write_json(temporary / "state.json", {**state, **position})
         if rows:
             write_json(temporary / _PARTS, {**rows, "": ctx.ranks.count})
     exchange.wait_for_all(ctx.ranks)
@@ -215,6 +218,8 @@ def load(
     try:
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
+        if state.get("sha256") not in (None, digest(folder / _TENSORS)):
+            raise ValueError(f"{_TENSORS} was changed")
         with ExitStack() as opened:
             _restore(_Stored(folder, opened), model, optimizer, sharding or Sharding(model, ALONE), on_host=on_host)
         torch.set_num_threads(state["threads"])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.programs.answer import Stopwatch, main_as_worker
-from w2s_cli.config.launching import LauncherConfig
 from w2s_cli.store.context import Context
 
 TOLD = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every")
@@ -43,6 +42,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     with watch.timed("import"):
         import pyarrow.parquet as pq
 
+        from w2s_cli.config.launching import LauncherConfig
         from w2s_cli.stages import features, finetune, label
         from w2s_cli.training import loop
         from w2s_cli.training.models import classifier  # noqa: F401 - the stages import it and torch when they run

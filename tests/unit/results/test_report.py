@@ -155,6 +155,7 @@ def hostile(folder, store):
     for entry in results["entries"]:
         entry["data"] = entry["weak"] = entry["method"] = ATTACK
         entry["metrics"]["pgr"]["note"] = ATTACK
+    del results["sha256"]
     (folder / "results.json").write_text(json.dumps(results))
     configs = list(yaml.safe_load_all((folder / "config.yaml").read_text()))
     configs[0]["data"]["name"] = configs[0]["data"]["licence"] = ATTACK

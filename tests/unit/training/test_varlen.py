@@ -96,6 +96,18 @@ def test_states_and_gradients_are_those_of_padded_rows(tmp_path: Path, family: s
 
 
 @pytest.mark.usefixtures("on_gpu")
+def test_a_torch_whose_kernel_is_not_told_of_shared_keys_packs_rows_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(query: Tensor, key: Tensor, *at: Any, scale: float, window_size: tuple[int, int]) -> Tensor:
+        shared = query.shape[1] != key.shape[1]
+        return stand_in(query, key, *at, scale=scale, window_size=window_size, enable_gqa=shared)
+
+    monkeypatch.setattr(kernels, "varlen_attn", older)
+    assert packed._difference(opened(tmp_path, "qwen2").train(), "bf16") is None
+
+
+@pytest.mark.usefixtures("on_gpu")
 def test_a_model_is_tried_before_its_rows_are_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(tmp_path, "qwen2").train()
     assert packed._difference(model, "bf16") is None
@@ -121,8 +133,13 @@ def test_a_model_is_tried_before_its_rows_are_packed(tmp_path: Path, monkeypatch
         def backward(ctx: Any, slope: Tensor) -> Tensor:  # type: ignore[override]
             raise RuntimeError("the backward kernel of this head size is not there")
 
-    def forward_only(query: Tensor, key: Tensor, value: Tensor, *at: Any, **named: Any) -> Tensor:
-        found: Tensor = Forward.apply(query, key, value, lambda q, k, v: stand_in(q, k, v, *at, **named))  # type: ignore[no-untyped-call]
+    def forward_only(
+        query: Tensor, key: Tensor, value: Tensor, *at: Any, enable_gqa: bool = False, **named: Any
+    ) -> Tensor:
+        def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return stand_in(q, k, v, *at, enable_gqa=enable_gqa, **named)
+
+        found: Tensor = Forward.apply(query, key, value, run)  # type: ignore[no-untyped-call]
         return found
 
     for kernel, reason in (

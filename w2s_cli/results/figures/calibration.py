@@ -89,7 +89,7 @@ def predictions(entry: Entry) -> dict[str, tuple[Any, Any]]:
     from w2s_cli.errors import UserError
 
     stages = [read_stage(entry.run.store, key) for key in entry.evaluations]
-    folders = [stage.result for stage in stages if stage.result and (stage.result / PREDICTIONS).is_file()]
+    folders = [stage.result for stage in stages if stage.result and stage.has(PREDICTIONS)]
     if not folders:
         return {}
     try:

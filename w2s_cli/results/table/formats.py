@@ -23,7 +23,7 @@ from w2s_cli.results.escaping import markdown as markdown_text
 from w2s_cli.results.table.comparisons import Comparison, table_of
 from w2s_cli.results.table.fitting import fitted
 from w2s_cli.results.table.grid import Grid, Values, is_pgr
-from w2s_cli.results.table.measures import Figure
+from w2s_cli.results.table.measures import DOUBT, Figure
 from w2s_cli.results.table.settings import Setting
 from w2s_cli.results.text_table import NO_GAP, Rows, is_figures, plain
 from w2s_cli.store.files import write_bytes
@@ -89,7 +89,8 @@ def shown(grid: Grid, metric: str, figure: Figure) -> str:
         return f"{figure.value:,.0f}"
     counts = figure.counts
     over = f" ({counts['kept']})" if counts else ""  # number of settings of the median or mean
-    return f"{figure.value:.{digits}f}{over}" + (f" {bounds}" if bounds and grid.request.intervals else "")
+    mark = DOUBT if figure.doubtful else ""
+    return f"{figure.value:.{digits}f}{mark}{over}" + (f" {bounds}" if bounds and grid.request.intervals else "")
 
 
 def markdown(rows: Rows, title: str, notes: Sequence[str]) -> str:

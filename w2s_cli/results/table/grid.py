@@ -23,6 +23,7 @@ from w2s_cli.results.table.measures import PGR, Baselines, Figure, check_metric,
 from w2s_cli.results.table.request import Request
 from w2s_cli.results.table.settings import Setting
 from w2s_cli.statistics import ROLES
+from w2s_cli.statistics.doubts import is_doubtful
 
 Values = tuple[str, ...]
 LONG = 30  # characters of a path of which a table shows the end only; a note has the whole path
@@ -68,7 +69,8 @@ class Grid:
 
     def figure(self, cell: Sequence[Setting], metric: str) -> Figure:
         """The figure of these settings by the rules of the request."""
-        return figure(cell, metric, self.request.aggregate, self.baselines)
+        doubtful = any(is_doubtful(setting.metrics) for setting in cell)
+        return replace(figure(cell, metric, self.request.aggregate, self.baselines), doubtful=doubtful)
 
     def missing(self) -> list[tuple[Values, Values]]:
         """The (row, column values) of missing cells, without pairs that a rule leaves out."""

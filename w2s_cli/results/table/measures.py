@@ -29,6 +29,7 @@ SHORT = {
 }
 PGR = {"pgr": "accuracy", "pgr_auroc": "auroc"}  # metric → the figure of its ratio
 NOISE, BELOW = REASONS  # flags of a PGR that is no number
+DOUBT = "!"  # after a doubtful figure
 RULES = ("median", "median_runs", "mean")
 BASELINES = ("per_seed", "mean")
 WHAT = {
@@ -46,6 +47,7 @@ class Figure:
     flag: str | None = None
     counts: dict[str, int] = field(default_factory=dict)  # for an aggregate: kept, same_model, ceiling_not_above_weak
     interval_only: bool = False
+    doubtful: bool = False  # a role behind it has learned nothing that shows (statistics.doubts)
 
 
 class Baselines:

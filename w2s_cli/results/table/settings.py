@@ -19,8 +19,9 @@ from w2s_cli.results.cautions import of_metrics
 from w2s_cli.results.fields import value_of
 from w2s_cli.results.reader import Entry
 from w2s_cli.results.shapes import Metrics
+from w2s_cli.results.stages import Stage
 from w2s_cli.results.trainings import over_runs
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import SEAL, is_broken, read_json, write_sealed
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import Store
 
@@ -93,15 +94,15 @@ def _setting(runs: list[Entry], summary: Entry | None, store: Store) -> Setting:
     if len(runs) == 1:
         return Setting(runs[0], seeds, [runs[0].key], runs, runs[0].metrics)
     folders = {entry.key: store.folder(entry.key) for entry in runs}
-    stored = [entry for entry in runs if (folder := folders[entry.key]) and (folder / "result" / PREDICTIONS).is_file()]
+    stored = [entry for entry in runs if Stage(entry.key, folders[entry.key]).has(PREDICTIONS)]
     if not stored:
         last = runs[-1]
-        note = f"the predictions of seeds {seeds} are no longer stored, so only seed {seeds[-1]} is shown"
+        note = f"the predictions of seeds {seeds} are no longer stored, or damaged, so only seed {seeds[-1]} is shown"
         return Setting(last, seeds[-1:], [last.key], [last], last.metrics, [note])
     cautions = []
     if len(stored) < len(runs):
         missing_seeds = [entry.seeds[0] for entry in runs if entry not in stored]
-        cautions = [f"the predictions of seeds {missing_seeds} are no longer stored; they are left out"]
+        cautions = [f"the predictions of seeds {missing_seeds} are no longer stored, or damaged; they are left out"]
     results = [folder / "result" for entry in stored if (folder := folders[entry.key])]
     metrics = stored[0].metrics
     if len(stored) > 1:
@@ -129,8 +130,8 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws, redrawn]).encode()).hexdigest()[:24]
     cached: dict[str, Any] | None = read_json(cache / f"{name}.json") if cache else None
-    if cached and fits(cached, Metrics):
-        return cached
+    if cached and fits(cached, Metrics) and not is_broken(cached):
+        return {name: value for name, value in cached.items() if name != SEAL}
     from w2s_cli.data.artifacts.predictions import read_predictions
     from w2s_cli.statistics.report import report
 
@@ -139,7 +140,7 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     if cache:
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            write_json(cache / f"{name}.json", metrics)
+            write_sealed(cache / f"{name}.json", metrics)
         except OSError:  # a read-only store costs time, not correctness
             pass
     return metrics

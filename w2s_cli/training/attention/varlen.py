@@ -4,7 +4,9 @@ Written from torch's documentation and tested with a stand-in for the kernel, no
 device first, forward and backward, and pads rows if the trial fails or disagrees.
 """
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -54,6 +56,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float, where: Sp
         where.most_keys,
         scale=scale,
         window_size=(-1, 0) if where.causal else (-1, -1),
-        enable_gqa=q.shape[1] != k.shape[1],
+        **_sharing(attend, heads_differ=q.shape[1] != k.shape[1]),
     )
     return states.unsqueeze(0)
+
+
+@functools.cache
+def _sharing(attend: Callable[..., Tensor], *, heads_differ: bool) -> dict[str, bool]:
+    """The argument by which queries share keys; the kernel always can, and newer versions of torch ask to be told."""
+    return {"enable_gqa": heads_differ} if "enable_gqa" in inspect.signature(attend).parameters else {}

@@ -1,0 +1,16 @@
+"""What the server of processes imports, so that a check's process does not import torch and transformers once more."""
+
+from contextlib import suppress
+
+import torch  # noqa: F401
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401
+
+from w2s_cli.stages import finetune  # noqa: F401
+from w2s_cli.training import checkpoint, inputs, loop  # noqa: F401
+from w2s_cli.training.generation import completing  # noqa: F401
+from w2s_cli.training.objectives import classification  # noqa: F401
+
+with suppress(ImportError):  # a check says what is missing
+    from transformers import Trainer, TrainingArguments  # noqa: F401
+with suppress(ImportError):
+    import peft  # noqa: F401
