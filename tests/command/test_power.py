@@ -13,6 +13,7 @@ import pytest
 from tests.command.test_docs import command_lines
 from tests.conftest import ROOT
 from tests.stored_results import config_of, key_of, right, run_w2s, store_run
+from w2s_cli.store.files import digest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LEVELS = {"xent": (0.6, 0.7, 0.8), "logconf": (0.6, 0.75, 0.8), "kl": (0.6, 0.65, 0.8)}
@@ -67,8 +68,11 @@ def write_stage(
     (place / "stage.json").write_text(json.dumps(job | {"execution": {}}))
     record = {"format": 3, "run": "r", "gives": gives, "wall_s": seconds, "inputs": {}, "result": "0" * 12}
     record |= {"started": 1.0, "ended": 1.0 + seconds, "provenance": {"device": "NVIDIA H200"}, "execution": {}}
+    manifest = place / "result" / "manifest.json"
+    present = json.loads(manifest.read_text()) if manifest.exists() else {"files": {}, "metrics": metrics or {}}
+    manifest.write_text(json.dumps(present))
+    record["result"] = digest(manifest)
     (place / "record.json").write_text(json.dumps(record))
-    (place / "result" / "manifest.json").write_text(json.dumps({"files": {}, "metrics": metrics or {}}))
 
 
 def cells(outputs: Path, loss: str, seeds: int, *roles: str) -> np.ndarray:

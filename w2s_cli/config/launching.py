@@ -36,9 +36,8 @@ class LauncherConfig:
     """The execution of stages (configs/launcher/*.yaml)."""
 
     name: str = "local"  # run/launchers/<name>.py
-    jobs: Parallel | None = (
-        None  # number of stages at a time; null: as many as cores and memory, or GPUs, have room for
-    )
+    # number of stages at a time; null: as many as cores and memory, or GPUs, have room for
+    jobs: Parallel | None = None
     isolate: bool = False  # a fresh process for every stage
     # that share a stage with a model, started by accelerate: each has a part of every effective batch, on a GPU of its own or on the CPU
     processes: Parallel = 1

@@ -54,9 +54,8 @@ class ModelConfig:
     gradient_checkpointing: bool = False  # less memory for a third more time; does not change results
     trust_remote_code: bool = False  # run the Python code of a hub model
     parameters: Positive | None = None  # millions, for the order of models (pairs=upper), plots and estimates of cost
-    active_parameters: Positive | None = (
-        None  # millions that one token goes through, of a mixture of experts; null: all
-    )
+    # millions that one token goes through, of a mixture of experts; null: all
+    active_parameters: Positive | None = None
 
 
 @dataclass

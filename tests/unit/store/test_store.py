@@ -13,7 +13,7 @@ from tests.conftest import ROOT, environment
 from w2s_cli.store import keys
 from w2s_cli.store import publishing as publish
 from w2s_cli.store.claims import claim, is_claimed
-from w2s_cli.store.files import read_json, sha256_file, write_json
+from w2s_cli.store.files import SEAL, read_json, sha256_file, write_json
 from w2s_cli.store.locks import fault_of
 from w2s_cli.store.places import StoreError
 from w2s_cli.store.store import Store, folder_state
@@ -173,7 +173,7 @@ def test_digest_is_read_again_when_content_changes_but_not_when_only_asked_again
     path.write_bytes(b"one")
     first = sha256_file(path, cache)
     assert sha256_file(path, cache) == first
-    assert len(read_json(cache)) == 1
+    assert len(read_json(cache).keys() - {SEAL}) == 1
     path.write_bytes(b"two!")
     assert sha256_file(path, cache) != first
 
@@ -192,7 +192,7 @@ def test_a_wrong_entry_of_the_cache_is_corrected_by_a_reader_of_the_bytes(tmp_pa
     path, cache = tmp_path / "rows.jsonl", tmp_path / "digests.json"
     path.write_bytes(b"one")
     right = sha256_file(path, cache)
-    write_json(cache, {name: "wrong" for name in read_json(cache)})
+    write_json(cache, {name: "wrong" for name in read_json(cache) if name != SEAL})
     assert sha256_file(path, cache) == "wrong"
     assert sha256_file(path, cache, again=True) == right
     assert sha256_file(path, cache) == right
