@@ -64,6 +64,7 @@ def jobs_of(log: Path) -> int:
     return log.read_text().count("resumed at step")
 
 
+@pytest.mark.faults  # ten minutes; not yet seen to pass as a whole
 def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_job(
     on_slurm: Start, ask: Ask, tmp_path: Path
 ) -> None:
