@@ -4,12 +4,13 @@
 * A case that takes longer than LONGEST_S fails.
 """
 
+import contextlib
 import gzip
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,17 @@ def table_file(columns: list[str]) -> st.SearchStrategy[tuple[str, bytes]]:
     return st.builds(written, rows, endings, cuts) | st.tuples(endings, st.binary(max_size=200))
 
 
+@contextlib.contextmanager
+def told_or_taken(file: tuple[str, bytes]) -> Iterator[None]:
+    """A file of a user is taken, or refused with a message; any other error is a fault."""
+    try:
+        yield
+    except (UserError, StoreError):
+        pass
+    except Exception as error:
+        raise AssertionError(f"{file!r}: {type(error).__name__}: {error}") from error
+
+
 @amounts
 def test_random_data_files(tmp_path: Path, whole: bool) -> None:
     from tests.data_sets import local, make
@@ -145,11 +157,8 @@ def test_random_data_files(tmp_path: Path, whole: bool) -> None:
         path, made = tmp_path / f"data{file[0]}", tmp_path / "made"
         path.write_bytes(file[1])
         try:
-            make(made, local(path, id="id"), "weak_train")
-        except (UserError, StoreError):
-            pass
-        except Exception as error:
-            raise AssertionError(f"{file!r}: {type(error).__name__}: {error}") from error
+            with told_or_taken(file):
+                make(made, local(path, id="id"), "weak_train")
         finally:
             path.unlink()
             shutil.rmtree(made, ignore_errors=True)
@@ -166,11 +175,8 @@ def test_random_label_files(tmp_path: Path, whole: bool) -> None:
         path = tmp_path / f"labels{file[0]}"
         path.write_bytes(file[1])
         try:
-            run({"sha256": digest(path)}, {"rows": rows}, context(tmp_path, labels_path=str(path)))
-        except (UserError, StoreError):
-            pass
-        except Exception as error:
-            raise AssertionError(f"{file!r}: {type(error).__name__}: {error}") from error
+            with told_or_taken(file):
+                run({"sha256": digest(path)}, {"rows": rows}, context(tmp_path, labels_path=str(path)))
         finally:
             path.unlink()
 

@@ -53,6 +53,11 @@ def test_kills_at_random_moments_lose_nothing_and_change_no_byte(method: str, tm
         now = finished(tmp_path / "killed")
         tally.lost += [name for name in made if now.get(name) != made[name]]
         made = now
+    end_undisturbed(words, tmp_path, tally)
+
+
+def end_undisturbed(words: list[str], tmp_path: Path, tally: Tally) -> None:
+    """Run the command to its end, and count what is not as in a run that nobody disturbed."""
     code = end_of(words, tmp_path, "killed")
     tally.wrong += [] if code == 0 else [f"exit code {code}: {(tmp_path / 'killed.txt').read_text()[-2000:]}"]
     compare(tmp_path, tally)

@@ -18,7 +18,7 @@ from tests.conftest import environment
 from tests.faults import every_method
 from tests.faults.counting import Tally, left_after_gc, unclaimable
 from tests.faults.counting import finished as finished_stages
-from tests.faults.test_kills import EVERY_STEP, LONGEST_S, compare, end_of
+from tests.faults.test_kills import EVERY_STEP, LONGEST_S, compare, end_of, end_undisturbed
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 TO = ("command", "worker", "both")
@@ -71,11 +71,7 @@ def test_a_signal_at_any_moment_saves_and_the_same_command_goes_on(number: signa
         now = finished_stages(tmp_path / "killed")
         tally.lost += [name for name in made if now.get(name) != made[name]]
         made = now
-    code = end_of(WORDS, tmp_path, "killed")
-    tally.wrong += [] if code == 0 else [f"exit code {code}"]
-    compare(tmp_path, tally)
-    tally.stuck += left_after_gc(tmp_path / "killed")
-    tally.close()
+    end_undisturbed(WORDS, tmp_path, tally)
 
 
 @pytest.mark.faults

@@ -218,6 +218,7 @@ def run_stages(folder: Path, graph: Graph, plans: dict[str, Planned], store: Sto
     from w2s_cli.run.progress import view
     from w2s_cli.run.scheduler import Scheduler
     from w2s_cli.run.tracking import with_trackers
+    from w2s_cli.run.work import Work
 
     config = graph.jobs[0].config
     if config["tracker"]:
@@ -225,7 +226,7 @@ def run_stages(folder: Path, graph: Graph, plans: dict[str, Planned], store: Sto
     with view(to_run, cached=len(plans) - len(to_run)) as progress:
         runner = Batch if launchers.is_batch(config["launcher"]["name"]) else Scheduler
         keep = config["keep_weights"]
-        return runner(graph, store, plans, config["launcher"], progress.event, keep_weights=keep).run()
+        return runner(Work(graph, store, plans, config["launcher"], progress.event, keep_weights=keep)).run()
 
 
 def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:

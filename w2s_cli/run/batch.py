@@ -11,30 +11,26 @@
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
-from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
 from w2s_cli.run.launchers import Queue, Submitted
-from w2s_cli.run.order import below, readers
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.outdated import outdated
 from w2s_cli.run.preparing import prepare, processes_of, redo_of
-from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.queueing import job_states
 from w2s_cli.run.resources import check_names, resources
+from w2s_cli.run.work import Work
 from w2s_cli.store.claims import is_claimed
-from w2s_cli.store.files import read_json, unique, write_json
+from w2s_cli.store.files import read_json, unique
 from w2s_cli.store.holds import holds
 from w2s_cli.store.position import read_progress
+from w2s_cli.store.publishing import write_failed
 from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submitting
 from w2s_cli.store.shapes import fits, read_record
-from w2s_cli.store.store import Store
 
 GONE_S = 15.0  # after which a job that the system no longer has, and that left no outcome, counts as lost: files may come late
 STEP_S = 0.2  # of waiting, between two looks at the signals
@@ -50,36 +46,25 @@ class _Failed(TypedDict):
 class Batch:
     """State of one command whose stages run as jobs."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        store: Store,
-        plans: dict[str, Planned],
-        launcher: dict[str, Any],
-        view: Callable[[Stage, dict[str, Any]], None],
-        *,
-        keep_weights: bool = True,
-    ) -> None:
-        self.graph = graph
-        self.store = store
-        self.plans = plans
-        self.launcher = launcher
-        self.view = view
-        self.pruning = None if keep_weights else Pruning(graph, plans, store)
-        self.files = store.own(store.root / QUEUE / f"{launcher['name']}-{unique()}")
-        self.queue: Queue = launchers.find(launcher["name"]).queue(launcher, self.files)
-        check_names(graph.stages.values(), launcher)
-        self.pending = [key for key in graph.stages if key in plans and plans[key].to_run]
-        self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
-        self.readers = readers({key: stage.upstream() for key, stage in graph.stages.items()})
+    def __init__(self, work: Work) -> None:
+        check_names(work.graph.stages.values(), work.launcher)
+        self.work = work
+        self.graph = work.graph
+        self.store = work.store
+        self.plans = work.plans
+        self.launcher = work.launcher
+        self.view = work.view
+        self.outcome = work.outcome
+        self.files = self.store.own(self.store.root / QUEUE / f"{self.launcher['name']}-{unique()}")
+        self.queue: Queue = launchers.find(self.launcher["name"]).queue(self.launcher, self.files)
+        self.pending = work.to_run
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
-        self.logs: dict[str, str] = {}  # stage → log of its job
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
         self.told: dict[str, Any] = {}  # stage → its last progress
         self.asked = 0  # how often a signal asked to stop the jobs
         self.stopping = False  # the jobs have been told
-        self.leaving = bool(launcher["detach"])  # the command ends, its jobs go on
+        self.leaving = bool(self.launcher["detach"])  # the command ends, its jobs go on
 
     def run(self) -> Outcome:
         """Submit all stages to run; returns when they are done, failed or stopped, or left to the system."""
@@ -99,30 +84,30 @@ class Batch:
     def _submit(self) -> None:
         """Submit the pending stages that no job is going to make."""
         keys, self.pending = self.pending, []
+        new: dict[str, Submitted] = {}
         with submitting(self.store.root):
             job_states(self.store)
             present = {key: job["job"] for key, job in queued(self.store.root).items()}
             for key in keys:
                 stage = self.graph.stages[key]
-                merged = resources(stage, self.launcher)
-                device, processes = self.launcher["device"], processes_of(stage, self.launcher)
-                chosen = {"threads": self.launcher["threads"] or max(1, merged["cpus"] // processes)}
-                chosen |= {"cores": merged["cpus"], "processes": processes}
-                chosen |= {"device": device if isinstance(device, str) else "auto"}
-                self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
-            self.jobs |= {key: present[key] for key in keys if key in present}
-            self.logs |= {key: str(job["log"]) for key, job in queued(self.store.root).items()}
-            new = {key: self._submitted(key) for key in keys if key not in present}
+                wanted, processes = resources(stage, self.launcher), processes_of(stage, self.launcher)
+                threads = self.launcher["threads"] or max(1, wanted["cpus"] // processes)
+                chosen = {"threads": threads, "cores": wanted["cpus"], "processes": processes}
+                folder = self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
+                if key in present:
+                    self.jobs[key] = present[key]
+                else:
+                    new[key] = Submitted(f"w2s-{stage.slug}", folder, redo_of(self.plans[key]), processes, wanted)
             for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
                 (self.folders[key] / "failed.json").unlink(missing_ok=True)
             made = arrays(
-                {key: self.graph.stages[key].upstream() for key in new},
+                {key: self.work.upstream[key] for key in new},
                 lambda key: (self.graph.stages[key].name, self.graph.stages[key].kind, repr(new[key].resources)),
                 present,
                 self.launcher["array_size"],
             )
             for key, job, log in self.queue.submit(made, new):
-                self.jobs[key], self.logs[key] = job, str(log)
+                self.jobs[key] = job
                 enter_queue(
                     self.store.root,
                     key,
@@ -130,17 +115,12 @@ class Batch:
                         "launcher": self.launcher["name"],
                         "job": job,
                         "submitted": time.time(),
-                        "log": self.logs[key],
-                        "inputs": self.graph.stages[key].upstream(),
+                        "log": str(log),
+                        "inputs": self.work.upstream[key],
                     },
                 )
         old = f"; {len(keys) - len(new)} are in the queue already" if len(new) < len(keys) else ""
         print(f"{len(new)} stages submitted to {self.launcher['name']} in {len(made)} submissions{old}", flush=True)
-
-    def _submitted(self, key: str) -> Submitted:
-        stage = self.graph.stages[key]
-        redo, processes = redo_of(self.plans[key]), processes_of(stage, self.launcher)
-        return Submitted(f"w2s-{stage.slug}", self.folders[key], redo, processes, resources(stage, self.launcher))
 
     def _look(self) -> None:
         """Take the outcomes and positions of all awaited stages."""
@@ -178,20 +158,12 @@ class Batch:
 
     def _done(self, key: str, seconds: float | None) -> None:
         del self.jobs[key]
-        self.outcome.ran.append(key)
-        for reader in outdated(key, self.readers[key], self.plans, self.folders[key]):
-            self.outcome.cached.remove(reader)
-            self.pending.append(reader)
-            if self.pruning:
-                self.pruning.reopened(reader)
-        if self.pruning:
-            self.pruning.finished(key)
+        self.pending += self.work.made(key, self.folders[key])
         self.view(self.graph.stages[key], {"event": "done"} | ({} if seconds is None else {"seconds": seconds}))
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
         del self.jobs[key]
-        lost = [one for one in below(key, self.readers) if one in self.jobs]
-        self.outcome.fail(key, message, lost, user=user)
+        lost = self.work.failed(key, message, self.jobs, user=user)
         if lost:  # the system removes them too, later
             self.queue.stop([self.jobs.pop(one) for one in lost], now=True)
         for other in lost:
@@ -209,10 +181,7 @@ class Batch:
             return
         how = self.queue.end_of(job)
         message = f"its job {job} ended without a result{f': {how}' if how else ''}; the same command continues from the last checkpoint"
-        write_json(
-            self.folders[key] / "failed.json",
-            {"event": "failed", "message": message, "user": False, "time": time.time()},
-        )
+        write_failed(self.folders[key], message)
         self._failed(key, message, user=False)
 
     def _wait(self) -> None:

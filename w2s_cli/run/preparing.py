@@ -13,8 +13,10 @@ SETTINGS = ("micro_tokens", "eval_tokens", "checkpoint_seconds", "log_every", "c
 
 
 def prepare(stage: Stage, store: Store, launcher: Mapping[str, Any], **chosen: Any) -> Path:
-    """Write the stage's folder for a worker; `chosen` are settings of this stage alone: device, threads, cores."""
-    execution = {**{name: launcher[name] for name in SETTINGS}, **chosen, **stage.execution}
+    """Write the stage's folder for a worker; `chosen` are settings of this stage alone: threads, cores, one of several devices."""
+    device = launcher["device"] if isinstance(launcher["device"], str) else "auto"
+    settings = {name: launcher[name] for name in SETTINGS}
+    execution = {"device": device, **settings, **chosen, **stage.execution}
     return store.prepare(stage.identity, name=stage.name, slug=stage.slug, execution=execution)
 
 

@@ -14,24 +14,20 @@
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.pipeline.states import Planned
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.launchers import Worker
-from w2s_cli.run.order import Pending, below, readers
+from w2s_cli.run.order import Pending
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.outdated import outdated
 from w2s_cli.run.preparing import prepare, redo_of
-from w2s_cli.run.pruning import Pruning
 from w2s_cli.run.sharing import Sharing
-from w2s_cli.store.files import write_json
+from w2s_cli.run.work import Work
 from w2s_cli.store.memory import means_no_memory
-from w2s_cli.store.store import Store
+from w2s_cli.store.publishing import write_failed
 
 BUSY_WAIT_S = 0.5
 SILENT_S = 300.0  # without an event of a stage, after which the view says so, and again after as long
@@ -40,31 +36,17 @@ SILENT_S = 300.0  # without an event of a stage, after which the view says so, a
 class Scheduler:
     """State of one run over a graph."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        store: Store,
-        plans: dict[str, Planned],
-        launcher: dict[str, Any],
-        view: Callable[[Stage, dict[str, Any]], None],
-        *,
-        keep_weights: bool = True,
-    ) -> None:
-        self.graph = graph
-        self.store = store
-        self.plans = plans
-        self.launcher = launcher
-        self.view = view
-        self.pruning = None if keep_weights else Pruning(graph, plans, store)
-        self.sharing = Sharing(graph, plans, launcher)
-        to_run = [key for key in graph.stages if key in plans and plans[key].to_run]
-        upstream = {key: stage.upstream() for key, stage in graph.stages.items()}
-        self.readers = readers(upstream)
-        self.pending = Pending(upstream, to_run)
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.graph = work.graph
+        self.launcher = work.launcher
+        self.view = work.view
+        self.outcome = work.outcome
+        self.sharing = Sharing(work.graph, work.plans, work.launcher)
+        self.pending = Pending(work.upstream, work.to_run)
         self.not_before: dict[str, float] = {}
         self.workers: list[Worker] = []
         self.selector = selectors.DefaultSelector()
-        self.outcome = Outcome(cached=[key for key, plan in plans.items() if not plan.to_run and plan.state.digest])
         self.folders: dict[str, Path] = {}
         self.advice: dict[str, str] = {}  # stage → what helps if the kernel kills its worker for want of memory
         self.heard: dict[str, float] = {}  # running stage → time of its last event
@@ -87,16 +69,15 @@ class Scheduler:
 
     def _prepare(self, key: str) -> bool:
         """Write the stage's folder, with a GPU for the stage if it needs one; False if none is free."""
-        whole, need = self.launcher["device"], self.sharing.needs[key]
+        need = self.sharing.needs[key]
         chosen: dict[str, Any] = {"threads": need.threads, "processes": need.processes, "cores": self.sharing.cores}
-        chosen["device"] = whole if isinstance(whole, str) else "auto"
         if need.device:
             assert self.sharing.devices is not None
             taken = self.sharing.devices.take(key, need.processes)
             if taken is None:
                 return False
             chosen |= {"device": taken[0], "devices": taken}
-        self.folders[key] = prepare(self.graph.stages[key], self.store, self.launcher, **chosen)
+        self.folders[key] = prepare(self.graph.stages[key], self.work.store, self.launcher, **chosen)
         return True
 
     def _dispatch(self) -> None:
@@ -117,7 +98,7 @@ class Scheduler:
                 return
             self.pending.start(key)
             self.heard[key] = time.monotonic()
-            worker.give(key, self.folders[key], redo_of(self.plans[key]))
+            worker.give(key, self.folders[key], redo_of(self.work.plans[key]))
 
     def _over(self, key: str) -> None:
         """The stage has ended, or waits again: its GPU is free."""
@@ -180,24 +161,13 @@ class Scheduler:
             self.outcome.stopped = True
             self._stop(now=False)
         else:
-            (self.outcome.ran if kind == "done" else self.outcome.cached).append(key)
-            self._outdate_readers(key)
+            for reader in self.work.made(key, self.folders[key], cached=kind == "cached"):
+                self.pending.again(reader)
             self.pending.made(key)
-            if self.pruning:
-                self.pruning.finished(key)
         self.view(self.graph.stages[key], event)
-        if (
-            worker.single or self.launcher["isolate"] or event.get("starved")
-        ):  # what a library keeps after a lack of memory is unknown
+        # starved: what a library keeps after a lack of memory is unknown
+        if worker.single or self.launcher["isolate"] or event.get("starved"):
             self._end(worker)
-
-    def _outdate_readers(self, key: str) -> None:
-        """Run the finished readers of a stage again whose input changed."""
-        for reader in outdated(key, self.readers[key], self.plans, self.folders[key]):
-            self.pending.again(reader)
-            if self.pruning:
-                self.pruning.reopened(reader)
-            self.outcome.cached.remove(reader)
 
     def _died(self, worker: Worker) -> None:
         """Handle the death of a worker: its stage failed, unless the command is stopping."""
@@ -210,10 +180,7 @@ class Scheduler:
             self.outcome.stopped = True
             return
         message = self._cause_of_death(key, code, worker.words)
-        write_json(
-            self.folders[key] / "failed.json",
-            {"event": "failed", "message": message, "user": False, "time": time.time()},
-        )
+        write_failed(self.folders[key], message)
         self._failed(key, message, user=False)
         self.view(self.graph.stages[key], {"event": "failed", "message": message})
 
@@ -231,10 +198,8 @@ class Scheduler:
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
         """Record a failure; the stages that depend on it do not run."""
-        lost = [one for one in below(key, self.readers) if one in self.pending]
-        for one in lost:
+        for one in self.work.failed(key, message, self.pending, user=user):
             self.pending.remove(one)
-        self.outcome.fail(key, message, lost, user=user)
 
     def _stop(self, *, now: bool) -> None:
         """Start no further stage, and ask the workers to save and stop; with `now`, kill them."""

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +19,8 @@ from types import FrameType
 from typing import Any
 
 from w2s_cli.run.workplace import EXIT_STOPPED, worker_command, worker_environment
-from w2s_cli.store.files import write_json
 from w2s_cli.store.keys import KEY_DIGITS
+from w2s_cli.store.publishing import write_failed
 from w2s_cli.store.queued import leave_queue
 
 TIME_UP, ASKED = signal.SIGUSR2, signal.SIGUSR1  # from Slurm before the time limit (submitit's signal); from w2s
@@ -64,7 +63,7 @@ class StageJob:
         if code == EXIT_STOPPED and (TIME_UP in signals or (signal.SIGTERM in signals and _still_running())):
             self._again(requeue)
         if code < 0:
-            self._failed(f"its worker was killed by signal {-code} (out of memory?)")
+            write_failed(self.folder, f"its worker was killed by signal {-code} (out of memory?)")
         leave_queue(self.folder.parents[2], self.folder.name[-KEY_DIGITS:])
         if code:
             sys.exit(code if code > 0 else 1)
@@ -74,18 +73,13 @@ class StageJob:
         try:
             requeue(TIME_UP, None)
         except Exception as error:
-            self._failed(
+            write_failed(
+                self.folder,
                 f"its job does not go back into the queue ({error}): raise launcher.minutes or launcher.timeouts; "
-                "the same command continues from the last checkpoint"
+                "the same command continues from the last checkpoint",
             )
             leave_queue(self.folder.parents[2], self.folder.name[-KEY_DIGITS:])
             raise
-
-    def _failed(self, message: str) -> None:
-        """Note why the stage failed, where the worker cannot."""
-        write_json(
-            self.folder / "failed.json", {"event": "failed", "message": message, "user": False, "time": time.time()}
-        )
 
 
 def _ignore_signals() -> None:

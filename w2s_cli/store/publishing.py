@@ -12,6 +12,7 @@
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def install(folder: Path, record: dict[str, Any]) -> None:
     shutil.rmtree(folder / "work", ignore_errors=True)
     (folder / "failed.json").unlink(missing_ok=True)
     fault("publish.cleaned")
+
+
+def write_failed(folder: Path, message: str) -> None:
+    """failed.json of a stage whose worker could not write it."""
+    write_json(folder / "failed.json", {"event": "failed", "message": message, "user": False, "time": time.time()})
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:

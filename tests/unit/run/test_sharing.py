@@ -8,21 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit.run.launcher_settings import LAUNCHER
 from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.store import memory
-
-LAUNCHER = {
-    "name": "local",
-    "jobs": None,
-    "threads": None,
-    "device": "cpu",
-    "processes": 1,
-    "fsdp": False,
-    "micro_tokens": 8192,
-    "eval_tokens": 32768,
-    "offload_optimizer": False,
-}
 
 
 def stage(millions: float | None = None, model: str | None = "m", path: Path | None = None, made_by: str = "") -> Any:

@@ -6,23 +6,12 @@ from typing import Any
 import pytest
 
 from tests.unit.pipeline.test_families import planned
+from tests.unit.run.launcher_settings import LAUNCHER
 from w2s_cli.pipeline.graph import Graph
 from w2s_cli.run import sharing
 from w2s_cli.run.sharing import GIB, Sharing
 from w2s_cli.run.threads import Work, side_by_side, threads
 from w2s_cli.store import memory
-
-LAUNCHER = {
-    "name": "local",
-    "jobs": None,
-    "threads": None,
-    "device": "cpu",
-    "processes": 1,
-    "fsdp": False,
-    "micro_tokens": 8192,
-    "eval_tokens": 32768,
-    "offload_optimizer": False,
-}
 
 
 @pytest.fixture

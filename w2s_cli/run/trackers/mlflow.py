@@ -6,7 +6,6 @@
 * Params are the identity. They never change under one key, as MLflow demands; group and tags of the last command are tags.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.run.trackers import PROJECT, Tell, TrackedStage
+from w2s_cli.store.locks import exclusive
 
 KEY = "w2s.key"
 LONGEST = 500  # characters of a param's value that every store takes
@@ -49,10 +49,8 @@ def start(stage: TrackedStage, folder: Path, tell: Tell) -> Mlflow:
     import mlflow
     from mlflow.entities import Param, RunTag
 
-    with (folder / ".lock").open(
-        "a"
-    ) as lock:  # two workers must not make the database or the experiment at the same time
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # two workers must not make the database or the experiment at the same time
+    with exclusive(folder / ".lock", folder, wait=True):
         client = mlflow.MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         experiment = client.get_experiment_by_name(name)
