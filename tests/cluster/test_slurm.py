@@ -70,11 +70,11 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
 ) -> None:
     out = tmp_path / "out"
     # ten pipelines up to the weak labels in the partition that makes room for others, long enough to be met while they train
-    ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=400"]
+    ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=1500"]
     # one up to PGR whose student needs longer than its jobs may run, and one whose weak model cannot be trained
     (tmp_path / "own/losses").mkdir(parents=True)
     (tmp_path / "own/losses/slow.py").write_text(SLOW, encoding="utf-8")
-    long = ["train", *SMALL, *ON_SLURM, "--config-dir", "own", "loss.name=slow", "seed=20", "student.epochs=2250"]
+    long = ["train", *SMALL, *ON_SLURM, "--config-dir", "own", "loss.name=slow", "seed=20", "student.epochs=1000"]
     long += ["launcher.minutes=2", "launcher.signal_seconds=45", "launcher.log_every=1000"]
     failing = ["label", *SMALL, *ON_SLURM, "seed=21", "weak.lr=1e30"]
     first = time.time()
@@ -111,7 +111,7 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     assert ask("squeue", "--noheader").strip() == ""
 
     here = run_inside(
-        ["label", *SMALL, "seed=3", "weak.epochs=400", "launcher.threads=1", "outputs=here"], tmp_path, environment()
+        ["label", *SMALL, "seed=3", "weak.epochs=1500", "launcher.threads=1", "outputs=here"], tmp_path, environment()
     )
     assert here.returncode == 0, here.stderr
     made, made_here = artifacts(out), artifacts(tmp_path / "here")
