@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import environment
 from tests.faults.test_resume import artifacts
 from tests.inside import run_inside
+from w2s_cli.store.claims import is_claimed
+from w2s_cli.store.files import read_json
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., subprocess.Popen[str]]
@@ -59,6 +61,12 @@ def training(outputs: Path, name: str) -> Path | None:
     return None
 
 
+def saved(outputs: Path, name: str) -> Path | None:
+    """A stage that trains now, and has a checkpoint."""
+    claimed = (owner.parent for owner in outputs.glob(f"stages/finetune/{name}/owner.json") if is_claimed(owner.parent))
+    return next((folder for folder in claimed if list(folder.glob("work/checkpoint-*"))), None)
+
+
 def jobs_of(log: Path) -> int:
     """How often a training was continued from a checkpoint."""
     return log.read_text().count("resumed at step")
@@ -71,6 +79,7 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     out = tmp_path / "out"
     # ten pipelines up to the weak labels in the partition that makes room for others, long enough to be met while they train
     ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=1500"]
+    ten += ["launcher.checkpoint_seconds=1"]
     # one up to PGR whose student needs longer than its jobs may run, and one whose weak model cannot be trained
     (tmp_path / "own/losses").mkdir(parents=True)
     (tmp_path / "own/losses/slow.py").write_text(SLOW, encoding="utf-8")
@@ -80,14 +89,16 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     first = time.time()
     out_ten, _ = end(on_slurm(*ten, "--detach"), 0)
     assert "40 stages submitted to slurm in 4 submissions" in out_ten
-    commands = [on_slurm(*long), on_slurm(*failing)]
 
-    killed = until(lambda: training(out, "weak-*-s[0-9]"))
+    killed = until(lambda: saved(out, "weak-*"))
     os.kill(json.loads((killed / "owner.json").read_text())["pid"], signal.SIGKILL)
-    until(lambda: (killed / "failed.json").exists())
+    failed = until(lambda: read_json(killed / "failed.json"))
+    assert "killed by signal 9" in failed["message"]
 
-    until(lambda: next((folder for folder in [training(out, "weak-*-s[0-9]")] if folder and folder != killed), None))
+    until(lambda: saved(out, "weak-*"))  # of a job that the next one takes the node from
     ask("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
+    until(lambda: ask("squeue", "--noheader", "--partition=high").strip() == "")
+    commands = [on_slurm(*long), on_slurm(*failing)]
 
     _, errors = end(commands[1], 2)
     assert "the loss is" in errors
@@ -95,17 +106,15 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     out_long, _ = end(commands[0], 0)
     assert "student" in out_long
 
-    watched = on_slurm(*ten)
-    _, errors = end(watched, 1)
-    assert "killed by signal 9" in errors
-    end(on_slurm(*ten), 0)  # the killed one goes on
+    end(on_slurm(*ten), 0)  # comes back to the jobs; the killed one is submitted again, and goes on from its checkpoint
+    assert jobs_of(killed / "log.txt") == 1
 
     resumed = [log for log in out.glob("stages/finetune/*/log.txt") if jobs_of(log)]
     assert any("student" in log.parent.name for log in resumed), "the job ran out of time"
     assert any("weak" in log.parent.name and log.parent != killed for log in resumed), "a job was preempted"
     records = [json.loads(path.read_text()) for path in out.glob("stages/*/*/record.json")]
     assert all(record["started"] >= first for record in records)
-    assert len(records) == 10 * 4 + 11  # rows of two pools, weak, labels; all of seed 20
+    assert len(records) == 10 * 4 + 11 + 2  # rows of two pools, weak, labels; all of seed 20; the rows of seed 21
     assert not list(out.glob("stages/*/*/old")), "a stage was made twice"
     assert not list(out.glob(".queue/*.json"))
     assert ask("squeue", "--noheader").strip() == ""
