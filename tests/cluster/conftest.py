@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,18 @@ STARTS_S = 60.0
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a running Slurm; it is stopped at the end of the module."""
-    folder = tmp_path_factory.mktemp("slurm")
+    with running(tmp_path_factory.mktemp("slurm")) as found:
+        yield found
+
+
+@contextmanager
+def running(folder: Path, **extra: str) -> Iterator[dict[str, str]]:
+    """The environment of a Slurm that runs until the end of the block; without the programs the test is skipped."""
     told = folder / "environment"
     line = f'env > "{told}.tmp" && mv "{told}.tmp" "{told}" && cat'
     script = subprocess.Popen(
         [str(ROOT / "scripts/slurm_single_node"), "sh", "-c", line],
-        env={**os.environ, "SLURM_NODE_CPUS": str(CPUS)},
+        env={**os.environ, "SLURM_NODE_CPUS": str(CPUS), **extra},
         stdin=subprocess.PIPE,  # its end, also by the death of this process, ends the Slurm
         stderr=(folder / "errors").open("w"),
     )
