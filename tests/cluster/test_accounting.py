@@ -18,7 +18,7 @@ from tests.cluster.test_slurm import (  # the same promises, with accounting
     until,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]  # four minutes
 
 
 @pytest.fixture(scope="module")
