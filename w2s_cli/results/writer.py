@@ -83,7 +83,10 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
 
     fault("run.plan")
     configs = [job.config for job in graph.jobs]
-    write_bytes(folder / CONFIG, yaml.safe_dump_all(configs, sort_keys=False, allow_unicode=True).encode())
+    # the dumper in C, where libyaml is: a sweep has thousands of configurations
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump_all(configs, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    write_bytes(folder / CONFIG, text.encode())
     plan = [
         {
             "name": stage.name,

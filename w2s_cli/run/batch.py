@@ -12,6 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -33,6 +34,7 @@ from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submit
 from w2s_cli.store.shapes import fits, read_record
 
 GONE_S = 15.0  # after which a job that the system no longer has, and that left no outcome, counts as lost: files may come late
+WRITERS = 16  # threads that prepare folders: a disk, or a file server, makes many small files durable together
 STEP_S = 0.2  # of waiting, between two looks at the signals
 
 
@@ -88,16 +90,13 @@ class Batch:
         with submitting(self.store.root):
             job_states(self.store)
             present = {key: job["job"] for key, job in queued(self.store.root).items()}
-            for key in keys:
-                stage = self.graph.stages[key]
-                wanted, processes = resources(stage, self.launcher), processes_of(stage, self.launcher)
-                threads = self.launcher["threads"] or max(1, wanted["cpus"] // processes)
-                chosen = {"threads": threads, "cores": wanted["cpus"], "processes": processes}
-                folder = self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
-                if key in present:
-                    self.jobs[key] = present[key]
-                else:
-                    new[key] = Submitted(f"w2s-{stage.slug}", folder, redo_of(self.plans[key]), processes, wanted)
+            with ThreadPoolExecutor(WRITERS) as pool:
+                for key, stage in zip(keys, pool.map(self._prepared, keys), strict=True):
+                    self.folders[key] = stage.folder
+                    if key in present:
+                        self.jobs[key] = present[key]
+                    else:
+                        new[key] = stage
             for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
                 (self.folders[key] / "failed.json").unlink(missing_ok=True)
             made = arrays(
@@ -121,6 +120,15 @@ class Batch:
                 )
         old = f"; {len(keys) - len(new)} are in the queue already" if len(new) < len(keys) else ""
         print(f"{len(new)} stages submitted to {self.launcher['name']} in {len(made)} submissions{old}", flush=True)
+
+    def _prepared(self, key: str) -> Submitted:
+        """The job of a stage, whose folder is ready for it."""
+        stage = self.graph.stages[key]
+        wanted, processes = resources(stage, self.launcher), processes_of(stage, self.launcher)
+        threads = self.launcher["threads"] or max(1, wanted["cpus"] // processes)
+        chosen = {"threads": threads, "cores": wanted["cpus"], "processes": processes}
+        folder = prepare(stage, self.store, self.launcher, **chosen)
+        return Submitted(f"w2s-{stage.slug}", folder, redo_of(self.plans[key]), processes, wanted)
 
     def _look(self) -> None:
         """Take the outcomes and positions of all awaited stages."""

@@ -25,19 +25,21 @@ DIGESTS = "digests.json"  # the cache's name in outputs/.cache
 SEAL = "sha256"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` atomically and durably."""
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace `path` atomically; without `durable`, the file may be empty or the old one after the machine has lost its power."""
     temporary = path.with_name(f".{unique()}.tmp")
     try:
         with temporary.open("xb") as file:  # not mkstemp, whose files nobody else may read
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if durable:
+        sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -57,9 +59,9 @@ def unique() -> str:
     return secrets.token_hex(8)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` atomically by readable JSON; NaN is refused."""
-    write_bytes(path, json_bytes(value))
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Replace `path` by readable JSON, as `write_bytes`; NaN is refused."""
+    write_bytes(path, json_bytes(value), durable=durable)
 
 
 def json_bytes(value: Any) -> bytes:
