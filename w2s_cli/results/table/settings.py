@@ -21,7 +21,7 @@ from w2s_cli.results.reader import Entry
 from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.stages import Stage
 from w2s_cli.results.trainings import over_runs
-from w2s_cli.store.files import SEAL, is_broken, read_json, write_sealed
+from w2s_cli.store.files import SEAL, is_broken, read_configs, read_json, write_sealed
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import Store
 
@@ -126,7 +126,7 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
     draws = max(int(_top_level(entry, "bootstrap", 2000)) for entry in runs)
     files = [folder / PREDICTIONS for folder in folders]
     code = [*sorted((PACKAGE / "statistics").glob("*.py")), PACKAGE / "data" / "artifacts" / "predictions.py"]
-    redrawn = value_of(runs[0], "data.seed") is None
+    redrawn = _block(runs[0], "data").get("seed") is None
     stamp = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in [*files, *code]]
     name = hashlib.sha256(json.dumps([stamp, confidence, draws, redrawn]).encode()).hexdigest()[:24]
     cached: dict[str, Any] | None = read_json(cache / f"{name}.json") if cache else None
@@ -144,6 +144,12 @@ def joined(runs: Sequence[Entry], folders: Sequence[Path], cache: Path | None) -
         except OSError:  # a read-only store costs time, not correctness
             pass
     return metrics
+
+
+def _block(entry: Entry, name: str) -> dict[str, Any]:
+    """A group of a configuration, read without parsing the rest; {} without one."""
+    written = next(iter(read_configs(entry.blocks.get(name, ""))), {}).get(name)
+    return written if isinstance(written, dict) else {}
 
 
 def _top_level(entry: Entry, name: str, default: float) -> float:
