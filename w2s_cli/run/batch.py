@@ -20,9 +20,9 @@ from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
 from w2s_cli.run.launchers import Queue, Submitted
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.preparing import prepare, processes_of, redo_of
+from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.queueing import job_states
-from w2s_cli.run.resources import check_names, resources
+from w2s_cli.run.resources import processes_of, resources
 from w2s_cli.run.work import Work
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, unique
@@ -47,7 +47,6 @@ class Batch:
     """State of one command whose stages run as jobs."""
 
     def __init__(self, work: Work) -> None:
-        check_names(work.graph.stages.values(), work.launcher)
         self.work = work
         self.graph = work.graph
         self.store = work.store
