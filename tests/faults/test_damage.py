@@ -29,7 +29,9 @@ from tests.inside import run_inside
 from tests.stage_files import context
 from w2s_cli.errors import UserError
 from w2s_cli.store import files
+from w2s_cli.store.ranks import ALONE
 from w2s_cli.training import checkpoint, shards
+from w2s_cli.training.sharding import Sharding, Span
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FIGURE = re.compile(r"\d+\.\d+|\d+ %")
@@ -162,6 +164,47 @@ def entries_of(path: Path) -> Any:
     """The entries of a results.json; None if it is no JSON."""
     content = files.read_json(path)
     return content.get("entries") if isinstance(content, dict) else None
+
+
+class InParts(Sharding):
+    """Weights that lie in parts on processes, of which there is one: a checkpoint then has the files of several."""
+
+    def span(self, name: str) -> Span | None:
+        rows = len(dict(self.model.named_parameters())[name])
+        return 0, rows, rows
+
+    def span_of(self, optimized: nn.Parameter) -> Span | None:
+        return 0, len(optimized), len(optimized)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, edit, delete])
+def test_a_training_in_parts_never_goes_on_from_damaged_bytes(
+    tmp_path: Path, damage: Callable[[Path, random.Random], None]
+) -> None:
+    tally, drawn = Tally("damage", f"checkpoints in parts: {damage.__name__}"), random.Random(2)
+    model = nn.Linear(8, 8)
+    optimizer, ctx = torch.optim.Adam(model.parameters()), context(tmp_path)
+    model(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+    sharding = InParts(model, ALONE)
+    checkpoint.save(ctx, 2, model, optimizer, {"sums": {"loss": 0.25}, "micro_tokens": 8, "total": 4}, None, sharding)
+    (folder,) = ctx.work.glob("checkpoint-*")
+    names = {"part-0.safetensors", "parts.json", "state.json", "tensors.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    for name in sorted(names):
+        path = folder / name
+        before = path.read_bytes()
+        for _ in range(1 if damage is delete else 10):
+            damage(path, drawn)
+            tally.add()
+            try:
+                checkpoint.load(ctx.work, model, optimizer, sharding)
+                tally.wrong.append(f"{damage.__name__} {name}: loaded")
+            except UserError as error:
+                tally.wrong += [] if "remove that folder" in str(error) else [str(error)]
+            path.write_bytes(before)
+    assert checkpoint.load(ctx.work, model, optimizer, sharding)
+    tally.close()
 
 
 @pytest.mark.parametrize("damage", [cut, flip, edit])
