@@ -28,8 +28,11 @@ from tests.faults.test_resume import artifacts
 from tests.inside import run_inside
 from tests.stage_files import context
 from w2s_cli.errors import UserError
+from w2s_cli.results.reader import read_run
+from w2s_cli.results.runs import CONFIG, PLAN
 from w2s_cli.store import files
 from w2s_cli.store.ranks import ALONE
+from w2s_cli.store.store import Store
 from w2s_cli.training import checkpoint, shards
 from w2s_cli.training.sharding import Sharding, Span
 
@@ -157,6 +160,48 @@ def test_no_figure_of_changed_results_or_tables_is_shown(
     damage(results, drawn)
     w2s_inside("train", *ran)
     tally.wrong += [] if results.read_bytes() == before else ["the same command does not write the same results again"]
+    tally.close()
+
+
+@pytest.mark.parametrize("name", [CONFIG, PLAN])
+@pytest.mark.parametrize(
+    "damage",
+    [damage if damage in (flip, edit) else pytest.param(damage, marks=pytest.mark.faults) for damage in DAMAGES],
+)
+def test_no_setting_and_no_stage_is_read_from_a_changed_configuration_or_plan(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Callable[[Path, random.Random], None], name: str
+) -> None:
+    tally, drawn = Tally("damage", f"{name}: {damage.__name__}"), random.Random(f"{damage.__name__} {name}")
+    store = Store(tmp_path / "outputs")
+    (path,) = tmp_path.glob(f"outputs/runs/*/*/{name}")
+    whole = read_run(path.parent, store)
+    assert whole.configs
+    assert whole.plan
+    figures, before = figures_of(w2s_inside("table")), path.read_bytes()
+    for number in range(10 if damage in (delete, swap) else 100):
+        damage(path, drawn)
+        tally.add()
+        found = read_run(path.parent, store)
+        if found.configs not in ([], whole.configs) or found.plan not in ([], whole.plan):
+            tally.wrong.append(f"read: {path.read_bytes()[:300]!r}")
+        if not (found.configs and found.plan) and not found.missing:
+            tally.wrong.append(f"nothing is said of {path.read_bytes()[:300]!r}")
+        if number < 4:
+            for words in (["table"], ["diff", "latest", "latest"], ["report", "latest"], ["gc"]):
+                done = w2s_inside(*words, code=None)
+                tally.wrong += (
+                    [f"{words}: {done.stdout} {done.stderr}"]
+                    if done.returncode not in (0, 2) or "bug" in done.stderr
+                    else []
+                )
+                if words == ["table"] and not figures_of(done) <= figures:
+                    tally.wrong.append(f"{words}: {done.stdout}")
+        path.write_bytes(before)
+    damage(path, drawn)
+    w2s_inside("train", *ran)
+    again = read_run(path.parent, store)  # the states of its plan are those of the second time
+    if again.configs != whole.configs or again.by_key.keys() != whole.by_key.keys() or again.missing:
+        tally.wrong.append("the same command does not write the file again")
     tally.close()
 
 

@@ -27,7 +27,7 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
-from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.reader import Run
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
 from w2s_cli.run import launchers, resources, trackers
 from w2s_cli.run.pruning import passing_models, prune
@@ -261,7 +261,7 @@ def finish(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) 
     """Remove weights that nothing needs any more, write the run's results into its folder and print the table."""
     if not graph.jobs[0].config["keep_weights"]:
         prune(store, passing_models(graph, plans))
-    if planned_keys(folder) is None:
+    if not Run(folder, store).written:
         write_run(folder, graph, plans)
     _show_results(folder, graph, plans, store)
     return DONE

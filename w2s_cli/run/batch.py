@@ -59,6 +59,7 @@ class Batch:
         self.pending = work.to_run
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
+        self.logs: dict[str, Path] = {}  # stage → what its job prints outside of the stage's own log
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
         self.told: dict[str, Any] = {}  # stage → its last progress
         self.asked = 0  # how often a signal asked to stop the jobs
@@ -86,7 +87,8 @@ class Batch:
         new: dict[str, Submitted] = {}
         with submitting(self.store.root):
             job_states(self.store)
-            present = {key: job["job"] for key, job in queued(self.store.root).items()}
+            waiting = queued(self.store.root)
+            present = {key: job["job"] for key, job in waiting.items()}
             for key in keys:
                 stage = self.graph.stages[key]
                 wanted, processes = resources(stage, self.launcher), processes_of(stage, self.launcher)
@@ -94,7 +96,7 @@ class Batch:
                 chosen = {"threads": threads, "cores": wanted["cpus"], "processes": processes}
                 folder = self.folders[key] = prepare(stage, self.store, self.launcher, **chosen)
                 if key in present:
-                    self.jobs[key] = present[key]
+                    self.jobs[key], self.logs[key] = present[key], Path(waiting[key]["log"])
                 else:
                     new[key] = Submitted(f"w2s-{stage.slug}", folder, redo_of(self.plans[key]), processes, wanted)
             for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
@@ -106,7 +108,7 @@ class Batch:
                 self.launcher["array_size"],
             )
             for key, job, log in self.queue.submit(made, new):
-                self.jobs[key] = job
+                self.jobs[key], self.logs[key] = job, log
                 enter_queue(
                     self.store.root,
                     key,
@@ -178,8 +180,12 @@ class Batch:
             self.outcome.stopped = True
             self.view(self.graph.stages[key], {"event": "stopped"})
             return
-        how = self.queue.end_of(job)
-        message = f"its job {job} ended without a result{f': {how}' if how else ''}; the same command continues from the last checkpoint"
+        how, log = self.queue.end_of(job), self.logs[key]
+        said = (
+            f"what it printed is in {log}" if log.exists() else f"it has not started, or left no log: {log} is missing"
+        )
+        ended = f"its job {job} ended without a result{f' ({how})' if how else ''}"
+        message = f"{ended}; {said}. The same command continues from the last checkpoint"
         write_failed(self.folders[key], message)
         self._failed(key, message, user=False)
 
