@@ -34,9 +34,9 @@ Made by `scripts/reliability`; do not edit. What w2s promises when a machine fai
 
 * **Nothing finished is lost.** A stage is finished when its `record.json` is written, and nothing takes it back: no kill, no full disk, no
   other command. `w2s rm` removes what you name, unless a running command planned it.
-* **Nothing wrong is shown.** Each file of a result has a digest, and so have checkpoints, shards and `results.json`. A stage whose bytes
-  changed is *damaged*: no command shows its figures, and the same command makes it again. A figure of a model that has learned nothing that
-  shows is marked with `!` in `w2s table`, with a caution below it.
+* **Nothing wrong is shown.** Each file of a result has a digest, and so have checkpoints, shards, and the configuration, plan and results
+  of a run. A stage whose bytes changed is *damaged*: no command shows its figures, and the same command makes it again. A figure of a model
+  that has learned nothing that shows is marked with `!` in `w2s table`, with a caution below it.
 * **Nothing stays stuck.** A claim ends with its process. The same command again continues; there is nothing to clean up first. What a kill
   can leave are temporary files, which `w2s gc` lists.
 * **The same bytes.** A run that was killed and continued has the same results, byte for byte, as a run that nobody disturbed.
@@ -59,7 +59,13 @@ The parts of each row, with commit and date, are in `docs/reliability.json`. Kil
 
 * Weights are compared by size and time of change, and hashed only where the time differs: a bit that a disk flips by itself in a file of
   weights is found when the file is copied, by `w2s pull`, or when it is made again.
-* `config.yaml` and `plan.json` of a run have no digest: an edit of them changes what a table says of a setting, not its figures.
+* `config.yaml`, `plan.json`, `results.json` and `search.json` of a run have digests, which an edit can change too: they are against damage,
+  not against forgery. Of the files of a run of an older w2s only `results.json` has one.
+* `record.json` of a stage has no digest. Its figures are times and memory, which `w2s show` and estimates of cost read, and it has versions
+  of libraries. The result that it names is compared by its digest, so no edit of it changes an accuracy. `stage.json` has no digest either:
+  its content makes the stage's key.
+* `progress.json`, `owner.json`, `failed.json` and the logs of a stage have no digest: they tell how a stage goes on, and no result is made
+  of them.
 * A power cut is not among the faults: files are synced before they are renamed, but the tests cannot take the power away.
 * A network file system is not among the disks. `w2s doctor` tells whether its locks work; without them `launcher.claims=lease`.
 """

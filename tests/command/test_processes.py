@@ -256,3 +256,24 @@ def test_texts_and_preferences_on_two_processes_have_the_keys_of_one(
     for path in texts:
         wanted, found = (pq.read_table(tmp_path / name / path) for name in ("one", "two"))
         assert wanted.drop_columns(["log_p"]) == found.drop_columns(["log_p"])
+
+
+def test_the_student_alone_has_two_processes_with_its_weights_in_parts(
+    w2s: Run, tiny: list[str], finished: Path, tmp_path: Path
+) -> None:
+    words = [*tiny, "launcher.resources.student={processes: 2, fsdp: true}", "launcher.device=cpu"]
+    w2s("train", *words)
+    one, two = records(finished), records(tmp_path / "outputs")
+    assert one.keys() == two.keys()
+    shared = {key for key, record in two.items() if record["execution"]["processes"] == 2}
+    in_parts = {key for key, record in two.items() if record["execution"]["fsdp"]}
+    (student,) = in_parts
+    folder = next((tmp_path / "outputs").glob(f"stages/finetune/student-*-{student}"))
+    assert "its weights lie in parts on them" in (folder / "log.txt").read_text()
+    assert {two[key]["kind"] for key in shared} == {"finetune", "label"}  # the student, and its labels of the test rows
+    assert len(shared) == 2
+    assert in_parts < shared
+    for before, after in zip(
+        metrics(finished, "finetune")[student], metrics(tmp_path / "outputs", "finetune")[student], strict=True
+    ):
+        assert before == pytest.approx(after, abs=1e-5)

@@ -351,6 +351,12 @@ def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
     table = w2s_inside("reproduce", "--summary").stdout
     total = next(line for line in table.splitlines() if line.startswith("all")).split()
     assert total[1:3] == [str(record["asked"] + smaller["asked"]), str(record["distinct"])]
+    path = tmp_path / "outputs" / "reproductions" / "mine-demo.json"
+    path.write_text(json.dumps({**smaller, "asked": smaller["asked"] + 1}))
+    table = w2s_inside("reproduce", "--summary").stdout
+    total = next(line for line in table.splitlines() if line.startswith("all")).split()
+    assert total[1] == str(record["asked"])
+    assert "left out: 1 that were changed since they were written" in table
     hours = w2s_inside(*mine, "--plan", "seed=7").stdout
     assert "size of local is unknown" in hours
 

@@ -28,8 +28,13 @@ from tests.faults.test_resume import artifacts
 from tests.inside import run_inside
 from tests.stage_files import context
 from w2s_cli.errors import UserError
+from w2s_cli.results.reader import read_run
+from w2s_cli.results.runs import CONFIG, PLAN
 from w2s_cli.store import files
+from w2s_cli.store.ranks import ALONE
+from w2s_cli.store.store import Store
 from w2s_cli.training import checkpoint, shards
+from w2s_cli.training.sharding import Sharding, Span
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 FIGURE = re.compile(r"\d+\.\d+|\d+ %")
@@ -158,10 +163,93 @@ def test_no_figure_of_changed_results_or_tables_is_shown(
     tally.close()
 
 
+@pytest.mark.parametrize("name", [CONFIG, PLAN])
+@pytest.mark.parametrize(
+    "damage",
+    [damage if damage in (flip, edit) else pytest.param(damage, marks=pytest.mark.faults) for damage in DAMAGES],
+)
+def test_no_setting_and_no_stage_is_read_from_a_changed_configuration_or_plan(
+    w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Callable[[Path, random.Random], None], name: str
+) -> None:
+    tally, drawn = Tally("damage", f"{name}: {damage.__name__}"), random.Random(f"{damage.__name__} {name}")
+    store = Store(tmp_path / "outputs")
+    (path,) = tmp_path.glob(f"outputs/runs/*/*/{name}")
+    whole = read_run(path.parent, store)
+    assert whole.configs
+    assert whole.plan
+    figures, before = figures_of(w2s_inside("table")), path.read_bytes()
+    for number in range(10 if damage in (delete, swap) else 100):
+        damage(path, drawn)
+        tally.add()
+        found = read_run(path.parent, store)
+        if found.configs not in ([], whole.configs) or found.plan not in ([], whole.plan):
+            tally.wrong.append(f"read: {path.read_bytes()[:300]!r}")
+        if not (found.configs and found.plan) and not found.missing:
+            tally.wrong.append(f"nothing is said of {path.read_bytes()[:300]!r}")
+        if number < 4:
+            for words in (["table"], ["diff", "latest", "latest"], ["report", "latest"], ["gc"]):
+                done = w2s_inside(*words, code=None)
+                tally.wrong += (
+                    [f"{words}: {done.stdout} {done.stderr}"]
+                    if done.returncode not in (0, 2) or "bug" in done.stderr
+                    else []
+                )
+                if words == ["table"] and not figures_of(done) <= figures:
+                    tally.wrong.append(f"{words}: {done.stdout}")
+        path.write_bytes(before)
+    damage(path, drawn)
+    w2s_inside("train", *ran)
+    again = read_run(path.parent, store)  # the states of its plan are those of the second time
+    if again.configs != whole.configs or again.by_key.keys() != whole.by_key.keys() or again.missing:
+        tally.wrong.append("the same command does not write the file again")
+    tally.close()
+
+
 def entries_of(path: Path) -> Any:
     """The entries of a results.json; None if it is no JSON."""
     content = files.read_json(path)
     return content.get("entries") if isinstance(content, dict) else None
+
+
+class InParts(Sharding):
+    """Weights that lie in parts on processes, of which there is one: a checkpoint then has the files of several."""
+
+    def span(self, name: str) -> Span | None:
+        rows = len(dict(self.model.named_parameters())[name])
+        return 0, rows, rows
+
+    def span_of(self, optimized: nn.Parameter) -> Span | None:
+        return 0, len(optimized), len(optimized)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, edit, delete])
+def test_a_training_in_parts_never_goes_on_from_damaged_bytes(
+    tmp_path: Path, damage: Callable[[Path, random.Random], None]
+) -> None:
+    tally, drawn = Tally("damage", f"checkpoints in parts: {damage.__name__}"), random.Random(2)
+    model = nn.Linear(8, 8)
+    optimizer, ctx = torch.optim.Adam(model.parameters()), context(tmp_path)
+    model(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+    sharding = InParts(model, ALONE)
+    checkpoint.save(ctx, 2, model, optimizer, {"sums": {"loss": 0.25}, "micro_tokens": 8, "total": 4}, None, sharding)
+    (folder,) = ctx.work.glob("checkpoint-*")
+    names = {"part-0.safetensors", "parts.json", "state.json", "tensors.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    for name in sorted(names):
+        path = folder / name
+        before = path.read_bytes()
+        for _ in range(1 if damage is delete else 10):
+            damage(path, drawn)
+            tally.add()
+            try:
+                checkpoint.load(ctx.work, model, optimizer, sharding)
+                tally.wrong.append(f"{damage.__name__} {name}: loaded")
+            except UserError as error:
+                tally.wrong += [] if "remove that folder" in str(error) else [str(error)]
+            path.write_bytes(before)
+    assert checkpoint.load(ctx.work, model, optimizer, sharding)
+    tally.close()
 
 
 @pytest.mark.parametrize("damage", [cut, flip, edit])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from w2s_cli.commands.options import file_size, stage_of
 from w2s_cli.errors import UserError
 from w2s_cli.remotes.fetch import THERE, Outcome, Watch
-from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.planned import planned_keys
 from w2s_cli.results.runs import LATEST, find_runs
 from w2s_cli.results.text_table import print_table
 from w2s_cli.store.keys import KEY_DIGITS

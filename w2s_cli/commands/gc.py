@@ -21,7 +21,8 @@ from pathlib import Path
 from w2s_cli.commands.options import file_size, parse, parser, store_of
 from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
-from w2s_cli.results.reader import Run, planned_keys
+from w2s_cli.results.planned import planned_keys
+from w2s_cli.results.reader import Run
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.text_table import print_table
 from w2s_cli.run.queueing import job_states

@@ -115,6 +115,7 @@ def _reproduce(
     resolver = Resolver(store, folders, hub="never" if options.plan else "required")
     graph = build(jobs, resolver)
     train.refuse_unread_words([word for word in options.words if "=" in word], graph, folders)
+    train.refuse_resources(graph)
     targets, remotes = train.targets_of("train", graph), jobs[0].values["remotes"]
     look = partial(survey, graph, store, targets, ())
     _introduce(experiment, scale, jobs, left_out)

@@ -13,7 +13,7 @@ from pathlib import Path
 from w2s_cli.commands.options import file_size, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.commands.output import guarded
 from w2s_cli.errors import UserError
-from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.planned import planned_keys
 from w2s_cli.results.runs import run_folders, whole_run
 from w2s_cli.run.queueing import job_states
 from w2s_cli.store.claims import claim, owner

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.commands.train import opened_store, refuse_unread_words
+from w2s_cli.commands.train import opened_store, refuse_resources, refuse_unread_words
 from w2s_cli.config.searching import GROUP, Searched
 from w2s_cli.config.sweeps import refuse_many
 from w2s_cli.errors import UserError
@@ -42,6 +42,7 @@ class Search:
         refuse_unread_words(
             list(dict.fromkeys(word for jobs in configs for job in jobs for word in job.words)), probe, folders
         )
+        refuse_resources(probe)
         _check(probe, built, probes)
         first = [
             [job.names[VALIDATION] for job in built[place]]

@@ -9,7 +9,7 @@ from typing import Any
 from w2s_cli.commands.options import file_size, job_of, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import flatten
-from w2s_cli.results.reader import runs_of
+from w2s_cli.results.planned import runs_of
 from w2s_cli.results.runs import CONFIG, PLAN, run_folders
 from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import files_size

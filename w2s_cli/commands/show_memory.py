@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from w2s_cli.pipeline.cost import planned_amounts
 from w2s_cli.pipeline.graph import Graph, Stage
-from w2s_cli.pipeline.memory import GIB, Memory, Setup, need, setup_of, shape_of, ways_out
+from w2s_cli.pipeline.memory import GIB, Memory, Setup, need, setup_of, shape_of, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.run.device_memory import Device, device_of, on_gpu
-from w2s_cli.run.preparing import processes_of
+from w2s_cli.run.devices import used
+from w2s_cli.run.resources import in_parts, processes_of
 
 MOST_WAYS = 4
 BILLION, MILLION = 1e9, 1e6
@@ -41,7 +42,8 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
         shape = shape_of(stage, graph) if stage.about.get("model") is not None else None
         if shape is not None:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
-            setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=processes)
+            fsdp = in_parts(stage, launcher)
+            setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
             found.append(Needed(stage, shape, setup, need(shape, setup)))
     return found
 
@@ -61,7 +63,9 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
         "total",
     ]
     rows: dict[tuple[str, ...], None] = {}
+    shared: dict[int, dict[str, None]] = {}  # processes → names of stages
     for one in needed(graph, plans):
+        shared.setdefault(one.setup.processes, {})[one.stage.name] = None
         memory = one.memory
         parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
         tokens = "" if one.setup.probe else f"{one.setup.tokens:,}"
@@ -69,10 +73,11 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
         row = (one.stage.name, str(about["model"]), _count(one.shape.parameters), *map(_gib, parts), tokens)
         rows[(*row, _gib(one.on_device()))] = None
     notes = ["estimates; a total has the worker itself too (docs/large.md says how near they are)"]
-    processes = graph.jobs[0].config["launcher"]["processes"]
-    if processes > 1:
-        each = "a GPU each" if on_gpu(graph.jobs[0].config["launcher"]) else "in the total"
-        notes.append(f"of one of {processes} processes, which have {each}")
+    end = "which have a GPU each" if on_gpu(graph.jobs[0].config["launcher"]) else "and the total is of all"
+    for processes, names in sorted(shared.items()):
+        if processes > 1:
+            of = "" if len(shared) == 1 else f"{', '.join(names)}: "
+            notes.append(f"{of}of one of {processes} processes, {end}")
     notes.append(_has(device) if device else "the memory of the device is unknown here")
     return [header, *map(list, rows)], notes
 
@@ -90,20 +95,29 @@ def too_large(graph: Graph, plans: Mapping[str, Planned]) -> list[str]:
     for one in stages:
         if one.on_device() > device.free:
             names.setdefault((str(one.stage.about["model"]), one.memory, one.setup), {})[one.stage.name] = one
-    return [_line(", ".join(alike), next(iter(alike.values())), device) for alike in names.values()]
+    devices = len(used(graph.jobs[0].config["launcher"]))
+    return [_line(alike, device, devices) for alike in names.values()]
 
 
-def _line(names: str, one: Needed, device: Device) -> str:
+def _line(alike: Mapping[str, Needed], device: Device, devices: int) -> str:
+    """The caution for stages of equal needs; `devices`: the number of GPUs that they may have."""
+    names, one = ", ".join(alike), next(iter(alike.values()))
     figures = asdict(one.memory)
     parts = ", ".join(f"{name} {_gib(figures[name])}" for name in ("weights", "gradients", "optimizer", "activations"))
     needs = f"{names} ({one.stage.about['model']}) needs about {_gib(one.on_device())} GiB"
-    return f"Caution: {needs} ({parts}), and {_has(device)}.{_advice(one, device)}"
+    return f"Caution: {needs} ({parts}), and {_has(device)}.{_advice(alike, device, devices)}"
 
 
-def _advice(one: Needed, device: Device) -> str:
+def _advice(alike: Mapping[str, Needed], device: Device, devices: int) -> str:
     """What would help: the changes that are enough by themselves, else those that help most."""
+    one = next(iter(alike.values()))
     before = one.on_device()
     sizes = [(words, one.on_device(change(one.setup))) for words, change in ways_out(one.setup)]
+    spread = spread_out(one.setup, devices, lambda setup: one.on_device(setup) <= device.free)
+    if spread is not None:
+        names = dict.fromkeys(str(other.stage.about.get("role") or other.stage.name) for other in alike.values())
+        of = f"'{{processes: {spread.processes}, fsdp: true}}'"
+        sizes.insert(0, (" ".join(f"launcher.resources.{name}={of}" for name in names), one.on_device(spread)))
     enough = [(words, size) for words, size in sizes if size <= device.free]
     helping = enough or sorted([(words, size) for words, size in sizes if size < 0.95 * before], key=_size)
     told = ", ".join(f"{words} (about {_gib(size)} GiB)" for words, size in helping[:MOST_WAYS])

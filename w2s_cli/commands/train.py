@@ -27,9 +27,9 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.reads import refuse_unread
 from w2s_cli.pipeline.resolve import Resolver
 from w2s_cli.pipeline.states import Planned, survey
-from w2s_cli.results.reader import planned_keys
+from w2s_cli.results.reader import Run
 from w2s_cli.results.writer import held_run, link_stages, wall_times, write_results, write_run
-from w2s_cli.run import launchers, trackers
+from w2s_cli.run import launchers, resources, trackers
 from w2s_cli.run.pruning import passing_models, prune
 from w2s_cli.run.queueing import job_states
 from w2s_cli.store.locking import choose
@@ -111,6 +111,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
     resolver = Resolver(store, folders, hub="if reachable" if command == "plan" else "required")
     graph = build(jobs, resolver)
     refuse_unread_words(list(dict.fromkeys(word for job in jobs for word in job.words)), graph, folders)
+    refuse_resources(graph)
     targets, forced = targets_of(command, graph), _forced(force, graph)
     look = partial(survey, graph, store, targets, forced)
     if command == "plan":
@@ -165,6 +166,12 @@ def refuse_unread_words(words: list[str], graph: Graph, folders: list[Path]) -> 
         return advice(word, words, is_read, configs)
 
     refuse_unread(words, reads, methods, [*folders, configs_folder()], needs, why)
+
+
+def refuse_resources(graph: Graph) -> None:
+    """Refuse (UserError) processes and resources that the stages of the graph cannot have."""
+    launcher = graph.jobs[0].config["launcher"]
+    resources.check(graph.stages.values(), launcher, batch=launchers.is_batch(launcher["name"]))
 
 
 def execute(
@@ -254,7 +261,7 @@ def finish(folder: Path, graph: Graph, plans: dict[str, Planned], store: Store) 
     """Remove weights that nothing needs any more, write the run's results into its folder and print the table."""
     if not graph.jobs[0].config["keep_weights"]:
         prune(store, passing_models(graph, plans))
-    if planned_keys(folder) is None:
+    if not Run(folder, store).written:
         write_run(folder, graph, plans)
     _show_results(folder, graph, plans, store)
     return DONE

@@ -5,7 +5,7 @@ from typing import Any
 
 from w2s_cli.commands.options import job_of, parse, parser, stage_of, store_of
 from w2s_cli.data.artifacts import LABELS, PREDICTIONS, ROWS
-from w2s_cli.results.reader import runs_of
+from w2s_cli.results.planned import runs_of
 from w2s_cli.results.runs import CONFIG, run_folders
 from w2s_cli.results.stages import Stage, read_stage
 from w2s_cli.store.keys import KEY_DIGITS

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from w2s_cli.config.schema import Config
 from w2s_cli.values import With
@@ -12,9 +12,23 @@ Note = TypeVar("Note")
 
 def inner_class(kind: Any) -> Any:
     """The dataclass of a field's type: `PretrainConfig` of `PretrainConfig | None`; any other type unchanged."""
-    return next(
-        (member for member in (kind, *get_args(kind)) if isinstance(member, type) and is_dataclass(member)), kind
-    )
+    members = (kind,) if get_origin(kind) is dict else (kind, *get_args(kind))
+    return next((member for member in members if isinstance(member, type) and is_dataclass(member)), kind)
+
+
+def is_in_named_group(name: str) -> bool:
+    """Whether a dotted name is a group that the user names, or a field of one: launcher.resources.student.processes."""
+    return any(name.startswith(f"{field}.") for field in _named_groups())
+
+
+def _named_groups(cls: Any = Config, prefix: str = "") -> Iterator[str]:
+    """The fields that are dictionaries of groups: launcher.resources."""
+    for field in fields(cls):
+        inner = inner_class(field.type)
+        if get_origin(field.type) is dict and any(map(is_dataclass, get_args(field.type))):
+            yield f"{prefix}{field.name}"
+        elif is_dataclass(inner):
+            yield from _named_groups(inner, f"{prefix}{field.name}.")
 
 
 def class_of(name: str) -> Any:

@@ -20,8 +20,10 @@ DEVICE = r"auto|cpu|mps|cuda(:\d+)?"
 
 @dataclass
 class ResourcesConfig:
-    """Settings of some stages' jobs in place of the launcher's own; null: the launcher's."""
+    """Settings of some stages in place of the launcher's own; null: the launcher's. All but the first two are of Slurm's jobs."""
 
+    processes: Parallel | None = None
+    fsdp: bool | None = None
     partition: str | None = None
     account: str | None = None
     minutes: Minutes | None = None
@@ -42,6 +44,9 @@ class LauncherConfig:
     # that share a stage with a model, started by accelerate: each has a part of every effective batch, on a GPU of its own or on the CPU
     processes: Parallel = 1
     fsdp: bool = False  # weights, gradients and optimizer state of a training lie in parts on its processes (FSDP2)
+    # other settings for stages by "no_model", a kind, a role (weak, student, …) or a stage's name, of which the last that fits wins:
+    # {ceiling: {processes: 2, fsdp: true}}; with launcher=slurm also partition, account, minutes, memory_gb, cpus, gpus, …
+    resources: dict[str, ResourcesConfig] = field(default_factory=dict)
     # auto: every GPU if there is one, else the CPU; or a list of GPUs, [cuda:0,cuda:2]
     device: Annotated[
         Annotated[str, Matches(DEVICE)] | list[Annotated[str, Matches(r"cuda:\d+"), "a GPU, cuda:0"]],
@@ -66,8 +71,6 @@ class LauncherConfig:
     memory_gb: Annotated[Gibibytes | None, With("launcher=slurm")] = None  # null: the cluster's default
     cpus: Annotated[Parallel, With("launcher=slurm")] = 4
     gpus: Annotated[Number, With("launcher=slurm")] = 1
-    # other settings for stages by "no_model", a role (weak, student, …), a kind or a stage's name; the later of these wins
-    resources: Annotated[dict[str, ResourcesConfig], With("launcher=slurm")] = field(default_factory=dict)
     # further options of sbatch, {qos: long, constraint: a100}; without their dashes
     additional_parameters: Annotated[dict[str, Any], With("launcher=slurm")] = field(default_factory=dict)
     # lines of the shell before the worker, ["module load cuda"]

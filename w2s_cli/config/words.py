@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.config.declared import declared_fields
+from w2s_cli.config.declared import declared_fields, is_in_named_group
 from w2s_cli.config.quotes import escaped, quoted, unescaped
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
@@ -121,14 +121,14 @@ def rewrite(word: str) -> str:
     """A word as Hydra shall have it; every other word unchanged.
 
     `weak=gpt2` → `model@weak=gpt2`, `method.stages.pairs.rows=test` → `++method.changes.pairs.rows=test`, `loss.args.center=0.5` →
-    `++loss.args.center=0.5`.
+    `++loss.args.center=0.5`, and so with `launcher.resources.NAME`.
     """
     name, sign, value = word.partition("=")
     if sign and name in ROLES_FROM_MODELS:
         return f"model@{name}={value}"
     if sign and _is_within(STAGES, name.lstrip("+")):
         return f"++{CHANGES}{name.lstrip('+').removeprefix(STAGES)}={value}"
-    return f"++{word}" if sign and is_argument(name) else word
+    return f"++{word}" if sign and _is_new(name) else word
 
 
 def typed(word: str) -> str:
@@ -137,7 +137,7 @@ def typed(word: str) -> str:
     bare = name.removeprefix("++")
     if name.startswith("++") and _is_within(CHANGES, bare):
         return escaped(f"{STAGES}{bare.removeprefix(CHANGES)}{sign}{value}")
-    if name.startswith("++") and is_argument(bare):
+    if name.startswith("++") and _is_new(bare):
         word = f"{bare}{sign}{value}"
     for role in ROLES_FROM_MODELS:
         word = word.replace(f"model@{role}=", f"{role}=", 1) if word.startswith(f"model@{role}=") else word
@@ -152,6 +152,11 @@ def is_argument(name: str) -> bool:
     """Whether a dotted name is one of the arguments of a group's loss or rule: loss.args.alpha."""
     group, _, argument = name.partition(".args.")
     return bool(argument) and f"{group}.args" in declared_fields()
+
+
+def _is_new(name: str) -> bool:
+    """Whether Hydra does not know a dotted name from the schema, where the user chooses it."""
+    return is_argument(name) or is_in_named_group(name)
 
 
 def key(word: str) -> str:

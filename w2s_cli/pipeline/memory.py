@@ -10,7 +10,7 @@
 * The output layer of a language model goes in chunks of `CHUNK` tokens (`training/objectives/`).
 * The micro-batch is `launcher.micro_tokens`, or less where the update is smaller; on a CPU at most `PACKED` tokens, but one row at least.
   The longest row is taken for `SPREAD` times the mean.
-* Of several processes (`launcher.processes`) each has a part of the update's tokens. With `launcher.fsdp` each has a part of weights,
+* Of several processes each has a part of the update's tokens. With `fsdp` each has a part of weights,
   gradients and moments too. But it opens the model whole, and the first has it whole at the end, when gradients and activations are gone.
 * `PROCESS` is what a worker takes before it opens a model. docs/large.md compares the estimate with measured peaks.
 """
@@ -143,8 +143,21 @@ def _passing(shape: Shape, setup: Setup) -> float:
     return setup.tokens * _of_layer(shape, setup)
 
 
-def setup_of(stage: Stage, launcher: Mapping[str, Any], amounts: Amounts, *, gpu: bool, processes: int = 1) -> Setup:
-    """A stage's setup from its params and the launcher; rows have the tokens that the plan expects."""
+def setup_of(
+    stage: Stage,
+    launcher: Mapping[str, Any],
+    amounts: Amounts,
+    *,
+    gpu: bool,
+    processes: int = 1,
+    fsdp: bool = False,
+) -> Setup:
+    """A stage's setup from its params and the launcher; rows have the tokens that the plan expects.
+
+    Args:
+        processes: that share the stage.
+        fsdp: whether weights, gradients and moments lie in parts on them.
+    """
     params = stage.identity["params"]
     trains = stage.of.traits.trains
     limit = int(params.get("max_length") or PACKED)
@@ -171,7 +184,7 @@ def setup_of(stage: Stage, launcher: Mapping[str, Any], amounts: Amounts, *, gpu
         writes="max_new_tokens" in params,
         gpu=gpu,
         processes=processes,
-        in_parts=trains and processes > 1 and bool(launcher["fsdp"]) and not probe,
+        in_parts=fsdp and not probe,
     )
 
 
@@ -221,3 +234,14 @@ def ways_out(setup: Setup) -> Ways:
     if setup.trains and not setup.four_bits and not setup.in_parts:
         ways.append(("qlora", lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
     return ways
+
+
+def spread_out(setup: Setup, devices: int, fits: Callable[[Setup], bool]) -> Setup | None:
+    """The setup of a training in parts on the fewest of so many devices on which it `fits`; None if none does, or if it cannot lie so.
+
+    A process keeps the micro-batch of one alone, so its activations are not divided.
+    """
+    if not setup.gpu or not setup.trains or setup.probe or setup.four_bits or setup.optimizer == "adamw8bit":
+        return None
+    more = (replace(setup, processes=count, in_parts=True) for count in range(setup.processes + 1, devices + 1))
+    return next((one for one in more if fits(one)), None)

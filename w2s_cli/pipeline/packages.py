@@ -29,6 +29,20 @@ def need(module: str, what: str) -> None:
         raise UserError(f"{what} {module}, which is not installed: {_advice(module)}.")
 
 
+def need_version(package: str, least: tuple[int, int], what: str) -> None:
+    """Refuse (UserError) an installed package that is older than `least`; `what` needs it: "launcher.fsdp=true"."""
+    from importlib import metadata  # slow, and rarely needed
+
+    installed = metadata.version(package)
+    numbers = re.match(r"(\d+)\.(\d+)", installed)
+    if numbers and (int(numbers[1]), int(numbers[2])) < least:
+        wanted = ".".join(map(str, least))
+        raise UserError(
+            f'{what} needs {package} {wanted} or newer, and {installed} is installed: pip install -U "{package}>={wanted}", or leave '
+            "it out."
+        )
+
+
 def _needed(node: ast.AST) -> Iterator[str]:
     """The modules, without submodules, that a file cannot do without."""
     if isinstance(node, ast.Import):

@@ -12,7 +12,7 @@ from w2s_cli.pipeline.graph import Graph
 from w2s_cli.pipeline.states import Planned
 from w2s_cli.reproduction.comparison import Row
 from w2s_cli.reproduction.experiment import Experiment
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import is_broken, read_json, write_sealed
 from w2s_cli.store.shapes import fits, read_record
 from w2s_cli.store.store import Store
 
@@ -75,7 +75,7 @@ def write(
         "stages": {key: _took(store, key) for key in sorted(graph.stages)},
         "rows": [row.record() for row in rows],
     }
-    write_json(path, record)
+    write_sealed(path, record)
 
 
 def _took(store: Store, key: str) -> float:
@@ -93,7 +93,8 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
         UserError: no record.
     """
     paths = sorted((store.root / "reproductions").glob("*.json"))
-    records: list[dict[str, Any]] = [record for path in paths if fits(record := read_json(path), Written)]
+    found = [record for path in paths if fits(record := read_json(path), Written)]
+    records: list[dict[str, Any]] = [record for record in found if not is_broken(record)]
     if not records:
         raise UserError(f"{store.root} holds no reproductions yet: w2s reproduce NAME makes one.")
     head = ["experiment", "scale", "asked for", "distinct", "ran", "cached", "minutes", "of stages"]
@@ -112,4 +113,8 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
         f"({100 * len(stages) / max(asked, 1):.0f} %). Without sharing between experiments they need {separate:,}.",
         "minutes: time of the last command; of stages: time of its stages when they ran; the sum counts a shared stage once",
     ]
+    if changed := len(found) - len(records):
+        notes.append(
+            f"left out: {changed} that were changed since they were written; w2s reproduce NAME writes them again"
+        )
     return rows, notes

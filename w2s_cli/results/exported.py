@@ -11,7 +11,8 @@ from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.escaping import markdown as markdown_text
-from w2s_cli.results.reader import Entry, Run, runs_of
+from w2s_cli.results.planned import runs_of
+from w2s_cli.results.reader import Entry, Run
 from w2s_cli.results.runs import run_folders
 from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.stages import Stage, read_stage, read_upstream

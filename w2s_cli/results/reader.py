@@ -1,9 +1,9 @@
 """The one reader of runs and sweeps: configurations, plan and results. `stages` reads their stages.
 
-* Files are read lazily, and nothing is hashed. A configuration is parsed only if one of its fields is needed: a sweep's config.yaml takes
-  seconds to parse, and its groups can be compared as text.
-* A missing or cut-short file reads as empty: the report of a broken run lists the missing parts instead of failing. Of a file with an
-  item that cannot be read the other items are read.
+* Files are read lazily, and no file of a stage is hashed. A configuration is parsed only if one of its fields is needed: a sweep's
+  config.yaml takes seconds to parse, and its groups can be compared as text.
+* A missing or cut-short file reads as empty, and so does one that was changed since it was written: the report of a broken run lists the
+  missing parts instead of failing. Of a file with an item that cannot be read the other items are read.
 * A run by an older w2s has other files (bare lists). It is recognised and refused, never misread.
 * A stage in several runs is one result: the one of the run written last.
 """
@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from w2s_cli.errors import UserError
 from w2s_cli.results.runs import CONFIG, PLAN, RESULTS
 from w2s_cli.results.shapes import Planned, Written
 from w2s_cli.results.stages import Stage
-from w2s_cli.store.files import is_broken, read_configs, read_json
+from w2s_cli.store.files import digest, is_broken, read_configs, read_json
 from w2s_cli.store.shapes import fits
 from w2s_cli.store.store import OLDER, Store
 
@@ -37,12 +37,6 @@ NOT_FIELDS = (
     "family",
     "environment",
 )  # keys of an entry that are no setting
-
-
-class _Line(TypedDict):
-    """A planned stage, as far as every w2s has written it."""
-
-    key: str
 
 
 @dataclass(frozen=True)
@@ -118,10 +112,14 @@ class Run:
 
     @cached_property
     def _text(self) -> str:
+        """config.yaml; "" if it cannot be read, or is another one than plan.json has the digest of."""
         try:
-            return (self.folder / CONFIG).read_text(encoding="utf-8")
+            content = (self.folder / CONFIG).read_bytes()
+            if not self._is_broken(CONFIG):
+                return content.decode()
         except (OSError, ValueError):
-            return ""
+            pass
+        return ""
 
     @cached_property
     def configs(self) -> list[dict[str, Any]]:
@@ -199,10 +197,16 @@ class Run:
                     f"{unread} of the {len(items)} {CONTENT[name][0]} in {name} cannot be read and are left out"
                 )
         if not self.configs:
-            lines.append(f"{CONFIG} is missing or cut short: the settings of this run are unknown")
+            how = "was changed since it was written" if self._is_broken(CONFIG) else "is missing or cut short"
+            lines.append(f"{CONFIG} {how}: the settings of this run are unknown")
         if self._content(RESULTS) == []:
             lines.append("no evaluation has finished, so the run has no figures yet")
         return lines
+
+    @property
+    def written(self) -> bool:
+        """Whether configuration and plan are there as a command wrote them."""
+        return bool(self._text and self.plan)
 
     @property
     def finished(self) -> bool:
@@ -235,11 +239,19 @@ class Run:
         return items if isinstance(items, list) else None
 
     def _is_broken(self, name: str) -> bool:
-        """Whether a file's figures were changed since a command wrote them."""
+        """Whether a file's content was changed since a command wrote it; the first time that is seen, a note on stderr says so."""
         if name not in self._broken:
-            file = self._file(name)
-            self._broken[name] = isinstance(file, dict) and is_broken(file)
+            self._broken[name] = self._has_other_config() if name == CONFIG else is_broken(self._file(name))
+            if self._broken[name]:
+                said = "was changed since it was written: left out. The same command writes it again."
+                print(f"{self.folder}/{name} {said}", file=sys.stderr)
         return self._broken[name]
+
+    def _has_other_config(self) -> bool:
+        """Whether plan.json has the digest of another config.yaml; that of an older w2s has none."""
+        plan, path = self._file(PLAN), self.folder / CONFIG
+        wanted = plan.get("config") if isinstance(plan, dict) and not self._is_broken(PLAN) else None
+        return wanted is not None and path.is_file() and digest(path) != wanted
 
     @cached_property
     def _broken(self) -> dict[str, bool]:
@@ -251,11 +263,6 @@ class Run:
 
     def say_unread(self) -> None:
         """A note on stderr of results that are left out because they cannot be read."""
-        if self._is_broken(RESULTS):
-            print(
-                f"{self.folder}/{RESULTS} was changed since it was written: left out. The same command writes it again.",
-                file=sys.stderr,
-            )
         unread = len(self._content(RESULTS) or ()) - len(self.entries)
         if unread:
             print(
@@ -311,25 +318,3 @@ def read_entries(runs: Iterable[Run]) -> list[Entry]:
             entries.pop(identity, None)
             entries[identity] = entry
     return list(entries.values())
-
-
-def planned_keys(folder: Path) -> set[str] | None:
-    """The stage keys in the plan of a run, also of a run by an older w2s; None if the plan cannot be read, or has no stage."""
-    try:
-        plan = read_json(folder / PLAN)
-    except OSError:  # of another user
-        return None
-    lines = plan.get("stages") if isinstance(plan, dict) else plan
-    return {line["key"] for line in lines} if lines and fits(lines, list[_Line]) else None
-
-
-def runs_of(folders: Iterable[Path], key: str) -> list[Path]:
-    """The runs with the stage in their plan; their folders have its configuration."""
-    return [folder for folder in sorted(folders) if f'"{key}"' in _text(folder / PLAN)]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):  # of another user, or no text
-        return ""

@@ -29,7 +29,7 @@ from w2s_cli.results.shapes import Metrics
 from w2s_cli.results.stages import read_stage
 from w2s_cli.results.trainings import with_trainings
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import safe_name, write_bytes, write_json, write_sealed
+from w2s_cli.store.files import safe_name, write_bytes, write_sealed
 from w2s_cli.store.holds import hold
 from w2s_cli.store.places import RUNS, StoreError
 from w2s_cli.store.shapes import fits, read_manifest, read_record
@@ -78,15 +78,15 @@ def run_folder(graph: Graph, store: Store, command: str, identity: Sequence[str]
 
 
 def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
-    """Write config.yaml and plan.json, before any stage runs."""
+    """Write config.yaml, and plan.json with its digest, before any stage runs."""
     import yaml
 
     fault("run.plan")
     configs = [job.config for job in graph.jobs]
     # the dumper in C, where libyaml is: a sweep has thousands of configurations
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump_all(configs, Dumper=dumper, sort_keys=False, allow_unicode=True)
-    write_bytes(folder / CONFIG, text.encode())
+    content = yaml.dump_all(configs, Dumper=dumper, sort_keys=False, allow_unicode=True).encode()
+    write_bytes(folder / CONFIG, content)
     plan = [
         {
             "name": stage.name,
@@ -100,7 +100,7 @@ def write_run(folder: Path, graph: Graph, plans: dict[str, Planned]) -> None:
         for key, stage in graph.stages.items()
         if key in plans
     ]
-    write_json(folder / PLAN, {"format": FORMAT, "stages": plan})
+    write_sealed(folder / PLAN, {"format": FORMAT, "stages": plan, "config": hashlib.sha256(content).hexdigest()})
 
 
 def link_stages(folder: Path, graph: Graph, store: Store) -> None:

@@ -21,9 +21,9 @@ from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
 from w2s_cli.run.launchers import Queue, Submitted
 from w2s_cli.run.outcome import Outcome
-from w2s_cli.run.preparing import prepare, processes_of, redo_of
+from w2s_cli.run.preparing import prepare, redo_of
 from w2s_cli.run.queueing import job_states
-from w2s_cli.run.resources import check_names, resources
+from w2s_cli.run.resources import processes_of, resources
 from w2s_cli.run.work import Work
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, unique
@@ -49,7 +49,6 @@ class Batch:
     """State of one command whose stages run as jobs."""
 
     def __init__(self, work: Work) -> None:
-        check_names(work.graph.stages.values(), work.launcher)
         self.work = work
         self.graph = work.graph
         self.store = work.store
@@ -62,6 +61,7 @@ class Batch:
         self.pending = work.to_run
         self.folders: dict[str, Path] = {}
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
+        self.logs: dict[str, Path] = {}  # stage → what its job prints outside of the stage's own log
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
         self.told: dict[str, Any] = {}  # stage → its last progress
         self.asked = 0  # how often a signal asked to stop the jobs
@@ -89,12 +89,13 @@ class Batch:
         new: dict[str, Submitted] = {}
         with submitting(self.store.root):
             job_states(self.store)
-            present = {key: job["job"] for key, job in queued(self.store.root).items()}
+            waiting = queued(self.store.root)
+            present = {key: job["job"] for key, job in waiting.items()}
             with ThreadPoolExecutor(WRITERS) as pool:
                 for key, stage in zip(keys, pool.map(self._prepared, keys), strict=True):
                     self.folders[key] = stage.folder
                     if key in present:
-                        self.jobs[key] = present[key]
+                        self.jobs[key], self.logs[key] = present[key], Path(waiting[key]["log"])
                     else:
                         new[key] = stage
             for key in new:  # the one that comes is of the new job: the clocks of two machines are not compared
@@ -106,7 +107,7 @@ class Batch:
                 self.launcher["array_size"],
             )
             for key, job, log in self.queue.submit(made, new):
-                self.jobs[key] = job
+                self.jobs[key], self.logs[key] = job, log
                 enter_queue(
                     self.store.root,
                     key,
@@ -187,8 +188,12 @@ class Batch:
             self.outcome.stopped = True
             self.view(self.graph.stages[key], {"event": "stopped"})
             return
-        how = self.queue.end_of(job)
-        message = f"its job {job} ended without a result{f': {how}' if how else ''}; the same command continues from the last checkpoint"
+        how, log = self.queue.end_of(job), self.logs[key]
+        said = (
+            f"what it printed is in {log}" if log.exists() else f"it has not started, or left no log: {log} is missing"
+        )
+        ended = f"its job {job} ended without a result{f' ({how})' if how else ''}"
+        message = f"{ended}; {said}. The same command continues from the last checkpoint"
         write_failed(self.folders[key], message)
         self._failed(key, message, user=False)
 

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from w2s_cli.run.resources import most_processes
+
 ASK_S = 20.0
 DEVICE_FILES = Path("/dev")
 
@@ -83,7 +85,7 @@ def chosen(device: str | list[str]) -> list[str]:
 
 def used(settings: Mapping[str, Any]) -> list[str]:
     """The devices of a launcher's settings; stages of several processes spread over "cuda", all GPUs."""
-    spread = settings["device"] == "cuda" and settings["processes"] > 1
+    spread = settings["device"] == "cuda" and most_processes(settings)[1] > 1
     return chosen("auto" if spread else settings["device"])
 
 

@@ -2,7 +2,7 @@
 
 * Stages run side by side as long as their threads (`threads.py`) fit the cores and their memory fits what was free when nothing ran. One
   stage always may run. On GPUs each stage with a model has a GPU to itself (`devices.py`), and the cores are divided by the GPUs.
-* The processes of a stage (`launcher.processes`) have a part of its threads each, and as much memory, or a GPU, each as one would have.
+* The processes of a stage (`resources.py`) have a part of its threads each, and as much memory, or a GPU, each as one would have.
 * Of stages that run elsewhere nothing is counted but their number; the machine of a worker chooses the threads.
 * `launcher.jobs` and `launcher.threads` hold where the user sets them, and nothing is counted then that they say; with `jobs` alone the
   cores are divided.
@@ -22,7 +22,7 @@ from w2s_cli.pipeline.memory import GIB, need, setup_of, shape_of
 from w2s_cli.pipeline.shapes import of_size
 from w2s_cli.run import launchers
 from w2s_cli.run.devices import Devices, used
-from w2s_cli.run.preparing import processes_of
+from w2s_cli.run.resources import in_parts, processes_of
 from w2s_cli.run.threads import side_by_side, threads, works
 from w2s_cli.store import memory
 
@@ -69,7 +69,9 @@ class Sharing:
             if model:
                 shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
                 amounts = amounts_of(stage, shape.parameters)
-                size = parts * need(shape, setup_of(stage, launcher, amounts, gpu=gpu, processes=parts)).total
+                fsdp = in_parts(stage, launcher)
+                setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=parts, fsdp=fsdp)
+                size = parts * need(shape, setup).total
             fitting = max(1.0, machine // size) if machine else float("inf")
             if wanted is not None:
                 count = wanted

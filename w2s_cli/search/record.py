@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, get_args
 
 from w2s_cli.search.space import Dimension, Params
-from w2s_cli.store.files import read_json, write_json
+from w2s_cli.store.files import is_broken, read_json, write_sealed
 from w2s_cli.store.shapes import fits
 
 RECORD = "search.json"
@@ -70,7 +70,7 @@ class _Record(TypedDict):
 
 def write_record(folder: Path, identity: dict[str, Any], studies: Sequence[Study]) -> None:
     """Write search.json; `identity` is what determines the trials beside their scores."""
-    write_json(
+    write_sealed(
         folder / RECORD, {"format": FORMAT, "identity": identity, "studies": [asdict(study) for study in studies]}
     )
 
@@ -80,7 +80,12 @@ def read_record(
 ) -> list[Study]:
     """The studies of the settings, with the trials of search.json if it can be read and is of this search."""
     written: Any = read_json(folder / RECORD) if folder else None
-    if fits(written, _Record) and written["format"] == FORMAT and written["identity"] == identity:
+    if (
+        fits(written, _Record)
+        and not is_broken(written)
+        and written["format"] == FORMAT
+        and written["identity"] == identity
+    ):
         studies = [Study(item["words"], [_trial(trial) for trial in item["trials"]]) for item in written["studies"]]
         whole = all(_is_of(trial, space) for study in studies for trial in study.trials)
         if whole and [study.words for study in studies] == list(settings):

@@ -6,7 +6,6 @@ Keys are those of before the fields were named as they are: `rank` is `r` there,
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from w2s_cli.errors import UserError
 from w2s_cli.pipeline.reads import plain
 
 if TYPE_CHECKING:
@@ -29,16 +28,9 @@ def optimization(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_optimizer(job: "Planning", fields: Mapping[str, Any]) -> None:
-    """Refuse (UserError) an optimizer without its package, or that cannot have its moments in parts on several processes."""
-    if fields["optimizer"] != "adamw8bit":
-        return
-    job.resolver.need_package("bitsandbytes", "optimizer=adamw8bit needs the package")
-    if job.config["launcher"]["fsdp"] and fields.get("mode") != "probe":
-        raise UserError(
-            f'stage "{job.stage}": optimizer=adamw8bit has a scale for each 256 values of a weight, and launcher.fsdp=true cuts weights '
-            "elsewhere, so the number of processes would change the result: use optimizer=adamw, whose moments lie in parts too, or "
-            "launcher.fsdp=false."
-        )
+    """Refuse (UserError) an optimizer without its package."""
+    if fields["optimizer"] == "adamw8bit":
+        job.resolver.need_package("bitsandbytes", "optimizer=adamw8bit needs the package")
 
 
 def adapters(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -51,9 +43,4 @@ def adapters(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any] | Non
         del settings["base"]
     else:
         job.resolver.need_package("bitsandbytes", f"a base in {settings['base']} needs the package")
-        if job.config["launcher"]["fsdp"]:
-            raise UserError(
-                f'stage "{job.stage}": a base in {settings["base"]} cannot lie in parts on the processes: use launcher.fsdp=false, with '
-                "which each process has a whole one, or lora.base=plain."
-            )
     return settings

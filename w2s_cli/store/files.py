@@ -74,9 +74,13 @@ def write_sealed(path: Path, value: dict[str, Any]) -> None:
     write_json(path, {**value, SEAL: _seal(value)})
 
 
-def is_broken(value: dict[str, Any]) -> bool:
+def is_broken(value: Any) -> bool:
     """Whether a value of JSON has another digest than its content; one without a digest is not broken."""
-    return SEAL in value and value[SEAL] != _seal({name: part for name, part in value.items() if name != SEAL})
+    return (
+        isinstance(value, dict)
+        and SEAL in value
+        and value[SEAL] != _seal({name: part for name, part in value.items() if name != SEAL})
+    )
 
 
 def _seal(value: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@
 * The training waits while its own tensors go to the disk, without a copy of them (from a GPU: with one, in the host's memory). A thread
   that writes meanwhile needs a copy of weights and moments, for a large model as much memory as the training. The wait is bounded instead:
   the next checkpoint comes after 19 times the seconds that the last one took (`Context.checkpoint_due`).
-* state.json has the digest of tensors.safetensors, so no training goes on from damaged bytes. The hash takes about as long as the disk.
+* state.json has the digests of the other files and of its own content, so no training goes on from damaged bytes. The hash takes about as
+  long as the disk. Each process hashes the part that it writes, and the parts that it reads.
 * Contents: trainable parameters, optimizer state, random state, position. Frozen parameters never change, so they are not stored.
 * One format for any number of processes, so that each goes on with the checkpoint of another. Rank 0 writes tensors.safetensors. Where
   weights lie in parts (`sharding.py`), every process writes its rows of them to a part-<rank>.safetensors, and parts.json has the rows
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest, disk_errors, read_json, sync, write_json
+from w2s_cli.store.files import digest, disk_errors, is_broken, read_json, sync, write_json, write_sealed
 from w2s_cli.store.ranks import ALONE, Ranks
 from w2s_cli.store.shapes import fits
 from w2s_cli.training import exchange, slots
@@ -48,7 +49,10 @@ class _State(TypedDict):
     threads: int
     micro_tokens: int
     sums: dict[str, float]
-    sha256: NotRequired[str]  # of the tensors' file; not in a checkpoint of an older w2s
+    files: NotRequired[
+        dict[str, str]
+    ]  # name → digest; not in a checkpoint of an older w2s, whose sha256 is that of the tensors' file
+    sha256: NotRequired[str]
 
 
 class _Evaluated(_State):
@@ -80,16 +84,20 @@ def save(
         temporary.mkdir(parents=True)
     exchange.wait_for_all(ctx.ranks)
     tensors, rows = _tensors(model, optimizer, best_weights, sharding)
-    if rows:
-        parts = {name: tensors.pop(name) for name in rows}
-        _write(temporary / f"part-{ctx.ranks.rank}.safetensors", parts)
+    parts = {name: tensors.pop(name) for name in rows}
+    if parts:
+        _write(temporary / _part(ctx.ranks.rank), parts)
     if first:
         _write(temporary / _TENSORS, tensors)
         fault("checkpoint.tensors-written")
-        position = {"step": step, "threads": torch.get_num_threads(), "sha256": digest(temporary / _TENSORS)}
-        write_json(temporary / "state.json", {**state, **position})
+    files = _digests_of_parts(temporary, ctx.ranks) if parts else {}
+    if first:
         if rows:
             write_json(temporary / _PARTS, {**rows, "": ctx.ranks.count})
+            files[_PARTS] = digest(temporary / _PARTS)
+        files[_TENSORS] = digest(temporary / _TENSORS)
+        position = {"step": step, "threads": torch.get_num_threads(), "files": files}
+        write_sealed(temporary / "state.json", {**state, **position})
     exchange.wait_for_all(ctx.ranks)
     if first:
         sync(temporary)
@@ -103,6 +111,18 @@ def save(
                 shutil.rmtree(older)
         ctx.log(f"checkpoint at step {step}/{state['total']}")
         ctx.checkpoint_written(time.monotonic() - began)
+
+
+def _part(rank: int) -> str:
+    """The name of the file with the rows of a process."""
+    return f"part-{rank}.safetensors"
+
+
+def _digests_of_parts(folder: Path, ranks: Ranks) -> dict[str, str]:
+    """Name → digest of the part of every process, each of which hashes its own."""
+    mine = bytearray.fromhex(digest(folder / _part(ranks.rank)))
+    whole = exchange.joined(ranks, torch.frombuffer(mine, dtype=torch.uint8).unsqueeze(0), ranks.rank, ranks.count)
+    return {_part(rank): bytes(row).hex() for rank, row in enumerate(whole.tolist())}
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -136,9 +156,18 @@ def _tensors(
 
 
 class _Stored:
-    """The tensors of a checkpoint's files, read row by row."""
+    """The tensors of a checkpoint's files, read row by row; a part is hashed before its first row is read.
 
-    def __init__(self, folder: Path, opened: ExitStack) -> None:
+    Raises:
+        ValueError: a file has another digest than `files` says, or parts.json another shape.
+    """
+
+    def __init__(self, folder: Path, opened: ExitStack, files: Mapping[str, str] | None = None) -> None:
+        """`files`: name → digest; files without a digest are not hashed."""
+        self.folder, self.unchecked = folder, dict(files or {})
+        for name in (_TENSORS, _PARTS):
+            self._check(name)
+
         def enter(name: str) -> Any:
             return opened.enter_context(safe_open(folder / name, framework="pt"))
 
@@ -149,8 +178,14 @@ class _Stored:
             rows = read_json(folder / _PARTS)
             if not fits(rows, _Parts) or "" not in rows:
                 raise ValueError(f"{_PARTS} is damaged")
-            self.parts = [enter(f"part-{rank}.safetensors") for rank in range(rows.pop(""))]
+            self.parts = [enter(_part(rank)) for rank in range(rows.pop(""))]
             self.rows = rows
+
+    def _check(self, name: str) -> None:
+        """Hash a file that has a digest, once."""
+        wanted = self.unchecked.pop(name, None)
+        if wanted is not None and wanted != digest(self.folder / name):
+            raise ValueError(f"{name} was changed")
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`."""
@@ -160,7 +195,7 @@ class _Stored:
         """The tensor `name`, or its rows `of`.
 
         Raises:
-            ValueError: it has another number of rows.
+            ValueError: it has another number of rows, or its part was changed.
         """
         if name not in self.rows:
             if of is None:
@@ -176,6 +211,7 @@ class _Stored:
         for rank, file in enumerate(self.parts):
             start, stop, _ = span(total, Ranks(rank, len(self.parts)))
             if max(first, start) < min(end, stop) or (first == end and rank == 0):
+                self._check(_part(rank))
                 pieces.append(file.get_slice(name)[max(first, start) - start : max(min(end, stop), start) - start])
         return torch.cat(pieces)
 
@@ -218,10 +254,13 @@ def load(
     try:
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
-        if state.get("sha256") not in (None, digest(folder / _TENSORS)):
-            raise ValueError(f"{_TENSORS} was changed")
+        if "files" in state and is_broken(state):
+            raise ValueError("state.json was changed")
+        files = state.get("files") or ({_TENSORS: state["sha256"]} if "sha256" in state else {})
         with ExitStack() as opened:
-            _restore(_Stored(folder, opened), model, optimizer, sharding or Sharding(model, ALONE), on_host=on_host)
+            _restore(
+                _Stored(folder, opened, files), model, optimizer, sharding or Sharding(model, ALONE), on_host=on_host
+            )
         torch.set_num_threads(state["threads"])
     except Exception as error:  # safetensors, torch and JSON each have their own error for a damaged file
         raise UserError(f"{folder} cannot be read ({error}); remove that folder to start this stage again") from error

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.errors import UserError
 from w2s_cli.store.ranks import Ranks
 from w2s_cli.training.models.trunk import layers
 
@@ -33,11 +32,7 @@ class Sharding:
     """The parts of a model's trainable parameters; without parts it is empty, and everything goes on as ever."""
 
     def __init__(self, model: nn.Module, ranks: Ranks, *, sharded: bool = False) -> None:
-        """Share out the weights of `model`, in place, if they are `sharded`.
-
-        Raises:
-            UserError: torch is too old.
-        """
+        """Share out the weights of `model`, in place, if they are `sharded`."""
         self.model, self.ranks = model, ranks
         self._before: list[tuple[nn.Module, type, dict[str, Any]]] = []
         if sharded:
@@ -145,8 +140,6 @@ def _shard(model: Any, ranks: Ranks) -> None:
     for part in [*layers(trunk), trunk]:
         # the trunk too: else its weights would be whole after a pass without gradients, until the next backward pass
         fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=outside)
-        if not hasattr(part, "set_force_sum_reduction_for_comms"):
-            raise UserError("launcher.fsdp=true needs torch 2.8 or newer: pip install -U torch, or launcher.fsdp=false")
         part.set_gradient_divide_factor(1.0)  # a sum; fully_shard takes the mean
         part.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
 

@@ -68,6 +68,26 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "several names of a group": (["data=[sciq,boolq]"], ["-m data=sciq,boolq"]),
     "recipe that is not chosen": (["pretrain.lr=1"], ["without a recipe", "pretrain=NAME", "wordnet-s"]),
     "weights in parts on one process": (["launcher.fsdp=true"], ["there is one: set launcher.processes=2 or more"]),
+    "parts on one process by name": (
+        ["launcher.resources.student.fsdp=true"],
+        ["launcher.resources.student.fsdp=true shares out", "set launcher.resources.student.processes=2 or more"],
+    ),
+    "resources of a misspelt stage": (
+        ["launcher.resources.studnet={processes: 2}", "launcher.device=cpu"],
+        ["launcher.resources.studnet: no stage", 'Did you mean "student"'],
+    ),
+    "resources of a misspelt field": (
+        ["launcher.resources.student.proceses=2"],
+        ['unknown field "launcher.resources.student.proceses"', 'Did you mean "processes"'],
+    ),
+    "resources of no job": (
+        ["launcher.resources.student={minutes: 9}"],
+        ["launcher.resources.student.minutes is a setting of a job, and launcher=local has no jobs", "launcher=slurm"],
+    ),
+    "one device of several processes by name": (
+        ["launcher.resources.student.processes=2", "launcher.device=mps"],
+        ["launcher.device=mps: launcher.resources.student.processes=2 need a device each"],
+    ),
     "one device of several processes": (
         ["launcher.processes=2", "launcher.device=cuda:1"],
         ["launcher.device=cuda:1", "launcher.processes=2 need a device each", "launcher.device=auto or cpu"],

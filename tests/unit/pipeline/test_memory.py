@@ -1,6 +1,7 @@
 """The estimate of memory: its parts by hand, beside measured peaks of real trainings, and the lines for stages that do not fit."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.conftest import ROOT, environment
 from tests.model_shapes import SHAPES
 from tests.tiny_models import END, byte_tokenizer
-from w2s_cli.pipeline.memory import GIB, PROCESS, Setup, need, ways_out
+from w2s_cli.pipeline.memory import GIB, PROCESS, Setup, need, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape, read_shape
 from w2s_cli.run import device_memory, devices
 from w2s_cli.run.device_memory import device_of
@@ -134,7 +135,7 @@ def test_the_estimate_is_near_the_measured_peak(tmp_path: Path) -> None:
 
 
 def launcher(device: Any, **changed: Any) -> dict[str, Any]:
-    return {"name": "local", "device": device, "processes": 1, "gpus": 1, **changed}
+    return {"name": "local", "device": device, "processes": 1, "resources": {}, "gpus": 1, **changed}
 
 
 def test_the_gpu_is_asked_by_the_drivers_own_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +201,53 @@ def test_a_plan_says_before_a_run_what_does_not_fit_and_what_would(
     assert "this machine has 20 of 24 GiB free. What would fit: " in said
     assert "mode=lora (about" in said
     assert "Caution" not in w2s_inside("plan", *words, "train=lora").stdout.split("memory, GiB")[0]
+
+
+def gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, free: int) -> None:
+    """So many GPUs with `free` GiB of 80, as the driver's program tells them."""
+    uuids = [f"GPU-{number}" for number in range(count)]
+    numbers = "; ".join(f"echo '{number}, {uuid}'" for number, uuid in enumerate(uuids))
+    sizes = "; ".join(f"echo '{uuid}, NVIDIA A, {80 * 1024}, {free * 1024}'" for uuid in uuids)
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncase $1 in *index*) {numbers};; *) {sizes};; esac\n")
+    program.chmod(0o755)
+    for number in range(count):
+        (folder / f"nvidia{number}").touch()
+    monkeypatch.setattr(devices, "DEVICE_FILES", folder)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_training_that_fits_in_parts_on_the_gpus_that_there_are_is_told_the_word_for_it(
+    w2s_inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["weak=wordnet-s", "strong=llama-3.2-3b", "data=wordnet_living"]
+    gpus(tmp_path, monkeypatch, 4, 50)
+    said = w2s_inside("plan", *words).stdout
+    line = next(line for line in said.splitlines() if line.startswith("Caution: student, ceiling (llama-3.2-3b) needs"))
+    word = re.search(
+        r"launcher\.resources\.student='\{processes: (\d), fsdp: true\}' launcher\.resources\.ceiling='", line
+    )
+    assert word is not None
+    assert "Caution" not in w2s_inside("plan", *words, *two_words(int(word[1]))).stdout.split("memory, GiB")[0]
+    assert "Caution" in w2s_inside("plan", *words, *two_words(int(word[1]) - 1)).stdout.split("memory, GiB")[0]
+    said = w2s_inside("plan", *words, *two_words(int(word[1]))).stdout
+    assert f"student, ceiling, student_test, ceiling_test: of one of {word[1]} processes, which have a GPU each" in said
+    gpus(tmp_path, monkeypatch, 1, 50)
+    assert "launcher.resources" not in w2s_inside("plan", *words).stdout
+
+
+def two_words(processes: int) -> list[str]:
+    """The words of a student and a ceiling in parts."""
+    parts = f"{{processes: {processes}, fsdp: {'true' if processes > 1 else 'null'}}}"
+    return [f"launcher.resources.{role}={parts}" for role in ("student", "ceiling")]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"gpu": False}, {"trains": False}, {"probe": True}, {"four_bits": True}, {"optimizer": "adamw8bit"}]
+)
+def test_what_cannot_lie_in_parts_is_not_spread_out(changed: dict[str, Any]) -> None:
+    setup = Setup(True, gpu=True)
+    assert spread_out(setup, 4, lambda one: one.processes == 3) == replace(setup, processes=3, in_parts=True)
+    assert spread_out(setup, 2, lambda one: one.processes == 3) is None
+    assert spread_out(replace(setup, **changed), 4, lambda one: True) is None

@@ -7,6 +7,7 @@ LAUNCHER = {
     "device": "cpu",
     "processes": 1,
     "fsdp": False,
+    "resources": {},
     "micro_tokens": 8192,
     "eval_tokens": 32768,
     "offload_optimizer": False,

@@ -22,6 +22,8 @@ def stage(millions: float | None = None, model: str | None = "m", path: Path | N
     kind = SimpleNamespace(optional=lambda _: None, traits=traits)
     execution = {"model_path": str(path)} if path else {}
     return SimpleNamespace(
+        kind="finetune",
+        name="student",
         about=about,
         identity={"params": {}},
         inputs=inputs,
@@ -69,6 +71,8 @@ def test_the_processes_of_a_stage_divide_its_threads_and_each_need_its_memory(ma
     assert (one.threads, one.processes) == (8, 1)
     assert (four.threads, four.processes) == (2, 4)
     assert four.bytes == 4 * one.bytes
+    (named,) = shared(stage(2000.0), resources={"finetune": {"processes": 4}}).needs.values()
+    assert named == four
     assert shared(stage(model=None), processes=4).needs["0"].processes == 1  # without a model
     planned = shared(stage(0.1), stage(0.1), processes=8)
     assert [need.threads for need in planned.needs.values()] == [1, 1]

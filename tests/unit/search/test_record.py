@@ -37,6 +37,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_record(tmp_path, IDENTITY, SPACE, SETTINGS) == studies()
 
 
+def unsealed(folder: Path) -> dict[str, Any]:
+    """The record without its digest, as an older w2s wrote it."""
+    written: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    del written["sha256"]
+    return written
+
+
+def test_a_changed_score_makes_the_record_none_and_one_without_a_digest_is_read(tmp_path: Path) -> None:
+    write_record(tmp_path, IDENTITY, studies())
+    text = (tmp_path / RECORD).read_text()
+    (tmp_path / RECORD).write_text(text.replace('"score": 0.75', '"score": 0.95'))
+    assert read_record(tmp_path, IDENTITY, SPACE, SETTINGS) == [Study(words) for words in SETTINGS]
+    (tmp_path / RECORD).write_text(text)
+    (tmp_path / RECORD).write_text(json.dumps(unsealed(tmp_path)))
+    assert read_record(tmp_path, IDENTITY, SPACE, SETTINGS) == studies()
+
+
 def test_the_best_trial_has_the_best_score_and_is_the_earliest_of_equal_ones() -> None:
     study = Study([], [Trial({}, "scored", value) for value in (0.5, 0.9, 0.9, 0.1)] + [Trial({}, "failed")])
     assert study.best("accuracy") == 1
@@ -55,7 +72,7 @@ def test_the_best_trial_has_the_best_score_and_is_the_earliest_of_equal_ones() -
 )
 def test_a_record_of_another_search_is_none(tmp_path: Path, change: dict[str, Any]) -> None:
     write_record(tmp_path, IDENTITY, studies())
-    written = json.loads((tmp_path / RECORD).read_text()) | change
+    written = unsealed(tmp_path) | change
     (tmp_path / RECORD).write_text(json.dumps(written))
     assert read_record(tmp_path, IDENTITY, SPACE, SETTINGS) == [Study(words) for words in SETTINGS]
 
@@ -65,7 +82,7 @@ def test_a_trial_outside_of_the_space_or_without_its_score_makes_the_record_none
     tmp_path: Path, trial: dict[str, Any]
 ) -> None:
     write_record(tmp_path, IDENTITY, studies())
-    written = json.loads((tmp_path / RECORD).read_text())
+    written = unsealed(tmp_path)
     written["studies"][0]["trials"][0] |= trial
     (tmp_path / RECORD).write_text(json.dumps(written))
     assert read_record(tmp_path, IDENTITY, SPACE, SETTINGS) == [Study(words) for words in SETTINGS]
@@ -80,7 +97,7 @@ def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
 
 def test_a_record_of_any_shape_is_read_as_trials_of_the_space_or_as_none(tmp_path: Path) -> None:
     write_record(tmp_path, IDENTITY, studies())
-    text, drawn = (tmp_path / RECORD).read_text(), random.Random(0)
+    text, drawn = json.dumps(unsealed(tmp_path)), random.Random(0)
     kept = 0
     for _ in range(400):
         (tmp_path / RECORD).write_text(changed(text, drawn))

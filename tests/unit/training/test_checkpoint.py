@@ -22,6 +22,7 @@ from tests.tiny_models import make_model
 from tests.unit.training.test_models import context
 from w2s_cli.data.artifacts.features import write_features
 from w2s_cli.errors import UserError
+from w2s_cli.store import files
 from w2s_cli.training import checkpoint, loop
 from w2s_cli.training.batching import PADDED
 from w2s_cli.training.loop import Recipe, make_optimizer
@@ -50,6 +51,25 @@ def test_a_state_of_another_shape_is_told(tmp_path: Path, state: Any, evaluated:
     (ctx.work / "checkpoint-000000003" / "state.json").write_text(json.dumps(state))
     with pytest.raises(UserError, match=r"checkpoint-000000003 cannot be read .*state\.json.*remove that folder"):
         checkpoint.load(ctx.work, model, optimizer, evaluated=evaluated)
+
+
+def test_a_changed_position_is_told_and_a_checkpoint_of_an_older_w2s_is_still_read(tmp_path: Path) -> None:
+    model, ctx = nn.Linear(3, 2), context(tmp_path)
+    optimizer = make_optimizer(model, Recipe(epochs=1, lr=0.1))
+    checkpoint.save(ctx, 3, model, optimizer, STATE)
+    path = ctx.work / "checkpoint-000000003" / "state.json"
+    state = json.loads(path.read_text())
+    for changed in ({"step": 4}, {"sums": {"loss": 2.0}}, {"files": {}}):
+        path.write_text(json.dumps({**state, **changed}))
+        with pytest.raises(UserError, match=r"\(state.json was changed\)"):
+            checkpoint.load(ctx.work, model, optimizer)
+    del state["files"]
+    older = {**state, "sha256": files.digest(path.with_name("tensors.safetensors"))}
+    path.write_text(json.dumps(older))
+    assert checkpoint.load(ctx.work, model, optimizer) == older
+    path.write_text(json.dumps({**older, "sha256": "0" * 64}))
+    with pytest.raises(UserError, match=r"\(tensors.safetensors was changed\)"):
+        checkpoint.load(ctx.work, model, optimizer)
 
 
 @contextmanager

@@ -191,6 +191,20 @@ def test_a_checkpoint_of_some_processes_is_continued_by_others(
     assert_alike(alone(name), tmp_path / "run")
 
 
+@pytest.mark.parametrize("then", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_changed_part_of_a_checkpoint_is_told_by_whoever_reads_it(
+    then: int, made: dict[str, Path], tmp_path: Path
+) -> None:
+    assert train(2, "finetune", made, tmp_path / "run", fsdp=True, stop_after=3) == [STOPPED] * 2
+    (part,) = (tmp_path / "run" / "work").glob("checkpoint-*/part-1.safetensors")
+    content = bytearray(part.read_bytes())
+    content[-3] ^= 1  # of a weight, or of a moment: the file is as readable as before
+    part.write_bytes(content)
+    *others, last = train(then, "finetune", made, tmp_path / "run", fsdp=then == 2)
+    assert "checkpoint-000000004 cannot be read (part-1.safetensors was changed); remove that folder" in last
+    assert others == [LOST] * (then - 1)
+
+
 @pytest.mark.parametrize("fsdp", [False, True])
 def test_stopped_and_resumed_on_two_processes_equals_uninterrupted_bit_for_bit(
     made: dict[str, Path], tmp_path: Path, fsdp: bool

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.plugins import code_names
 from w2s_cli.run.arrays import Array
+from w2s_cli.run.resources import most_processes
 
 
 class Worker(Protocol):
@@ -90,7 +91,7 @@ def is_batch(name: str) -> bool:
 
 def check(settings: Mapping[str, Any], *, here: bool) -> None:
     """Refuse (UserError) an unknown launcher, settings of it that cannot be, and with `here` those that cannot work on this machine."""
-    launcher, processes = find(settings["name"]), settings["processes"]
+    launcher, (setting, processes) = find(settings["name"]), most_processes(settings)
     if settings["fsdp"] and processes == 1:
         raise UserError(
             "launcher.fsdp=true shares out the weights of a training on its processes, and there is one: set launcher.processes=2 or more, "
@@ -101,8 +102,7 @@ def check(settings: Mapping[str, Any], *, here: bool) -> None:
         len(device) < processes if isinstance(device, list) else device not in ("auto", "cpu", "cuda")
     ):
         raise UserError(
-            f"launcher.device={device}: launcher.processes={processes} need a device each: use "
-            "launcher.device=auto or cpu, or launcher.processes=1."
+            f"launcher.device={device}: {setting}={processes} need a device each: use launcher.device=auto or cpu, or {setting}=1."
         )
     if here:
         launcher.check(settings)

@@ -19,6 +19,7 @@ from typing import Any
 from w2s_cli.errors import UserError
 from w2s_cli.run.devices import used
 from w2s_cli.run.ranks import LAUNCHED
+from w2s_cli.run.resources import most_processes
 from w2s_cli.run.workplace import worker_environment, worker_module
 
 HERE = True
@@ -79,10 +80,10 @@ class LocalWorker:
 
 def check(settings: Mapping[str, Any]) -> None:
     """Refuse (UserError) more processes of a stage than this machine has GPUs, unless it has none."""
-    names = used(settings)
-    if names and len(names) < settings["processes"]:
+    names, (setting, most) = used(settings), most_processes(settings)
+    if names and len(names) < most:
         raise UserError(
-            f"launcher.processes={settings['processes']} need a GPU each, and there are {len(names)} here: use as many processes as GPUs, "
+            f"{setting}={most} need a GPU each, and there are {len(names)} here: use as many processes as GPUs, "
             "or launcher.device=cpu."
         )
 
