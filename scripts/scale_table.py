@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
         columns = [{**waiting(Path(temporary), size), **finished(Path(temporary), size)} for size in sizes]
     for what in columns[0]:
         print(f"| {what} | " + " | ".join(column[what] for column in columns) + " |")
-    print(f"\n{machine()}")  # after the measurements: it imports torch, and a process begins with the memory of its parent
+    # after the measurements: it imports torch, and a process begins with the memory of its parent
+    print(f"\n{machine()}")
     return 0
 
 
@@ -79,7 +80,8 @@ def finished(work: Path, stages: int) -> dict[str, str]:
 
 def told(took: Took) -> str:
     """'5.6 s, 180 MiB'."""
-    return f"{took.wall_s:.2g} s, {took.peak_mib:.0f} MiB" if took.wall_s < 10 else f"{took.wall_s:.0f} s, {took.peak_mib:.0f} MiB"
+    seconds = f"{took.wall_s:.2g}" if took.wall_s < 10 else f"{took.wall_s:.0f}"
+    return f"{seconds} s, {took.peak_mib:.0f} MiB"
 
 
 if __name__ == "__main__":
