@@ -1,0 +1,154 @@
+"""Linear layers in bf16: where a product in bf16 is all that reads a weight, the weight itself is opened in bf16, half as large.
+
+* precision=bf16 is autocast, which rounds the weights of linear layers for every product. A weight that is rounded once, while it is read
+  from its file, gives the same products, bit for bit. Everything else of a model stays fp32: norms, embeddings, output layer, head, biases.
+* `Kept` says what a stage needs. "fp32": its weights are trained, or read in fp32. "bf16": it only reads, under autocast. "stored": its
+  weights are frozen, and a layer is in bf16 if the checkpoint is: then nothing is lost, and adapters can be merged exactly.
+* The experts of a mixture stay fp32, because transformers multiplies them outside of autocast, in their own type. Of a checkpoint in MXFP4
+  they are opened in bf16, which holds each of its numbers exactly.
+* A layer is in its type from the beginning: transformers makes a model without memory, and fills each weight in the type that it has there.
+  So no weight but the one that is read is in memory twice.
+* Outside of autocast, as in the trials of packed rows, such a layer computes with its weight in the type of its input.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from w2s_cli.training.models import lora, nf4
+from w2s_cli.training.models.trunk import text_part
+
+Kept = Literal["fp32", "bf16", "stored"]
+
+
+def for_reading(precision: str) -> Kept:
+    """What a stage keeps that trains no weight."""
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def for_training(params: Mapping[str, Any], execution: Mapping[str, Any]) -> Kept:
+    """What a training with these params keeps.
+
+    Adapters on another stage's model are merged into fp32 weights and saved whole, and FSDP2 of older torch refuses layers of several
+    types: these keep fp32.
+    """
+    frozen = params["mode"] == "lora" and params.get("model") is not None and not execution.get("fsdp")
+    return "stored" if frozen and (params["precision"] == "bf16" or nf4.wanted(params)) else "fp32"
+
+
+def stored_in_bf16(folder: Path) -> bool:
+    """Whether all matrices of the checkpoint in `folder` are in bf16 (or in MXFP4); False for other files than safetensors."""
+    files = sorted(folder.glob("*.safetensors"))
+    try:
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    part = file.get_slice(name)
+                    if len(part.get_shape()) > 1 and part.get_dtype() not in ("BF16", "U8"):
+                        return False
+    except (OSError, SafetensorError):  # who opens the weights tells
+        return False
+    return bool(files)
+
+
+@contextmanager
+def opened(kept: Kept, *, experts: bool) -> Iterator[None]:
+    """Within the block, transformers opens the linear layers of a model's body in bf16, and with `experts` the experts too."""
+    from transformers import PreTrainedModel
+
+    if kept == "fp32":
+        yield
+        return
+    usual = PreTrainedModel._get_dtype_plan  # called when the model is made, and has no memory yet
+
+    def with_types(model: Any, dtype: torch.dtype) -> Any:
+        for part, name in _parts(model, experts=experts):
+            part.register_parameter(name, nn.Parameter(getattr(part, name).to(torch.bfloat16)))
+        return usual(model, dtype)
+
+    PreTrainedModel._get_dtype_plan = with_types  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        PreTrainedModel._get_dtype_plan = usual  # type: ignore[method-assign]
+
+
+def narrow(model: Any, *, experts: bool = False) -> None:
+    """Put the linear layers of the model's body into bf16, one by one and in place; those that are in bf16 become able to compute in fp32."""
+    for part, name in _parts(model, experts=experts):
+        weight = getattr(part, name)
+        if weight.dtype != torch.bfloat16:
+            weight.data = weight.data.to(torch.bfloat16)
+    settle(model)
+
+
+def settle(model: Any) -> None:
+    """Make the layers in bf16 able to compute outside of autocast."""
+    for part, name in _parts(model, experts=False):
+        if getattr(part, name).dtype == torch.bfloat16:
+            part.forward = partial(_forward, part)  # type: ignore[method-assign]
+
+
+def put(part: nn.Module, weight: Tensor) -> None:
+    """Give a linear layer the `weight`, in the type that it has."""
+    part.weight.data = weight  # type: ignore[union-attr, assignment]
+    if weight.dtype == torch.bfloat16:
+        part.forward = partial(_forward, part)  # type: ignore[method-assign]
+    elif "forward" in vars(part):
+        del part.forward  # type: ignore[attr-defined]
+
+
+def widen(model: Any) -> None:
+    """Put all weights in bf16 into fp32, one by one and in place."""
+    for part, name in _parts(model, experts=True):
+        weight = getattr(part, name)
+        if weight.dtype != torch.bfloat16:
+            continue
+        if name == "weight":
+            put(part, weight.data.float())
+        else:
+            weight.data = weight.data.float()
+
+
+@contextmanager
+def hidden(model: Any) -> Iterator[None]:
+    """Within the block, layers in bf16 have a weight of one number in fp32: peft would give new adapters the type of the weight."""
+    kept = [(part, part.weight) for part, name in _parts(model, experts=False) if getattr(part, name).dtype == torch.bfloat16]
+    for part, weight in kept:
+        shown = torch.zeros((), device=weight.device).expand(weight.shape)
+        part.weight = nn.Parameter(shown, requires_grad=weight.requires_grad)
+    try:
+        yield
+    finally:
+        for part, weight in kept:
+            part.weight = weight.requires_grad_(part.weight.requires_grad)
+
+
+def _forward(part: Any, x: Tensor) -> Tensor:
+    """The forward pass of a linear layer in bf16."""
+    if part.weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
+        return type(part).forward(part, x)  # type: ignore[no-any-return]
+    wide = SimpleNamespace(weight=part.weight.to(x.dtype), bias=part.bias, nf=getattr(part, "nf", None))
+    return type(part).forward(wide, x)  # type: ignore[no-any-return]
+
+
+def _parts(model: Any, *, experts: bool) -> list[tuple[nn.Module, str]]:
+    """(module, name of its weight) of the linear layers of the body, and with `experts` of the experts of a mixture."""
+    from transformers.pytorch_utils import Conv1D
+
+    tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
+    linear = [(model.get_submodule(name), name) for name in lora.linear_layers(model)]
+    # a class of its own may use its weight in another way than a product
+    parts = [(part, "weight") for part, name in linear if type(part) in (nn.Linear, Conv1D) and f"{name}.weight" not in tied]
+    if experts:
+        for part in text_part(model.base_model).modules():
+            if type(part).__name__.endswith("Experts"):
+                parts += [(part, name) for name, weight in part.named_parameters(recurse=False) if weight.ndim == 3]
+    return parts
