@@ -26,7 +26,8 @@ from w2s_cli.training.models.adapters import base_folder_of, on_nf4
 from w2s_cli.training.models.folder import kept_adapters
 from w2s_cli.training.models.forward_pass import softmax
 from w2s_cli.training.models.nf4 import round_base
-from w2s_cli.training.models.opening import DIRECT, on_base, open_part, open_typed
+from w2s_cli.training.models.opening import on_base, open_part, open_typed
+from w2s_cli.training.models.reading import DIRECT
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.prompting import SUFFIX, encode_with_suffix
 from w2s_cli.training.tokens import encode, open_plain_tokenizer

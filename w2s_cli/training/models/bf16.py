@@ -6,20 +6,16 @@
   weights are frozen, and a layer is in bf16 if the checkpoint is: then nothing is lost, and adapters can be merged exactly.
 * The experts of a mixture stay fp32, because transformers multiplies them outside of autocast, in their own type. Of a checkpoint in MXFP4
   they are opened in bf16, which holds each of its numbers exactly.
-* A layer is in its type from the beginning: transformers makes a model without memory, and fills each weight in the type that it has there.
-  So no weight but the one that is read is in memory twice.
 * Outside of autocast, as in the trials of packed rows, such a layer computes with its weight in the type of its input.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from w2s_cli.training.models import lora, nf4
@@ -43,46 +39,9 @@ def for_training(params: Mapping[str, Any], execution: Mapping[str, Any]) -> Kep
     return "stored" if frozen and (params["precision"] == "bf16" or nf4.wanted(params)) else "fp32"
 
 
-def stored_in_bf16(folder: Path) -> bool:
-    """Whether all matrices of the checkpoint in `folder` are in bf16 (or in MXFP4); False for other files than safetensors."""
-    files = sorted(folder.glob("*.safetensors"))
-    try:
-        for path in files:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (not a dict)
-                    part = file.get_slice(name)
-                    if len(part.get_shape()) > 1 and part.get_dtype() not in ("BF16", "U8"):
-                        return False
-    except (OSError, SafetensorError):  # who opens the weights tells
-        return False
-    return bool(files)
-
-
-@contextmanager
-def opened(kept: Kept, *, experts: bool) -> Iterator[None]:
-    """Within the block, transformers opens the linear layers of a model's body in bf16, and with `experts` the experts too."""
-    from transformers import PreTrainedModel
-
-    if kept == "fp32":
-        yield
-        return
-    usual = PreTrainedModel._get_dtype_plan  # called when the model is made, and has no memory yet
-
-    def with_types(model: Any, dtype: torch.dtype) -> Any:
-        for part, name in _parts(model, experts=experts):
-            part.register_parameter(name, nn.Parameter(getattr(part, name).to(torch.bfloat16)))
-        return usual(model, dtype)
-
-    PreTrainedModel._get_dtype_plan = with_types  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        PreTrainedModel._get_dtype_plan = usual  # type: ignore[method-assign]
-
-
 def narrow(model: Any, *, experts: bool = False) -> None:
-    """Put the linear layers of the model's body into bf16, one by one and in place; those that are in bf16 become able to compute in fp32."""
-    for part, name in _parts(model, experts=experts):
+    """Put the linear layers of the model's body into bf16, one by one and in place."""
+    for part, name in parts(model, experts=experts):
         weight = getattr(part, name)
         if weight.dtype != torch.bfloat16:
             weight.data = weight.data.to(torch.bfloat16)
@@ -91,7 +50,7 @@ def narrow(model: Any, *, experts: bool = False) -> None:
 
 def settle(model: Any) -> None:
     """Make the layers in bf16 able to compute outside of autocast."""
-    for part, name in _parts(model, experts=False):
+    for part, name in parts(model, experts=False):
         if getattr(part, name).dtype == torch.bfloat16:
             part.forward = partial(_forward, part)  # type: ignore[method-assign]
 
@@ -107,7 +66,7 @@ def put(part: nn.Module, weight: Tensor) -> None:
 
 def widen(model: Any) -> None:
     """Put all weights in bf16 into fp32, one by one and in place."""
-    for part, name in _parts(model, experts=True):
+    for part, name in parts(model, experts=True):
         weight = getattr(part, name)
         if weight.dtype != torch.bfloat16:
             continue
@@ -120,7 +79,9 @@ def widen(model: Any) -> None:
 @contextmanager
 def hidden(model: Any) -> Iterator[None]:
     """Within the block, layers in bf16 have a weight of one number in fp32: peft would give new adapters the type of the weight."""
-    kept = [(part, part.weight) for part, name in _parts(model, experts=False) if getattr(part, name).dtype == torch.bfloat16]
+    kept = [
+        (part, part.weight) for part, name in parts(model, experts=False) if getattr(part, name).dtype == torch.bfloat16
+    ]
     for part, weight in kept:
         shown = torch.zeros((), device=weight.device).expand(weight.shape)
         part.weight = nn.Parameter(shown, requires_grad=weight.requires_grad)
@@ -139,16 +100,18 @@ def _forward(part: Any, x: Tensor) -> Tensor:
     return type(part).forward(wide, x)  # type: ignore[no-any-return]
 
 
-def _parts(model: Any, *, experts: bool) -> list[tuple[nn.Module, str]]:
+def parts(model: Any, *, experts: bool) -> list[tuple[nn.Module, str]]:
     """(module, name of its weight) of the linear layers of the body, and with `experts` of the experts of a mixture."""
     from transformers.pytorch_utils import Conv1D
 
     tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
     linear = [(model.get_submodule(name), name) for name in lora.linear_layers(model)]
     # a class of its own may use its weight in another way than a product
-    parts = [(part, "weight") for part, name in linear if type(part) in (nn.Linear, Conv1D) and f"{name}.weight" not in tied]
+    found = [
+        (part, "weight") for part, name in linear if type(part) in (nn.Linear, Conv1D) and f"{name}.weight" not in tied
+    ]
     if experts:
         for part in text_part(model.base_model).modules():
             if type(part).__name__.endswith("Experts"):
-                parts += [(part, name) for name, weight in part.named_parameters(recurse=False) if weight.ndim == 3]
-    return parts
+                found += [(part, name) for name, weight in part.named_parameters(recurse=False) if weight.ndim == 3]
+    return found

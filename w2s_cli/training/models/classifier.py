@@ -17,7 +17,8 @@ from torch import nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.models import bf16, token_head
-from w2s_cli.training.models.opening import DIRECT, HOST, add_rows, open_config, open_weights
+from w2s_cli.training.models.opening import HOST, add_rows, open_config, open_weights
+from w2s_cli.training.models.reading import DIRECT
 from w2s_cli.training.models.trunk import attention_for, counts_positions_from_pad
 
 

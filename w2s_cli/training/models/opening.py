@@ -4,7 +4,7 @@
   A complete snapshot in the cache is used without a request to the hub.
 * Weights are safetensors. A .bin is read only in a folder without safetensors, with weights_only=True, so that no code in it runs.
 * A checkpoint must fill the whole trunk: transformers only warns about missing weights, and makes them random numbers.
-* Each weight is read in the type that the stage keeps (`bf16.py`), and on an NVIDIA GPU goes to the device by itself. So the host never
+* Each weight is read in the type that the stage keeps, and on an NVIDIA GPU goes to the device by itself (`reading.py`). So the host never
   has the whole model.
 * A checkpoint in MXFP4 (gpt-oss) is opened as plain weights: in bf16, which holds each of its numbers exactly, or in fp32.
 """
@@ -24,11 +24,11 @@ from w2s_cli.store.context import Context
 from w2s_cli.training.models import adapters, bf16
 from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, quantisation, unusable
 from w2s_cli.training.models.fused import fuse
+from w2s_cli.training.models.reading import DIRECT, in_types, letting_go, stored_in_bf16
 from w2s_cli.training.models.trunk import zero_dropout
 
 _TEXT_FILES = [f"*{suffix}" for suffix in READ if suffix not in WEIGHTS]
 HOST = torch.device("cpu")
-DIRECT = ("cuda", "meta")  # devices to which weights go one by one; the memory of others is the host's
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
 
 
@@ -236,11 +236,15 @@ def open_typed(what: Any, folder: Path, kept: bf16.Kept, device: torch.device, *
         options["quantization_config"] = Mxfp4Config(dequantize=True)
     if device.type in DIRECT:
         options["device_map"] = {"": device}
-    if kept == "stored" and not bf16.stored_in_bf16(folder):
+    if kept == "stored" and not stored_in_bf16(folder):
         kept = "fp32"
-    with bf16.opened(kept, experts=packed is not None):
+    with in_types(kept, experts=packed is not None), letting_go():
         given = open_part(what, folder, dtype=torch.float32, **options)
-    bf16.settle(given[0] if isinstance(given, tuple) else given)
+    model = given[0] if isinstance(given, tuple) else given
+    bf16.settle(model)
+    if packed is not None:  # else transformers would save plain weights under the names of packed ones
+        packing = [one for one in model._weight_conversions if any("_blocks" in name for name in one.source_patterns)]
+        model._weight_conversions = [one for one in model._weight_conversions if one not in packing]
     return given
 
 

@@ -1,0 +1,110 @@
+"""How transformers reads the weights of a checkpoint: each in the type and to the place that a stage keeps, and one after the other.
+
+* A linear layer that is kept in bf16 (`bf16.py`) is in bf16 from the beginning: transformers makes a model without memory, and fills each
+  weight in the type that it has there. So no weight but those that are being read is in memory twice.
+* transformers maps files into memory. A weight in the type of its file then is a part of the file, which takes memory when it is used, and
+  which the system can drop. Of a weight that is converted, or goes to a GPU, the pages of the file would stay in this process until the last
+  weight is read: these pages are let go. (To read each weight into memory of its own takes four times as long.)
+* Both are switches inside of transformers without a public name. Where a version has no such place, weights are read as it reads them.
+"""
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from w2s_cli.training.models import bf16
+
+DIRECT = ("cuda", "meta")  # devices to which weights go one by one; the memory of others is the host's
+
+
+def stored_in_bf16(folder: Path) -> bool:
+    """Whether all matrices of the checkpoint in `folder` are in bf16 (or in MXFP4); False for other files than safetensors."""
+    files = sorted(folder.glob("*.safetensors"))
+    try:
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 (not a dict)
+                    part = file.get_slice(name)
+                    if len(part.get_shape()) > 1 and part.get_dtype() not in ("BF16", "U8"):
+                        return False
+    except (OSError, SafetensorError):  # who opens the weights tells
+        return False
+    return bool(files)
+
+
+@contextmanager
+def in_types(kept: bf16.Kept, *, experts: bool) -> Iterator[None]:
+    """Within the block, transformers opens the linear layers of a model's body as `kept` says, and with `experts` these too."""
+    from transformers import PreTrainedModel
+
+    usual = getattr(PreTrainedModel, "_get_dtype_plan", None)  # called when the model is made, and has no memory yet
+    if kept == "fp32" or usual is None:
+        yield
+        return
+
+    def with_types(model: Any, dtype: torch.dtype) -> Any:
+        for part, name in bf16.parts(model, experts=experts):
+            part.register_parameter(name, nn.Parameter(getattr(part, name).to(torch.bfloat16)))
+        return usual(model, dtype)
+
+    PreTrainedModel._get_dtype_plan = with_types
+    try:
+        yield
+    finally:
+        PreTrainedModel._get_dtype_plan = usual
+
+
+@contextmanager
+def letting_go() -> Iterator[None]:
+    """Within the block, pages of a mapped file leave this process when transformers has converted a weight, or has sent it to a device."""
+    from transformers import core_model_loading
+
+    usual = getattr(core_model_loading, "_materialize_copy", None)
+    if usual is None or sys.platform != "linux":
+        yield
+        return
+    mapped: dict[int, bool] = {}  # address of a file's memory → whether it is mapped
+
+    def by_copies(part: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
+        if isinstance(part, Tensor):  # of a .bin
+            return usual(part, device, dtype)  # type: ignore[no-any-return]
+        stored: Tensor = part[...]
+        made: Tensor = usual(stored, device, dtype)
+        start = stored.untyped_storage().data_ptr()
+        if made.data_ptr() != stored.data_ptr() and mapped.setdefault(start, _of_a_file(start)):
+            _let_go(stored)
+        return made
+
+    core_model_loading._materialize_copy = by_copies
+    try:
+        yield
+    finally:
+        core_model_loading._materialize_copy = usual
+
+
+def _of_a_file(address: int) -> bool:
+    """Whether the memory at `address` is a mapped file."""
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            span, _, _, _, inode, *_ = line.split(maxsplit=5)
+            first, end = (int(edge, 16) for edge in span.split("-"))
+            if first <= address < end:
+                return inode != "0"
+    return False
+
+
+def _let_go(stored: Tensor) -> None:
+    """Take the pages that are only this tensor's out of this process; whoever reads them again gets them from the file."""
+    page = mmap.PAGESIZE
+    start = -(-stored.data_ptr() // page) * page
+    size = (stored.data_ptr() + stored.nbytes) // page * page - start
+    if size > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
