@@ -156,7 +156,9 @@ def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
 def in_bf16(folder: Path) -> Path:
     """Store the weights of a checkpoint in bf16, as most large ones are."""
     for path in folder.glob("*.safetensors"):
-        tensors = {name: value.bfloat16() if value.is_floating_point() else value for name, value in load_file(path).items()}
+        tensors = {
+            name: value.bfloat16() if value.is_floating_point() else value for name, value in load_file(path).items()
+        }
         save_file(tensors, path, metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))

@@ -41,7 +41,7 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
         shape = shape_of(stage, graph) if stage.about.get("model") is not None else None
         if shape is not None:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
-            setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=processes)
+            setup = setup_of(stage, graph, launcher, amounts, gpu=gpu, processes=processes)
             found.append(Needed(stage, shape, setup, need(shape, setup)))
     return found
 

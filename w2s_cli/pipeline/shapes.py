@@ -22,6 +22,7 @@ NAMES = {  # of one size in the config.json of different architectures
     "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
     "chosen": ("num_experts_per_tok", "top_k_experts", "experts_per_token"),
 }
+MXFP4 = "mxfp4"
 SWISH = ("silu", "swish")  # activations of gated feed-forward layers only
 DEPTH = 32  # width of a model divided by its layers, about
 
@@ -43,6 +44,8 @@ class Shape:
     queries: int  # width of all queries
     inner: int  # width of the feed-forward layer that one token goes through
     gated: bool
+    packed: float = 0.0  # parameters in MXFP4: the experts of gpt-oss
+    in_bf16: bool = False  # the matrices of the checkpoint are in bf16
 
     def plain(self) -> dict[str, Any]:
         """The fields, for JSON."""
@@ -91,6 +94,8 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
         queries=heads * head,
         inner=int(inner if not _size(text, "experts") else chosen * moe_inner),
         gated=gated,
+        packed=layers * experts if _quantised(config) == MXFP4 else 0.0,
+        in_bf16=config.get("dtype", config.get("torch_dtype")) == "bfloat16" or _quantised(config) == MXFP4,
     )
 
 
@@ -118,6 +123,12 @@ def of_size(parameters: float) -> Shape:
 def width_of(parameters: float) -> float:
     """The width of a decoder with so many parameters, about."""
     return float((DEPTH / 12 * parameters) ** (1 / 3))
+
+
+def _quantised(config: Mapping[str, Any]) -> str | None:
+    """The method of a quantised checkpoint."""
+    stated = config.get("quantization_config")
+    return str(stated.get("quant_method")) if isinstance(stated, Mapping) else None
 
 
 def _size(text: Mapping[str, Any], name: str) -> int | None:

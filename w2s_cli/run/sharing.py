@@ -69,7 +69,9 @@ class Sharing:
             if model:
                 shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
                 amounts = amounts_of(stage, shape.parameters)
-                size = parts * need(shape, setup_of(stage, launcher, amounts, gpu=gpu, processes=parts)).total
+                size = (
+                    parts * need(shape, setup_of(stage, self.graph, launcher, amounts, gpu=gpu, processes=parts)).total
+                )
             fitting = max(1.0, machine // size) if machine else float("inf")
             if wanted is not None:
                 count = wanted

@@ -29,7 +29,9 @@ def by_hand(blocks: Tensor, scales: Tensor) -> np.ndarray:
     """[experts, inputs, outputs] float64."""
     values = np.array([number(code) for code in range(16)])
     codes = np.stack([blocks.numpy() & 15, blocks.numpy() >> 4], -1)  # [experts, outputs, groups, 16, 2]
-    numbers = values[codes].reshape(*blocks.shape[:-1], 32) * np.exp2(scales.numpy().astype(np.float64) - 127)[..., None]
+    numbers = (
+        values[codes].reshape(*blocks.shape[:-1], 32) * np.exp2(scales.numpy().astype(np.float64) - 127)[..., None]
+    )
     opened: np.ndarray = numbers.reshape(*blocks.shape[:2], -1).transpose(0, 2, 1)
     return opened
 
@@ -39,7 +41,9 @@ def base(tmp_path: Path) -> Path:
     return in_mxfp4(make_model(tmp_path / "base", "gpt_oss", hidden_size=64))
 
 
-@pytest.mark.parametrize(("kept", "dtype"), [("fp32", torch.float32), ("stored", torch.bfloat16), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("kept", "dtype"), [("fp32", torch.float32), ("stored", torch.bfloat16), ("bf16", torch.bfloat16)]
+)
 def test_experts_have_the_numbers_of_the_format(base: Path, kept: bf16.Kept, dtype: torch.dtype) -> None:
     stored = load_file(base / "model.safetensors")
     opened = dict(open_language_model(base, CPU, {}, 48, kept=kept).named_parameters())

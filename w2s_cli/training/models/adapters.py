@@ -107,7 +107,7 @@ def base_folder_of(folder: Path, execution: Mapping[str, Any]) -> Path:
 
 def on_nf4(folder: Path) -> bool:
     """Whether the adapters in `folder` were trained on a base in 4 bits."""
-    return base_of(folder)["lora"].get("base") == "nf4"
+    return bool(base_of(folder)["lora"].get("base") == "nf4")
 
 
 def apply(model: Any, folder: Path, kept: bf16.Kept) -> set[str]:

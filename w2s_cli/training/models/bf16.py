@@ -39,9 +39,9 @@ def for_training(params: Mapping[str, Any], execution: Mapping[str, Any]) -> Kep
     return "stored" if frozen and (params["precision"] == "bf16" or nf4.wanted(params)) else "fp32"
 
 
-def narrow(model: Any, *, experts: bool = False) -> None:
+def narrow(model: Any) -> None:
     """Put the linear layers of the model's body into bf16, one by one and in place."""
-    for part, name in parts(model, experts=experts):
+    for part, name in parts(model, experts=False):
         weight = getattr(part, name)
         if weight.dtype != torch.bfloat16:
             weight.data = weight.data.to(torch.bfloat16)
@@ -79,9 +79,8 @@ def widen(model: Any) -> None:
 @contextmanager
 def hidden(model: Any) -> Iterator[None]:
     """Within the block, layers in bf16 have a weight of one number in fp32: peft would give new adapters the type of the weight."""
-    kept = [
-        (part, part.weight) for part, name in parts(model, experts=False) if getattr(part, name).dtype == torch.bfloat16
-    ]
+    layers = [part for part, name in parts(model, experts=False) if getattr(part, name).dtype == torch.bfloat16]
+    kept: list[tuple[Any, nn.Parameter]] = [(part, part.weight) for part in layers]  # type: ignore[misc]
     for part, weight in kept:
         shown = torch.zeros((), device=weight.device).expand(weight.shape)
         part.weight = nn.Parameter(shown, requires_grad=weight.requires_grad)

@@ -3,8 +3,8 @@
 * A linear layer that is kept in bf16 (`bf16.py`) is in bf16 from the beginning: transformers makes a model without memory, and fills each
   weight in the type that it has there. So no weight but those that are being read is in memory twice.
 * transformers maps files into memory. A weight in the type of its file then is a part of the file, which takes memory when it is used, and
-  which the system can drop. Of a weight that is converted, or goes to a GPU, the pages of the file would stay in this process until the last
-  weight is read: these pages are let go. (To read each weight into memory of its own takes four times as long.)
+  which the system can drop. Of a weight that is converted, or goes to a GPU, the pages of the file would stay in this process until the
+  last weight is read: these pages are let go. (To read each weight into memory of its own takes four times as long.)
 * Both are switches inside of transformers without a public name. Where a version has no such place, weights are read as it reads them.
 """
 
