@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.training.models import lora, nf4
+from w2s_cli.training.models.mapped import let_go
 from w2s_cli.training.models.trunk import text_part
 
 Kept = Literal["fp32", "bf16", "stored"]
@@ -44,7 +45,7 @@ def narrow(model: Any) -> None:
     for part, name in parts(model, experts=False):
         weight = getattr(part, name)
         if weight.dtype != torch.bfloat16:
-            weight.data = weight.data.to(torch.bfloat16)
+            put(part, weight.data.to(torch.bfloat16))
     settle(model)
 
 
@@ -56,8 +57,11 @@ def settle(model: Any) -> None:
 
 
 def put(part: nn.Module, weight: Tensor) -> None:
-    """Give a linear layer the `weight`, in the type that it has."""
+    """Give a linear layer the `weight`, in the type that it has, in the place of one as it was opened."""
+    before: Tensor = part.weight.data  # type: ignore[assignment, union-attr]
     part.weight.data = weight  # type: ignore[union-attr, assignment]
+    if weight.data_ptr() != before.data_ptr():
+        let_go(before)
     if weight.dtype == torch.bfloat16:
         part.forward = partial(_forward, part)  # type: ignore[method-assign]
     elif "forward" in vars(part):
@@ -91,12 +95,28 @@ def hidden(model: Any) -> Iterator[None]:
             part.weight = weight.requires_grad_(part.weight.requires_grad)
 
 
+class _Wide(torch.autograd.Function):
+    """The forward pass of a linear layer with its weight in the type of its input; the weight is a constant, and is widened again for the
+    backward pass: a graph would keep the wide weights of all layers at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, part: Any) -> Tensor:
+        """x [..., inputs] → [..., outputs]."""
+        ctx.part = part
+        wide = SimpleNamespace(weight=part.weight.to(x.dtype), bias=part.bias, nf=getattr(part, "nf", None))
+        return type(part).forward(wide, x)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        weight = ctx.part.weight.to(slope.dtype)  # [outputs, inputs], of a Conv1D the other way round
+        return slope @ (weight if isinstance(ctx.part, nn.Linear) else weight.T), None
+
+
 def _forward(part: Any, x: Tensor) -> Tensor:
     """The forward pass of a linear layer in bf16."""
     if part.weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
         return type(part).forward(part, x)  # type: ignore[no-any-return]
-    wide = SimpleNamespace(weight=part.weight.to(x.dtype), bias=part.bias, nf=getattr(part, "nf", None))
-    return type(part).forward(wide, x)  # type: ignore[no-any-return]
+    return _Wide.apply(x, part)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def parts(model: Any, *, experts: bool) -> list[tuple[nn.Module, str]]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from w2s_cli.training.device import matmul_dtype
 from w2s_cli.training.models import lora
+from w2s_cli.training.models.mapped import let_go
 
 BLOCK = 64  # weights with one scale
 # the 16 values of NormalFloat-4: quantiles of a normal distribution within [-1, 1] (Dettmers et al. 2023, appendix E)
@@ -78,6 +79,7 @@ def quantise(model: Any, device: torch.device) -> None:
         small.bias = part.bias
         above, _, own = name.rpartition(".")
         setattr(model.get_submodule(above), own, small)
+        let_go(part.weight.data)
         part.weight = None  # type: ignore[assignment]
     bf16.widen(model)
     model.is_loaded_in_4bit = True  # peft then adapts layers of this kind

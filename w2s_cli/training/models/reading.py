@@ -2,17 +2,13 @@
 
 * A linear layer that is kept in bf16 (`bf16.py`) is in bf16 from the beginning: transformers makes a model without memory, and fills each
   weight in the type that it has there. So no weight but those that are being read is in memory twice.
-* transformers maps files into memory. A weight in the type of its file then is a part of the file, which takes memory when it is used, and
-  which the system can drop. Of a weight that is converted, or goes to a GPU, the pages of the file would stay in this process until the
-  last weight is read: these pages are let go. (To read each weight into memory of its own takes four times as long.)
+* Of a weight that is converted, or goes to a GPU, the pages of its file leave this process at once (`mapped.py`). To read each weight into
+  memory of its own, without a mapped file, takes four times as long.
 * Both are switches inside of transformers without a public name. Where a version has no such place, weights are read as it reads them.
 """
 
-import ctypes
-import mmap
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from w2s_cli.training.models import bf16
+from w2s_cli.training.models.mapped import let_go
 
 DIRECT = ("cuda", "meta")  # devices to which weights go one by one; the memory of others is the host's
 
@@ -68,19 +65,18 @@ def letting_go() -> Iterator[None]:
     from transformers import core_model_loading
 
     usual = getattr(core_model_loading, "_materialize_copy", None)
-    if usual is None or sys.platform != "linux":
+    if usual is None:
         yield
         return
-    mapped: dict[int, bool] = {}  # address of a file's memory → whether it is mapped
+    known: dict[int, bool] = {}
 
     def by_copies(part: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(part, Tensor):  # of a .bin
             return usual(part, device, dtype)  # type: ignore[no-any-return]
         stored: Tensor = part[...]
         made: Tensor = usual(stored, device, dtype)
-        start = stored.untyped_storage().data_ptr()
-        if made.data_ptr() != stored.data_ptr() and mapped.setdefault(start, _of_a_file(start)):
-            _let_go(stored)
+        if made.data_ptr() != stored.data_ptr():
+            let_go(stored, known)
         return made
 
     core_model_loading._materialize_copy = by_copies
@@ -88,23 +84,3 @@ def letting_go() -> Iterator[None]:
         yield
     finally:
         core_model_loading._materialize_copy = usual
-
-
-def _of_a_file(address: int) -> bool:
-    """Whether the memory at `address` is a mapped file."""
-    with suppress(OSError):
-        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-            span, _, _, _, inode, *_ = line.split(maxsplit=5)
-            first, end = (int(edge, 16) for edge in span.split("-"))
-            if first <= address < end:
-                return inode != "0"
-    return False
-
-
-def _let_go(stored: Tensor) -> None:
-    """Take the pages that are only this tensor's out of this process; whoever reads them again gets them from the file."""
-    page = mmap.PAGESIZE
-    start = -(-stored.data_ptr() // page) * page
-    size = (stored.data_ptr() + stored.nbytes) // page * page - start
-    if size > 0:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
