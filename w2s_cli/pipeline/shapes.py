@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from w2s_cli.training.models.folder import MXFP4
+
 NAMES = {  # of one size in the config.json of different architectures
     "width": ("hidden_size", "n_embd", "d_model", "dim"),
     "layers": ("num_hidden_layers", "n_layer", "n_layers"),
@@ -22,7 +24,6 @@ NAMES = {  # of one size in the config.json of different architectures
     "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
     "chosen": ("num_experts_per_tok", "top_k_experts", "experts_per_token"),
 }
-MXFP4 = "mxfp4"
 SWISH = ("silu", "swish")  # activations of gated feed-forward layers only
 DEPTH = 32  # width of a model divided by its layers, about
 

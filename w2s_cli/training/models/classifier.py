@@ -59,7 +59,7 @@ def open_base(
     _check_head(config, len(classes), folder)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
-    direct = not on_host and device.type in DIRECT and is_causal(_without_memory(config, execution))
+    direct = not on_host and device.type in DIRECT and _has_zero_head(config, execution)
     options: dict[str, Any] = {"new_head": True, "kept": kept, "device": device if direct else HOST}
     attention = attention_for(device, max_length)
     torch.manual_seed(seed)  # heads of encoders are random: drawn on the host, whatever the device
@@ -70,14 +70,16 @@ def open_base(
     return model if on_host else model.to(device)
 
 
-def _without_memory(config: Any, execution: dict[str, Any]) -> Any:
-    """The classifier of `config` on the device meta."""
+def _has_zero_head(config: Any, execution: dict[str, Any]) -> bool:
+    """Whether a classifier of `config` begins with a head of zeros, by one without memory; False too if there is no such classifier."""
     from transformers import AutoModelForSequenceClassification
 
-    with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(
-            config, trust_remote_code=bool(execution.get("trust_remote_code"))
-        )
+    remote = bool(execution.get("trust_remote_code"))
+    try:
+        with torch.device("meta"):
+            return is_causal(AutoModelForSequenceClassification.from_config(config, trust_remote_code=remote))
+    except Exception:  # who opens the weights tells the reason
+        return False
 
 
 def open_finished(

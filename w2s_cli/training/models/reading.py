@@ -4,7 +4,7 @@
   weight in the type that it has there. So no weight but those that are being read is in memory twice.
 * Of a weight that is converted, or goes to a GPU, the pages of its file leave this process at once (`mapped.py`). To read each weight into
   memory of its own, without a mapped file, takes four times as long.
-* Both are switches inside of transformers without a public name. Where a version has no such place, weights are read as it reads them.
+* transformers has no public name for the places where this happens. In a version without them, weights are read as it reads them.
 """
 
 from collections.abc import Iterator
