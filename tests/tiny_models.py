@@ -153,6 +153,40 @@ def make_model(folder: Path, family: str, seed: int = 0, **fields: Any) -> Path:
     return folder
 
 
+def in_bf16(folder: Path) -> Path:
+    """Store the weights of a checkpoint in bf16, as most large ones are."""
+    for path in folder.glob("*.safetensors"):
+        tensors = {
+            name: value.bfloat16() if value.is_floating_point() else value for name, value in load_file(path).items()
+        }
+        save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    return folder
+
+
+def in_mxfp4(folder: Path, seed: int = 0) -> Path:
+    """Store the experts of a gpt-oss as random numbers in MXFP4, in the layout of the published ones, and everything else in bf16.
+
+    Of each matrix [experts, inputs, outputs], `_blocks` [experts, outputs, inputs / 32, 16] have two numbers of 4 bits in a byte, the first
+    in the low half, and `_scales` [experts, outputs, inputs / 32] the exponent of two of 32 numbers, plus 127.
+    """
+    in_bf16(folder)
+    path, drawn = folder / "model.safetensors", torch.Generator().manual_seed(seed)
+    tensors = load_file(path)
+    for name in [name for name in tensors if name.endswith("_proj") and ".experts." in name]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        shape = (experts, outputs, inputs // 32)
+        tensors[f"{name}_blocks"] = torch.randint(0, 256, (*shape, 16), generator=drawn).to(torch.uint8)
+        tensors[f"{name}_scales"] = torch.randint(112, 121, shape, generator=drawn).to(torch.uint8)
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    beside = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": beside}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def make_hub_cache(home: Path, repo: str, family: str, commit: str, seed: int = 0) -> Path:
     """Put a tiny model where huggingface_hub looks for `repo` under HF_HOME=`home`; `main` points to `commit`."""
     root = home / "hub" / f"models--{repo.replace('/', '--')}"

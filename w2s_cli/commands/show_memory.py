@@ -43,7 +43,7 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
         if shape is not None:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
             fsdp = in_parts(stage, launcher)
-            setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
+            setup = setup_of(stage, graph, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
             found.append(Needed(stage, shape, setup, need(shape, setup)))
     return found
 

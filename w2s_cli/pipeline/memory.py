@@ -2,6 +2,10 @@
 
 * Weights are fp32, with a copy in bf16 of the linear layers while autocast runs. Adapters freeze the base, so only they and the head have
   gradients and moments.
+* In bf16 the linear layers themselves are in bf16, without copies, where a stage only reads them, and where they are frozen and stored in
+  bf16 (`training/models/bf16.py`); so are experts in MXFP4. A checkpoint of unknown type is taken for fp32. Adapters on a base in fp32
+  are merged before the layers become bf16, so opening them takes the whole base in fp32.
+* Experts in MXFP4 are opened matrix by matrix, and the largest one takes `UNPACKED` bytes a parameter meanwhile.
 * Activations that wait for the backward pass, of one token in one layer: the inputs of its norms and linear layers, queries, keys and
   values, and the products of a gated layer. This is Korthikanti et al. 2022 (Reducing Activation Recomputation in Large Transformer Models,
   section 4), written out for RMS norms, gated layers and grouped keys, without dropout. With gradient checkpointing every layer keeps its
@@ -36,6 +40,7 @@ MOMENTS = {
 }  # bytes of a trained parameter: two moments, in 8 bits with their scales
 PACKED = 2048  # most tokens of a forward pass on a CPU (training/attention/cpu.py)
 LONG = 1024  # tokens of a row, above which a CPU's attention is fused too
+UNPACKED = 5  # the numbers, the same transposed, and indices of half of them
 CHUNK = 512  # tokens that go through an output layer together
 SPREAD = 3  # the longest row, in means
 HEAD = 2  # outputs of a classifier, about
@@ -61,6 +66,8 @@ class Setup:
     words: bool = False  # the output layer of a language model is learned or read
     writes: bool = False  # keys and values of all tokens are kept
     gpu: bool = False
+    pretrained: bool = False  # a training whose model comes from no other stage
+    merges: bool = False  # adapters on a pretrained model are opened
     processes: int = 1  # that share the stage
     in_parts: bool = False  # weights, gradients and moments, on these processes
 
@@ -88,8 +95,10 @@ def need(shape: Shape, setup: Setup) -> Memory:
     if setup.probe:
         return Memory(FP32 * shape.parameters, 0.0, 0.0, 0.0)
     trained = _trained(shape, setup)
-    copies = BF16 * shape.linear if setup.precision == "bf16" else 0.0
-    weights = FP32 * shape.parameters + copies
+    narrow = shape.linear if _in_bf16(shape, setup) else 0.0
+    unpacked = shape.packed if _in_bf16(shape, setup) else 0.0
+    copies = BF16 * (shape.linear - narrow) if setup.precision == "bf16" else 0.0
+    weights = FP32 * (shape.parameters - narrow - unpacked) + BF16 * (narrow + unpacked) + copies
     if setup.adapters:
         weights += FP32 * trained
     if setup.four_bits:
@@ -99,6 +108,9 @@ def need(shape: Shape, setup: Setup) -> Memory:
     gradients = FP32 * trained / parts
     moments = 0.0 if setup.offloaded else MOMENTS[setup.optimizer] * trained / parts
     activations = _kept(shape, setup) if setup.trains else _passing(shape, setup)
+    activations = max(activations, UNPACKED * shape.packed * 2 / 3 / shape.layers)  # two of three matrices lie in one
+    if setup.merges and not shape.in_bf16:
+        weights = max(weights, FP32 * shape.parameters - activations)
     if setup.words:
         activations += CHUNK * shape.vocabulary * 2 * FP32
     if setup.writes:
@@ -108,6 +120,13 @@ def need(shape: Shape, setup: Setup) -> Memory:
         outside = whole - FP32 * shape.linear * (1 - 1 / shape.layers)  # whole in an update: embeddings, and one layer
         weights += whole / parts - whole + max(outside, whole - copies - gradients - activations)
     return Memory(weights, gradients, moments, activations)
+
+
+def _in_bf16(shape: Shape, setup: Setup) -> bool:
+    """Whether the linear layers, and experts in MXFP4, are in bf16."""
+    if setup.precision != "bf16" or setup.in_parts:
+        return False
+    return not setup.trains or bool(setup.adapters and setup.pretrained and shape.in_bf16)
 
 
 def _trained(shape: Shape, setup: Setup) -> float:
@@ -145,6 +164,7 @@ def _passing(shape: Shape, setup: Setup) -> float:
 
 def setup_of(
     stage: Stage,
+    graph: Graph,
     launcher: Mapping[str, Any],
     amounts: Amounts,
     *,
@@ -155,10 +175,13 @@ def setup_of(
     """A stage's setup from its params and the launcher; rows have the tokens that the plan expects.
 
     Args:
+        graph: of the stage, which may read adapters that another stage makes.
         processes: that share the stage.
         fsdp: whether weights, gradients and moments lie in parts on them.
     """
     params = stage.identity["params"]
+    made_by = stage.inputs.get("model")
+    maker = graph.stages[made_by].identity["params"] if isinstance(made_by, str) and made_by in graph.stages else {}
     trains = stage.of.traits.trains
     limit = int(params.get("max_length") or PACKED)
     mean = min(limit, _mean(stage, params, amounts))
@@ -183,6 +206,8 @@ def setup_of(
         words=bool({"objective", "architecture", "max_new_tokens"} & set(params)) or params.get("classifier") is False,
         writes="max_new_tokens" in params,
         gpu=gpu,
+        pretrained=trains and params.get("model") is not None,
+        merges=not trains and maker.get("mode") == "lora" and maker.get("model") is not None,
         processes=processes,
         in_parts=fsdp and not probe,
     )

@@ -70,7 +70,7 @@ class Sharing:
                 shape = shape_of(stage, self.graph) or of_size(self._parameters(stage) or 1.0)
                 amounts = amounts_of(stage, shape.parameters)
                 fsdp = in_parts(stage, launcher)
-                setup = setup_of(stage, launcher, amounts, gpu=gpu, processes=parts, fsdp=fsdp)
+                setup = setup_of(stage, self.graph, launcher, amounts, gpu=gpu, processes=parts, fsdp=fsdp)
                 size = parts * need(shape, setup).total
             fitting = max(1.0, machine // size) if machine else float("inf")
             if wanted is not None:

@@ -50,6 +50,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.features import write_features
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
+    from w2s_cli.training.models import bf16
     from w2s_cli.training.models.classifier import check_probed, open_base
     from w2s_cli.training.models.forward_pass import last_token_features, reader
     from w2s_cli.training.models.opening import base_folder, quiet
@@ -65,7 +66,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     folder = base_folder(params.get("model"), cast(Path | None, inputs.get("model")), ctx)
     remote = bool(ctx.execution.get("trust_remote_code"))
     tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-    model = open_base(folder, tokenizer, rows.outputs, 0, device, ctx.execution, params["max_length"]).eval()
+    kept = bf16.for_reading(params["precision"])
+    model = open_base(folder, tokenizer, rows.outputs, 0, device, ctx.execution, params["max_length"], kept=kept).eval()
     check_probed(model)
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     tokens = encode_for(model.config, tokenizer, rows, limit, folder, ctx)

@@ -98,6 +98,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.batching import ALONE, PADDED
     from w2s_cli.training.device import pick_device
     from w2s_cli.training.memory import Budget, gather
+    from w2s_cli.training.models import bf16
     from w2s_cli.training.models.forward_pass import depends_on_others, softmax
     from w2s_cli.training.models.language_model import label_ids, label_rows, open_language_model
     from w2s_cli.training.models.opening import base_folder, quiet, weights_format
@@ -123,7 +124,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         suffix, labels = suffix.rstrip(), [text.strip() for text in labels]
         place, space = chat.at_answer(tokenizer, suffix, labels[0])
     label_tokens = label_ids(tokenizer, [space + text for text in labels], rows.classes, place)
-    model = open_language_model(folder, device, ctx.execution, params["max_length"]).eval()
+    kept = bf16.for_reading(params["precision"])
+    model = open_language_model(folder, device, ctx.execution, params["max_length"], kept=kept).eval()
     output = label_rows(model, label_tokens)
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
 

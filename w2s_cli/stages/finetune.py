@@ -209,7 +209,7 @@ def _train(
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.memory import Budget
     from w2s_cli.training.models import adapters as kept
-    from w2s_cli.training.models import classifier, lora, nf4, token_head
+    from w2s_cli.training.models import bf16, classifier, lora, nf4, token_head
     from w2s_cli.training.models.card import card
     from w2s_cli.training.models.checkpointed import checkpoint_layers
     from w2s_cli.training.models.compiled import compile_layers, uncompiled
@@ -243,7 +243,8 @@ def _train(
     token_head.check(head, params["mode"], pairs=rows.second is not None)
     label_head = token_head.read(folder, tokenizer, head, rows.outputs, ctx.execution) if head else None
     opened = (device, ctx.execution, params["max_length"], label_head)
-    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, on_host=nf4.wanted(params))
+    types: dict[str, Any] = {"on_host": nf4.wanted(params), "kept": bf16.for_training(params, ctx.execution)}
+    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, **types)
     next_token = bool(head and head.get("next_token"))
     # a label token after the text needs a place; predictions cut texts at the same token
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"]) - next_token

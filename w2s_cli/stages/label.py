@@ -64,7 +64,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.data.artifacts.labels import write_labels
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.training.device import pick_device
-    from w2s_cli.training.models import probe
+    from w2s_cli.training.models import bf16, probe
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.compiled import compile_layers
     from w2s_cli.training.models.forward_pass import logits, reader, softmax
@@ -90,7 +90,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         quiet()
         remote = bool(ctx.execution.get("trust_remote_code"))
         tokenizer = open_tokenizer(folder, params["truncation"], trust_remote_code=remote)
-        model = open_finished(folder, device, ctx.execution, params["max_length"])
+        kept = bf16.for_reading(params["precision"])
+        model = open_finished(folder, device, ctx.execution, params["max_length"], kept)
         if ctx.execution.get("compile"):
             compile_layers(model, params["precision"])
         check_outputs(model.config.num_labels, rows, folder)

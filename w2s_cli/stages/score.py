@@ -173,6 +173,7 @@ def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Contex
     from w2s_cli.data.artifacts.rows import Rows, read_problems
     from w2s_cli.data.artifacts.scores import write_scores
     from w2s_cli.training.device import pick_device
+    from w2s_cli.training.models import bf16
     from w2s_cli.training.models.classifier import open_finished
     from w2s_cli.training.models.forward_pass import logits, reader, softmax
     from w2s_cli.training.models.opening import made_folder
@@ -190,7 +191,8 @@ def _by_classifier(params: dict[str, Any], folders: dict[str, Path], ctx: Contex
     tokenizer = open_tokenizer(
         folder, params["truncation"], trust_remote_code=bool(ctx.execution.get("trust_remote_code"))
     )
-    model = open_finished(folder, device, ctx.execution, params["max_length"])
+    kept = bf16.for_reading(params["precision"])
+    model = open_finished(folder, device, ctx.execution, params["max_length"], kept)
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"])
     names = [f"{name} {sample}" for name, sample in completions.names]
     tokens = encode_for(

@@ -21,11 +21,13 @@ from w2s_cli.training.batching import spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.inputs import Inputs
 from w2s_cli.training.memory import Budget, gather
-from w2s_cli.training.models.adapters import base_folder_of, base_of
+from w2s_cli.training.models import bf16
+from w2s_cli.training.models.adapters import base_folder_of, on_nf4
 from w2s_cli.training.models.folder import kept_adapters
 from w2s_cli.training.models.forward_pass import softmax
 from w2s_cli.training.models.nf4 import round_base
-from w2s_cli.training.models.opening import on_base, open_part
+from w2s_cli.training.models.opening import on_base, open_part, open_typed
+from w2s_cli.training.models.reading import DIRECT
 from w2s_cli.training.models.reward import class_logits
 from w2s_cli.training.prompting import SUFFIX, encode_with_suffix
 from w2s_cli.training.tokens import encode, open_plain_tokenizer
@@ -82,7 +84,7 @@ def check(
     """
     remote = bool(execution.get("trust_remote_code"))
     tokenizer = open_plain_tokenizer(folder, truncation, trust_remote_code=remote)
-    model = _plain_model(folder, execution).to(device).eval()
+    model = _plain_model(folder, execution, device, precision).to(device).eval()
     suffix, limit = getattr(model.config, SUFFIX, None), tokenizer.model_max_length
     if suffix is None:
         tokens = encode(tokenizer, expected.texts, limit, expected.second)
@@ -103,25 +105,31 @@ def check(
     return float(differences[worst])
 
 
-def _plain_model(folder: Path, execution: dict[str, Any]) -> Any:
-    """The classifier in `folder` without any code of w2s that acts on its layers."""
+def _plain_model(folder: Path, execution: dict[str, Any], device: torch.device, precision: str) -> Any:
+    """The classifier in `folder` without any code of w2s that acts on its layers.
+
+    Of adapters in bf16 alone the base is in bf16, as it is stored.
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     remote = bool(execution.get("trust_remote_code"))
     if not kept_adapters(folder):
-        return open_part(AutoModelForSequenceClassification, folder, trust_remote_code=remote)
+        placed = {"device_map": {"": device}} if device.type in DIRECT else {}
+        return open_part(AutoModelForSequenceClassification, folder, trust_remote_code=remote, **placed)
     from peft import PeftModel
 
     base, config = base_folder_of(folder, execution), open_part(AutoConfig, folder, trust_remote_code=remote)
-    options = {"config": config, "dtype": torch.float32}
+    kept: bf16.Kept = "stored" if precision == "bf16" else "fp32"
 
     def load() -> Any:
-        return open_part(AutoModelForSequenceClassification, base, trust_remote_code=remote, **options)
+        options = {"trust_remote_code": remote, "config": config}
+        return open_typed(AutoModelForSequenceClassification, base, kept, device, **options)
 
     plain = on_base(load, config, open_part(AutoConfig, base, trust_remote_code=remote))
-    if base_of(folder)["lora"].get("base") == "nf4":
+    if on_nf4(folder):
         round_base(plain)
-    return PeftModel.from_pretrained(plain, str(folder), local_files_only=True)
+    with bf16.hidden(plain):
+        return PeftModel.from_pretrained(plain, str(folder), local_files_only=True)
 
 
 @torch.inference_mode()

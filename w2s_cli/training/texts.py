@@ -19,7 +19,7 @@ import torch
 from w2s_cli.errors import EXCERPT, UserError, excerpt
 from w2s_cli.store.context import Context
 from w2s_cli.training import chat
-from w2s_cli.training.models import nf4
+from w2s_cli.training.models import bf16, nf4
 from w2s_cli.training.models.language_model import open_language_model
 from w2s_cli.training.models.trunk import usable_positions
 from w2s_cli.training.prompting import encode_with_suffix
@@ -69,13 +69,15 @@ class Written(NamedTuple):
 def open_model(
     params: Mapping[str, Any], folder: Path, device: torch.device, ctx: Context, separator: str = ""
 ) -> Opened:
-    """The language model in `folder` with its format; `params`: chat_template, truncation, max_length.
+    """The language model in `folder` with its format; `params`: chat_template, truncation, max_length, precision, of a training its mode.
 
     Raises:
         UserError: what `open_format` and `open_language_model` refuse.
     """
-    on_host = "lora" in params and nf4.wanted(params)
-    model = open_language_model(folder, device, ctx.execution, params["max_length"], on_host=on_host)
+    trains = "mode" in params
+    kept = bf16.for_training(params, ctx.execution) if trains else bf16.for_reading(params["precision"])
+    on_host = trains and nf4.wanted(params)
+    model = open_language_model(folder, device, ctx.execution, params["max_length"], on_host=on_host, kept=kept)
     remote = bool(ctx.execution.get("trust_remote_code"))
     form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)
     return Opened(model, form, context_limit(usable_positions(model), form.tokenizer, params["max_length"]))

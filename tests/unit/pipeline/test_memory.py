@@ -79,6 +79,44 @@ def test_the_parts_are_those_of_the_recipe() -> None:
     assert need(shape, Setup(False, precision="bf16")).gradients == 0
 
 
+def test_layers_in_bf16_have_no_copies_and_adapters_on_another_stages_model_do() -> None:
+    shape = shape_of("llama-3.1-8b")
+    learned = shape.parameters - shape.output
+    outside = 4 * (learned - shape.linear)
+    reading = Setup(False, precision="bf16", gpu=True)
+    assert need(shape, reading).weights == outside + 2 * shape.linear
+    assert need(shape, replace(reading, precision="fp32")).weights == 4 * learned
+    training = replace(reading, trains=True, adapters=8, pretrained=True)
+    stored = replace(shape, in_bf16=True)
+    trained = need(stored, training).gradients  # fp32, as the adapters
+    assert need(stored, training).weights == outside + 2 * shape.linear + trained
+    for one, setup in ((shape, training), (stored, replace(training, pretrained=False))):
+        assert need(one, setup).weights == 4 * learned + 2 * shape.linear + trained
+    assert need(shape, replace(reading, merges=True)).total - PROCESS == pytest.approx(4 * learned)
+    assert need(stored, replace(reading, merges=True)) == need(stored, reading)
+
+
+def test_the_type_of_a_checkpoint_is_that_of_its_config() -> None:
+    plain = SHAPES["qwen3-8b-base"].config
+    assert not shape_of("qwen3-8b-base").in_bf16
+    for field in ("dtype", "torch_dtype"):
+        read = read_shape({**plain, field: "bfloat16"})
+        assert read is not None
+        assert read.in_bf16
+
+
+def test_experts_in_mxfp4_take_two_bytes_where_nothing_trains_them() -> None:
+    shape = shape_of("gpt-oss-20b")
+    assert shape.packed / 1e9 == pytest.approx(19.1, abs=0.1)  # of 20.9
+    reading = Setup(False, precision="bf16", gpu=True, words=True)
+    memory = need(shape, reading)
+    assert memory.weights / GIB == pytest.approx((2 * 19.7 + 4 * 1.2) * 1e9 / GIB, rel=0.02)
+    assert memory.activations >= 5 * 32 * 2880 * 5760  # the numbers of one matrix, unpacked
+    assert need(shape, replace(reading, trains=True, adapters=8, pretrained=True)).weights < 1.02 * memory.weights
+    assert need(shape, replace(reading, precision="fp32")).weights == 4 * shape.parameters
+    assert need(shape, replace(reading, trains=True)).weights > 4 * shape.parameters
+
+
 def test_a_classifier_has_no_output_layer() -> None:
     shape = shape_of("llama-3.1-8b")
     without = need(shape, Setup(True)).gradients

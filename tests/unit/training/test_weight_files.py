@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from tests import opening_peak
 from tests.conftest import ROOT, environment
 from tests.tiny_models import END, byte_tokenizer, make_model
 from tests.unit.training.test_models import context, labelled, params, write_rows
@@ -35,6 +36,23 @@ before = memory._own() >> 20
 unknown = memory.restart_peak()
 model = open_language_model(Path(sys.argv[2]), torch.device("cpu"), {}, 64)
 print("TOOK", memory.peak_above(unknown) - before, sum(p.numel() * 4 for p in model.parameters()) >> 20)
+"""
+
+SENT = """
+import sys
+from pathlib import Path
+import torch
+from w2s_cli.store import memory
+from w2s_cli.training.models.classifier import open_finished
+from w2s_cli.training.models.opening import quiet
+
+quiet()
+there = torch.device("meta")
+open_finished(Path(sys.argv[1]), there, {}, 64, "bf16")
+before = memory._own() >> 20
+unknown = memory.restart_peak()
+model = open_finished(Path(sys.argv[2]), there, {}, 64, "bf16")
+print("TOOK", (memory.peak_above(unknown) or 0) - before, sum(p.nbytes for p in model.parameters()) >> 20)
 """
 
 
@@ -111,3 +129,43 @@ def test_opening_a_model_takes_little_more_than_its_weights(tmp_path: Path) -> N
     took, weights = map(int, done.stdout.split("TOOK")[1].split())
     assert weights > 130
     assert took <= 1.2 * weights
+
+
+def peak(what: str, folder: Path, small: Path, kept: str) -> tuple[int, int]:
+    """MiB of a process that opens the model above what it had before, and of the weights."""
+    words = [sys.executable, "-m", "tests.opening_peak", what, str(folder), str(small), kept]
+    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    took, weights = done.stdout.split("TOOK")[1].split("WEIGHTS")
+    return int(took), int(weights)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
+@pytest.mark.parametrize("what", ["label", "lora", "qlora"])
+def test_opening_a_model_in_bf16_takes_no_more_than_its_weights_in_bf16(tmp_path: Path, what: str) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    opening_peak.make(what, small, 64, 2)
+    opening_peak.make(what, large, 512, 12)
+    took, weights = peak(what, large, small, "asked")
+    assert weights > 90
+    if what == "qlora":
+        assert took < 1.9 * weights, (
+            "less than the base in fp32 alone; a layer's numbers are there in several types while it is rounded"
+        )
+    else:
+        assert took <= 1.4 * weights + 5
+        in_fp32, _ = peak(what, large, small, "fp32")
+        assert in_fp32 > 1.4 * weights + 5, "the bound tells the two apart"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
+def test_weights_that_go_to_a_gpu_are_never_together_on_the_host(tmp_path: Path) -> None:
+    """The device meta takes the place of a GPU: it has no memory."""
+    for name, width, layers in (("small", 64, 2), ("large", 512, 12)):
+        opening_peak.make("label", tmp_path / name, width, layers)
+    words = [sys.executable, "-c", SENT, str(tmp_path / "small"), str(tmp_path / "large")]
+    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    took, weights = map(int, done.stdout.split("TOOK")[1].split())
+    assert weights > 90
+    assert took < 0.3 * weights

@@ -5,8 +5,9 @@
   execution (`base_path`), a hub base by its id and commit.
 * Adapters are kept where the base is a pretrained model. On a model that another stage made they are merged and saved whole: then no
   result depends on another stage's weights.
-* Whoever opens such a model gets a plain one: the base's weights in fp32 plus the adapters, merged in memory by peft as a training merges
-  them. So predictions are bit for bit those of merged weights, and the fast paths (`attention/`, `fused.py`) see plain layers.
+* Whoever opens such a model gets a plain one: the base's weights in fp32 plus the adapters, merged in memory layer by layer, as peft merges
+  them. So predictions are bit for bit those of merged weights, and the fast paths (`attention/`, `fused.py`) see plain layers. The products
+  of adapters are computed on the host, whatever the device: then the weights are the same on every device.
 * The head is saved whole: `score`, or an encoder's classifier and pooler.
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from w2s_cli.errors import UserError
 from w2s_cli.store.files import disk_errors, read_json, write_json
-from w2s_cli.training.models import lora, nf4
+from w2s_cli.training.models import bf16, lora, nf4
 from w2s_cli.training.models.folder import ADAPTER, BASE
 
 PREFIX = "base_model.model."  # of peft's names
@@ -104,10 +105,15 @@ def base_folder_of(folder: Path, execution: Mapping[str, Any]) -> Path:
         ) from error
 
 
-def apply(model: Any, folder: Path) -> set[str]:
+def on_nf4(folder: Path) -> bool:
+    """Whether the adapters in `folder` were trained on a base in 4 bits."""
+    return bool(base_of(folder)["lora"].get("base") == "nf4")
+
+
+def apply(model: Any, folder: Path, kept: bf16.Kept) -> set[str]:
     """Merge the adapters in `folder` into the model of their base, in place; returns the names of the head's weights that were put in.
 
-    Weights of a head of another size are left out: who opens the model makes a new head.
+    Weights of a head of another size are left out: who opens the model makes a new head. `kept`: the type of the merged layers.
 
     Raises:
         UserError: the file is damaged, or of another model.
@@ -117,8 +123,7 @@ def apply(model: Any, folder: Path) -> set[str]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"the adapters in {folder} are cut short or damaged ({error}): make the stage again") from error
     settings = base_of(folder)["lora"]
-    if settings.get("base") == "nf4":
-        nf4.round_base(model)
+    rounded = nf4.linear(model) if on_nf4(folder) else []
     own = dict(model.named_parameters())
     head = {
         name for name, value in stored.items() if KEPT not in name and name in own and own[name].shape == value.shape
@@ -132,7 +137,20 @@ def apply(model: Any, folder: Path) -> set[str]:
         for name, value in stored.items():
             if KEPT in name:
                 _put(adapted, name.replace(".weight", ".default.weight"), value, folder)
-    lora.merge(tuner)
+
+    def opened(layer: nn.Module) -> Tensor:
+        weight: Tensor = layer.weight.data  # type: ignore[assignment, union-attr]
+        return nf4.rounded(weight.float()) if layer in rounded else weight.float()
+
+    dtype = torch.bfloat16 if kept == "bf16" else torch.float32
+    merged = lora.merge_by(tuner, opened, dtype)
+    for layer in rounded:
+        if layer not in merged:
+            bf16.put(layer, opened(layer).to(dtype))
+    if kept == "bf16":
+        bf16.narrow(model)
+    elif kept == "fp32":
+        bf16.widen(model)
     for name, value in model.named_parameters():
         value.requires_grad_(before.get(name, True))
     return head

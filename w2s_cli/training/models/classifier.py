@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from w2s_cli.errors import UserError
-from w2s_cli.training.models import token_head
-from w2s_cli.training.models.opening import add_rows, open_config, open_weights
+from w2s_cli.training.models import bf16, token_head
+from w2s_cli.training.models.opening import HOST, add_rows, open_config, open_weights
+from w2s_cli.training.models.reading import DIRECT
 from w2s_cli.training.models.trunk import attention_for, counts_positions_from_pad
 
 
@@ -45,10 +46,12 @@ def open_base(
     head: token_head.LabelHead | None = None,
     *,
     on_host: bool = False,
+    kept: bf16.Kept = "fp32",
 ) -> Any:
-    """The classifier of the base model in `folder`, with a new head, in fp32 on `device`, without dropout.
+    """The classifier of the base model in `folder`, with a new head, on `device`, without dropout.
 
     `head`: the head starts from the language model's rows of the label tokens (`token_head.py`). `on_host`: the model stays on the CPU.
+    `kept`: the type of the linear layers; everything else is in fp32.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -56,22 +59,39 @@ def open_base(
     _check_head(config, len(classes), folder)
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
-    torch.manual_seed(seed)  # heads of encoders are random
+    direct = not on_host and device.type in DIRECT and _has_zero_head(config, execution)
+    options: dict[str, Any] = {"new_head": True, "kept": kept, "device": device if direct else HOST}
     attention = attention_for(device, max_length)
-    model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, new_head=True)
+    torch.manual_seed(seed)  # heads of encoders are random: drawn on the host, whatever the device
+    model, fresh = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, **options)
     _new_head(model, fresh)
     token_head.install(model, head)
     _give_pad_token(model, tokenizer, folder)
     return model if on_host else model.to(device)
 
 
-def open_finished(folder: Path, device: torch.device, execution: dict[str, Any], max_length: int) -> Any:
-    """A classifier that a finetune stage saved, in eval mode."""
+def _has_zero_head(config: Any, execution: dict[str, Any]) -> bool:
+    """Whether a classifier of `config` begins with a head of zeros, by one without memory; False too if there is no such classifier."""
+    from transformers import AutoModelForSequenceClassification
+
+    remote = bool(execution.get("trust_remote_code"))
+    try:
+        with torch.device("meta"):
+            return is_causal(AutoModelForSequenceClassification.from_config(config, trust_remote_code=remote))
+    except Exception:  # who opens the weights tells the reason
+        return False
+
+
+def open_finished(
+    folder: Path, device: torch.device, execution: dict[str, Any], max_length: int, kept: bf16.Kept = "fp32"
+) -> Any:
+    """A classifier that a finetune stage saved, in eval mode; `kept`: the type of its linear layers."""
     from transformers import AutoModelForSequenceClassification
 
     config = open_config(folder, execution)
     attention = attention_for(device, max_length)
-    model, _ = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, new_head=False)
+    options: dict[str, Any] = {"new_head": False, "kept": kept, "device": device}
+    model, _ = open_weights(AutoModelForSequenceClassification, folder, config, execution, attention, **options)
     return model.to(device).eval()
 
 

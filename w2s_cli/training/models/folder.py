@@ -6,7 +6,7 @@
 * Every such file lies in the folder. A path or link that leaves it would load bytes that nobody sees as part of the model. Snapshots of the
   hub cache are links into the `blobs` of their repository, and belong to it.
 * A tokenizer is needed, and plain weights: without a tokenizer transformers makes an empty one, it applies an adapter beside merged weights
-  once more, and quantised weights cannot be trained or saved as plain ones.
+  once more, and quantised weights cannot be trained or saved as plain ones; of MXFP4 alone the plain weights are exact.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any
 
 WEIGHTS = (".safetensors", ".bin")
 READ = (*WEIGHTS, ".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer")
+MXFP4 = "mxfp4"  # 4-bit numbers with a power of two for 32 of them (OCP Microscaling Formats 1.0)
 ADAPTER, BASE = "adapter_model.safetensors", "base.json"  # of a training with adapters (training/models/adapters.py)
 VOCABULARIES = ("tokenizer.json", "vocab.json")  # large files whose strings are tokens and name nothing
 TOKENIZER_NAMES = ("tokenizer", "vocab", "special_tokens_map", "bpe", "tekken", "byte_maps", "merges")
@@ -91,7 +92,7 @@ def unusable(folder: Path, *, code: bool) -> str | None:
             "the file there model.safetensors or model.safetensors.index.json"
         )
     quantised = config.get("quantization_config")
-    if quantised:
+    if quantised and quantisation(folder) is None:
         method = _object(quantised).get("quant_method", "unknown method")
         return f"holds quantised weights ({method}), which cannot be finetuned: use the checkpoint without quantisation"
     if code:
@@ -103,6 +104,12 @@ def unusable(folder: Path, *, code: bool) -> str | None:
                         'code into the folder, and remove what stands before "--"'
                     )
     return None
+
+
+def quantisation(folder: Path) -> dict[str, Any] | None:
+    """The quantization_config of a checkpoint in MXFP4, whose numbers bf16 holds exactly; None of plain weights."""
+    stated = _object(_object(read(folder / "config.json")).get("quantization_config"))
+    return stated if stated.get("quant_method") == MXFP4 else None
 
 
 def read(path: Path) -> Any:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from w2s_cli.errors import UserError, did_you_mean
+from w2s_cli.training.models import bf16
 from w2s_cli.training.models.architectures import Tables, has_next_token
 from w2s_cli.training.models.fused import fuse
-from w2s_cli.training.models.opening import open_config, open_weights
+from w2s_cli.training.models.opening import HOST, open_config, open_weights
 from w2s_cli.training.models.trunk import attention_for, zero_dropout
 
 
@@ -60,9 +61,15 @@ def fresh_language_model(
 
 
 def open_language_model(
-    folder: Path, device: torch.device, execution: dict[str, Any], max_length: int, *, on_host: bool = False
+    folder: Path,
+    device: torch.device,
+    execution: dict[str, Any],
+    max_length: int,
+    *,
+    on_host: bool = False,
+    kept: bf16.Kept = "fp32",
 ) -> Any:
-    """The causal language model in `folder`, in fp32 on `device` (`on_host`: on the CPU), without dropout.
+    """The causal language model in `folder`, on `device` (`on_host`: on the CPU), without dropout; in fp32, linear layers as `kept` says.
 
     Raises:
         UserError: the model is not causal, or its checkpoint is incomplete.
@@ -72,7 +79,8 @@ def open_language_model(
     config = open_config(folder, execution)
     _check_causal(config, folder)
     attention = attention_for(device, max_length)
-    model, _ = open_weights(AutoModelForCausalLM, folder, config, execution, attention, new_head=False)
+    options: dict[str, Any] = {"new_head": False, "kept": kept, "device": HOST if on_host else device}
+    model, _ = open_weights(AutoModelForCausalLM, folder, config, execution, attention, **options)
     return model if on_host else model.to(device)
 
 

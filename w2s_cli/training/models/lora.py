@@ -7,10 +7,11 @@
   continues with the same bytes, and a loss in two passes sees the same masks twice.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.statistics.draw import uniform
@@ -31,6 +32,8 @@ def add(model: Any, settings: dict[str, Any], seed: int, device: torch.device | 
     """
     from peft import LoraConfig, LoraModel
 
+    from w2s_cli.training.models import bf16
+
     config = LoraConfig(
         r=settings["r"],
         lora_alpha=settings["alpha"],
@@ -44,7 +47,8 @@ def add(model: Any, settings: dict[str, Any], seed: int, device: torch.device | 
         nf4.quantise(model, device)
     torch.manual_seed(seed)
     try:
-        tuner = LoraModel(model, config, "default")
+        with bf16.hidden(model):
+            tuner = LoraModel(model, config, "default")
     except ValueError as error:
         raise UserError(f"train=lora does not fit the architecture {model.config.model_type}: {error}") from error
     for name, parameter in model.named_parameters():
@@ -99,9 +103,27 @@ def seed_dropout(seed: int, progress: float, first_row: int) -> None:
 
 
 def merge(tuner: Any) -> Any:
-    """The plain model, its weights with the adapters added."""
+    """The plain model, its weights with the adapters added; layers in bf16 (`bf16.py`) round the sum."""
     if getattr(tuner.model, "is_loaded_in_4bit", False):
         from w2s_cli.training.models import nf4
 
         return nf4.merge(tuner)
     return tuner.merge_and_unload()
+
+
+@torch.no_grad()
+def merge_by(tuner: Any, opened: Callable[[nn.Module], Tensor], dtype: torch.dtype) -> set[nn.Module]:
+    """Add the adapters layer by layer to the weights that `opened` gives in fp32, in place; returns the layers, now in `dtype`."""
+    from w2s_cli.training.models import bf16
+
+    merged = set()
+    for part in tuner.model.modules():
+        layer = getattr(part, "base_layer", None)
+        if layer is not None:
+            part.lora_A.cpu()
+            part.lora_B.cpu()
+            weight = opened(layer)
+            bf16.put(layer, (weight + part.get_delta_weight("default").to(weight.device)).to(dtype))
+            merged.add(layer)
+    tuner.unload()
+    return merged

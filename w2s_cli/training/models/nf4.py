@@ -4,7 +4,7 @@
   fp32, and so does a layer whose rows are no whole blocks. The model is opened on the host, and each layer moves to the device in 4 bits.
 * The scales are not quantised a second time: that saves 6 % of what is left, and makes the base hard to rebuild.
 * What is trained is a function of the rounded weights. So the model is opened, merged and exported with the base rounded in the same way
-  (`round_base`), in plain torch: a reader needs no bitsandbytes. A test compares the two bit for bit.
+  (`rounded`), in plain torch and layer by layer: a reader needs no bitsandbytes. A test compares the two bit for bit.
 """
 
 import functools
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from w2s_cli.training.device import matmul_dtype
 from w2s_cli.training.models import lora
+from w2s_cli.training.models.mapped import let_go
 
 BLOCK = 64  # weights with one scale
 # the 16 values of NormalFloat-4: quantiles of a normal distribution within [-1, 1] (Dettmers et al. 2023, appendix E)
@@ -66,17 +67,21 @@ def wanted(params: Mapping[str, Any]) -> bool:
 
 
 def quantise(model: Any, device: torch.device) -> None:
-    """Put the linear layers of the model's body into nf4 on `device`, in place; everything else stays where it is."""
+    """Put the linear layers of the model's body into nf4 on `device`, in place; everything else stays where it is, in fp32."""
     from bitsandbytes.nn import Params4bit
+
+    from w2s_cli.training.models import bf16
 
     for name, part in _linear(model).items():
         small = _layer()(part.in_features, part.out_features, bias=False, quant_type="nf4", device="meta")
         options = {"quant_type": "nf4", "blocksize": BLOCK, "compress_statistics": False}
-        small.weight = Params4bit(part.weight.data, requires_grad=False, **options).to(device)
+        small.weight = Params4bit(part.weight.data.float(), requires_grad=False, **options).to(device)
         small.bias = part.bias
         above, _, own = name.rpartition(".")
         setattr(model.get_submodule(above), own, small)
+        let_go(part.weight.data)
         part.weight = None  # type: ignore[assignment]
+    bf16.widen(model)
     model.is_loaded_in_4bit = True  # peft then adapts layers of this kind
 
 
@@ -99,9 +104,9 @@ def merge(tuner: Any) -> Any:
 
 @torch.no_grad()
 def round_base(model: Any) -> None:
-    """Round the weights that `quantise` would put into nf4, in place."""
-    for part in _linear(model).values():
-        part.weight.copy_(rounded(part.weight))
+    """Round the weights that `quantise` would put into nf4, in place; in bf16 they are rounded to its nearest number."""
+    for part in linear(model):
+        part.weight.data = rounded(part.weight)
 
 
 def rounded(weight: Tensor) -> Tensor:
@@ -113,6 +118,11 @@ def rounded(weight: Tensor) -> Tensor:
     middles = (values[1:] + values[:-1]) / 2
     codes = torch.bucketize(blocks / scale.clamp(min=torch.finfo(torch.float32).tiny), middles)
     return (values[codes] * scale).reshape(-1)[: len(flat)].view_as(weight).to(weight.dtype)
+
+
+def linear(model: Any) -> list[nn.Linear]:
+    """The layers that `quantise` would put into nf4."""
+    return list(_linear(model).values())
 
 
 def _linear(model: Any) -> dict[str, nn.Linear]:

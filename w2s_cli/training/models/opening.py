@@ -4,6 +4,9 @@
   A complete snapshot in the cache is used without a request to the hub.
 * Weights are safetensors. A .bin is read only in a folder without safetensors, with weights_only=True, so that no code in it runs.
 * A checkpoint must fill the whole trunk: transformers only warns about missing weights, and makes them random numbers.
+* Each weight is read in the type that the stage keeps, and on an NVIDIA GPU goes to the device by itself (`reading.py`). So the host never
+  has the whole model.
+* A checkpoint in MXFP4 (gpt-oss) is opened as plain weights: in bf16, which holds each of its numbers exactly, or in fp32.
 """
 
 import io
@@ -18,12 +21,14 @@ from safetensors import SafetensorError
 from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
-from w2s_cli.training.models import adapters
-from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, unusable
+from w2s_cli.training.models import adapters, bf16
+from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, quantisation, unusable
 from w2s_cli.training.models.fused import fuse
+from w2s_cli.training.models.reading import DIRECT, in_types, letting_go, stored_in_bf16
 from w2s_cli.training.models.trunk import zero_dropout
 
 _TEXT_FILES = [f"*{suffix}" for suffix in READ if suffix not in WEIGHTS]
+HOST = torch.device("cpu")
 _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias", "inv_freq", "position_ids")
 
 
@@ -180,22 +185,26 @@ def open_weights(
     attention: str | None,
     *,
     new_head: bool,
+    kept: bf16.Kept = "fp32",
+    device: torch.device = HOST,
 ) -> tuple[Any, set[str]]:
-    """The model in fp32 with all its weights, and the names of the freshly initialised weights (of the head only).
+    """The model with all its weights, and the names of the freshly initialised weights (of the head only).
 
-    Adapters are merged into the weights of their base.
+    Adapters are merged into the weights of their base. Weights are in fp32, linear layers as `kept` says, and on `device` or the host.
 
     Raises:
         UserError: the checkpoint has another architecture or size, or (without `new_head`) no classifier head.
     """
+    options: dict[str, Any] = {"new_head": new_head, "kept": kept, "device": device}
     if kept_adapters(folder):
-        return _with_adapters(auto_class, folder, config, execution, attention, new_head=new_head)
-    model, report = open_part(
+        return _with_adapters(auto_class, folder, config, execution, attention, **options)
+    model, report = open_typed(
         auto_class,
         folder,
+        kept,
+        device,
         trust_remote_code=bool(execution.get("trust_remote_code")),
         config=config,
-        dtype=torch.float32,
         attn_implementation=attention,
         output_loading_info=True,
     )
@@ -217,20 +226,55 @@ def open_weights(
     return model, missing
 
 
+def open_typed(what: Any, folder: Path, kept: bf16.Kept, device: torch.device, **options: Any) -> Any:
+    """`open_part` of plain weights, in fp32 and as `kept` says, on `device` if it is an NVIDIA GPU, else on the host."""
+    packed = quantisation(folder)
+    if packed is not None:
+        from transformers import Mxfp4Config
+
+        options["config"].quantization_config = packed  # the config may be that of adapters
+        options["quantization_config"] = Mxfp4Config(dequantize=True)
+    if device.type in DIRECT:
+        options["device_map"] = {"": device}
+    if kept == "stored" and not stored_in_bf16(folder):
+        kept = "fp32"
+    with in_types(kept, experts=packed is not None), letting_go():
+        given = open_part(what, folder, dtype=torch.float32, **options)
+    model = given[0] if isinstance(given, tuple) else given
+    bf16.settle(model)
+    if packed is not None:  # else transformers would save plain weights under the names of packed ones
+        packing = [one for one in model._weight_conversions if any("_blocks" in name for name in one.source_patterns)]
+        model._weight_conversions = [one for one in model._weight_conversions if one not in packing]
+    return given
+
+
 def _with_adapters(
-    auto_class: Any, folder: Path, config: Any, execution: dict[str, Any], attention: str | None, *, new_head: bool
+    auto_class: Any,
+    folder: Path,
+    config: Any,
+    execution: dict[str, Any],
+    attention: str | None,
+    *,
+    new_head: bool,
+    kept: bf16.Kept,
+    device: torch.device,
 ) -> tuple[Any, set[str]]:
-    """`open_weights` of the adapters in `folder`: the base with the rows that the training added for a pad token, and the adapters."""
+    """`open_weights` of the adapters in `folder`: the base with the rows that the training added for a pad token, and the adapters.
+
+    The base is opened as it is stored, so that adapters and 4 bits act on its exact numbers, layer by layer.
+    """
     drawn, base = torch.get_rng_state(), adapters.base_folder_of(folder, execution)
     missing: set[str] = set()
+    exact: bf16.Kept = "fp32" if kept == "fp32" and not adapters.on_nf4(folder) else "stored"
 
     def load() -> Any:
-        model, fresh = open_weights(auto_class, base, config, execution, attention, new_head=True)
+        options: dict[str, Any] = {"new_head": True, "kept": exact, "device": device}
+        model, fresh = open_weights(auto_class, base, config, execution, attention, **options)
         missing.update(fresh)
         return model
 
     model = on_base(load, config, open_config(base, execution))
-    missing -= adapters.apply(model, folder)
+    missing -= adapters.apply(model, folder, kept)
     torch.set_rng_state(drawn)  # as if the weights had been saved whole: a new head's random numbers are the same
     lost = sorted(missing) if not new_head else []
     if lost:

@@ -59,7 +59,7 @@ def read(
 ) -> LabelHead:
     """The head of the language model in `folder` for these classes."""
     ids = label_ids(tokenizer, head["tokens"], classes)
-    model = open_language_model(folder, torch.device("cpu"), execution, 1)
+    model = open_language_model(folder, torch.device("cpu"), execution, 1, kept="stored")
     layer = model.get_output_embeddings().weight.detach().float().clone() if head.get("next_token") else None
     return LabelHead(head, ids, label_rows(model, ids), layer)
 
