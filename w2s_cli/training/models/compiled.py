@@ -13,6 +13,7 @@ import torch
 
 from w2s_cli.errors import UserError
 from w2s_cli.training.device import autocast
+from w2s_cli.training.models import bf16
 from w2s_cli.training.models.trunk import layers
 
 
@@ -22,6 +23,7 @@ def compile_layers(model: Any, precision: str) -> None:
     Raises:
         UserError: torch cannot compile here.
     """
+    bf16.widen(model)  # a layer in bf16 has a forward pass of its own, and would be compiled by itself
     for layer in layers(model.base_model):
         layer.compile(dynamic=True)
     ids = torch.zeros((2, 8), dtype=torch.int64, device=model.device)
