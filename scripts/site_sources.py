@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = "repository"  # the folder of the site
 CODE = re.compile(r"(^ *(`{3,}).*?^ *\2`*[ \t]*$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[#)])")
+LINK = re.compile(r"(?:(?<=\]\()|(?<= src=\"))([^)\s#:\"]+)(?=[#)\"])")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json"}
 HEAD = "---\nsearch:\n  exclude: true\n---\n"
 _folders: dict[str, Path] = {}  # page of PLACE → the folder from which the links of its text go
