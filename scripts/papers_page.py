@@ -1,7 +1,7 @@
 """docs/papers.md, from the sources that the YAML and Python files of w2s name: `python -m scripts.papers_page > docs/papers.md`.
 
-* A file names a paper in its head (the comment of a YAML, the docstring of a Python file, `source:` of an experiment) as "Burns et al. 2023".
-  A link is made where one of the files has "arXiv" and the number behind that name.
+* A file names a paper in its head, as "Burns et al. 2023": in the comment of a YAML, the docstring of a Python file, or `source:` of an
+  experiment. A link is made where one of the files has "arXiv" and the number behind that name.
 * No list of papers, methods or rules is kept: the folders are asked. tests/command/test_site.py compares the page.
 """
 

@@ -1,4 +1,4 @@
-"""The site of docs/: it is built without a warning, has every page, loads nothing from another host, and its generated pages are current."""
+"""The site of docs/: built without a warning, with every page, with nothing from another host; its generated pages are current."""
 
 import json
 import re
@@ -104,16 +104,19 @@ def test_a_link_out_of_docs_leads_to_a_page_with_the_file(built: Path) -> None:
 
 def test_a_broken_link_a_broken_anchor_and_an_unlisted_page_end_the_build(tmp_path: Path) -> None:
     for name in ("docs", "configs", "w2s_cli", "scripts"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors", "*.gz", "__pycache__"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors", "*.gz", "__pycache__")
+        )
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     links = ["runs.md#no-such-heading", "no-such-page.md", "../configs/no_such_file.yaml"]
     (tmp_path / "docs" / "unlisted.md").write_text("# Unlisted\n\n" + "".join(f"[a link]({link})\n" for link in links))
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode == 1
-    assert "Aborted with 4 warnings in strict mode" in done.stderr
-    for link in (*links, "unlisted.md"):
-        assert link.partition("#")[2] or link in done.stderr
+    warned = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+    for fault in ("'#no-such-heading'", "'no-such-page.md'", "'../configs/no_such_file.yaml'", "not included in the"):
+        assert len([line for line in warned if fault in line]) == 1, done.stderr
+    assert len(warned) == 4
 
 
 def test_the_page_of_papers_is_made_from_the_files() -> None:
@@ -123,7 +126,10 @@ def test_the_page_of_papers_is_made_from_the_files() -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("EnsemW2S (Agrawal et al. 2024): AdaBoost (Dawid & Skene 1979)", ["Agrawal et al. 2024", "Dawid & Skene 1979"]),
+        (
+            "EnsemW2S (Agrawal et al. 2024): AdaBoost (Dawid & Skene 1979)",
+            ["Agrawal et al. 2024", "Dawid & Skene 1979"],
+        ),
         ("by Yang, Ma & Liu 2024, as in EleutherAI 2024", ["Yang, Ma & Liu 2024", "EleutherAI 2024"]),
         ("Lang et al. 2025, table 2; again Lang et al. 2025", ["Lang et al. 2025"]),
         ("the sandbox of 2026, with 2,024 rows", []),
