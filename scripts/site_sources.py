@@ -21,23 +21,21 @@ CODE = re.compile(r"(^ *(`{3,}).*?^ *\2`*[ \t]*$|`[^`\n]+`)", re.DOTALL | re.MUL
 LINK = re.compile(r"(?:(?<=\]\()|(?<= src=\"))([^)\s#:\"]+)(?=[#)\"])")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json"}
 HEAD = "---\nsearch:\n  exclude: true\n---\n"
-_folders: dict[str, Path] = {}  # page of PLACE → the folder from which the links of its text go
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each target outside of docs/, and for the targets of those pages."""
-    _folders.clear()
-    waiting = [(file.content_string, Path(file.src_uri).parent) for file in files.documentation_pages()]
-    waiting = [(text, Path(config.docs_dir) / folder) for text, folder in waiting]
+    docs = Path(config.docs_dir)
+    waiting = [(file.content_string, _folder(file.src_uri, docs)) for file in files.documentation_pages()]
+    made: set[Path] = set()
     while waiting:
         text, folder = waiting.pop()
-        for path in sorted(set(_targets(text, folder, Path(config.docs_dir)))):
-            uri = _uri(path)
-            if uri not in _folders:
-                shown = _page(path)
-                _folders[uri] = path if path.is_dir() else path.parent
-                files.append(File.generated(config, uri, content=HEAD + shown, inclusion=InclusionLevel.NOT_IN_NAV))
-                waiting.append((shown, _folders[uri]))
+        for path in sorted(set(_targets(text, folder, docs)) - made):
+            made.add(path)
+            shown = _page(path)
+            page = File.generated(config, _uri(path), content=HEAD + shown, inclusion=InclusionLevel.NOT_IN_NAV)
+            files.append(page)
+            waiting.append((shown, _folder(page.src_uri, docs)))
     return files
 
 
@@ -45,19 +43,28 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """The text with links to the pages of the site."""
     docs = Path(config.docs_dir)
     here = page.file.src_uri
-    folder = _folders.get(here, docs / posixpath.dirname(here))
+    folder = _folder(here, docs)
 
     def link(target: str) -> str:
         path = (folder / target).resolve()
         if _outside(path, docs):
             to = _uri(path)
-        elif here in _folders and path.is_relative_to(docs):
+        elif _of_repository(here) and path.is_relative_to(docs):
             to = path.relative_to(docs).as_posix()
         else:
             return target
         return posixpath.relpath(to, posixpath.dirname(here) or ".")
 
     return _with_links(markdown, link)
+
+
+def _of_repository(uri: str) -> bool:
+    return uri.startswith(f"{PLACE}/")
+
+
+def _folder(uri: str, docs: Path) -> Path:
+    """The folder from which the links of a page's text go."""
+    return (ROOT / uri.removeprefix(f"{PLACE}/") if _of_repository(uri) else docs / uri).parent
 
 
 def _with_links(text: str, link: Callable[[str], str]) -> str:
@@ -72,16 +79,8 @@ def _with_links(text: str, link: Callable[[str], str]) -> str:
 
 def _targets(text: str, folder: Path, docs: Path) -> list[Path]:
     """The files and folders of the repository, outside of docs/, to which a text links."""
-    found: list[Path] = []
-
-    def keep(target: str) -> str:
-        path = (folder / target).resolve()
-        if _outside(path, docs):
-            found.append(path)
-        return target
-
-    _with_links(text, keep)
-    return found
+    paths = [(folder / target).resolve() for target in LINK.findall(CODE.sub("", text))]
+    return [path for path in paths if _outside(path, docs)]
 
 
 def _outside(path: Path, docs: Path) -> bool:
