@@ -24,7 +24,7 @@ from tests.doc_pages import DOCS, PAGES, command_lines, shell_lines, written_fil
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ELSEWHERE = {  # line → who runs it, or why nobody does
     "./scripts/demo": "continuous integration: .ci/run",
-    "./scripts/docs": "tests/command/test_site.py, by its line of mkdocs",
+    "./scripts/docs": "continuous integration; tests/command/test_site.py by its line of mkdocs",
     "./scripts/docs serve": "it does not end; it builds what ./scripts/docs builds",
     "./scripts/setup": "tests/command/test_setup.py; continuous integration begins with it",
     "source .venv/bin/activate": "the shell's; scripts/setup makes the file",
