@@ -7,25 +7,23 @@
 
 import contextlib
 import functools
+import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import small_texts
-from tests.conftest import ROOT, sentences, write_jsonl
-from tests.data_sets import read_gz
+from tests.conftest import ROOT
+from tests.doc_pages import DOCS, PAGES, README, blocks, command_lines, inline_commands
 from w2s_cli.commands import COMMANDS, train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-README, DOCS = ROOT / "README.md", ROOT / "docs"
-GENERATED = {"benchmarks.md"}  # a program writes it
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(page for page in DOCS.glob("*.md") if page.name not in GENERATED)]
 GROUPS = ("method", "loss", "combine", "select", "control", "stopping", "train")
 NOT_LISTED = {"pretrain", "none", "weighted", "co_supervised"}
 NOT_MEASURED = {"pretrain", "baselines", "misfit_gain", "delta_theory", "none"}  # without a student on the bundled data
@@ -41,76 +39,42 @@ MAY_REFUSE = {  # a figure of several models, no reproduction yet, a warning, pr
     *(("power",), ("power", "--figure"), ("power", "latest")),  # tests/command/test_power.py
     ("push", "s3://team/outputs"),
 }
+LONG = {  # minutes to hours, or a hub; tests/command/test_reproduce.py runs an experiment, tests/unit/stages one small pretraining
+    "pretrain pretrain=wordnet-xs",
+    "reproduce gpt2_replication",
+    "reproduce gpt2_replication --scale demo",
+}
+NEED_HUB = {  # these ask for models or data that no test has; they are planned
+    "train --config-dir mine launcher=cluster weak=gpt2 strong=qwen data=sciq seeds=5 --detach",
+    "train --config-dir mine launcher=our_cluster weak=gpt2 strong=qwen",
+    "train -m method=naive,bootstrapping 'ladder=[gpt2-medium,gpt2-large]' weak=gpt2 strong=gpt2-xl seed=0,1,2",
+    "train data=hh_harmless weak=gpt2 strong=qwen",
+    "train method=ensemble 'ensemble=[gpt2,opt-125m,pythia-160m]' combine=flyingsquid strong=qwen",
+    "train method=naive_text weak=gpt2 strong=qwen data=local data.path=questions.jsonl data.prompt=question "
+    "data.answer=answer data.solution=solution data.grader=number data.new_tokens=128",
+    "train method=w2sr data=gsm8k weak=qwen2.5-1.5b-instruct strong=qwen2.5-7b tune.mode=lora",
+    "train strong=local strong.id=OWNER/NAME strong.name=mine strong.lr=2e-5",
+    "train weak=gpt2 strong=qwen",
+    "train weak=gpt2 strong=qwen data=sciq launcher.processes=2",
+    "train weak=gpt2 strong=qwen data=sciq launcher.processes=2 launcher.fsdp=true",
+    "train weak=gpt2 strong=qwen data=sciq loss=logconf",
+    "train weak=gpt2 strong=qwen data=sciq loss=logconf strong.lr=3e-5 seed=3",
+    "train weak=gpt2 strong=qwen data=sciq seeds=4",
+    "train weak=gpt2 strong=qwen data=sciq seeds=4 'launcher.device=[cuda:0,cuda:2]'",
+    "train weak=gpt2 strong=qwen seeds=5 launcher=slurm launcher.partition=gpu launcher.minutes=240",
+    "train weak=gpt2 strong=qwen seeds=5 launcher=slurm launcher.partition=gpu launcher.minutes=240 --detach",
+    "train weak=local weak.path=checkpoints/mine strong=qwen",
+    "train weak=qwen3-0.6b-base strong=qwen3-8b-base data=sciq train=lora",
+}
 PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
-BUNDLED = ROOT / "w2s_cli" / "bundled" / "data" / "wordnet"
 MOST_LINES = 150  # of the README
-
-
-def blocks(page: Path, *languages: str) -> list[str]:
-    """The code blocks of a page that are marked with one of the languages."""
-    marked = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    return [code for language, code in marked if language in languages]
-
-
-def command_lines(page: Path) -> Iterator[list[str]]:
-    """The words after `w2s` of every command in a page's code blocks."""
-    for line in "".join(blocks(page, "bash", "")).splitlines():
-        if re.match(r"w2s [a-z]", line):
-            shown = re.split(r"\s{2,}(?=[^#\s])", line)[0]  # a description may stand two spaces further
-            yield shlex.split(shown, comments=True)[1:]
-
-
-def inline_commands(page: Path) -> Iterator[list[str]]:
-    """The words after `w2s` of every command in the prose of a page."""
-    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    for words in re.findall(r"`w2s ([a-z][^`]*)`", prose):
-        yield words.replace("…", "").split()
-
-
-def written_files(page: Path) -> dict[str, str]:
-    """Path → text of every code block that begins with a comment `# mine/…`."""
-    files = {}
-    for code in blocks(page, "python", "yaml"):
-        match = re.match(r"# (mine/\S+?\.\w+)(?:, with (\S+): (.*))?\n", code)
-        if match:
-            files[match[1]] = code
-            if match[2]:
-                files[match[2]] = match[3]
-    return files
-
-
-@pytest.fixture
-def own(tmp_path: Path, tiny_models: dict[str, Path]) -> Path:
-    """A folder with the files that the pages write, and with small ones in place of the user's."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for page in PAGES:
-        for name, text in written_files(page).items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-    rows = sentences(240)
-    write_jsonl(tmp_path / "my.jsonl", [{"prompt": row["text"], "is_safe": row["label"]} for row in rows])
-    questions = [{"question": f"{row['text']}?", "answer": ("no", "yes")[int(str(row["label"]))]} for row in rows]
-    questions = [{**row, "solution": f"so {row['answer']}"} for row in questions]
-    write_jsonl(tmp_path / "questions.jsonl", questions)
-    bundled = [row for split in ("train", "test") for row in read_gz(BUNDLED / f"{split}.jsonl.gz")]
-    write_jsonl(tmp_path / "mine.jsonl", [{"id": row["id"], "label": number % 2} for number, row in enumerate(bundled)])
-    reviews = [
-        {"product": f"p{number}", "title": "It", "body": row["text"], "stars_above_3": int(str(row["label"]))}
-        for number, row in enumerate(rows)
-    ]
-    pq.write_table(pa.Table.from_pylist(reviews), tmp_path / "reviews.parquet")
-    shutil.copytree(tiny_models["weak"], tmp_path / "checkpoints" / "mine")
-    return tmp_path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_is_one_that_w2s_accepts(
     page: Path, own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolver = train.Resolver
-    monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
+    ask_no_hub(monkeypatch)
     for name, *words in command_lines(page):
         assert name in COMMANDS, name
         if name in COMPOSED:
@@ -138,22 +102,37 @@ def test_the_answers_that_a_page_quotes_are_those_of_w2s(own: Path, w2s_inside: 
         assert w2s_inside(*words.split(), code=2).stderr.strip() == answer
 
 
+def test_what_no_test_runs_of_the_commands_is_this_list(
+    own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask_no_hub(monkeypatch)
+    asks, long = set(), set()
+    for page in PAGES:
+        for name, *words in command_lines(page):
+            if name in COMPOSED and name not in ("data", "plan") and needs_hub(name, words, w2s_inside):
+                asks.add(shlex.join([name, *words]))
+            elif name in ("pretrain", "reproduce") and not {"--plan", "--summary"} & set(words) and words:
+                long.add(shlex.join([name, *words]))
+    assert asks == NEED_HUB
+    assert long == LONG
+
+
 @pytest.mark.slow
 def test_every_command_of_the_pages_that_needs_no_hub_runs(
     own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolver = train.Resolver
-    monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
+    ask_no_hub(monkeypatch)
+    path = stand_ins(own / "bin")
     ran, wrong = [], []
     for page in PAGES:
         for name, *words in command_lines(page):
-            if name in ("pretrain", "reproduce") and "--plan" not in words and "--summary" not in words:
-                continue  # minutes, or a hub
+            if shlex.join([name, *words]) in NEED_HUB | LONG or "launcher=slurm" in words:
+                continue  # of Slurm: tests/cluster/test_pages.py
             if name in COMPOSED and name != "data":
                 words = [*words, *([] if "debug=tiny" in words else ["debug=tiny"])]
-                if "the hub cannot be reached" in w2s_inside("plan", *words).stdout:
-                    continue
-            done = w2s_inside(name, *map(named_in(own), words), code=None)
+            if "launcher=command" in words:
+                words = [*words, f"outputs=elsewhere-{len(ran)}"]  # nothing is cached there
+            done = w2s_inside(name, *map(named_in(own), words), code=None, PATH=path)
             unsure = "leaves none of the 64 rows with a label" in done.stderr  # the supervisor of a tiny run
             if done.returncode and (name, *words[:1]) not in MAY_REFUSE and not unsure:
                 wrong.append(f"w2s {name} {shlex.join(words)} → {done.returncode}\n{done.stderr}")
@@ -161,6 +140,29 @@ def test_every_command_of_the_pages_that_needs_no_hub_runs(
     assert not wrong, "\n\n".join(wrong)
     assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(ran)
     assert ran.count("train") > 15
+    assert len((own / "bin" / "started").read_text().split()) >= 2 * 11  # workers of both lines of launcher=command
+
+
+def ask_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans ask neither the hub nor its cache."""
+    resolver = train.Resolver
+    monkeypatch.setattr(train, "Resolver", lambda store, folders, hub: resolver(store, folders, hub="never"))
+
+
+def needs_hub(name: str, words: list[str], w2s_inside: Run) -> bool:
+    """Whether a command asks for a model or data of the hub."""
+    method = ["method=pretrain"] if name == "pretrain" else []
+    return "the hub cannot be reached" in w2s_inside("plan", *method, *words).stdout
+
+
+def stand_ins(folder: Path) -> str:
+    """PATH with an `ssh` and a `qsub` that run the worker here, in an environment of their own, as another machine would."""
+    folder.mkdir()
+    for name in ("ssh", "qsub"):
+        script = f'#!/bin/sh\nfor last; do :; done\necho {name} >> "{folder}/started"\ncd / && exec env -i PATH="$PATH" sh "$last"\n'
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 def named_in(folder: Path) -> Callable[[str], str]:
@@ -224,8 +226,8 @@ def anchors(page: Path) -> set[str]:
 def test_the_readme_is_short_and_links_every_page() -> None:
     text = README.read_text()
     assert len(text.splitlines()) <= MOST_LINES
-    for page in PAGES[1:]:
-        assert f"]({page.relative_to(ROOT)})" in text
+    for page in (path for path in PAGES[1:] if path.parent.name != "recipes"):
+        assert f"]({page.relative_to(ROOT)})" in text  # mkdocs.yml has all: tests/command/test_site.py
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -1,4 +1,4 @@
-"""agreement: rows on which two sources have the same answer (Yang et al. 2024, stage I: a weak model, and the strong model's few shots)."""
+"""agreement: rows on which two sources have the same answer (Yang, Ma & Liu 2024, stage I: weak model, and strong model's few shots)."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""weak_side: the weak model's text against the student's own samples, by the student's self-consistency (Yang et al. 2024, stage II).
+"""weak_side: the weak model's text against the student's own samples, by the student's self-consistency (Yang, Ma & Liu 2024, stage II).
 
 If the weak answer is the majority's, the weak text is chosen and a sample with another answer rejected; if the majority is sure and says
 otherwise, a sample with its answer is chosen and the weak text rejected. No truth is read.

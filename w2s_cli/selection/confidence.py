@@ -1,6 +1,6 @@
 """Keep the labels with high confidence: the confidence of a row is its largest probability.
 
-The high-confidence filter of Yang et al. 2024 (arXiv 2406.11431) keeps confidence ≥ 0.75; train_only_on_confident_labels of
+The high-confidence filter of Yang et al. 2025 (arXiv 2406.11431) keeps confidence ≥ 0.75; train_only_on_confident_labels of
 the automated weak-to-strong sandbox keeps a share.
 """
 

@@ -1,0 +1,3 @@
+"""What the tests of pages share."""
+
+from tests.doc_pages import own as own
