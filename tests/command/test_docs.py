@@ -57,6 +57,7 @@ NEED_HUB = {  # these ask for models or data that no test has; they are planned
     "train weak=gpt2 strong=qwen",
     "train weak=gpt2 strong=qwen data=sciq launcher.processes=2",
     "train weak=gpt2 strong=qwen data=sciq launcher.processes=2 launcher.fsdp=true",
+    "train weak=gpt2 strong=qwen data=sciq 'launcher.resources.student={processes: 2, fsdp: true}'",
     "train weak=gpt2 strong=qwen data=sciq loss=logconf",
     "train weak=gpt2 strong=qwen data=sciq loss=logconf strong.lr=3e-5 seed=3",
     "train weak=gpt2 strong=qwen data=sciq seeds=4",

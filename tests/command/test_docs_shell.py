@@ -39,6 +39,7 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "scripts/pretrain_bundled": "two hours",
     "scripts/methods_table": "an hour",
     "scripts/coverage": "an hour",
+    "python scripts/scale_table.py": "ten minutes; tests/command/test_scale.py has a small size",
     'pip install "w2s[slurm]"': "a package index; the tests have all extras of the pages installed",
     'pip install "w2s[qlora]"': "the same",
     'pip install "w2s[s3]"': "the same",
