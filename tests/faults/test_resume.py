@@ -199,6 +199,7 @@ TEXT_POINTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_texts_killed_at_any_point_of_their_stages_are_continued(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -306,6 +307,7 @@ def test_three_random_kills_of_the_process_group_change_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_thirty_random_kills_of_the_process_group_change_nothing(
     tiny: list[str], finished: Path, tmp_path: Path
 ) -> None:
