@@ -1,6 +1,7 @@
 """Finished stages of a few kilobytes with sound keys, for the tests of copies between stores; and an S3 server on this machine."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,13 @@ def forget_connections() -> None:
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Let a package count as not installed."""
+    find = importlib.util.find_spec
+    without = lambda name, *words: None if name == package else find(name, *words)  # noqa: E731 - stands for find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", without)
 
 
 def content(root: Path) -> dict[str, bytes]:

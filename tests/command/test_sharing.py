@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.command.test_wrong_commands import assert_refused
-from tests.small_stores import add_stage, chain, content
+from tests.small_stores import add_stage, chain, content, hide
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -106,7 +106,10 @@ def test_conflicts_and_damage_are_told_and_the_others_are_copied(w2s_inside: Run
     assert mine.read_bytes() == b"x" * 100
 
 
-def test_what_cannot_be_copied_is_said_before_anything_is(w2s_inside: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_copied_is_said_before_anything_is(
+    w2s_inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "gcsfs")
     keys = chain(tmp_path / "outputs")
     (tmp_path / "empty").mkdir()
     for words, said in {

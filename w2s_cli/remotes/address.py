@@ -21,13 +21,17 @@ from w2s_cli.store.places import StoreError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 OF_PATHS = ("file", "local")  # protocols of a folder on this machine
-HUB = "hf"  # makes a commit of every file
+HUB = "hf"
 AT_ONCE = 8  # stages that are copied side by side
 LONGEST_REASON = 200  # characters of a library's message
 
 
 class UnreachableError(UserError):
     """A remote cannot be reached, or refuses access."""
+
+
+class Ended(Exception):  # noqa: N818 - no error of a remote
+    """A copy stops, since another one failed or the user stopped the command."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,20 @@ class Remote:
     root: str  # its folder, in the words of `fs`
     folder: Path | None = None  # of a path on this machine
     writers: int = AT_ONCE  # stages that may be written side by side
+    commits: bool = False  # a repository of the hub: what is written together is one commit
 
     @contextmanager
     def reached(self) -> Iterator[None]:
         """Within, an error of the remote's library becomes an UnreachableError; an error of this machine must not occur within."""
         try:
             yield
-        except (UserError, StoreError):
+        except (UserError, StoreError, Ended):
             raise
         except Exception as error:  # botocore, aiohttp, httpx, fsspec and the system have no common error
-            raise UnreachableError(f"{self.url} cannot be used: {reason(error)}.") from error
+            raise UnreachableError(f"{self.url} cannot be used: {self._reason(error)}.") from error
+
+    def _reason(self, error: Exception) -> str:
+        return hub_reason(error, self.root) if self.url.lower().startswith(f"{HUB}:") else reason(error)
 
 
 def reason(error: Exception) -> str:
@@ -56,6 +64,35 @@ def reason(error: Exception) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     name = type(error).__name__
     return f"{name}: {text[:LONGEST_REASON]}" if text else name
+
+
+def hub_reason(error: Exception, root: str) -> str:
+    """The reason of an error of the hub's client at OWNER/NAME/… or datasets/OWNER/NAME/…, in one line without a stop at its end."""
+    answer: BaseException | None = error  # the client raises its own errors from those of the request
+    while answer is not None and getattr(answer, "response", None) is None:
+        answer = answer.__cause__
+    if not isinstance(answer, Exception):
+        return reason(error)
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    from w2s_cli import hub
+
+    kind, repo, revision = _repository(root)
+    refusal = hub.refusal(answer, kind, repo, revision or "main", advice="")
+    if isinstance(refusal, hub.UnreachableError):
+        said = getattr(answer, "server_message", None)
+        return hub.trouble(answer) + (f": {said}" if said else "")
+    make = f"; `hf repos create {repo} --type {kind} --private` makes one"
+    return str(refusal).rstrip(".") + (make if isinstance(answer, RepositoryNotFoundError) else "")
+
+
+def _repository(root: str) -> tuple[str, str, str]:
+    """The kind, OWNER/NAME and revision of a root on the hub."""
+    kinds = {"datasets": "dataset", "spaces": "space", "buckets": "bucket"}
+    parts = root.split("/")
+    kind = kinds.get(parts[0], "model")
+    repo, _, revision = "/".join(parts[parts[0] in kinds :][:2]).partition("@")
+    return kind, repo, revision
 
 
 def check_url(url: str) -> None:
@@ -97,7 +134,13 @@ def open_remote(url: str) -> Remote:
         fs, root = url_to_fs(f"{protocol}://{found[2]}")
     if not root.strip("/"):
         raise UserError(f"{url} names no folder: write {protocol}://BUCKET/FOLDER.")
-    return Remote(remote.url, fs, root.rstrip("/"), writers=1 if protocol == HUB else AT_ONCE)
+    root = root.rstrip("/")
+    if protocol != HUB:
+        return Remote(remote.url, fs, root)
+    kind, repo, _ = _repository(root)
+    if "/" not in repo:
+        raise UserError(f"{url} names no repository: write hf://datasets/OWNER/NAME/FOLDER.")
+    return Remote(remote.url, fs, root, writers=1, commits=kind != "bucket")  # a bucket of the hub has no commits
 
 
 def _need_package(protocol: str, url: str) -> None:
