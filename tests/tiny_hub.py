@@ -138,10 +138,10 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
                 return self.answer(body=True, asked=parse_qs(content.decode())["paths"])
             if path.startswith("/lfs/"):  # the address of an object is a secret of its own
                 assert uploads is not None
-            elif uploads is not None and self.is_known(uploads.reader):
-                return self.send(403, {"X-Error-Message": "you need a token that may write"}, b"{}", True)
-            elif uploads is None or not self.is_known():
+            elif uploads is None or not self.may_read():
                 return self.send(401, {}, b"{}", True)
+            elif not self.is_known():
+                return self.send(403, {"X-Error-Message": "you need a token that may write"}, b"{}", True)
             self.note()
             status, value = uploads.answer(path, content, repos, f"http://{self.headers['Host']}")
             self.send(status, {"Content-Type": "application/json"}, json.dumps(value).encode(), True)
@@ -156,8 +156,12 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
             self.rfile.readline()
             return b"".join(parts)
 
-        def is_known(self, token: str = "") -> bool:
-            return uploads is not None and self.headers["Authorization"] == f"Bearer {token or uploads.token}"
+        def is_known(self) -> bool:
+            return uploads is not None and self.headers["Authorization"] == f"Bearer {uploads.token}"
+
+        def may_read(self) -> bool:
+            may = uploads is not None and uploads.reader and self.headers["Authorization"] == f"Bearer {uploads.reader}"
+            return bool(may) or self.is_known()
 
         def note(self) -> None:
             if uploads is not None:
@@ -179,7 +183,7 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
                 return self.send(
                     200 if self.is_known() else 401, {"Content-Type": "application/json"}, b'{"name": "me"}', body
                 )
-            if uploads is not None and not self.is_known() and not self.is_known(uploads.reader or uploads.token):
+            if uploads is not None and not self.may_read():
                 return self.send(401, {"X-Error-Message": "Invalid username or password."}, b"{}", body)
             is_api = parts[:1] == ["api"]
             parts = parts[2:] if is_api else parts[1:] if parts[:1] == ["datasets"] else parts

@@ -3,9 +3,11 @@
 * Credentials come from the environment or from fsspec's own configuration. A URL that holds some is refused, because commands, records
   and configurations keep their words.
 * The packages behind s3:// and gs:// are extras of w2s; a missing one is told with the pip command, before anything is asked.
-* Whatever a library raises on the way to a remote becomes an `UnreachableError`, which names the URL.
+* Whatever a library raises on the way to a remote becomes an `UnreachableError`, which names the URL. The refusals of the hub are told in
+  the words of plans and models (`hub_answers`).
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -17,11 +19,13 @@ from typing import Any
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.packages import need
+from w2s_cli.remotes.hub_answers import answer_of_hub, repository
 from w2s_cli.store.places import StoreError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 OF_PATHS = ("file", "local")  # protocols of a folder on this machine
 HUB = "hf"
+GS = ("gs", "gcs")
 AT_ONCE = 8  # stages that are copied side by side
 LONGEST_REASON = 200  # characters of a library's message
 
@@ -53,10 +57,8 @@ class Remote:
         except (UserError, StoreError, Ended):
             raise
         except Exception as error:  # botocore, aiohttp, httpx, fsspec and the system have no common error
-            raise UnreachableError(f"{self.url} cannot be used: {self._reason(error)}.") from error
-
-    def _reason(self, error: Exception) -> str:
-        return hub_reason(error, self.root) if self.url.lower().startswith(f"{HUB}:") else reason(error)
+            told = answer_of_hub(error, self.root) if self.url.lower().startswith(f"{HUB}:") else None
+            raise UnreachableError(f"{self.url} cannot be used: {told or reason(error)}.") from error
 
 
 def reason(error: Exception) -> str:
@@ -64,35 +66,6 @@ def reason(error: Exception) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     name = type(error).__name__
     return f"{name}: {text[:LONGEST_REASON]}" if text else name
-
-
-def hub_reason(error: Exception, root: str) -> str:
-    """The reason of an error of the hub's client at OWNER/NAME/… or datasets/OWNER/NAME/…, in one line without a stop at its end."""
-    answer: BaseException | None = error  # the client raises its own errors from those of the request
-    while answer is not None and getattr(answer, "response", None) is None:
-        answer = answer.__cause__
-    if not isinstance(answer, Exception):
-        return reason(error)
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    from w2s_cli import hub
-
-    kind, repo, revision = _repository(root)
-    refusal = hub.refusal(answer, kind, repo, revision or "main", advice="")
-    if isinstance(refusal, hub.UnreachableError):
-        said = getattr(answer, "server_message", None)
-        return hub.trouble(answer) + (f": {said}" if said else "")
-    make = f"; `hf repos create {repo} --type {kind} --private` makes one"
-    return str(refusal).rstrip(".") + (make if isinstance(answer, RepositoryNotFoundError) else "")
-
-
-def _repository(root: str) -> tuple[str, str, str]:
-    """The kind, OWNER/NAME and revision of a root on the hub."""
-    kinds = {"datasets": "dataset", "spaces": "space", "buckets": "bucket"}
-    parts = root.split("/")
-    kind = kinds.get(parts[0], "model")
-    repo, _, revision = "/".join(parts[parts[0] in kinds :][:2]).partition("@")
-    return kind, repo, revision
 
 
 def check_url(url: str) -> None:
@@ -127,6 +100,9 @@ def open_remote(url: str) -> Remote:
         return Remote(os.fspath(folder), LocalFileSystem(), os.path.realpath(folder), folder)
     protocol = found[1].lower()
     _need_package(protocol, url)
+    if protocol in GS and "GCSFS_DEBUG" not in os.environ:
+        # it warns at every request of a bucket whose type it may not ask for, and prints the tracebacks of errors that it raises as well
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     from fsspec.core import url_to_fs
 
     remote = Remote(url.rstrip("/"), None, "")
@@ -137,7 +113,7 @@ def open_remote(url: str) -> Remote:
     root = root.rstrip("/")
     if protocol != HUB:
         return Remote(remote.url, fs, root)
-    kind, repo, _ = _repository(root)
+    kind, repo, _ = repository(root)
     if "/" not in repo:
         raise UserError(f"{url} names no repository: write hf://datasets/OWNER/NAME/FOLDER.")
     return Remote(remote.url, fs, root, writers=1, commits=kind != "bucket")  # a bucket of the hub has no commits

@@ -33,13 +33,13 @@ def folder_of(root: Path, key: str) -> Path:
     return folder
 
 
-@pytest.fixture(params=["path", "s3"])
+@pytest.fixture(params=["path", "s3", "gs"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
     """A store elsewhere with the stages of `chain`."""
     chain(tmp_path / "mine")
     if request.param == "path":
         return open_remote(str(tmp_path / "mine"))
-    other = open_remote(f"{request.getfixturevalue('s3')}/outputs")
+    other = open_remote(f"{request.getfixturevalue(request.param)}/outputs")
     for folder in Store(tmp_path / "mine").folders().values():
         send(folder, other, None)
     return other
@@ -256,6 +256,18 @@ def test_files_that_an_object_store_cuts_into_parts_are_proved_by_its_checksum(s
             sums.add(whole[start : start + step])
         assert sums.proved_by(facts)
         assert not sums.proved_by({**facts, "ETag": '"0-4"'})
+
+
+def test_a_file_that_gs_takes_in_parts_is_proved_by_its_checksum(gs: str, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(256)) * (6 << 12) + b"end")  # more than the 5 MB that its client sends at once
+    fs = open_remote(f"{gs}/x").fs
+    fs.put_file(str(path), "shared/large", chunksize=1 << 20)
+    facts = fs.info("shared/large")
+    sums = Sums.of(path.read_bytes())
+    assert facts["size"] == sums.size
+    assert sums.proved_by(facts)
+    assert not sums.proved_by({**facts, "md5Hash": "0"})
 
 
 def test_a_proof_is_one_of_the_content(tmp_path: Path) -> None:
