@@ -132,7 +132,7 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
             self.take()
 
         def take(self) -> None:
-            content = self.body()
+            content = self.rfile.read(int(self.headers["Content-Length"] or 0))
             path = urlparse(self.path).path
             if "/paths-info/" in path:
                 return self.answer(body=True, asked=parse_qs(content.decode())["paths"])
@@ -145,16 +145,6 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
             self.note()
             status, value = uploads.answer(path, content, repos, f"http://{self.headers['Host']}")
             self.send(status, {"Content-Type": "application/json"}, json.dumps(value).encode(), True)
-
-        def body(self) -> bytes:
-            if self.headers["Transfer-Encoding"] != "chunked":
-                return self.rfile.read(int(self.headers["Content-Length"] or 0))
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
 
         def is_known(self) -> bool:
             return uploads is not None and self.headers["Authorization"] == f"Bearer {uploads.token}"

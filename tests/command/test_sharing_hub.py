@@ -104,7 +104,7 @@ def test_what_the_hub_refuses_is_one_message_and_nothing_is_sent(w2s: Run, hub: 
     ]:
         done = w2s(*words, code=2, **{**hub.words, **changed})
         assert_refused(done, *said)
-        assert "hf_" not in done.stderr
+        assert "hf_" not in done.stderr  # no token is repeated
     assert hub.uploads.commits == []
     assert not (tmp_path / "b").exists()
 

@@ -30,5 +30,7 @@ def answer_of_hub(error: Exception, root: str) -> str | None:
     if isinstance(refusal, hub.UnreachableError):
         words = getattr(answer, "server_message", None)
         return hub.trouble(answer) + (f": {words}" if words else "")
-    make = f"; `hf repos create {repo} --type {kind} --private` makes one"
-    return str(refusal).rstrip(".") + (make if isinstance(answer, RepositoryNotFoundError) else "")
+    # HTTP 401 is the answer to a wrong token and to none, whether the repository exists or not
+    missing = isinstance(answer, RepositoryNotFoundError) and answer.response.status_code == 404
+    make = f"; `hf repos create {repo} --type {kind} --private` makes one" if missing else ""
+    return str(refusal).rstrip(".") + make

@@ -7,14 +7,15 @@
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from w2s_cli.remotes.fetch import Watch
 from w2s_cli.remotes.listing import Entry
 from w2s_cli.store.faults import fault
 
 
-def commit(there: Entry, contents: Mapping[str, Path | bytes], watch: Callable[[int], None]) -> Entry:
+def commit(there: Entry, contents: Mapping[str, Path | bytes], watch: Watch) -> Entry:
     """Write files of a stage's folder (name in it → path or content); returns the stage as the hub has it then.
 
     Args:
@@ -30,9 +31,9 @@ def commit(there: Entry, contents: Mapping[str, Path | bytes], watch: Callable[[
     additions = [CommitOperationAdd(f"{place.path_in_repo}/{name}", content) for name, content in contents.items()]
     to = {"repo_id": place.repo_id, "repo_type": place.repo_type, "revision": place.revision}
     for addition, content in zip(additions, contents.values(), strict=True):
-        watch(0)
-        api.preupload_lfs_files(additions=[addition], **to)
         if isinstance(content, Path):
+            watch(0)
+            api.preupload_lfs_files(additions=[addition], **to)
             watch(content.stat().st_size)
             fault("send.file")
     fault("send.before-record")
