@@ -1,10 +1,7 @@
 """The hub's refusals of a store in one of its repositories, in the words that plans and models have for them (`w2s_cli.hub`)."""
 
-KINDS = {
-    "datasets": "dataset",
-    "spaces": "space",
-    "buckets": "bucket",
-}  # first part of a path on the hub → kind of its repository
+# first part of a path on the hub → kind of its repository
+KINDS = {"datasets": "dataset", "spaces": "space", "buckets": "bucket"}
 
 
 def repository(root: str) -> tuple[str, str, str]:

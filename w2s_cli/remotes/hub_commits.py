@@ -37,11 +37,10 @@ def commit(there: Entry, contents: Mapping[str, Path | bytes], watch: Watch) -> 
             watch(content.stat().st_size)
             fault("send.file")
     fault("send.before-record")
+    message = f"w2s push: {there.folder.rpartition('/')[2]}"
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "It seems that you are about to commit a data file"
-        )  # to a model's repository
-        message = f"w2s push: {there.folder.rpartition('/')[2]}"
+        # the client takes a table in a repository of models for a mistake
+        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
         api.create_commit(operations=additions, commit_message=message, **to)
     fs.invalidate_cache(there.folder)
     found = fs.find(there.folder, detail=True)
