@@ -21,6 +21,7 @@ import pytest
 from filelock import FileLock
 
 from tests.inside import run_inside
+from tests.small_stores import gs as gs
 from tests.small_stores import s3 as s3
 
 # read when torch loads, here and in the server of tests.warm: two test processes with two threads each wait for each other

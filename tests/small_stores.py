@@ -1,6 +1,7 @@
-"""Finished stages of a few kilobytes with sound keys, for the tests of copies between stores; and an S3 server on this machine."""
+"""Finished stages of a few kilobytes with sound keys, for the tests of copies between stores; and servers of S3 and GS on this machine."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -85,6 +86,38 @@ def forget_connections() -> None:
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@contextlib.contextmanager
+def gs_server() -> Iterator[str]:
+    """The address of a server of Google's storage with an empty bucket, in memory."""
+    from gcp_storage_emulator.server import create_server
+
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    with create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET) as server:
+        yield f"http://127.0.0.1:{server._api._httpd.server_port}"
+
+
+@pytest.fixture
+def gs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty bucket on this machine; nothing leads to a user's credentials, and no machine of Google is asked for some."""
+    gcsfs = pytest.importorskip("gcsfs", reason="the extra gs is not installed")
+    pytest.importorskip("gcp_storage_emulator", reason="the package gcp-storage-emulator is not installed")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-login"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with gs_server() as address:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        yield f"gs://{BUCKET}"
+        gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Let a package count as not installed."""
+    find = importlib.util.find_spec
+    without = lambda name, *words: None if name == package else find(name, *words)  # noqa: E731 - stands for find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", without)
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.command.test_wrong_commands import assert_refused
-from tests.small_stores import add_stage, chain, content
+from tests.small_stores import add_stage, chain, content, hide
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -38,11 +38,11 @@ def table_of(printed: str) -> str:
     return printed[printed.index("local → local") : printed.index("time per stage")]
 
 
-@pytest.mark.parametrize("kind", ["path", "s3"])
+@pytest.mark.parametrize("kind", ["path", "s3", "gs"])
 def test_a_pushed_run_is_pulled_and_its_command_finds_everything(
     kind: str, w2s_inside: Run, ran: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = str(tmp_path / "shared") if kind == "path" else f"{request.getfixturevalue('s3')}/team/outputs"
+    url = str(tmp_path / "shared") if kind == "path" else f"{request.getfixturevalue(kind)}/team/outputs"
     table = w2s_inside("train", *ran).stdout
     before = content(tmp_path / "outputs")
     pushed = w2s_inside("push", url).stdout
@@ -106,7 +106,10 @@ def test_conflicts_and_damage_are_told_and_the_others_are_copied(w2s_inside: Run
     assert mine.read_bytes() == b"x" * 100
 
 
-def test_what_cannot_be_copied_is_said_before_anything_is(w2s_inside: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_copied_is_said_before_anything_is(
+    w2s_inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "gcsfs")
     keys = chain(tmp_path / "outputs")
     (tmp_path / "empty").mkdir()
     for words, said in {
@@ -220,11 +223,11 @@ def test_a_worker_makes_a_stage_whose_pull_was_killed(
     assert "11 finished stages verified" in w2s_inside("doctor", "--verify").stdout
 
 
-@pytest.mark.parametrize("way", ["push", "pull"])
+@pytest.mark.parametrize(("way", "kind"), [("push", "s3"), ("pull", "s3"), ("push", "gs")])
 def test_a_killed_copy_of_a_run_goes_on_with_what_is_missing(
-    way: str, w2s: Run, ran: list[str], s3: str, tmp_path: Path
+    way: str, kind: str, w2s: Run, ran: list[str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = f"{s3}/outputs"
+    url = f"{request.getfixturevalue(kind)}/outputs"
     if way == "pull":
         w2s("push", url)
         os.rename(tmp_path / "outputs", tmp_path / "mine")
@@ -239,6 +242,16 @@ def test_a_killed_copy_of_a_run_goes_on_with_what_is_missing(
         assert content(tmp_path / "other") == content(tmp_path / "outputs")
     else:
         assert content(tmp_path / "mine") == content(tmp_path / "outputs")
+
+
+def test_a_bucket_of_gs_that_does_not_exist_is_one_message(w2s: Run, gs: str, tmp_path: Path) -> None:
+    chain(tmp_path / "outputs")
+    done = w2s("push", f"{gs}/outputs", "--all")
+    assert "pushed 4 stages" in done.stdout
+    assert done.stderr == ""  # its client warns at every request
+    for words in (("push", "gs://nothing/x", "--all"), ("pull", "gs://nothing/x", "outputs=b")):
+        assert_refused(w2s(*words, code=2), "gs://nothing/x cannot be used: FileNotFoundError")
+    assert not (tmp_path / "b").exists()
 
 
 def test_remotes_change_no_key_and_are_recorded_without_secrets(

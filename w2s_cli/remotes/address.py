@@ -3,9 +3,11 @@
 * Credentials come from the environment or from fsspec's own configuration. A URL that holds some is refused, because commands, records
   and configurations keep their words.
 * The packages behind s3:// and gs:// are extras of w2s; a missing one is told with the pip command, before anything is asked.
-* Whatever a library raises on the way to a remote becomes an `UnreachableError`, which names the URL.
+* Whatever a library raises on the way to a remote becomes an `UnreachableError`, which names the URL. The refusals of the hub are told in
+  the words of plans and models (`hub_answers`).
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -17,17 +19,23 @@ from typing import Any
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import locate
 from w2s_cli.pipeline.packages import need
+from w2s_cli.remotes.hub_answers import answer_of_hub, repository
 from w2s_cli.store.places import StoreError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 OF_PATHS = ("file", "local")  # protocols of a folder on this machine
-HUB = "hf"  # makes a commit of every file
+HUB = "hf"
+GS = ("gs", "gcs")
 AT_ONCE = 8  # stages that are copied side by side
 LONGEST_REASON = 200  # characters of a library's message
 
 
 class UnreachableError(UserError):
     """A remote cannot be reached, or refuses access."""
+
+
+class Ended(Exception):  # noqa: N818 - no error of a remote
+    """A copy stops, since another one failed or the user stopped the command."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +47,18 @@ class Remote:
     root: str  # its folder, in the words of `fs`
     folder: Path | None = None  # of a path on this machine
     writers: int = AT_ONCE  # stages that may be written side by side
+    commits: bool = False  # a repository of the hub: what is written together is one commit
 
     @contextmanager
     def reached(self) -> Iterator[None]:
         """Within, an error of the remote's library becomes an UnreachableError; an error of this machine must not occur within."""
         try:
             yield
-        except (UserError, StoreError):
+        except (UserError, StoreError, Ended):
             raise
         except Exception as error:  # botocore, aiohttp, httpx, fsspec and the system have no common error
-            raise UnreachableError(f"{self.url} cannot be used: {reason(error)}.") from error
+            told = answer_of_hub(error, self.root) if self.url.lower().startswith(f"{HUB}:") else None
+            raise UnreachableError(f"{self.url} cannot be used: {told or reason(error)}.") from error
 
 
 def reason(error: Exception) -> str:
@@ -90,6 +100,9 @@ def open_remote(url: str) -> Remote:
         return Remote(os.fspath(folder), LocalFileSystem(), os.path.realpath(folder), folder)
     protocol = found[1].lower()
     _need_package(protocol, url)
+    if protocol in GS and "GCSFS_DEBUG" not in os.environ:
+        # it warns at every request of a bucket whose type it may not ask for, and prints the tracebacks of errors that it raises as well
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     from fsspec.core import url_to_fs
 
     remote = Remote(url.rstrip("/"), None, "")
@@ -97,7 +110,13 @@ def open_remote(url: str) -> Remote:
         fs, root = url_to_fs(f"{protocol}://{found[2]}")
     if not root.strip("/"):
         raise UserError(f"{url} names no folder: write {protocol}://BUCKET/FOLDER.")
-    return Remote(remote.url, fs, root.rstrip("/"), writers=1 if protocol == HUB else AT_ONCE)
+    root = root.rstrip("/")
+    if protocol != HUB:
+        return Remote(remote.url, fs, root)
+    kind, repo, _ = repository(root)
+    if "/" not in repo:
+        raise UserError(f"{url} names no repository: write hf://datasets/OWNER/NAME/FOLDER.")
+    return Remote(remote.url, fs, root, writers=1, commits=kind != "bucket")  # a bucket of the hub has no commits
 
 
 def _need_package(protocol: str, url: str) -> None:

@@ -9,16 +9,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from w2s_cli.remotes.address import AT_ONCE
+from w2s_cli.remotes.address import AT_ONCE, Ended
 from w2s_cli.remotes.fetch import Outcome, Watch
 from w2s_cli.remotes.offers import Refused
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class _Ended(Exception):  # noqa: N818 - never leaves this file
-    """Another stage failed, or the user stopped the command."""
 
 
 def copy_all(
@@ -55,7 +51,7 @@ def side_by_side(
 
     def alive(count: int) -> None:
         if ended.is_set():
-            raise _Ended
+            raise Ended
         watch(count)
 
     def one(item: Item) -> Result:
@@ -78,6 +74,6 @@ def side_by_side(
             pool.shutdown(wait=True, cancel_futures=True)
     failed = [error for future in futures if not future.cancelled() and (error := future.exception())]
     for error in failed:
-        if not isinstance(error, _Ended):
+        if not isinstance(error, Ended):
             raise error
     return [future.result() for future in futures]

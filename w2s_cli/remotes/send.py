@@ -3,21 +3,21 @@
 * The order is that of a worker: files, stage.json, manifest.json, record.json last. So a killed push leaves no stage that looks complete,
   and the same command goes on with the files that are missing there.
 * Every file is hashed before it leaves, so a damaged one stays, and is compared after it arrived: by the store's own checksum where that
-  is one of the content (an MD5 as ETag of S3 in one or several parts, md5Hash of GS, sha256 of the hub), else by reading it back.
+  is one of the content (`checksums`), else by reading it back.
+* A repository of the hub gets a stage in one commit (`hub_commits`).
 * An object appears when its upload is complete, so no temporary names are needed. A file of a file system (sftp) may be torn; it has
   another size then, or another digest when it is read back, and is sent again.
 * The record is sent without this machine's file times, stage.json without its settings of execution.
 """
 
-import base64
-import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.remotes.address import Remote
+from w2s_cli.remotes.checksums import Sums
 from w2s_cli.remotes.fetch import ADDED, CHUNK, COPIED, THERE, Outcome, Watch, download
+from w2s_cli.remotes.hub_commits import commit
 from w2s_cli.remotes.listing import MANIFEST, RECORD, STAGE, Entry
 from w2s_cli.remotes.offers import Refused
 from w2s_cli.store.claims import reading
@@ -25,8 +25,6 @@ from w2s_cli.store.faults import fault
 from w2s_cli.store.files import json_bytes
 from w2s_cli.store.keys import KEY_DIGITS
 from w2s_cli.store.shapes import read_manifest, read_own_job, read_record
-
-PART = 50 << 20  # bytes of a part of an upload to S3, as s3fs cuts it
 
 
 def send(folder: Path, remote: Remote, there: Entry | None, *, watch: Watch = lambda count: None) -> Outcome:
@@ -55,61 +53,52 @@ def send(folder: Path, remote: Remote, there: Entry | None, *, watch: Watch = la
             )
         if there.complete and not lacking:
             return Outcome(key, folder.name, THERE)
-        copied = 0
-        for name in lacking if there.complete else names:
-            copied += _send_file(folder / "result" / name, f"result/{name}", manifest["files"][name], there, watch)
-            fault("send.file")
+        documents = {RECORD: json_bytes({name: v for name, v in record.items() if name not in ("times", "pulled")})}
         if not there.complete:
             ours = {name: value for name, value in job.items() if name != "execution"}
-            _write(there, STAGE, json_bytes({**ours, "execution": {}}))
-            _write(there, MANIFEST, content)
-        fault("send.before-record")
-        _write(there, RECORD, json_bytes({name: v for name, v in record.items() if name not in ("times", "pulled")}))
+            documents = {STAGE: json_bytes({**ours, "execution": {}}), MANIFEST: content, **documents}
+        files = {f"result/{name}": manifest["files"][name] for name in (lacking if there.complete else names)}
+        copied = (_in_a_commit if remote.commits else _one_by_one)(folder, files, documents, there, watch)
         fault("send.recorded")
     return Outcome(key, folder.name, ADDED if there.complete else COPIED, bytes=copied)
 
 
-class Sums:
-    """The checksums of some bytes that stores keep."""
-
-    def __init__(self, part: int = PART) -> None:
-        self.sha256, self.md5, self.size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-        self.part, self.parts = part, [hashlib.md5(usedforsecurity=False)]
-
-    @classmethod
-    def of(cls, content: bytes) -> "Sums":
-        """Of bytes in memory."""
-        sums = cls()
-        sums.add(content)
-        return sums
-
-    def add(self, piece: bytes) -> None:
-        """Go on with the next bytes."""
-        self.sha256.update(piece)
-        self.md5.update(piece)
-        while piece:
-            room = self.part - self.size % self.part
-            if self.size and room == self.part:
-                self.parts.append(hashlib.md5(usedforsecurity=False))
-            self.parts[-1].update(piece[:room])
-            self.size += len(piece[:room])
-            piece = piece[room:]
-
-    def proved_by(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a store's facts about a file prove that it holds these bytes; without a proof nothing is known."""
-        joined = hashlib.md5(b"".join(part.digest() for part in self.parts), usedforsecurity=False).hexdigest()
-        etags = (self.md5.hexdigest(), f"{joined}-{math.ceil(self.size / self.part)}")
-        lfs = facts.get("lfs")
-        return (
-            str(facts.get("ETag", "")).strip('"') in etags
-            or facts.get("md5Hash") == base64.b64encode(self.md5.digest()).decode()
-            or (isinstance(lfs, Mapping) and lfs.get("sha256") == self.sha256.hexdigest())
-        )
+Facts = Mapping[str, Mapping[str, Any]]  # name in the stage's folder → size and sha256 of its manifest
 
 
-def _send_file(path: Path, name: str, expected: Mapping[str, Any], there: Entry, watch: Watch) -> int:
-    """Send a file unless it is there; returns the bytes that were sent."""
-    sums = Sums()
+def _one_by_one(folder: Path, files: Facts, documents: Mapping[str, bytes], there: Entry, watch: Watch) -> int:
+    """Send what is missing, file by file, the record last; returns the bytes of results that were sent."""
+    copied = 0
+    for name, expected in files.items():
+        sums = _sums(folder, name, expected)
+        if not _holds(there, name, sums):
+            _send_file(folder / name, name, sums, there, watch)
+            copied += sums.size
+        fault("send.file")
+    for name, content in documents.items():
+        if name == RECORD:
+            fault("send.before-record")
+        _write(there, name, content)
+    return copied
+
+
+def _in_a_commit(folder: Path, files: Facts, documents: Mapping[str, bytes], there: Entry, watch: Watch) -> int:
+    """The same, all at once."""
+    sums = {name: _sums(folder, name, expected) for name, expected in files.items()}
+    missing = {name: folder / name for name in files if not _holds(there, name, sums[name])}
+    with there.remote.reached():
+        now = commit(there, {**missing, **documents}, watch)
+    for name in missing:
+        _check_arrived(now, name, sums[name])
+    for name, content in documents.items():
+        _check_arrived(now, name, Sums.of(content))
+    return sum(sums[name].size for name in missing)
+
+
+def _sums(folder: Path, name: str, expected: Mapping[str, Any]) -> Sums:
+    """The checksums of a file here, which is as its manifest says."""
+    path = folder / name
+    sums = Sums(path.stat().st_size)
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
             sums.add(piece)
@@ -117,17 +106,22 @@ def _send_file(path: Path, name: str, expected: Mapping[str, Any], there: Entry,
         raise Refused(
             "damaged", f"{name} has other bytes here than its manifest says; w2s doctor --verify lists such stages"
         )
-    if there.size(name) == sums.size and _holds(there, name, sums):
-        return 0
+    return sums
+
+
+def _send_file(path: Path, name: str, sums: Sums, there: Entry, watch: Watch) -> None:
+    """Send a file."""
     target = f"{there.folder}/{name}"
     with there.remote.reached():
         there.remote.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
         there.remote.fs.put_file(str(path), target, callback=_watched(watch))
         facts = there.remote.fs.info(target)
-    now = Entry(there.remote, there.key, there.folder, {name: facts})
-    if now.size(name) != sums.size or not _holds(now, name, sums):
+    _check_arrived(Entry(there.remote, there.key, there.folder, {name: facts}), name, sums)
+
+
+def _check_arrived(now: Entry, name: str, sums: Sums) -> None:
+    if not _holds(now, name, sums):
         raise Refused("damaged", f"{name} did not arrive as it was sent; run the same command again")
-    return sums.size
 
 
 def _holds(there: Entry, name: str, sums: Sums) -> bool:

@@ -1,11 +1,10 @@
 """Packages of rules: which imports a file cannot do without, and how a missing one is installed."""
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.small_stores import hide
 from w2s_cli.errors import UserError
 from w2s_cli.paths import PACKAGE
 from w2s_cli.pipeline.packages import need_imports
@@ -42,11 +41,6 @@ def test_a_missing_package_is_named_with_the_file(tmp_path: Path, code: str) -> 
 def test_a_package_of_an_extra_is_told_as_pip_takes_it(
     file: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
-
-    def without(name: str, *args: Any) -> Any:
-        return None if name == module else find(name, *args)
-
-    monkeypatch.setattr(importlib.util, "find_spec", without)
+    hide(monkeypatch, module)
     with pytest.raises(UserError, match=rf'imports {module}, which is not installed: pip install "{package}"\.'):
         need_imports(PACKAGE / file)

@@ -9,11 +9,12 @@ import pytest
 
 from tests.conftest import ROOT, environment
 from tests.small_stores import add_stage, chain, content
-from w2s_cli.remotes.address import Remote, open_remote
+from w2s_cli.remotes.address import Ended, Remote, open_remote
+from w2s_cli.remotes.checksums import Sums
 from w2s_cli.remotes.fetch import Outcome, fetch
 from w2s_cli.remotes.listing import complete, listing
 from w2s_cli.remotes.offers import Refused
-from w2s_cli.remotes.send import Sums, send
+from w2s_cli.remotes.send import send
 from w2s_cli.store.claims import claim
 from w2s_cli.store.files import read_json
 from w2s_cli.store.publishing import damage, prune_weights
@@ -32,13 +33,13 @@ def folder_of(root: Path, key: str) -> Path:
     return folder
 
 
-@pytest.fixture(params=["path", "s3"])
+@pytest.fixture(params=["path", "s3", "gs"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
     """A store elsewhere with the stages of `chain`."""
     chain(tmp_path / "mine")
     if request.param == "path":
         return open_remote(str(tmp_path / "mine"))
-    other = open_remote(f"{request.getfixturevalue('s3')}/outputs")
+    other = open_remote(f"{request.getfixturevalue(request.param)}/outputs")
     for folder in Store(tmp_path / "mine").folders().values():
         send(folder, other, None)
     return other
@@ -111,6 +112,7 @@ COPY = """
 import sys
 from pathlib import Path
 from w2s_cli.remotes.address import open_remote
+from w2s_cli.remotes.checksums import Sums
 from w2s_cli.remotes.fetch import fetch
 from w2s_cli.remotes.listing import listing
 from w2s_cli.remotes.send import send
@@ -248,16 +250,33 @@ def test_files_that_an_object_store_cuts_into_parts_are_proved_by_its_checksum(s
     facts = fs.info("shared/large")
     assert facts["ETag"].endswith('-4"')
     for step in (1 << 20, 7 << 20):  # whatever pieces the file is read in
-        sums, whole = Sums(part), path.read_bytes()
+        whole = path.read_bytes()
+        sums = Sums(len(whole), part)
         for start in range(0, len(whole), step):
             sums.add(whole[start : start + step])
         assert sums.proved_by(facts)
         assert not sums.proved_by({**facts, "ETag": '"0-4"'})
 
 
+def test_a_file_that_gs_takes_in_parts_is_proved_by_its_checksum(gs: str, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(256)) * (6 << 12) + b"end")  # more than the 5 MB that its client sends at once
+    fs = open_remote(f"{gs}/x").fs
+    fs.put_file(str(path), "shared/large", chunksize=1 << 20)
+    facts = fs.info("shared/large")
+    sums = Sums.of(path.read_bytes())
+    assert facts["size"] == sums.size
+    assert sums.proved_by(facts)
+    assert not sums.proved_by({**facts, "md5Hash": "0"})
+
+
 def test_a_proof_is_one_of_the_content(tmp_path: Path) -> None:
     sums = Sums.of(b"abc")
     assert sums.proved_by({"ETag": '"900150983cd24fb0d6963f7d28e17f72"'})  # RFC 1321
+    assert sums.proved_by(
+        {"blob_id": "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"}
+    )  # printf abc | git hash-object --stdin
+    assert not sums.proved_by({"blob_id": "a9993e364706816aba3e25717850c26c9cd0d89d"})  # SHA-1 without git's head
     assert sums.proved_by({"md5Hash": "kAFQmDzST7DWlj99KOF/cg=="})
     assert sums.proved_by({"lfs": {"sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}})
     for facts in ({}, {"ETag": '"x"'}, {"ETag": None}, {"lfs": None}, {"size": 3}):
@@ -270,3 +289,13 @@ def test_what_is_sent_tells_nothing_of_this_machine_s_folders(s3: str, tmp_path:
     entry = listing(remote)[key]
     assert json.loads(remote.fs.cat_file(f"{entry.folder}/stage.json"))["execution"] == {}
     assert "times" not in json.loads(remote.fs.cat_file(f"{entry.folder}/record.json"))
+
+
+def test_a_copy_that_has_to_stop_is_no_error_of_the_remote(s3: str, tmp_path: Path) -> None:
+    key, remote = chain(tmp_path / "mine")["model"], open_remote(f"{s3}/outputs")
+
+    def watch(count: int) -> None:
+        raise Ended
+
+    with pytest.raises(Ended):
+        send(folder_of(tmp_path / "mine", key), remote, None, watch=watch)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_stores import chain, content
+from tests.small_stores import chain, content, hide
 from w2s_cli.errors import UserError
 from w2s_cli.remotes import fetch as fetching
 from w2s_cli.remotes import offers
@@ -252,9 +252,14 @@ def test_a_url_or_path_without_a_secret_passes(url: str) -> None:
         ("filecache::s3://bucket/x", "a chain of file systems"),
         ("s3://", "names no folder"),
         ("sftp://host/x", "paramiko"),
+        ("hf://x", "names no repository"),
+        ("hf://datasets/x", "names no repository"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_told_with_what_to_do(url: str, said: str) -> None:
+def test_an_address_that_cannot_be_used_is_told_with_what_to_do(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, "gcsfs")
     with pytest.raises(UserError, match=said):
         open_remote(url)
 
