@@ -105,7 +105,7 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
 
     until(lambda: saved(out, "weak-*"))  # of a job that the next one takes the node from
     ask("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 3")
-    log("a job of another user's partition takes the node", ask("squeue", "--format=%i %j %P %T"))
+    log("a job of the partition high asks for the whole node", ask("squeue", "--format=%i %j %P %T"))
     until(lambda: ask("squeue", "--noheader", "--partition=high").strip() == "")
     commands = [on_slurm(*long), on_slurm(*failing)]
 
