@@ -38,6 +38,7 @@ def test_the_commands_of_the_recipe_submit_come_back_and_end_in_the_table(
     assert printed[3].rstrip().endswith("22 done")
 
 
+@pytest.mark.faults  # a Slurm of its own
 def test_the_line_with_a_private_slurm_runs(tmp_path: Path) -> None:
     (line,) = (line for line in shell_lines(PAGE) if "slurm_single_node" in line)
     script, _, *words = shlex.split(line)
