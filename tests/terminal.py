@@ -27,7 +27,8 @@ class Terminal:
         self.process, self.descriptor = pty.fork()
         if self.process == 0:
             ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where the tests run in the background of a shell
+            # ignored where the tests run in the background of a shell
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(folder)
             os.execvpe(command[0], list(command), dict(env))
 
