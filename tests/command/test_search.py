@@ -130,6 +130,7 @@ def test_each_setting_has_its_own_search_and_a_score_is_the_mean_over_seeds(
     assert len(re.findall(r"^ +[12] +0\.\d+ +[01]\.\d{4} +[01]\.\d{3} ", shown, re.MULTILINE)) == 4
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_a_batch_goes_on_with_the_same_trials(w2s: Run, words: list[str], tmp_path: Path) -> None:
     line = ["train", "-m", *words, LR, "search.trials=6", "search.batch=2"]
     w2s(*line, "outputs=plain")
