@@ -5,13 +5,13 @@ What it is wrong about, and what it fails at, depends on the text alone, so that
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from tests.conftest import ROOT
 from tests.data_sets import read_gz
+from tests.local_server import serving
 
 BUNDLED = ROOT / "w2s_cli" / "bundled" / "data" / "wordnet"
 
@@ -59,10 +59,5 @@ def chat_server(*, key: str = "key", dumb: str = "", busy: bool = True) -> Itera
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", answered
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Server) as address:
+        yield f"{address}/v1", answered

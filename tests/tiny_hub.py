@@ -7,13 +7,14 @@ A repository of models and a data set of the same name are one here.
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
+
+from tests.local_server import serving
 
 COMMIT = "abcdefabcdefabcdefabcdefabcdefabcdefabcd"
 PAGE = 20  # entries of a page of a tree; the real hub's have 1,000
@@ -246,10 +247,5 @@ def tiny_hub(repos: dict[str, Path | str], uploads: Uploads | None = None) -> It
             if body:
                 self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address

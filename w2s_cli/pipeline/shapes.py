@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from w2s_cli.training.models.folder import MXFP4
+from w2s_cli.training.models.folder import mxfp4
 
 NAMES = {  # of one size in the config.json of different architectures
     "width": ("hidden_size", "n_embd", "d_model", "dim"),
@@ -95,8 +95,8 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
         queries=heads * head,
         inner=int(inner if not _size(text, "experts") else chosen * moe_inner),
         gated=gated,
-        packed=layers * experts if _quantised(config) == MXFP4 else 0.0,
-        in_bf16=config.get("dtype", config.get("torch_dtype")) == "bfloat16" or _quantised(config) == MXFP4,
+        packed=layers * experts if mxfp4(config) else 0.0,
+        in_bf16=config.get("dtype", config.get("torch_dtype")) == "bfloat16" or bool(mxfp4(config)),
     )
 
 
@@ -124,12 +124,6 @@ def of_size(parameters: float) -> Shape:
 def width_of(parameters: float) -> float:
     """The width of a decoder with so many parameters, about."""
     return float((DEPTH / 12 * parameters) ** (1 / 3))
-
-
-def _quantised(config: Mapping[str, Any]) -> str | None:
-    """The method of a quantised checkpoint."""
-    stated = config.get("quantization_config")
-    return str(stated.get("quant_method")) if isinstance(stated, Mapping) else None
 
 
 def _size(text: Mapping[str, Any], name: str) -> int | None:

@@ -25,12 +25,10 @@ TORCH_OF_PARTS = (2, 8)
 
 def resources(stage: Stage, launcher: Mapping[str, Any]) -> dict[str, Any]:
     """partition, account, minutes, memory_gb, cpus, gpus and additional_parameters of the stage's job."""
-    merged = {name: launcher[name] for name in FIELDS}
+    merged = {field: launcher_value(stage, launcher, field)[1] for field in FIELDS}
     further = dict(launcher[FURTHER])
     for name in _names(stage):
-        own = launcher["resources"].get(name, {})
-        merged |= {field: own[field] for field in FIELDS if own.get(field) is not None}
-        further |= own.get(FURTHER) or {}
+        further |= launcher["resources"].get(name, {}).get(FURTHER) or {}
     if merged["gpus"]:  # a GPU for each process
         merged["gpus"] = max(merged["gpus"], processes_of(stage, launcher))
     return {**merged, FURTHER: further}

@@ -17,7 +17,6 @@ from typing import Any
 
 WEIGHTS = (".safetensors", ".bin")
 READ = (*WEIGHTS, ".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".codes", ".tokenizer")
-MXFP4 = "mxfp4"  # 4-bit numbers with a power of two for 32 of them (OCP Microscaling Formats 1.0)
 ADAPTER, BASE = "adapter_model.safetensors", "base.json"  # of a training with adapters (training/models/adapters.py)
 VOCABULARIES = ("tokenizer.json", "vocab.json")  # large files whose strings are tokens and name nothing
 TOKENIZER_NAMES = ("tokenizer", "vocab", "special_tokens_map", "bpe", "tekken", "byte_maps", "merges")
@@ -92,7 +91,7 @@ def unusable(folder: Path, *, code: bool) -> str | None:
             "the file there model.safetensors or model.safetensors.index.json"
         )
     quantised = config.get("quantization_config")
-    if quantised and quantisation(folder) is None:
+    if quantised and mxfp4(config) is None:
         method = _object(quantised).get("quant_method", "unknown method")
         return f"holds quantised weights ({method}), which cannot be finetuned: use the checkpoint without quantisation"
     if code:
@@ -106,10 +105,13 @@ def unusable(folder: Path, *, code: bool) -> str | None:
     return None
 
 
-def quantisation(folder: Path) -> dict[str, Any] | None:
-    """The quantization_config of a checkpoint in MXFP4, whose numbers bf16 holds exactly; None of plain weights."""
-    stated = _object(_object(read(folder / "config.json")).get("quantization_config"))
-    return stated if stated.get("quant_method") == MXFP4 else None
+def mxfp4(config: Any) -> dict[str, Any] | None:
+    """The quantization_config in the config.json of a checkpoint in MXFP4; None of plain weights.
+
+    These are 4-bit numbers with a power of two for 32 of them (OCP Microscaling Formats 1.0); bf16 holds each exactly.
+    """
+    stated = _object(_object(config).get("quantization_config"))
+    return stated if stated.get("quant_method") == "mxfp4" else None
 
 
 def read(path: Path) -> Any:

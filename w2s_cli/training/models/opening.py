@@ -22,7 +22,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.hub import refusal
 from w2s_cli.store.context import Context
 from w2s_cli.training.models import adapters, bf16
-from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, quantisation, unusable
+from w2s_cli.training.models.folder import READ, WEIGHTS, incomplete, kept_adapters, mxfp4, read, unusable
 from w2s_cli.training.models.fused import fuse
 from w2s_cli.training.models.reading import DIRECT, in_types, letting_go, stored_in_bf16
 from w2s_cli.training.models.trunk import zero_dropout
@@ -228,7 +228,7 @@ def open_weights(
 
 def open_typed(what: Any, folder: Path, kept: bf16.Kept, device: torch.device, **options: Any) -> Any:
     """`open_part` of plain weights, in fp32 and as `kept` says, on `device` if it is an NVIDIA GPU, else on the host."""
-    packed = quantisation(folder)
+    packed = mxfp4(read(folder / "config.json"))
     if packed is not None:
         from transformers import Mxfp4Config
 
