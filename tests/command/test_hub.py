@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command.test_wrong_commands import assert_refused
-from tests.conftest import ROOT
+from tests.conftest import ROOT, without_free_memory
 from tests.tiny_hub import COMMIT, tiny_hub
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,11 +125,6 @@ def test_a_plan_without_a_network_stands_in_for_what_it_cannot_know_and_remember
     assert "unknown commits" not in w2s("plan").stdout
 
 
-def without_memory(plan: str) -> str:
-    """A plan without the memory that is free at the moment."""
-    return re.sub(r"has \d+ of \d+ GiB", "has GiB", plan)
-
-
 def test_what_the_hub_once_said_needs_no_stand_in(w2s: Run, tmp_path: Path) -> None:
     (tmp_path / "outputs").mkdir()  # the commit is noted in it
     words = ["strong=local", "strong.id=org/gated"]  # it tells its commit to everybody, and its files to few
@@ -140,4 +134,4 @@ def test_what_the_hub_once_said_needs_no_stand_in(w2s: Run, tmp_path: Path) -> N
     assert json.loads((tmp_path / "outputs" / ".cache" / "revisions.json").read_text()) == {
         "model:org/gated@main": COMMIT
     }
-    assert without_memory(w2s("plan", *words).stdout) == without_memory(first)
+    assert without_free_memory(w2s("plan", *words).stdout) == without_free_memory(first)
