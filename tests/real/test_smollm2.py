@@ -82,7 +82,7 @@ def test_greedy_texts_with_the_chat_template_are_those_of_transformers(
     assert grades.num_rows == len(written)
 
 
-def test_it_learns_real_solutions_by_adapters_and_stays_a_plain_model(
+def test_it_learns_real_solutions_by_adapters_and_is_exported_as_a_plain_model(
     w2s: W2s, smollm2: Path, problems: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -101,8 +101,11 @@ def test_it_learns_real_solutions_by_adapters_and_stays_a_plain_model(
     metrics = json.loads((stage / "manifest.json").read_text())["metrics"]
     assert metrics["steps"] == 6
     assert metrics["learned"] < metrics["tokens"]  # prompts are read, not learned
-    model = AutoModelForCausalLM.from_pretrained(stage / "model")
-    tokenizer = AutoTokenizer.from_pretrained(stage / "model")
+    kept = stage / "model/adapter_model.safetensors"
+    assert kept.stat().st_size < (smollm2 / "model.safetensors").stat().st_size / 10  # the base is not stored again
+    w2s("export", stage.parent.name.rsplit("-", 1)[1], "out=student", timeout=MINUTES)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "student")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
     before = AutoModelForCausalLM.from_pretrained(smollm2)
     assert type(model) is type(before)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(smollm2).chat_template
