@@ -35,7 +35,7 @@ def test_the_end_of_a_job_that_slurm_has_forgotten_is_told_from_its_accounts(
     (job,) = re.findall(r"^(\S+) w2s-weak", ask("squeue", "--noheader", "--states=R", "--format=%i %j"), re.MULTILINE)
     ask("scancel", "--full", "--signal=KILL", job)  # as when a node dies: nobody is left to write what happened
     _, errors = end(command, 1)
-    assert re.search(rf"its job {job} ended without a result: (CANCELLED|FAILED|NODE_FAIL)", errors), errors
+    assert re.search(rf"its job {job} ended without a result \((CANCELLED|FAILED|NODE_FAIL)", errors), errors
     assert ask("sacct", "--noheader", "--format=State", f"--jobs={job}").strip()
     end(on_slurm("label", *SMALL, *ON_SLURM, "weak.epochs=2000"), 0)
     assert (folder / "record.json").exists()

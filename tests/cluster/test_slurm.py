@@ -42,7 +42,7 @@ def log(*lines: str) -> None:
     print(time.strftime("%H:%M:%S"), *lines, sep="\n         ", flush=True)
 
 
-def end(command: subprocess.Popen[str], code: int, seconds: float = 600) -> tuple[str, str]:
+def end(command: subprocess.Popen[str], code: int, seconds: float = 1500) -> tuple[str, str]:
     """What a command printed, which must end with `code`."""
     out, errors = command.communicate(timeout=seconds)
     log(f"ends with {command.returncode}: w2s {shlex.join(command.args[3:])}", *errors.splitlines()[:2])  # type: ignore[index]

@@ -42,6 +42,7 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "python -m tests.opening_peak make lora /tmp/large 1536 20": "3 GB; tests/unit/training/test_weight_files.py, with small ones",
     "python -m tests.opening_peak make lora /tmp/small 64 2": "the same",
     "python -m tests.opening_peak lora /tmp/large /tmp/small asked": "the same",
+    "python -m tests.unit.pipeline.test_memory_peak": "seven minutes; the test of the same file, with smaller models",
     "python scripts/scale_table.py": "ten minutes; tests/command/test_scale.py has a small size",
     'pip install "w2s[slurm]"': "a package index; the tests have all extras of the pages installed",
     'pip install "w2s[qlora]"': "the same",

@@ -94,8 +94,10 @@ def killed(words: list[str], folder: Path, drawn: random.Random, whole: float) -
     else:
         os.killpg(pid, signal.SIGKILL)
     process.join(LONGEST_S)
-    if who == "worker" and process.exitcode == 0:  # the worker had no stage at that moment: another one went on
-        return "worker without a stage"
+    if (
+        process.exitcode == 0
+    ):  # the worker had no stage at that moment, so another one went on; or the command was at its end
+        return "worker without a stage" if who == "worker" else None
     assert process.exitcode == (1 if who == "worker" else -signal.SIGKILL), (folder / "killed.txt").read_text()[-3000:]
     return who
 

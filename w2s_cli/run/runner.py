@@ -198,6 +198,7 @@ class Runner:
             )
         store = Store(folder.parents[2])
         kind = find(job["kind"], execution.get("folders", ()))
+        memory.give_back_much()  # of the stage before
         started, cpu, unknown_peak = time.time(), _cpu_seconds(), memory.restart_peak()
         record: dict[str, Any] = {
             "run": f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{os.getpid()}",

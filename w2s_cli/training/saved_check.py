@@ -17,6 +17,7 @@ import torch
 
 from w2s_cli.data.artifacts.rows import Rows
 from w2s_cli.errors import UserError
+from w2s_cli.store.memory import give_back_much
 from w2s_cli.training.batching import spread
 from w2s_cli.training.device import autocast
 from w2s_cli.training.inputs import Inputs
@@ -82,6 +83,7 @@ def check(
     Raises:
         UserError: the folder cannot be loaded, or the difference is above LARGEST.
     """
+    give_back_much()  # of the training
     remote = bool(execution.get("trust_remote_code"))
     tokenizer = open_plain_tokenizer(folder, truncation, trust_remote_code=remote)
     model = _plain_model(folder, execution, device, precision).to(device).eval()

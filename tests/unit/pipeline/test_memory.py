@@ -1,57 +1,17 @@
-"""The estimate of memory: its parts by hand, beside measured peaks of real trainings, and the lines for stages that do not fit."""
+"""The estimate of memory: its parts by hand, what a device has, and the lines for stages that do not fit."""
 
-import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.conftest import ROOT, environment
 from tests.model_shapes import SHAPES
-from tests.tiny_models import END, byte_tokenizer
 from w2s_cli.pipeline.memory import GIB, PROCESS, Setup, need, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape, read_shape
 from w2s_cli.run import device_memory, devices
 from w2s_cli.run.device_memory import device_of
-
-LOW, HIGH = 0.6, 1.6  # of the estimate by the measured peak, without what a worker takes before it opens a model
-LORA = {"targets": "all-linear", "r": 8, "alpha": 16, "rslora": False, "dropout": 0.0}
-WIDE = (
-    "llama",
-    {
-        "hidden_size": 256,
-        "intermediate_size": 768,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "vocab_size": 60000,
-    },
-)
-DEEP = ("qwen2", {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 16, "num_attention_heads": 4,
-                  "num_key_value_heads": 4, "vocab_size": 4000, "pad_token_id": 256})  # fmt: skip
-TRAINED = """
-import json, random, sys
-from pathlib import Path
-from tests.unit.training.test_models import context, params, write_rows
-from w2s_cli.run.worker import keep_memory
-from w2s_cli.stages import finetune
-from w2s_cli.store import memory
-
-folder, base, given, execution = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
-keep_memory()
-drawn = random.Random(0)
-texts = ["".join(drawn.choice("abcdefgh ") for _ in range(120)) for _ in range(16)]
-rows = write_rows(folder / "rows", texts, [number % 2 for number in range(16)])
-ctx = context(folder, model_path=base, **{"micro_tokens": 8192, "eval_tokens": 2048, "threads": 1, **execution})
-unknown = memory.restart_peak()
-finetune.run(params(epochs=1.0, batch_size=8, max_length=512, lr=1e-4, **given), {"rows": rows}, ctx)
-print("PEAK", memory.peak_above(unknown))
-"""
 
 
 def shape_of(name: str) -> Shape:
@@ -129,47 +89,6 @@ def test_every_way_out_makes_the_stage_smaller() -> None:
         for words, change in ways_out(setup):
             assert need(shape, change(setup)).total < need(shape, setup).total, words
     assert [words for words, _ in ways_out(Setup(False, tokens=512, row=512))] == []
-
-
-def base_of(folder: Path, family: str, fields: dict[str, Any]) -> Path:
-    torch.manual_seed(0)
-    ends = {"bos_token_id": 256, "eos_token_id": 256, "max_position_embeddings": 512}
-    AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**ends, **fields})).save_pretrained(folder)
-    byte_tokenizer(END).save_pretrained(folder)
-    return folder
-
-
-def peak(folder: Path, base: Path, given: dict[str, Any], execution: dict[str, Any]) -> int:
-    """MiB of a training in a process of its own."""
-    words = [sys.executable, "-c", TRAINED, str(folder), str(base), json.dumps(given), json.dumps(execution)]
-    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.split("PEAK")[1])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
-@pytest.mark.slow
-def test_the_estimate_is_near_the_measured_peak(tmp_path: Path) -> None:
-    nothing = base_of(tmp_path / "nothing", "llama", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                                                      "num_attention_heads": 2, "vocab_size": 300})  # fmt: skip
-    worker = peak(tmp_path / "worker", nothing, {}, {})
-    assert LOW <= PROCESS / (1 << 20) / worker <= HIGH
-    checkpointed = {"gradient_checkpointing": True}
-    ratios = {}
-    for name, (family, fields) in {"wide": WIDE, "deep": DEEP}.items():
-        base = base_of(tmp_path / name, family, fields)
-        shape = read_shape(json.loads((base / "config.json").read_text()))
-        assert shape is not None
-        for way, given, execution, setup in (
-            ("full", {}, {}, Setup(True)),
-            ("checkpointed", {}, checkpointed, Setup(True, checkpointing=True)),
-            ("bf16", {"precision": "bf16"}, {}, Setup(True, precision="bf16")),
-            ("lora", {"mode": "lora", "lora": LORA}, {}, Setup(True, adapters=8)),
-        ):
-            measured = peak(tmp_path / f"{name}-{way}", base, given, execution)
-            estimate = need(shape, replace(setup, tokens=8 * 120, row=120))
-            ratios[name, way] = (estimate.total - PROCESS) / (1 << 20) / (measured - worker)
-    assert all(LOW <= ratio <= HIGH for ratio in ratios.values()), ratios
 
 
 def launcher(device: Any, **changed: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from w2s_cli.training.attention.cpu import LAYOUT, LONG, attention, runs
 from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.device import autocast
 from w2s_cli.training.models import classifier, forward_pass
+from w2s_cli.training.models.checkpointed import checkpoint_layers
 from w2s_cli.training.tokens import open_tokenizer
 
 CPU = torch.device("cpu")
@@ -172,10 +173,17 @@ def test_rounding_of_single_values_keeps_no_model_from_packing(tmp_path: Path) -
     assert packed.why_padded(model, "fp32") is None
 
 
+@pytest.mark.parametrize("together", [packed.TOGETHER, 3000])  # of all weights, or of a few after each other
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_wrong_gradients_are_noticed_and_a_lack_of_memory_is_no_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, checkpointing: bool
 ) -> None:
-    model, within = opened(tmp_path, "llama"), packed._within
+    monkeypatch.setattr(packed, "TOGETHER", together)
+    model, within = opened(tmp_path, "llama").train(), packed._within
+    if checkpointing:
+        checkpoint_layers(model)
+    assert packed.why_padded(model, "fp32") is None
+    vars(model).pop(packed._TRIED)
 
     def without_values(*args: Any, **named: Any) -> packed.Attend:
         attend = within(*args, **named)

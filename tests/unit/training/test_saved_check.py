@@ -13,6 +13,7 @@ from tests.unit.training.test_models import TEXTS, context, params, write_rows
 from tests.unit.training.test_reward import planted
 from w2s_cli.errors import UserError
 from w2s_cli.stages import features, finetune
+from w2s_cli.store import memory
 from w2s_cli.training import saved_check
 from w2s_cli.training.models import adapters, classifier, forward_pass, saving
 
@@ -79,27 +80,40 @@ def test_pairs_and_probes_pass_it(tmp_path: Path) -> None:
         assert ctx.measured["saved_difference"] < 1e-5
 
 
-def test_the_trained_model_is_freed_before_the_saved_one_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ["full", "lora"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_trained_weights_are_freed_before_the_saved_ones_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpointing: bool, mode: str
 ) -> None:
+    monkeypatch.setattr(memory, "MUCH", 0)
     alive: list[weakref.ref[Any]] = []
-    opened, check = classifier.open_base, saved_check.check
+    opened, sampled, load = classifier.open_base, saved_check.sample, saved_check._plain_model
 
     def watched(*args: Any, **named: Any) -> Any:
         model = opened(*args, **named)
-        alive.append(weakref.ref(model))
+        alive.extend(weakref.ref(weight) for weight in model.parameters() if weight.ndim > 1)
         return model
 
-    def at_the_check(*args: Any, **named: Any) -> float:
-        assert [model() for model in alive] == [None]
-        return check(*args, **named)
+    def failing_import(*args: Any) -> Any:
+        try:
+            raise ImportError
+        except ImportError as error:  # its frames hold the trained model, and it holds itself
+            error.args = (error,)
+        return sampled(*args)
+
+    def at_the_load(*args: Any) -> Any:
+        assert alive
+        assert all(weight() is None for weight in alive)
+        return load(*args)
 
     monkeypatch.setattr(classifier, "open_base", watched)
-    monkeypatch.setattr(saved_check, "check", at_the_check)
-    for family in ("gpt2", "bert"):
+    monkeypatch.setattr(saved_check, "sample", failing_import)
+    monkeypatch.setattr(saved_check, "_plain_model", at_the_load)
+    for family in ("gpt2", "bert", "llama"):
         alive.clear()
-        ctx = context(tmp_path / f"{family}-out", model_path=str(make_model(tmp_path / family, family)))
-        finetune.run(params(epochs=1.0), {"rows": write_rows(tmp_path / f"{family}-rows")}, ctx)
+        base = str(make_model(tmp_path / family, family))
+        ctx = context(tmp_path / f"{family}-out", model_path=base, gradient_checkpointing=checkpointing)
+        finetune.run(params(epochs=1.0, mode=mode), {"rows": write_rows(tmp_path / f"{family}-rows")}, ctx)
 
 
 def test_the_rows_are_the_shortest_the_longest_and_some_between(

@@ -15,7 +15,8 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ _TRIED = "_w2s_packed"  # attribute of a model: with gradients (True, False) →
 # Largest ‖packed − padded‖ / ‖padded‖ of a token's states, and of all gradients. SmolLM2-135M, before and after generative finetuning:
 # at most 1.1e-5 (states) and 7e-4 (gradients) in fp32, 0.007 and 0.018 in bf16. Keys without gradients make 0.4.
 BOUND = {"fp32": 1e-2, "bf16": 0.1}
+TOGETHER = 1 << 28  # weights, about, whose gradients are compared at once
 MOST_TAILS = 0.75  # of all tokens: above it, the last layer's two calls take as long as one
 _OTHER_RULES = ("sliding_window", "softcap", "s_aux")  # arguments of attention other than a causal softmax
 
@@ -245,34 +247,47 @@ def _difference(model: Any, precision: str) -> str | None:
         return torch.cat([all_states(model, ids, mask), last_states(model, ids, mask), tails])
 
     try:
-        expected, expected_slopes = _passes(model, padded, weights, precision)
-        states, slopes = _passes(model, packed, weights, precision)
+        expected, states = (_states(model, forward, precision) for forward in (padded, packed))
+        slopes_apart = _slopes_apart(states, expected, weights) if weights else 0.0
     except Exception as error:  # architectures and kernels fail in many ways at unsupported arguments
         if means_no_memory(error):
             raise
         return f"the trial failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    differences = {
-        "states": float(((states - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-30)).max()),
-        "gradients": _norm(map(torch.sub, slopes, expected_slopes)) / max(_norm(expected_slopes), 1e-30),
-    }
+    apart = (states - expected).detach().norm(dim=-1) / expected.detach().norm(dim=-1).clamp(min=1e-30)
+    differences = {"states": float(apart.max()), "gradients": slopes_apart}
     for what, difference in differences.items():
         if not difference < BOUND[precision]:
             return f"packed {what} differ from padded ones by {difference:.1e} of their norm (allowed {BOUND[precision]:g})"
     return None
 
 
-def _passes(
-    model: Any, forward: Callable[[], Tensor], weights: list[nn.Parameter], precision: str
-) -> tuple[Tensor, list[Tensor]]:
-    """The states [tokens, width] of a forward pass, and the gradients of `weights`."""
+def _states(model: Any, forward: Callable[[], Tensor], precision: str) -> Tensor:
+    """The states [tokens, width] of a forward pass."""
     with autocast(model.device, precision) if precision == "bf16" else torch.autocast(model.device.type, enabled=False):
-        states = forward().float()
-    if not states.requires_grad:
-        return states, []
+        return forward().float()
+
+
+def _slopes_apart(states: Tensor, expected: Tensor, weights: list[nn.Parameter]) -> float:
+    """The norm of the difference of the gradients of `weights` behind two passes, by the norm of the expected ones.
+
+    The gradients of a large model are compared in parts: those of both passes together would take more memory than its training.
+    """
     slope = torch.arange(states.numel(), device=states.device).sin().view_as(states)  # a sum has no slope before a norm
-    with torch.autocast(model.device.type, enabled=False):  # as backward passes are
-        slopes = torch.autograd.grad((states * slope).sum(), weights, allow_unused=True, materialize_grads=True)
-    return states.detach(), list(slopes)
+    first = [size // TOGETHER for size in accumulate((weight.numel() for weight in weights), initial=0)]
+    parts = [[weight for weight, _ in pairs] for _, pairs in groupby(zip(weights, first, strict=False), itemgetter(1))]
+    apart, whole = [], []
+    with torch.autocast(states.device.type, enabled=False):  # as backward passes are
+        for number, part in enumerate(parts):
+            more = number + 1 < len(parts)
+            slopes, wanted = (
+                torch.autograd.grad(
+                    (one * slope).sum(), part, retain_graph=more, allow_unused=True, materialize_grads=True
+                )
+                for one in (states, expected)
+            )
+            apart.append(_norm(map(torch.sub, slopes, wanted)))
+            whole.append(_norm(wanted))
+    return math.hypot(*apart) / max(math.hypot(*whole), 1e-30)
 
 
 def _norm(parts: Iterable[Tensor]) -> float:
