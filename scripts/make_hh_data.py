@@ -49,9 +49,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("files", type=Path, nargs="+", help="the source's files, .jsonl or .jsonl.gz")
     args = parser.parse_args()
-    found = select(row for file in args.files for row in lines(file))
+    rows = select(row for file in args.files for row in lines(file))
     for split in ("train", "test"):
-        chosen = [row for row in found if in_test(row["prompt"]) == (split == "test")]
+        chosen = [row for row in rows if in_test(row["prompt"]) == (split == "test")]
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
         (args.out / f"{split}.jsonl.gz").write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
         print(f"{split}: {len(chosen):,} pairs")

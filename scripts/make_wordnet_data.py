@@ -108,7 +108,7 @@ def make_entries(wordnet: Path, per_class: int, max_hypernyms: int) -> list[dict
     """The lines of the data file, sorted by the digest of their id."""
     synsets = read_synsets(wordnet / "data.noun")
     senses = read_senses(wordnet / "index.noun")
-    found: dict[int, list[tuple[str, dict[str, object]]]] = {0: [], 1: []}
+    by_label: dict[int, list[tuple[str, dict[str, object]]]] = {0: [], 1: []}
     for synset in synsets.values():
         word = synset.lemmas[0]
         if synset.label is None or not WORD.fullmatch(word):
@@ -124,12 +124,12 @@ def make_entries(wordnet: Path, per_class: int, max_hypernyms: int) -> list[dict
         key = f"n{synset.offset}"
         entry = {"id": key, "word": word, "label": synset.label, "hypernyms": nearest}
         entry |= {"lineage": ", ".join(reversed(nearest)), "gloss": synset.gloss}
-        found[synset.label].append((hashlib.sha256(key.encode()).hexdigest(), entry))
-    for label, pairs in found.items():
+        by_label[synset.label].append((hashlib.sha256(key.encode()).hexdigest(), entry))
+    for label, pairs in by_label.items():
         print(f"class {label}: {len(pairs)} nouns qualify")
         if len(pairs) < per_class:
             raise SystemExit(f"class {label} has only {len(pairs)} nouns: lower --per-class")
-    chosen = [pair for pairs in found.values() for pair in sorted(pairs, key=itemgetter(0))[:per_class]]
+    chosen = [pair for pairs in by_label.values() for pair in sorted(pairs, key=itemgetter(0))[:per_class]]
     return [entry for _, entry in sorted(chosen, key=itemgetter(0))]
 
 

@@ -76,11 +76,11 @@ def _entries() -> Iterator[tuple[str, str, str, str]]:
                 continue  # the method's own rule, or no rule
             word = f"w2s reproduce {path.stem}" if group == "experiment" else f"{group}={path.stem}"
             comment = _comment(path)
-            said = [str(fields.get("source", "")), comment]
+            texts = [str(fields.get("source", "")), comment]
             rule = fields["rule"] if group == "control" else fields.get("name")
             if group in RULES and rule in code_names(RULES[group]):
-                said.append(_docstring(find_code(RULES[group], rule)))
-            yield title, word, str(fields.get("title", "")) or _sentence(comment), " ".join(said)
+                texts.append(_docstring(find_code(RULES[group], rule)))
+            yield title, word, str(fields.get("title", "")) or _sentence(comment), " ".join(texts)
     for folder, title in FOLDERS.items():
         for name in code_names(folder):
             text = _docstring(PACKAGE / folder / f"{name}.py")

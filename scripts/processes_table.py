@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
                 name: stages(folder, f"{run}-{number}", [*words, *more])
                 for number, (name, more) in enumerate(SETTINGS.items())
             }
-            assert len({frozenset(found) for found in made.values()}) == 1, "the keys differ"
+            assert len({frozenset(keys) for keys in made.values()}) == 1, "the keys differ"
             for key, stage in made["1"].items():
                 if stage["record"]["name"] in names:
                     print(line(key, made), flush=True)
@@ -60,8 +60,8 @@ def stages(folder: Path, name: str, words: Sequence[str]) -> dict[str, dict[str,
     """Key → folder and record of the stages that processes can share, of a run in `folder/name`, in the order of their ends."""
     command = [sys.executable, "-m", "w2s_cli", "train", *words, *SAME, f"outputs={folder / name}"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    found = [(path.parent, json.loads(path.read_text())) for path in (folder / name).glob("stages/*/*/record.json")]
-    shared = [(path, record) for path, record in found if find(record["kind"]).traits.shared]
+    records = [(path.parent, json.loads(path.read_text())) for path in (folder / name).glob("stages/*/*/record.json")]
+    shared = [(path, record) for path, record in records if find(record["kind"]).traits.shared]
     return {
         record["key"]: {"folder": path, "record": record}
         for path, record in sorted(shared, key=lambda one: one[1]["ended"])

@@ -18,18 +18,18 @@ ORDER = ("pipeline", "training", "probe", "writing", "sweep", "startup", "store"
 
 def parts() -> list[str]:
     """Names of the parts: the files of parts/; those of `ORDER` first."""
-    found = sorted(path.stem for path in (Path(__file__).parent / "parts").glob("*.py") if path.stem != "__init__")
-    return [name for name in ORDER if name in found] + [name for name in found if name not in ORDER]
+    names = sorted(path.stem for path in (Path(__file__).parent / "parts").glob("*.py") if path.stem != "__init__")
+    return [name for name in ORDER if name in names] + [name for name in names if name not in ORDER]
 
 
 def headings() -> dict[str, tuple[str, str]]:
     """part → title and text of its section: its docstring."""
-    found = {}
+    texts = {}
     for part in parts():
-        said = str(importlib.import_module(f"scripts.benchmarks.parts.{part}").__doc__).strip()
-        title, _, text = said.partition("\n\n")
-        found[part] = (title.rstrip("."), " ".join(text.split()))
-    return found
+        docstring = str(importlib.import_module(f"scripts.benchmarks.parts.{part}").__doc__).strip()
+        title, _, text = docstring.partition("\n\n")
+        texts[part] = (title.rstrip("."), " ".join(text.split()))
+    return texts
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,10 +76,10 @@ def measure(settings: Settings, chosen: Sequence[str], docs: Path, words: Sequen
     for part in chosen:
         print(f"{part}:", flush=True)
         around = stored.circumstances(words, settings.threads)
-        found = importlib.import_module(f"scripts.benchmarks.parts.{part}").measure(settings, _say)
+        records = importlib.import_module(f"scripts.benchmarks.parts.{part}").measure(settings, _say)
         if settings.size != "full":  # the targets are for that: start-up weighs more in less work
-            found = [replace(one, target=None, met=None) for one in found]
-        for one in found:
+            records = [replace(one, target=None, met=None) for one in records]
+        for one in records:
             mark = {True: "  met", False: "  MISSED", None: ""}[one.met]
             print(
                 f"  = {one.name}: {document.number(one.value)} {one.unit}{f' ({one.note})' if one.note else ''}{mark}",
@@ -90,9 +90,10 @@ def measure(settings: Settings, chosen: Sequence[str], docs: Path, words: Sequen
             if not before:
                 others = ", ".join(stored.read(path)) or "none"
                 print(f"  no record of {part} at size {settings.size} on {stored.processor()}, only of: {others}")
-            worse += regressions(before, found)
-        elif found or not stored.records(stored.read(path), settings.size, part):  # no GPU here: keep another machine's
-            stored.keep(path, settings.size, part, found, around)
+            worse += regressions(before, records)
+        # without a GPU here, the records of another machine stay
+        elif records or not stored.records(stored.read(path), settings.size, part):
+            stored.keep(path, settings.size, part, records, around)
             (docs / "benchmarks.md").write_text(document.markdown(stored.read(path), headings()), encoding="utf-8")
     if worse:
         print("\nmore than 20 % worse than stored:\n  " + "\n  ".join(worse))

@@ -11,15 +11,15 @@ Measure = Callable[[int], Took]  # repeat number → one run
 
 def in_turn(programs: Mapping[str, Measure], repeats: int, say: Callable[[str], None] = print) -> dict[str, list[Took]]:
     """Every program once, then all again; repeat k of each is a pair with repeat k of the others."""
-    found: dict[str, list[Took]] = {name: [] for name in programs}
+    measured: dict[str, list[Took]] = {name: [] for name in programs}
     for repeat in range(repeats):
         for name, measure in programs.items():
             took = measure(repeat)
             say(
                 f"  {name} [{repeat + 1}/{repeats}]: {took.cpu_s:.1f} CPU s, {took.wall_s:.1f} s, {took.peak_mib:.0f} MiB"
             )
-            found[name].append(took)
-    return found
+            measured[name].append(took)
+    return measured
 
 
 def ratios(other: Sequence[Took], ours: Sequence[Took], figure: str = "cpu_s") -> list[float]:
@@ -40,4 +40,4 @@ def side_by_side(**programs: Sequence[Took]) -> dict[str, Any]:
 
 def right_apart(one: Took, other: Took) -> int:
     """How many test rows only one of two programs has right."""
-    return sum(a != b for a, b in zip(one.said["right"], other.said["right"], strict=True))
+    return sum(a != b for a, b in zip(one.answer["right"], other.answer["right"], strict=True))

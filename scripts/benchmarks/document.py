@@ -40,15 +40,15 @@ def markdown(stored: dict[str, dict[str, dict[str, Any]]], headings: dict[str, t
         for part, kept in parts.items():
             title, text = headings[part]
             pieces.append(f"### {title}\n\n{text}\n\n{_circumstances(kept['circumstances'])}\n")
-            found = [Record(**one) for one in kept["records"]]
-            pieces.append(programs(found) + table(found) if found else "Not measured: this machine has no GPU.\n")
+            records = [Record(**one) for one in kept["records"]]
+            pieces.append(programs(records) + table(records) if records else "Not measured: this machine has no GPU.\n")
     return "\n".join(pieces)
 
 
-def table(found: Iterable[Record], *, with_part: bool = False) -> str:
+def table(records: Iterable[Record], *, with_part: bool = False) -> str:
     """Records as a table."""
     lines = ["| what | measured | range | target | met |", "|---|---|---|---|---|"]
-    for one in found:
+    for one in records:
         name = f"{one.part}: {one.name}" if with_part else one.name
         spread = "" if one.low is None or one.high is None else f"{number(one.low)} – {number(one.high)}"
         sign = "≥" if one.better == "more" else "≤"
@@ -61,10 +61,10 @@ def table(found: Iterable[Record], *, with_part: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def programs(found: Iterable[Record]) -> str:
+def programs(records: Iterable[Record]) -> str:
     """The medians of each program that the records bring along, each program once."""
     seen: dict[str, dict[str, float]] = {}
-    for one in found:
+    for one in records:
         for name, figures in one.detail.items():
             if isinstance(figures, dict) and "cpu_s" in figures:
                 model = one.name.split(",")[0] if one.part in ("training", "pipeline", "gpu") else ""
@@ -88,7 +88,7 @@ def number(value: float) -> str:
 
 
 def _circumstances(told: dict[str, Any]) -> str:
-    libraries = ", ".join(f"{name} {found}" for name, found in told["libraries"].items())
+    libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
     commit = (
         f"commit {told['commit'][:10]}{' with changes' if told['dirty'] else ''}" if told["commit"] else "no commit"
     )

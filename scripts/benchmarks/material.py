@@ -46,10 +46,10 @@ def model(settings: Settings, name: str) -> str:
 
 def job(settings: Settings, name: str, chosen: Sequence[str] = POOLS, **changed: Any) -> dict[str, Any]:
     """One training of model `name` as every program understands it."""
-    found = pools(settings)
+    files = pools(settings)
     return {
         "base": model(settings, name),
-        **{pool: found[pool] if pool in chosen else None for pool in POOLS},
+        **{pool: files[pool] if pool in chosen else None for pool in POOLS},
         "precision": "fp32",
         "epochs": settings.epochs,
         "batch": settings.batch,

@@ -73,7 +73,7 @@ def _random(shape: dict[str, Any], target: Path) -> None:
 
 
 def _edit(path: Path, **fields: Any) -> None:
-    known = json.loads(path.read_text(encoding="utf-8"))
-    if path.name == "config.json" and known["model_type"] == "gpt2":
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.name == "config.json" and content["model_type"] == "gpt2":
         return  # its positions are weights, and n_positions says how many
-    path.write_text(json.dumps({**known, **fields}, indent=2), encoding="utf-8")
+    path.write_text(json.dumps({**content, **fields}, indent=2), encoding="utf-8")

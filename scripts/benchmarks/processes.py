@@ -16,18 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Took:
-    """What a process took, and what it said."""
+    """What a process took, and what it answered."""
 
     wall_s: float
     cpu_s: float
     peak_mib: float
-    said: dict[str, Any] = field(default_factory=dict)  # a program's answer
+    answer: dict[str, Any] = field(default_factory=dict)  # a program's answer
     output: str = ""
 
     def figures(self) -> dict[str, float]:
-        """The numbers, those that it said among them."""
+        """The numbers, those of its answer among them."""
         own = {"wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mib": self.peak_mib}
-        return own | {name: float(v) for name, v in self.said.items() if isinstance(v, int | float)}
+        return own | {name: float(v) for name, v in self.answer.items() if isinstance(v, int | float)}
 
 
 class ProcessFailed(Exception):  # noqa: N818 - carries what the process wrote
@@ -82,5 +82,5 @@ def program(name: str, job: dict[str, Any], settings_work: Path, threads: int) -
         (folder / "job.json").write_text(json.dumps({**job, "work": scratch}), encoding="utf-8")
         module = f"scripts.benchmarks.programs.{name}"
         took = run([sys.executable, "-m", module, str(folder / "job.json")], threads, folder)
-        said = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-    return Took(took.wall_s, took.cpu_s, took.peak_mib, said, took.output)
+        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    return Took(took.wall_s, took.cpu_s, took.peak_mib, answer, took.output)

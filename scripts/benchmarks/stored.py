@@ -39,17 +39,17 @@ def circumstances(words: Sequence[str], threads: int) -> dict[str, Any]:
 
 def processor() -> str:
     """'AMD EPYC (family 25, model 17)', and the matrix units of Intel's: with them, bf16 is another matter."""
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
-            said.setdefault(name.strip(), value.strip())
+            fields.setdefault(name.strip(), value.strip())
     except OSError:
         pass
-    name = said.get("model name") or platform.processor() or platform.machine()
-    if "cpu family" in said:
-        name += f" (family {said['cpu family']}, model {said.get('model')})"
-    return f"{name} with AMX" if "amx_bf16" in said.get("flags", "").split() else name
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in fields:
+        name += f" (family {fields['cpu family']}, model {fields.get('model')})"
+    return f"{name} with AMX" if "amx_bf16" in fields.get("flags", "").split() else name
 
 
 def machine() -> str:
@@ -71,9 +71,9 @@ def records(stored: dict[str, dict[str, dict[str, Any]]], size: str, part: str) 
     return [Record(**one) for one in stored.get(processor(), {}).get(size, {}).get(part, {}).get("records", [])]
 
 
-def keep(path: Path, size: str, part: str, found: Sequence[Record], told: dict[str, Any]) -> None:
+def keep(path: Path, size: str, part: str, records: Sequence[Record], told: dict[str, Any]) -> None:
     """Put a part's records on this processor in the place of its old ones."""
     stored = read(path)
-    kept = {"circumstances": told, "records": [asdict(one) for one in found]}
+    kept = {"circumstances": told, "records": [asdict(one) for one in records]}
     stored.setdefault(processor(), {}).setdefault(size, {})[part] = kept
     write_json(path, stored)

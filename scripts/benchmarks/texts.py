@@ -67,11 +67,11 @@ def _entries() -> list[list[tuple[str, int]]]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(BUNDLED / "models" / "wordnet-l" / "tokenizer.json"))
-    found: list[list[str]] = [[], []]
+    sides: list[list[str]] = [[], []]
     with gzip.open(BUNDLED / "data" / "wordnet" / "train.jsonl.gz", "rt", encoding="utf-8") as file:
         for line in file:
             entry = json.loads(line)
-            found[entry["label"]].append(f"{entry['word']}: {entry['gloss']}.")
+            sides[entry["label"]].append(f"{entry['word']}: {entry['gloss']}.")
     return [
-        [(text, len(code.ids)) for text, code in zip(side, tokenizer.encode_batch(side), strict=True)] for side in found
+        [(text, len(code.ids)) for text, code in zip(side, tokenizer.encode_batch(side), strict=True)] for side in sides
     ]

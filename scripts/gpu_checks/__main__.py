@@ -46,13 +46,13 @@ def names() -> list[str]:
 
 def jobs(chosen: Sequence[str]) -> list[Job]:
     """The chosen checks on all their shapes, the most telling first."""
-    found = [
+    every = [
         Job(name, shape, turn)
         for name in names()
         if not chosen or name in chosen
         for shape, turn in importlib.import_module(f"scripts.gpu_checks.checks.{name}").RUNS.items()
     ]
-    return sorted(found, key=lambda job: (job.turn.place, job.check))
+    return sorted(every, key=lambda job: (job.turn.place, job.check))
 
 
 def main(argv: Sequence[str]) -> int:

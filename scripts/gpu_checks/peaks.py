@@ -44,8 +44,8 @@ def peak(settings: Settings) -> tuple[float, str]:
 
     from scripts.benchmarks.programs.peak import work
 
-    known = datasheet(torch.cuda.get_device_name()) if settings.device.startswith("cuda") else None
-    if known is not None:
-        return known, f"datasheet: {known / 1e12:.0f} TFLOP/s"
-    found = work({"device": settings.device, "size": settings.matmul, "tries": 3, "products": 5})["peak_bf16"]
-    return found, f"measured by a matmul: {found / 1e12:.3g} TFLOP/s"
+    stated = datasheet(torch.cuda.get_device_name()) if settings.device.startswith("cuda") else None
+    if stated is not None:
+        return stated, f"datasheet: {stated / 1e12:.0f} TFLOP/s"
+    measured = work({"device": settings.device, "size": settings.matmul, "tries": 3, "products": 5})["peak_bf16"]
+    return measured, f"measured by a matmul: {measured / 1e12:.3g} TFLOP/s"

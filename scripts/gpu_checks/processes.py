@@ -95,8 +95,8 @@ def _in_process(
         code = process.exitcode
         how = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
         return Answer(FAILED, f"its process was {how}" if code and code < 0 else f"its process {how}", log=end)
-    said = Answer(**json.loads(answer.read_text(encoding="utf-8")))
-    return said if said.state != FAILED else Answer(said.state, said.why, said.records, end)
+    reply = Answer(**json.loads(answer.read_text(encoding="utf-8")))
+    return reply if reply.state != FAILED else Answer(reply.state, reply.why, reply.records, end)
 
 
 def _child(work: Callable[..., list[dict[str, Any]]], args: tuple[Any, ...], answer: Path, log: Path) -> None:
@@ -107,18 +107,18 @@ def _child(work: Callable[..., list[dict[str, Any]]], args: tuple[Any, ...], ans
         os.dup2(output, descriptor)
     _quiet()
     try:
-        said = Answer(DONE, records=work(*args))
+        reply = Answer(DONE, records=work(*args))
     except NotHere as error:
-        said = Answer(SKIPPED, str(error))
+        reply = Answer(SKIPPED, str(error))
     except ModuleNotFoundError as error:
         traceback.print_exc()
         foreign = (error.name or "").partition(".")[0] not in OURS
-        said = Answer(SKIPPED if foreign else FAILED, f"the package {error.name} is not installed")
+        reply = Answer(SKIPPED if foreign else FAILED, f"the package {error.name} is not installed")
     except Exception as error:
         traceback.print_exc()
-        said = Answer(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        reply = Answer(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     temporary = answer.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(said)), encoding="utf-8")
+    temporary.write_text(json.dumps(asdict(reply)), encoding="utf-8")
     temporary.rename(answer)
 
 

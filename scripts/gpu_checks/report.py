@@ -59,8 +59,8 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether every check that ran has passed, and one ran."""
-        known = [one.passed for one in self.ran if one.passed is not None]
-        return bool(known) and all(known)
+        verdicts = [one.passed for one in self.ran if one.passed is not None]
+        return bool(verdicts) and all(verdicts)
 
     def add(self, one: Ran) -> None:
         """Note a check, print its lines, and write the file."""

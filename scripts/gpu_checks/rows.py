@@ -41,8 +41,8 @@ def prompts(settings: Settings, count: int) -> "list[np.ndarray]":
     """`count` prompts [tokens] int64 of different lengths, the longest first."""
     import numpy as np
 
-    found = rows(settings, count, settings.prompt_tokens).tokens.ids
-    return sorted((ids.astype(np.int64) for ids in found), key=len, reverse=True)
+    tokens = rows(settings, count, settings.prompt_tokens).tokens.ids
+    return sorted((ids.astype(np.int64) for ids in tokens), key=len, reverse=True)
 
 
 def padded(ids: Any, side: str) -> tuple[Any, Any]:

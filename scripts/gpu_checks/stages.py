@@ -50,8 +50,8 @@ def end(process: BaseProcess, settings: Settings, name: str) -> None:
     """
     process.join()
     if process.exitcode != 0:
-        said = (settings.work / name / "output.txt").read_text(errors="replace")
-        raise RuntimeError(f"the training {name} ended with {process.exitcode}:\n{said[-2000:]}")
+        output = (settings.work / name / "output.txt").read_text(errors="replace")
+        raise RuntimeError(f"the training {name} ended with {process.exitcode}:\n{output[-2000:]}")
 
 
 def seconds(settings: Settings, name: str) -> float:

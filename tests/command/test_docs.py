@@ -103,6 +103,7 @@ def test_the_answers_that_a_page_quotes_are_those_of_w2s(own: Path, w2s_inside: 
         assert w2s_inside(*words.split(), code=2).stderr.strip() == answer
 
 
+@pytest.mark.slow
 def test_what_no_test_runs_of_the_commands_is_this_list(
     own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def run(folder: Path, *words: str, **extra: str) -> tuple[subprocess.CompletedPr
     return done, json.loads((folder / "found.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_check_runs_and_passes_on_a_cpu_with_tiny_shapes(tmp_path: Path) -> None:
     done, found = run(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -258,6 +258,7 @@ def test_texts_and_preferences_on_two_processes_have_the_keys_of_one(
         assert wanted.drop_columns(["log_p"]) == found.drop_columns(["log_p"])
 
 
+@pytest.mark.slow
 def test_the_student_alone_has_two_processes_with_its_weights_in_parts(
     w2s: Run, tiny: list[str], finished: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_search_runs_shared_stages_once_and_only_the_best_trial_on_test_rows(
     assert winner.name[-12:] in student
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_from_the_earlier_ones(w2s_inside: Run, words: list[str], tmp_path: Path) -> None:
     line = ["train", "-m", *words, LR, "search.batch=2", "search.metric=cross_entropy"]
     w2s_inside(*line, "search.trials=3", "outputs=one")

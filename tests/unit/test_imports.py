@@ -126,6 +126,14 @@ def test_a_file_has_a_docstring_and_at_most_350_lines(path: Path) -> None:
     )
 
 
+def test_a_value_is_named_for_what_it_is_and_not_for_how_it_came() -> None:
+    for path in FILES:
+        nodes = list(ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))))
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        assert not names & {"found", "known", "said"}, path
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     waiting = {path: imported_files(path) - {path} for path in FILES}
     while free := [path for path, needed in waiting.items() if not needed & set(waiting)]:

@@ -21,10 +21,10 @@ def agreement(texts: Texts, *, keep: Literal["first", "second", "both"] = "first
             continue
         counts["compared"] += 1
         pair = [places_of[row][0] for places_of in rows]
-        said = [own[at] for own, at in zip(answers, pair, strict=True)]
-        if None in said:
+        both = [own[at] for own, at in zip(answers, pair, strict=True)]
+        if None in both:
             counts["without an answer"] += 1
-        elif said[0] == said[1]:
+        elif both[0] == both[1]:
             counts["agreed"] += 1
             places += [Place(source, pair[source]) for source in {"first": [0], "second": [1], "both": [0, 1]}[keep]]
     return Chosen(places, counts)

@@ -11,12 +11,12 @@ def levels(texts: Texts, *, keep: list[str]) -> Chosen:
         texts: one source or more; the data set has levels.
         keep: the levels to keep.
     """
-    known = sorted(set(texts.levels.values()))
-    if not known:
+    every = sorted(set(texts.levels.values()))
+    if not every:
         raise UserError("this rule chooses by level, and the data set has no levels (data.level=COLUMN)")
     for level in map(str, keep):
-        if level not in known:
-            raise UserError(f'no row has the level "{level}".{did_you_mean(level, known)}')
+        if level not in every:
+            raise UserError(f'no row has the level "{level}".{did_you_mean(level, every)}')
     wanted = set(map(str, keep))
     places = [
         Place(number, at)

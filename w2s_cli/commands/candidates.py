@@ -46,12 +46,12 @@ class Line:
 
     def value(self, *names: str) -> str | None:
         """The value of an option or field of the line: of `--outputs DIR`, `--outputs=DIR`, `outputs=DIR`."""
-        found = None
+        latest = None
         for place, word in enumerate(self.words):
             name, sign, value = word.partition("=")
             if name in names:
-                found = value if sign else next(iter(self.words[place + 1 : place + 2]), None)
-        return found
+                latest = value if sign else next(iter(self.words[place + 1 : place + 2]), None)
+        return latest
 
     @cached_property
     def folder(self) -> Path | None:

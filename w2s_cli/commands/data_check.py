@@ -87,12 +87,12 @@ def show(
     drifts = {line for _, metrics in pools.values() for line in _drift(expected, metrics)}
     for note in (*([data["warning"]] if data["warning"] else []), *sorted(drifts), *unused, *notes):
         print(f"note: {note}")
-    found = [*report["problems"], *problems]
-    for problem in found:
+    every = [*report["problems"], *problems]
+    for problem in every:
         print(f"PROBLEM: {problem}")
-    if not found:
+    if not every:
         print("no problems found")
-    return DOUBTFUL if found else NOTHING
+    return DOUBTFUL if every else NOTHING
 
 
 def _text_columns(data: Mapping[str, Any]) -> list[str]:
@@ -129,8 +129,8 @@ def lines(report: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]) -
     yield plain(rows)
     yield ""
     if all("levels" in metrics[pool] for pool in report["pools"]):
-        found = {level for pool in report["pools"] for level in metrics[pool]["levels"]}
-        levels = in_order(found)
+        names = {level for pool in report["pools"] for level in metrics[pool]["levels"]}
+        levels = in_order(names)
         counts = [[pool, *(str(metrics[pool]["levels"].get(level, 0)) for level in levels)] for pool in report["pools"]]
         yield plain([["rows of level", *map(one_line, levels)], *counts])
         yield ""

@@ -110,10 +110,10 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
     for folder in plans:
         if Run(folder, store).older and not any(hold.run == folder for hold in held):
             yield folder, "made by an older w2s"
-    known = [keys for keys in plans.values() if keys is not None]
+    readable = [keys for keys in plans.values() if keys is not None]
     whole = [folder for folder in plans if Run(folder, store).older]
-    if len(known) == len(plans):
-        for path, why in _stages(store, set().union(*known), held, days):
+    if len(readable) == len(plans):
+        for path, why in _stages(store, set().union(*readable), held, days):
             whole.append(path)
             yield path, why
     for pattern in LEFT_BEHIND:

@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         name, sign, words = message.partition("unrecognized arguments: ")
         option = words.split(" ")[0].partition("=")[0]
-        options = [known for known in self._option_string_actions if known.startswith("--")]
+        options = [one for one in self._option_string_actions if one.startswith("--")]
         hint = did_you_mean(option, options) if sign and not name and option.startswith("-") else ""
         raise UserError(f"{message}.{hint} See: {self.prog} --help")
 

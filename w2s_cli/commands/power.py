@@ -60,15 +60,15 @@ def run(argv: list[str]) -> int:
     entries = read_entries(read_runs(folders, store, named=True))
     if not entries:
         raise UserError(f"{' '.join(names)}: no result yet; w2s status shows the stages.")
-    found = _chosen(settings(entries, store), [word for word in options.words if "=" in word], entries)
-    sides = _sides(found, options.between, entries)
+    offered = _chosen(settings(entries, store), [word for word in options.words if "=" in word], entries)
+    sides = _sides(offered, options.between, entries)
     figure = options.figure or ("student" if len(sides) == 2 else "student-weak")
     _refuse_no_gap(sides, figure)
     shared = [seed for seed in sides[0].seeds if all(seed in side.seeds for side in sides)]
     by_seed = [[_of_seed(side, seed) for seed in shared] for side in sides]
     confidence = float(sides[0].metrics["confidence"])
     result = power(by_seed, figure, store, confidence, options.seeds, options.rows)
-    _show(result, sides, figure, found, store)
+    _show(result, sides, figure, offered, store)
     return 0
 
 
@@ -76,13 +76,13 @@ def _of_seed(side: Setting, seed: int) -> Entry:
     return next(entry for entry in side.runs if entry.seeds == [seed])
 
 
-def _chosen(found: list[Setting], words: Sequence[str], entries: Sequence[Entry]) -> list[Setting]:
+def _chosen(offered: list[Setting], words: Sequence[str], entries: Sequence[Entry]) -> list[Setting]:
     """The settings with these values of fields.
 
     Raises:
         UserError: no such field, or no such setting.
     """
-    chosen = [setting for setting in found if setting.runs]
+    chosen = [setting for setting in offered if setting.runs]
     for word in words:
         name, _, value = word.partition("=")
         check_field(entries, name)
@@ -93,29 +93,29 @@ def _chosen(found: list[Setting], words: Sequence[str], entries: Sequence[Entry]
     return chosen
 
 
-def _sides(found: list[Setting], between: Sequence[str] | None, entries: Sequence[Entry]) -> list[Setting]:
+def _sides(offered: list[Setting], between: Sequence[str] | None, entries: Sequence[Entry]) -> list[Setting]:
     """One setting, or the two that are compared."""
     if between:
-        return [_one(_chosen(found, side.split(","), entries), found, side) for side in between]
-    return found if len(found) == 2 else [_one(found, found, "")]
+        return [_one(_chosen(offered, side.split(","), entries), offered, side) for side in between]
+    return offered if len(offered) == 2 else [_one(offered, offered, "")]
 
 
-def _one(chosen: list[Setting], found: list[Setting], words: str) -> Setting:
+def _one(chosen: list[Setting], offered: list[Setting], words: str) -> Setting:
     if len(chosen) == 1:
         return chosen[0]
-    listed = [f"  {_named(setting, found)}" for setting in chosen[:LISTED]]
+    listed = [f"  {_named(setting, offered)}" for setting in chosen[:LISTED]]
     more = [f"  … {len(chosen) - LISTED} more"] if len(chosen) > LISTED else []
     what = f"{words}: " if words else ""
     lines = "\n".join([*listed, *more])
     raise UserError(f"{what}{len(chosen)} settings. Choose one by FIELD=VALUE, or two by --between A B:\n{lines}")
 
 
-def _named(setting: Setting, found: Sequence[Setting]) -> str:
+def _named(setting: Setting, offered: Sequence[Setting]) -> str:
     """A setting by the words in which it differs from the others."""
-    words = [[word for word in one.entry.words if word.partition("=")[0] not in ("seed", "seeds")] for one in found]
+    words = [[word for word in one.entry.words if word.partition("=")[0] not in ("seed", "seeds")] for one in offered]
     shared = set.intersection(*(set(each) for each in words))
     own = [
-        word for word in words[next(place for place, one in enumerate(found) if one is setting)] if word not in shared
+        word for word in words[next(place for place, one in enumerate(offered) if one is setting)] if word not in shared
     ]
     return " ".join(own) or f"{setting.entry.fields['weak']} → {setting.entry.fields['strong']}"
 
@@ -128,13 +128,13 @@ def _refuse_no_gap(sides: Sequence[Setting], figure: str) -> None:
             raise UserError(f"{NO_GAP}: {reason}. Choose another --figure, such as student-weak.")
 
 
-def _show(result: Power, sides: Sequence[Setting], figure: str, found: Sequence[Setting], store: Store) -> None:
+def _show(result: Power, sides: Sequence[Setting], figure: str, offered: Sequence[Setting], store: Store) -> None:
     unit, scale = ("", 1.0) if figure == PGR else (" points", 100.0)
 
     def width(half: float) -> str:
         return f"±{scale * half:.2f}"
 
-    names = [_named(side, found) for side in sides]
+    names = [_named(side, offered) for side in sides]
     what = f"{figure}, {names[1]} minus {names[0]}" if len(sides) == 2 else f"{figure} of {_title(sides[0])}"
     rows: list[list[str]] = [["", "interval", "narrower", "hours", "narrower per hour"]]
     rows.append([f"now: {len(result.seeds)} seeds × {result.rows:,} test rows", width(result.half), "", "", ""])

@@ -85,20 +85,20 @@ def _chosen(offered: Mapping[str, Entry], names: Sequence[str], store: Store, re
     """The keys that words of the command line name: of the remote by their beginnings, else those of a run of this store."""
     keys: dict[str, None] = {}
     for name in names:
-        found = [
+        fitting = [
             key for key, entry in offered.items() if key.startswith(name.lower()) or name_of(entry)[1].startswith(name)
         ]
-        if not found and (store.root / "stages").is_dir():
-            found = _of_store(store, name, offered)
-        elif len(found) > 1:
+        if not fitting and (store.root / "stages").is_dir():
+            fitting = _of_store(store, name, offered)
+        elif len(fitting) > 1:
             raise UserError(
-                f'"{name}" fits {len(found)} stages of {remote.url}: {named(found)}. Give more digits of the key.'
+                f'"{name}" fits {len(fitting)} stages of {remote.url}: {named(fitting)}. Give more digits of the key.'
             )
-        if not found:
+        if not fitting:
             raise UserError(
                 f'{remote.url} has no finished stage whose key begins with "{name}", of {counted(len(offered))}.'
             )
-        keys.update(dict.fromkeys(found))
+        keys.update(dict.fromkeys(fitting))
     return list(keys)
 
 

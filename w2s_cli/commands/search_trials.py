@@ -130,14 +130,14 @@ class Search:
 
     def tests(self) -> dict[Place, dict[str, Any]]:
         """Trial → the metrics of its student on the test rows, over its seeds; without the trials that have none."""
-        found = {}
+        of_places = {}
         for place, jobs in self.jobs.items():
             name = self._comparison(jobs[0])
             over_seeds = [key for of, stage, key in self.graph.summaries if of[0] is jobs[0] and stage == name]
             key = over_seeds[0] if over_seeds else jobs[0].names[name]
             if metrics := read_stage(self.store, key).metrics:
-                found[place] = metrics
-        return found
+                of_places[place] = metrics
+        return of_places
 
     def _comparison(self, job: Job) -> str:
         """The name of the comparison of the student that was scored."""

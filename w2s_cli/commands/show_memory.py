@@ -36,7 +36,7 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
     amounts_of = planned_amounts(graph)
     launcher: Mapping[str, Any] = graph.jobs[0].config["launcher"]
     gpu = on_gpu(launcher)
-    found = []
+    needs = []
     for key in keys:
         stage = graph.stages[key]
         shape = shape_of(stage, graph) if stage.about.get("model") is not None else None
@@ -44,8 +44,8 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
             fsdp = in_parts(stage, launcher)
             setup = setup_of(stage, graph, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
-            found.append(Needed(stage, shape, setup, need(shape, setup)))
-    return found
+            needs.append(Needed(stage, shape, setup, need(shape, setup)))
+    return needs
 
 
 def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], list[str]]:

@@ -33,7 +33,7 @@ def advice(
         or_all = f", or choose one for all of them, {needed} {word}" if needed else ""
         return f"with method={methods}, whose stages have their own {group}: change {those}{or_all}."
     if class_of(group) and not is_read(group) and (others := [other for other in _alike(group) if is_read(other)]):
-        instead = [f"{other}.{found}" for other in others for found in _same(other, field, value)]
+        instead = [f"{other}.{match}" for other in others for match in _same(other, field, value)]
         groups = " and ".join(f"{other}.*" for other in others)
         return f"with method={methods}: its trainings read {groups}; {_use(instead, others[0])}"
     return ""

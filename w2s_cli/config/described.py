@@ -40,7 +40,7 @@ class Described(NamedTuple):
 
 def described(cls: Any = Config, prefix: str = "", *, meanings: bool = True) -> Iterator[Described]:
     """All fields that have a value, with dotted names; a group is not one of them. Meanings take most of the time."""
-    said = comments(cls) if meanings else {}
+    meanings_of = comments(cls) if meanings else {}
     for field in fields(cls):
         inner = inner_class(field.type)
         name = f"{prefix}{field.name}"
@@ -48,7 +48,7 @@ def described(cls: Any = Config, prefix: str = "", *, meanings: bool = True) -> 
             yield from described(inner, f"{name}.", meanings=meanings)
         else:
             needed = needs(name) if prefix and meanings else None
-            meaning = said.get(field.name, "")
+            meaning = meanings_of.get(field.name, "")
             with_word = f"with {needed}" if needed else ""
             yield Described(name, field.type, _default(field), "; ".join(filter(None, [meaning, with_word])))
 
@@ -70,11 +70,11 @@ def _default(field: Field[Any]) -> Any:
 @cache
 def comments(cls: Any) -> dict[str, str]:
     """Field → its comment: behind it on its line, else in the lines above it. A base class has the comments of its fields."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         if is_dataclass(each):
-            found.update(_comments_of(each))
-    return found
+            texts.update(_comments_of(each))
+    return texts
 
 
 def _comments_of(cls: Any) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _comments_of(cls: Any) -> dict[str, str]:
         if token.type == tokenize.COMMENT:
             text = token.string.lstrip("# ").strip()
             (alone if token.line.strip().startswith("#") else behind)[token.start[0]] = text
-    found = {}
+    texts = {}
     for number, line in enumerate(source.splitlines(), start=1):
         name, sign, _ = line.strip().partition(":")
         if not sign or not name.isidentifier() or name not in cls.__annotations__:
@@ -93,8 +93,8 @@ def _comments_of(cls: Any) -> dict[str, str]:
         above: list[str] = []
         while number - 1 - len(above) in alone:
             above.insert(0, alone[number - 1 - len(above)])
-        found[name] = behind.get(number) or " ".join(above)
-    return found
+        texts[name] = behind.get(number) or " ".join(above)
+    return texts
 
 
 def literal(value: Any) -> str:

@@ -92,12 +92,12 @@ def _sources(words: Words) -> Iterator[Source]:
 
 def _bases(config: Mapping[str, Any], words: Words) -> list[Source]:
     """The files of a method's bases, the lowest first."""
-    base, found = config["method"]["base"], list[Source]()
+    base, sources = config["method"]["base"], list[Source]()
     while base is not None and (path := _file(f"method/{base}", words)) is not None:
         source = Source(path, ("method",), read_yaml(path.read_text(encoding="utf-8")))
-        found.insert(0, Source(path, ("method",), {"stages": source.content.get("stages")}))
+        sources.insert(0, Source(path, ("method",), {"stages": source.content.get("stages")}))
         base = source.content.get("base")
-    return found
+    return sources
 
 
 def _file(name: str, words: Words) -> Path | None:

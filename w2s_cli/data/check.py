@@ -234,13 +234,13 @@ def _shift(tables: Mapping[str, pa.Table], labels: Mapping[str, Integers], class
         len({group for pool in pools for group in tables[pool].column("group").to_pylist()})
         for pools in (["test"], training)
     ]
-    found = []
+    shares = []
     for number in range(classes):
         test, train = (float((side == number).mean()) for side in sides)
         error = math.sqrt(sum(rate * (1 - rate) / n for rate, n in zip((test, train), independent, strict=True)))
         if abs(test - train) > max(SHIFT, CHANCE_ERRORS * error):
-            found.append({"class": number, "test": test, "training": train})
-    return max(found, key=lambda one: (abs(one["test"] - one["training"]), one["class"]), default=None)
+            shares.append({"class": number, "test": test, "training": train})
+    return max(shares, key=lambda one: (abs(one["test"] - one["training"]), one["class"]), default=None)
 
 
 def _truncation(tables: Mapping[str, pa.Table], reader: Reader) -> dict[str, Any]:

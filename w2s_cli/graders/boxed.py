@@ -40,8 +40,8 @@ def boxed(text: str, problem: Problem, *, which: Literal["first", "last"] = "las
         problem: not used.
         which: of several boxes.
     """
-    found = boxes(text)
-    return Reading(spelled(found[0 if which == "first" else -1])) if found else Reading(None, False)
+    contents = boxes(text)
+    return Reading(spelled(contents[0 if which == "first" else -1])) if contents else Reading(None, False)
 
 
 def answer(text: str, problem: Problem, *, which: Literal["first", "last"] = "last") -> Reading:
@@ -51,8 +51,8 @@ def answer(text: str, problem: Problem, *, which: Literal["first", "last"] = "la
 
 def boxes(text: str) -> list[str]:
     """The contents of all boxes that are closed."""
-    found = [match[1] or _content(text, match.end()) for match in BOX.finditer(text)]
-    return [content for content in found if content is not None]
+    contents = [match[1] or _content(text, match.end()) for match in BOX.finditer(text)]
+    return [content for content in contents if content is not None]
 
 
 def _content(text: str, start: int) -> str | None:

@@ -57,9 +57,9 @@ def _letter(text: str, options: dict[str, str]) -> str | None:
 
 def _named(text: str, options: dict[str, str]) -> str | None:
     """The only option whose words stand in a text; of two options of which one contains the other, the longer one."""
-    said = _words(text)
+    spoken = _words(text)
     words = {letter: _words(option) for letter, option in options.items()}
-    named = [letter for letter, option in words.items() if option.strip() and option in said]
+    named = [letter for letter, option in words.items() if option.strip() and option in spoken]
     longest = max(named, key=lambda letter: len(words[letter]), default=None)
     if longest is None or any(
         words[other] == words[longest] or words[other] not in words[longest] for other in named if other != longest

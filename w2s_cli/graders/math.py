@@ -23,8 +23,8 @@ def math(text: str, problem: Problem, *, decimals: int = 6) -> Reading:
         problem: not used.
         decimals: to which two numbers must agree.
     """
-    if found := boxes(text):
-        return Reading(spelled(found[-1]))
+    if contents := boxes(text):
+        return Reading(spelled(contents[-1]))
     parsed = _parsed(text)
     return Reading(spelled(str(parsed[-1])) if parsed else None, False)
 

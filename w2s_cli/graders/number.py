@@ -46,13 +46,13 @@ def number(
     numbers = list((RATIO if compare == "value" else ALONE).finditer(part))
     if not numbers:
         return Reading(None, False)
-    found = numbers[0 if places else -1].groupdict()
-    return Reading(_spelled(found, compare, signed), bool(places) or not marks)
+    parts = numbers[0 if places else -1].groupdict()
+    return Reading(_spelled(parts, compare, signed), bool(places) or not marks)
 
 
-def _spelled(found: dict[str, str | None], compare: str, signed: bool) -> str:
-    plain = re.sub(r"[,$€£\\\s]", "", found["number"] or "").replace("−", "-").replace("--", "-")
-    over, under = found.get("over"), found.get("under")
+def _spelled(parts: dict[str, str | None], compare: str, signed: bool) -> str:
+    plain = re.sub(r"[,$€£\\\s]", "", parts["number"] or "").replace("−", "-").replace("--", "-")
+    over, under = parts.get("over"), parts.get("under")
     if compare == "text" or ":" in plain or len(plain + (over or "") + (under or "")) > MOST_DIGITS:
         return plain if signed else plain.lstrip("-")
     value = Fraction(plain)

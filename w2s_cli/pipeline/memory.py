@@ -226,9 +226,9 @@ def shape_of(stage: Stage, graph: Graph) -> Shape | None:
 
     A stated number that is far from the config.json's holds: then the architecture has parts that the formulas do not know.
     """
-    known, stated = stage.about.get("shape"), float(stage.about.get("parameters") or 0) * 1e6
-    if isinstance(known, Shape) and (not stated or abs(known.parameters / stated - 1) < TRUSTED):
-        return known
+    shape, stated = stage.about.get("shape"), float(stage.about.get("parameters") or 0) * 1e6
+    if isinstance(shape, Shape) and (not stated or abs(shape.parameters / stated - 1) < TRUSTED):
+        return shape
     if stated:
         return of_size(stated)
     made_by = stage.inputs.get("model")

@@ -65,11 +65,11 @@ def _advice(module: str) -> str:
 
     of_extra = []
     for line in metadata.requires("w2s") or ():
-        found = re.match(r"([\w.-]+)(\[[\w,.-]+\])?", line)
-        if found and re.sub(r"[-_.]+", "_", found[1]).lower() == module.lower():
-            return f'pip install "{found[0]}"'
-        if found and re.search(rf"""extra == ["']{re.escape(module)}["']""", line):
-            of_extra.append(f'"{found[0]}"')
+        package = re.match(r"([\w.-]+)(\[[\w,.-]+\])?", line)
+        if package and re.sub(r"[-_.]+", "_", package[1]).lower() == module.lower():
+            return f'pip install "{package[0]}"'
+        if package and re.search(rf"""extra == ["']{re.escape(module)}["']""", line):
+            of_extra.append(f'"{package[0]}"')
     if of_extra:
         return f"pip install {' '.join(of_extra)}"
     return "install its package, or choose another rule"

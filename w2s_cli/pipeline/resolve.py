@@ -230,8 +230,8 @@ class Resolver:
                 "code": ast_hash(path),
             }
 
-        found: dict[str, Any] = self._once(f"rule:{path}:{given!r}", identity)
-        return found
+        facts: dict[str, Any] = self._once(f"rule:{path}:{given!r}", identity)
+        return facts
 
     def need_package(self, module: str, what: str) -> None:
         """Refuse (UserError) to run what needs a package that is not installed; a plan shows it."""

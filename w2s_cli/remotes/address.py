@@ -72,12 +72,12 @@ def check_url(url: str) -> None:
     """Refuse (UserError) a URL that holds secrets, or that names a chain of file systems."""
     if re.match(r"[A-Za-z][\w+.-]*::", url):
         raise UserError("a chain of file systems (::) cannot be a store: name the store itself.")
-    found = URL.match(url)
-    if found is None:
+    parts = URL.match(url)
+    if parts is None:
         return
-    user = found[2].partition("/")[0].rpartition("@")[0]
-    if ":" in user or "?" in found[2] or "#" in found[2]:
-        shown = f"{found[1]}://…{found[2].partition('?')[0].rpartition('@')[2]}"
+    user = parts[2].partition("/")[0].rpartition("@")[0]
+    if ":" in user or "?" in parts[2] or "#" in parts[2]:
+        shown = f"{parts[1]}://…{parts[2].partition('?')[0].rpartition('@')[2]}"
         raise UserError(
             f"{shown}: the URL of a store must not hold a password, token or query: commands and records keep it. Give credentials by the "
             "environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, HF_TOKEN), by the tool's own "
@@ -92,13 +92,13 @@ def open_remote(url: str) -> Remote:
         UserError: the URL holds secrets, its protocol is unknown or lacks its package, or it names no folder.
     """
     check_url(url)
-    found = URL.match(url)
-    if found is None or found[1].lower() in OF_PATHS:
-        folder = locate(url if found is None else found[2])
+    parts = URL.match(url)
+    if parts is None or parts[1].lower() in OF_PATHS:
+        folder = locate(url if parts is None else parts[2])
         from fsspec.implementations.local import LocalFileSystem
 
         return Remote(os.fspath(folder), LocalFileSystem(), os.path.realpath(folder), folder)
-    protocol = found[1].lower()
+    protocol = parts[1].lower()
     _need_package(protocol, url)
     if protocol in GS and "GCSFS_DEBUG" not in os.environ:
         # it warns at every request of a bucket whose type it may not ask for, and prints the tracebacks of errors that it raises as well
@@ -107,7 +107,7 @@ def open_remote(url: str) -> Remote:
 
     remote = Remote(url.rstrip("/"), None, "")
     with remote.reached():
-        fs, root = url_to_fs(f"{protocol}://{found[2]}")
+        fs, root = url_to_fs(f"{protocol}://{parts[2]}")
     if not root.strip("/"):
         raise UserError(f"{url} names no folder: write {protocol}://BUCKET/FOLDER.")
     root = root.rstrip("/")

@@ -43,6 +43,6 @@ def commit(there: Entry, contents: Mapping[str, Path | bytes], watch: Watch) -> 
         warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
         api.create_commit(operations=additions, commit_message=message, **to)
     fs.invalidate_cache(there.folder)
-    found = fs.find(there.folder, detail=True)
-    files = {path.removeprefix(f"{there.folder}/"): facts for path, facts in found.items()}
+    entries = fs.find(there.folder, detail=True)
+    files = {path.removeprefix(f"{there.folder}/"): facts for path, facts in entries.items()}
     return Entry(there.remote, there.key, there.folder, files)

@@ -74,11 +74,11 @@ def listing(remote: Remote, *, inside: bool = False) -> dict[str, Entry]:
         remote.fs.invalidate_cache()
         if inside and not remote.fs.isdir(base):
             base = remote.root.rpartition("/")[0]
-            found = remote.fs.find(remote.root, detail=True)
+            paths = remote.fs.find(remote.root, detail=True)
         else:
-            found = remote.fs.find(base, detail=True)
+            paths = remote.fs.find(base, detail=True)
     folders: dict[str, tuple[str, dict[str, Mapping[str, Any]]]] = {}
-    for path, facts in found.items():
+    for path, facts in paths.items():
         match = _FILE.fullmatch(path.removeprefix(f"{base}/"))
         if match:
             folders.setdefault(f"{base}/{match['folder']}", (match["key"], {}))[1][match["name"]] = facts

@@ -93,8 +93,8 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
         UserError: no record.
     """
     paths = sorted((store.root / "reproductions").glob("*.json"))
-    found = [record for path in paths if fits(record := read_json(path), Written)]
-    records: list[dict[str, Any]] = [record for record in found if not is_broken(record)]
+    written = [record for path in paths if fits(record := read_json(path), Written)]
+    records: list[dict[str, Any]] = [record for record in written if not is_broken(record)]
     if not records:
         raise UserError(f"{store.root} holds no reproductions yet: w2s reproduce NAME makes one.")
     head = ["experiment", "scale", "asked for", "distinct", "ran", "cached", "minutes", "of stages"]
@@ -113,7 +113,7 @@ def summary(store: Store) -> tuple[list[list[str]], list[str]]:
         f"({100 * len(stages) / max(asked, 1):.0f} %). Without sharing between experiments they need {separate:,}.",
         "minutes: time of the last command; of stages: time of its stages when they ran; the sum counts a shared stage once",
     ]
-    if changed := len(found) - len(records):
+    if changed := len(written) - len(records):
         notes.append(
             f"left out: {changed} that were changed since they were written; w2s reproduce NAME writes them again"
         )

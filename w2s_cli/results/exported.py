@@ -48,9 +48,9 @@ def learner(store: Store, key: Any) -> Stage | None:
     waiting = [key] if isinstance(key, str) else []
     while waiting:
         stages = [read_stage(store, one) for one in waiting]
-        found = next((stage for stage in stages if stage.gives == MODEL), None)
-        if found:
-            return found
+        maker = next((stage for stage in stages if stage.gives == MODEL), None)
+        if maker:
+            return maker
         waiting = [above for stage in stages for _, above in stage.upstream()]
     return None
 

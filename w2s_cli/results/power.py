@@ -131,7 +131,7 @@ def power(
     parts, count = components(cells), cells.shape[1]
     of_seeds = [read_upstream(store, [side[number].key for side in sides]) for number in range(len(numbers))]
     available = _available(of_seeds[0], sides[0][0])
-    found = Power(
+    result = Power(
         float(cells.mean()),
         numbers,
         count,
@@ -145,7 +145,7 @@ def power(
         raise UserError(f"--rows: the data set has up to {available:,} test rows, and {count:,} are used already.")
     for more in seeds or SEEDS:
         half = parts.half_width(len(numbers) + more, count, confidence)
-        found.choices.append(Choice(more, 0, half, _cost(_own(of_seeds), more / len(numbers))))
+        result.choices.append(Choice(more, 0, half, _cost(_own(of_seeds), more / len(numbers))))
     tests = {
         str(entry.run.by_key[entry.key].inputs.get("rows"))
         for side in sides
@@ -154,9 +154,9 @@ def power(
     }
     for more in rows or _more_rows(count, available):
         half = parts.half_width(len(numbers), count + more, confidence)
-        found.choices.append(Choice(0, more, half, _cost(_passes(of_seeds, tests), (count + more) / count)))
-    found.choices.sort(key=found.gain, reverse=True)
-    return found
+        result.choices.append(Choice(0, more, half, _cost(_passes(of_seeds, tests), (count + more) / count)))
+    result.choices.sort(key=result.gain, reverse=True)
+    return result
 
 
 def _answers(entry: Entry) -> Answered:

@@ -243,8 +243,8 @@ class Run:
         if name not in self._broken:
             self._broken[name] = self._has_other_config() if name == CONFIG else is_broken(self._file(name))
             if self._broken[name]:
-                said = "was changed since it was written: left out. The same command writes it again."
-                print(f"{self.folder}/{name} {said}", file=sys.stderr)
+                advice = "was changed since it was written: left out. The same command writes it again."
+                print(f"{self.folder}/{name} {advice}", file=sys.stderr)
         return self._broken[name]
 
     def _has_other_config(self) -> bool:

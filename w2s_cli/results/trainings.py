@@ -76,8 +76,12 @@ def _diverged(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[bool]]:
 
 def labels(right: Sequence[float | None]) -> dict[str, Any]:
     """{labels: {accuracy, per_seed}} of the seeds' accuracies; {} if one is unknown."""
-    known = [accuracy for accuracy in right if accuracy is not None]
-    return {"labels": {"accuracy": fmean(known), "per_seed": known}} if known and len(known) == len(right) else {}
+    accuracies = [accuracy for accuracy in right if accuracy is not None]
+    return (
+        {"labels": {"accuracy": fmean(accuracies), "per_seed": accuracies}}
+        if accuracies and len(accuracies) == len(right)
+        else {}
+    )
 
 
 def _learner(graph: Graph, key: Any) -> Stage | None:

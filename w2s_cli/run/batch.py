@@ -189,11 +189,11 @@ class Batch:
             self.view(self.graph.stages[key], {"event": "stopped"})
             return
         how, log = self.queue.end_of(job), self.logs[key]
-        said = (
+        advice = (
             f"what it printed is in {log}" if log.exists() else f"it has not started, or left no log: {log} is missing"
         )
         ended = f"its job {job} ended without a result{f' ({how})' if how else ''}"
-        message = f"{ended}; {said}. The same command continues from the last checkpoint"
+        message = f"{ended}; {advice}. The same command continues from the last checkpoint"
         write_failed(self.folders[key], message)
         self._failed(key, message, user=False)
 

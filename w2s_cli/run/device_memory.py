@@ -46,5 +46,5 @@ def _memory_of(wanted: Iterable[str]) -> list[Device]:
     for fields in asked("uuid", "name", "memory.total", "memory.free"):
         if len(fields) == 4 and fields[2].isdecimal() and fields[3].isdecimal():
             gpus[fields[0]] = Device(fields[1], int(fields[2]) << 20, int(fields[3]) << 20)
-    found = [[gpu for uuid, gpu in gpus.items() if uuid.startswith(one)] for one in wanted]
-    return [gpus[0] for gpus in found] if all(len(gpus) == 1 for gpus in found) else []
+    matches = [[gpu for uuid, gpu in gpus.items() if uuid.startswith(one)] for one in wanted]
+    return [gpus[0] for gpus in matches] if all(len(gpus) == 1 for gpus in matches) else []

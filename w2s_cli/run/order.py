@@ -9,23 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 def readers(upstream: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Stage → the stages that read it; `upstream`: stage → its inputs."""
-    found: dict[str, list[str]] = {key: [] for key in upstream}
+    of_keys: dict[str, list[str]] = {key: [] for key in upstream}
     for key, inputs in upstream.items():
         for one in dict.fromkeys(inputs):
-            found[one].append(key)
-    return found
+            of_keys[one].append(key)
+    return of_keys
 
 
 def below(key: str, readers_of: Mapping[str, Sequence[str]]) -> list[str]:
     """All stages that depend on a stage."""
-    found: dict[str, None] = {}
+    reached: dict[str, None] = {}
     waiting = [key]
     while waiting:
         for reader in readers_of[waiting.pop()]:
-            if reader not in found:
-                found[reader] = None
+            if reader not in reached:
+                reached[reader] = None
                 waiting.append(reader)
-    return list(found)
+    return list(reached)
 
 
 class Pending:

@@ -96,8 +96,8 @@ def _still_running() -> bool:
 def state_of(job: str) -> tuple[str, str]:
     """State of a job and its reason, ("PENDING", "Resources"), from scontrol; ("", "") if it does not answer or has forgotten the job."""
     done = ask("scontrol", "--oneliner", "show", "job", job)
-    found = re.search(r"\bJobState=(\w+) Reason=(\S+)", done.stdout if done is not None else "")
-    return (found[1], "" if found[2] == "None" else found[2]) if found else ("", "")
+    state = re.search(r"\bJobState=(\w+) Reason=(\S+)", done.stdout if done is not None else "")
+    return (state[1], "" if state[2] == "None" else state[2]) if state else ("", "")
 
 
 def ask(*words: str) -> "subprocess.CompletedProcess[str] | None":

@@ -64,8 +64,8 @@ def _text(value: Any) -> str:
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers among the metrics of a result, with dotted names. Lists, such as intervals, are left out."""
-    found = {name.removesuffix(".value"): value for name, value in flat(metrics) if type(value) in (int, float)}
-    return {name: value for name, value in found.items() if abs(value) <= sys.float_info.max}  # false for NaN
+    values = {name.removesuffix(".value"): value for name, value in flat(metrics) if type(value) in (int, float)}
+    return {name: value for name, value in values.items() if abs(value) <= sys.float_info.max}  # false for NaN
 
 
 class _Process:

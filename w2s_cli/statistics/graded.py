@@ -70,10 +70,10 @@ def votes_right(answers: NDArray[np.object_], right: Booleans) -> Floats:
 def majority_right(answers: NDArray[np.object_], right: Booleans) -> Booleans:
     """Whether the most frequent answer of each row is right, [rows], of [rows, samples]; "" is no answer. Ties go to the first one."""
     results = np.zeros(len(answers), dtype=np.bool_)
-    for row, said in enumerate(answers.tolist()):
-        modal = modal_answer(said)
+    for row, samples in enumerate(answers.tolist()):
+        modal = modal_answer(samples)
         if modal is not None:
-            results[row] = bool(right[row][said.index(modal)])
+            results[row] = bool(right[row][samples.index(modal)])
     return results
 
 

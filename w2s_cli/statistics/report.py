@@ -67,7 +67,7 @@ def report(
     """
     seeds, rows, classes = next(iter(predictions.values())).p.shape
     cells = {
-        role: (predicted(said.p) == truth).astype(np.float64) for role, said in predictions.items()
+        role: (predicted(prediction.p) == truth).astype(np.float64) for role, prediction in predictions.items()
     }  # [seeds, rows]
     moved = bootstrap_means(np.stack(list(cells.values()), axis=-1), draws)
     sample = dict(zip(cells, moved.T, strict=True))  # column → [draws]

@@ -36,8 +36,8 @@ def untrained_threshold(p: Floats, truth: Integers, area: float | None) -> bool:
 
 def constant_answer(p: Floats, truth: Integers) -> bool:
     """Whether a model predicts one class on nearly all rows, and is hardly better than that answer; p is [rows, classes], truth [rows]."""
-    said = np.bincount(predicted(p), minlength=p.shape[1])  # [classes]
-    answer = int(said.argmax())
+    counts = np.bincount(predicted(p), minlength=p.shape[1])  # [classes]
+    answer = int(counts.argmax())
     base = float((truth == answer).mean())
     skill = (float((predicted(p) == truth).mean()) - base) / (1 - base) if base < 1 else 1.0
-    return bool(said[answer] >= NEARLY_ALL * len(truth) and skill <= SKILL)
+    return bool(counts[answer] >= NEARLY_ALL * len(truth) and skill <= SKILL)

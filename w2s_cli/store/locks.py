@@ -113,11 +113,11 @@ def _work(folder: Path) -> bool:
 
 def _mount(folder: Path) -> tuple[str, list[str]]:
     """Type and options of the mount of a folder, on Linux; ("", []) elsewhere."""
-    place, best, found = os.path.realpath(folder), -1, ("", list[str]())
+    place, best, mount = os.path.realpath(folder), -1, ("", list[str]())
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return found
+        return mount
     for line in lines:  # id parent major:minor root POINT options … - TYPE source OPTIONS (proc_pid_mountinfo(5))
         fields = line.split(" ")
         point = fields[4].encode().decode("unicode_escape")
@@ -125,5 +125,5 @@ def _mount(folder: Path) -> tuple[str, list[str]]:
         if inside and len(point) >= best and "-" in fields:
             at = fields.index("-")
             best = len(point)
-            found = (fields[at + 1], [*fields[5].split(","), *fields[at + 3].split(",")])
-    return found
+            mount = (fields[at + 1], [*fields[5].split(","), *fields[at + 3].split(",")])
+    return mount

@@ -144,11 +144,11 @@ def _own() -> int | None:
 
 def _peak() -> int:
     """The peak in MiB."""
-    known = _kernel("/proc/self/status", "VmHWM")
-    if known is None:
+    peak = _kernel("/proc/self/status", "VmHWM")
+    if peak is None:
         unit = 1 if sys.platform == "darwin" else 1 << 10  # of ru_maxrss
-        known = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return known >> 20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak >> 20
 
 
 def _kernel(file: str, name: str) -> int | None:

@@ -39,8 +39,8 @@ def read_queued(root: Path, key: str) -> Any:
 
 def queued(root: Path) -> dict[str, Any]:
     """Stage → its job, of all stages in the queue of the store at `root`."""
-    found = {path.stem: read_queued(root, path.stem) for path in sorted((root / QUEUE).glob("*.json"))}
-    return {key: job for key, job in found.items() if job is not None and len(key) == KEY_DIGITS}
+    jobs = {path.stem: read_queued(root, path.stem) for path in sorted((root / QUEUE).glob("*.json"))}
+    return {key: job for key, job in jobs.items() if job is not None and len(key) == KEY_DIGITS}
 
 
 def enter_queue(root: Path, key: str, job: Job) -> None:

@@ -234,11 +234,11 @@ def train(
     return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
 
 
-def refuse_own_fault(said: str, losses: Tensor, given: Iterable[Tensor], figures: str, code: str) -> None:
+def refuse_own_fault(beginning: str, losses: Tensor, given: Iterable[Tensor], figures: str, code: str) -> None:
     """Refuse (UserError) NaN or infinity that a loss or objective makes of finite figures; on a CPU, where nothing waits for the answer.
 
     Args:
-        said: the beginning of the message, before the number.
+        beginning: the beginning of the message, before the number.
         given: what the code was given; `figures`: its name in the message.
         code: "loss" or "objective".
     """
@@ -246,7 +246,7 @@ def refuse_own_fault(said: str, losses: Tensor, given: Iterable[Tensor], figures
         return
     wrong = float(losses.detach()[~torch.isfinite(losses)].flatten()[0])
     raise UserError(
-        f"{said} {wrong} although all {figures} are finite: the fault is in the {code}, not in the learning rate"
+        f"{beginning} {wrong} although all {figures} are finite: the fault is in the {code}, not in the learning rate"
     )
 
 

@@ -124,11 +124,11 @@ def as_prompts(
     if form.chat:
         return chats(form.tokenizer, list(shown), list(texts), "", limit)
     heads = prompts(form.tokenizer, [_joined(*one) + form.separator for one in shown])
-    found = queries(form.tokenizer, list(texts), "", heads, limit)
-    nothing = [row for row, ids in enumerate(found.ids) if not len(ids)]
+    queried = queries(form.tokenizer, list(texts), "", heads, limit)
+    nothing = [row for row, ids in enumerate(queried.ids) if not len(ids)]
     for row in nothing:  # a text of no token: one end token, without demonstrations
-        found.ids[row], found.shots[row] = np.array([form.end], dtype=np.int32), 0
-    return heads, found
+        queried.ids[row], queried.shots[row] = np.array([form.end], dtype=np.int32), 0
+    return heads, queried
 
 
 def as_written(form: Format, texts: Sequence[str], completions: Sequence[str]) -> list[Written]:
@@ -188,13 +188,14 @@ def check_written(form: Format, written: Sequence[Written], completions: Sequenc
         decoded = form.tokenizer.decode(
             one.completion[:-1], skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        said, meant = decoded.strip(), completion.strip()
-        if said != meant or one.completion[-1] not in form.ends:
+        read, meant = decoded.strip(), completion.strip()
+        if read != meant or one.completion[-1] not in form.ends:
             place = next(
-                (at for at, (a, b) in enumerate(zip(said, meant, strict=False)) if a != b), min(len(said), len(meant))
+                (at for at, (a, b) in enumerate(zip(read, meant, strict=False)) if a != b),
+                min(len(read), len(meant)),
             )
             raise UserError(
-                f'the tokens of a completion do not decode to it: at character {place} they say "{excerpt(said[place:])}" instead of '
+                f'the tokens of a completion do not decode to it: at character {place} they say "{excerpt(read[place:])}" instead of '
                 f'"{excerpt(meant[place:])}". The tokenizer (or the chat template) changes the text; use another'
             )
 

@@ -29,11 +29,11 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
     def run(kind: str, what: dict[str, Any], repeat: int) -> Took:
         return program(kind, {**what, "seed": repeat}, settings.work, settings.threads)
 
-    peak = run("peak", PEAK, 0).said["peak_bf16"]
-    found: list[Record] = []
+    peak = run("peak", PEAK, 0).answer["peak_bf16"]
+    records: list[Record] = []
     for model in MODELS:
         plain = job(settings, model, ("train", "test"), device="cuda", lr=1e-5)
-        operations = run("operations", plain, 0).said
+        operations = run("operations", plain, 0).answer
         bf16 = {**plain, "precision": "bf16"}
         runs = comparing.in_turn(
             {
@@ -46,14 +46,14 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
         )
         ours = runs["w2s bf16"]
         for name, taken in runs.items():
-            seconds = [took.said["train_s"] for took in taken]
+            seconds = [took.answer["train_s"] for took in taken]
             rates = [operations["train_tokens"] / s for s in seconds]
             shares = [operations["train_flops"] / s / peak for s in seconds]
-            found.append(record(PART, f"{model}, {name}", rates, "tokens/s", detail={"peak_tflops": peak / 1e12}))
-            found.append(record(PART, f"{model}, {name}: share of the bf16 matmul peak", shares, "share",
+            records.append(record(PART, f"{model}, {name}", rates, "tokens/s", detail={"peak_tflops": peak / 1e12}))
+            records.append(record(PART, f"{model}, {name}: share of the bf16 matmul peak", shares, "share",
                                 target=0.35 if taken is ours else None))  # fmt: skip
             if taken is not ours:
-                found.append(record(PART, f"{model}, training loop, times faster than {name}",
+                records.append(record(PART, f"{model}, training loop, times faster than {name}",
                                     comparing.ratios(taken, ours, "train_s"), "×",
                                     detail=comparing.side_by_side(w2s=ours, other=taken)))  # fmt: skip
-    return found
+    return records

@@ -24,11 +24,11 @@ RANDOM = ("gpt2-2x128", "gpt2-4x256")
 
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
-    found = compare(settings, say)
+    records = compare(settings, say)
     if settings.size == "full":  # the shapes of the first measurements; random weights learn nothing in 30 updates
         fewer = max(1, settings.repeats // 2)  # seeds matter to accuracies only
-        found += compare(replace(settings, weak=RANDOM[0], strong=RANDOM[1], repeats=fewer), say, accuracy=False)
-    return found
+        records += compare(replace(settings, weak=RANDOM[0], strong=RANDOM[1], repeats=fewer), say, accuracy=False)
+    return records
 
 
 def compare(settings: Settings, say: Callable[[str], None], *, accuracy: bool = True) -> list[Record]:
@@ -45,7 +45,7 @@ def compare(settings: Settings, say: Callable[[str], None], *, accuracy: bool = 
     exact, loop, fast = runs.values()
     pair = f"{settings.weak} → {settings.strong}"
     named = partial(record, PART)
-    found = [
+    records = [
         named(f"{pair}, fp32, times less CPU than the reference loop", comparing.ratios(loop, exact), "×", target=2.5,
               detail=comparing.side_by_side(**runs)),
         named(f"{pair}, bf16, times less CPU than the reference loop in fp32", comparing.ratios(loop, fast), "×",
@@ -56,16 +56,16 @@ def compare(settings: Settings, say: Callable[[str], None], *, accuracy: bool = 
     if accuracy:
         apart = [comparing.right_apart(a, b) for a, b in zip(exact, loop, strict=True)]
         name = f"{pair}, fp32: test rows that only one of both students has right"
-        found.append(named(name, [max(apart)], "rows", better="less", target=1))
-        found.append(within_noise(PART, f"{pair}, bf16: accuracy minus the reference loop's, fp32", fast, loop))
+        records.append(named(name, [max(apart)], "rows", better="less", target=1))
+        records.append(within_noise(PART, f"{pair}, bf16: accuracy minus the reference loop's, fp32", fast, loop))
     folder = _folder(settings, "bf16", 0)
     again = program("stages", {"outputs": str(folder / "outputs")}, settings.work, settings.threads)
-    measured = {name: value for name, value in again.said.items() if name.endswith("_cpu_s")}
+    measured = {name: value for name, value in again.answer.items() if name.endswith("_cpu_s")}
     measured["other_cpu_s"] = max(0.0, again.cpu_s - sum(measured.values()))
     measured["command line, plan, scheduling_cpu_s"] = max(0.0, fast[0].cpu_s - again.cpu_s)
     for name, seconds in measured.items():
-        found.append(named(f"{pair}, bf16, part: {name.removesuffix('_cpu_s')}", [seconds], "CPU s", better="less"))
-    return found
+        records.append(named(f"{pair}, bf16, part: {name.removesuffix('_cpu_s')}", [seconds], "CPU s", better="less"))
+    return records
 
 
 def _folder(settings: Settings, precision: str, seed: int) -> Path:

@@ -20,7 +20,7 @@ PART = "probe"
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
     models = [settings.strong, "gpt2-4x256"] if settings.size == "full" else [settings.strong]
-    return [found for model in models for found in compare(settings, model, say)]
+    return [one for model in models for one in compare(settings, model, say)]
 
 
 def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[Record]:
@@ -45,17 +45,17 @@ def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[
     one, loop, one_bf16, many, many_bf16 = runs.values()
     apart = max(comparing.right_apart(a, b) for a, b in zip(one, loop, strict=True))
     named = partial(record, PART)
-    found = []
+    records = []
     for precision, single, several in (("fp32", one, many), ("bf16", one_bf16, many_bf16)):
-        found.append(
+        records.append(
             named(f"{model}, {precision}, one head, times less CPU than the reference loop", comparing.ratios(loop, single),
                   "×", target=6.0, detail=comparing.side_by_side(**runs))
         )  # fmt: skip
-        found.append(
+        records.append(
             named(f"{model}, {precision}, {heads} heads, times less CPU than as many reference loops",
                   [heads * ratio for ratio in comparing.ratios(loop, several)], "×",
                   target=40.0 if heads == 10 else None)  # the target is one for ten heads
         )  # fmt: skip
     rows = f"{model}, fp32: test rows that only one of both has right"
-    found.append(named(rows, [apart], "rows", better="less", target=1))
-    return [*found, within_noise(PART, f"{model}, bf16: accuracy minus the reference loop's, fp32", one_bf16, loop)]
+    records.append(named(rows, [apart], "rows", better="less", target=1))
+    return [*records, within_noise(PART, f"{model}, bf16: accuracy minus the reference loop's, fp32", one_bf16, loop)]

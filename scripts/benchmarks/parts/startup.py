@@ -53,7 +53,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
             taken[name].append(w2s(words, settings.threads, folder))
         first.append(_to_first_update(settings, folder / f"first-{repeat}"))
         say(f"  [{repeat + 1}/{settings.starts}] first update after {first[-1][0]:.1f} s")
-    found = [
+    records = [
         record(PART, f"w2s {name}", [took.wall_s for took in taken[name]], "s", better="less", target=target,
                note=f"{min(took.cpu_s for took in taken[name]):.2f} CPU s")
         for name, (_, target) in timed.items()
@@ -61,7 +61,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
     waits, work = ([pair[place] for pair in first] for place in (0, 1))
     note = f"{min(work):.2f} CPU s"
     return [
-        *found,
+        *records,
         record(PART, "start of a command to its first update", waits, "s", better="less", target=6.0, note=note),
         *_imports(settings),
     ]

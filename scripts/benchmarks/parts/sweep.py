@@ -46,11 +46,11 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
     apart = [run(f"apart-{number}", *words, *one) for number, words in enumerate(jobs)]
     ran = trainings(folder / "together")
     distinct = len(list((folder / "together").glob("stages/finetune/*-*")))
-    said = re.search(r"ask for (\d+) stages, (\d+) of them distinct", together.output)
-    found = [
+    counts = re.search(r"ask for (\d+) stages, (\d+) of them distinct", together.output)
+    records = [
         record(PART, "trainings repeated", [ran - distinct], "count", better="less", target=0,
                detail={"jobs": len(jobs), "trainings asked for": TRAININGS_A_JOB * len(jobs), "trainings run": ran,
-                       "stages asked for, distinct": [int(n) for n in said.groups()] if said else None}),
+                       "stages asked for, distinct": [int(n) for n in counts.groups()] if counts else None}),
         record(PART, f"{len(jobs)} jobs, times less CPU than separate commands",
                [sum(took.cpu_s for took in apart) / together.cpu_s], "×"),
         record(PART, f"{len(jobs)} jobs, times less wall time than separate commands",
@@ -64,7 +64,7 @@ def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Reco
             two = run(f"two-{repeat}", "-m", *swept, "launcher.jobs=2", cores=cores)
         ratios.append(alone.wall_s / two.wall_s)
     name = "busy machine: one stage at a time over two at a time, wall time"
-    return [*found, record(PART, name, ratios, "×", target=1.0, detail={"cores": cores})]
+    return [*records, record(PART, name, ratios, "×", target=1.0, detail={"cores": cores})]
 
 
 def trainings(outputs: Path) -> int:

@@ -22,17 +22,17 @@ PEAK = {"device": "cpu", "size": 2048, "tries": 5, "products": 3}
 
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
-    found = compare(settings, settings.strong, say)
+    records = compare(settings, settings.strong, say)
     if settings.size == "full":  # speed only: random weights learn nothing in 30 updates
-        found += compare(settings, "gpt2-4x256", say)
-    return found
+        records += compare(settings, "gpt2-4x256", say)
+    return records
 
 
 def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[Record]:
     """All programs on one model."""
     plain = job(settings, model)
-    operations = _run(settings, "operations", plain, 0).said
-    peak = _run(settings, "peak", PEAK if settings.size != "tiny" else {**PEAK, "size": 256, "tries": 1}, 0).said
+    operations = _run(settings, "operations", plain, 0).answer
+    peak = _run(settings, "peak", PEAK if settings.size != "tiny" else {**PEAK, "size": 256, "tries": 1}, 0).answer
     bf16 = {**plain, "precision": "bf16"}
     programs: dict[str, tuple[str, dict[str, Any]]] = {
         "w2s fp32": ("ours", plain),
@@ -49,7 +49,7 @@ def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[
     detail = {"model": model, **operations, "peak_gflops": {n: v / 1e9 for n, v in peak.items()}}
     named = partial(record, PART)
     alone = comparing.ratios(loop, exact, "train_cpu_s")
-    found = [
+    records = [
         named(f"{model}, fp32, times less CPU than the reference loop", comparing.ratios(loop, exact), "×",
               detail=detail | comparing.side_by_side(**{"w2s fp32": exact, "reference loop fp32": loop})),
         named(f"{model}, fp32, training loop alone, times less CPU than the reference loop", alone, "×"),
@@ -62,38 +62,38 @@ def compare(settings: Settings, model: str, say: Callable[[str], None]) -> list[
         ("Trainer fp32, grouped by length", None),
     ):
         mine = fast if "bf16" in name else exact
-        found.append(
+        records.append(
             named(f"{model}, times less CPU than {name}", comparing.ratios(runs[name], mine), "×", target=target,
                   detail=comparing.side_by_side(w2s=mine, **{name: runs[name]}))
         )  # fmt: skip
     apart = [comparing.right_apart(a, b) for a, b in zip(exact, loop, strict=True)]
-    found.append(
+    records.append(
         named(f"{model}, test rows that only one of w2s fp32 and the reference loop has right", [max(apart)], "rows",
               better="less", target=1)
     )  # fmt: skip
     if settings.strong == model:
-        found.append(within_noise(PART, f"{model}, bf16: accuracy minus the reference loop's, fp32", fast, loop))
-    longest = max(took.said["padded_over_real"] for took in exact + fast)
-    found.append(named(f"{model}, tokens computed over real ones", [longest], "share", better="less", target=1.05))
+        records.append(within_noise(PART, f"{model}, bf16: accuracy minus the reference loop's, fp32", fast, loop))
+    longest = max(took.answer["padded_over_real"] for took in exact + fast)
+    records.append(named(f"{model}, tokens computed over real ones", [longest], "share", better="less", target=1.05))
     for name, took in runs.items():
         target = 0.35 if name == "w2s bf16" else None
         shares = [
-            operations["train_flops"] / one.said["train_cpu_s"] / peak[f"peak_{_precision(name)}"] for one in took
+            operations["train_flops"] / one.answer["train_cpu_s"] / peak[f"peak_{_precision(name)}"] for one in took
         ]
-        found.append(
+        records.append(
             named(f"{model}, {name}: share of the {_precision(name)} matmul peak while training", shares, "share",
                   target=target)
         )  # fmt: skip
-    return found
+    return records
 
 
 def within_noise(part: str, name: str, ours: list[Took], other: list[Took]) -> Record:
     """The difference of the mean accuracies in points, met if 0 lies in its 95 % paired interval."""
-    apart = [100 * (a.said["accuracy"] - b.said["accuracy"]) for a, b in zip(ours, other, strict=True)]
+    apart = [100 * (a.answer["accuracy"] - b.answer["accuracy"]) for a, b in zip(ours, other, strict=True)]
     interval = paired_interval(apart)
     low, high = interval or (None, None)
     met = None if low is None or high is None else low <= 0 <= high
-    detail = {"w2s": [t.said["accuracy"] for t in ours], "reference loop": [t.said["accuracy"] for t in other]}
+    detail = {"w2s": [t.answer["accuracy"] for t in ours], "reference loop": [t.answer["accuracy"] for t in other]}
     return Record(part, name, mean(apart), "points", low, high, met=met, detail=detail, note="95 % interval")
 
 

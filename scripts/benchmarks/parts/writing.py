@@ -29,15 +29,15 @@ LARGEST_LOSS = 1e-3  # difference of a step's losses
 
 def measure(settings: Settings, say: Callable[[str], None] = print) -> list[Record]:
     rows = {"full": 512, "quick": 128, "tiny": 8}[settings.size]
-    found = _written(settings, BUNDLED_MODEL, BUNDLED_MODEL, str(BUNDLED / "models" / BUNDLED_MODEL), rows, None, say)
+    records = _written(settings, BUNDLED_MODEL, BUNDLED_MODEL, str(BUNDLED / "models" / BUNDLED_MODEL), rows, None, say)
     if settings.size == "full":
         shape = str(models.base(SHAPE, settings.work / "models"))
         own = _solutions(settings, shape, 64)
-        found += _written(settings, SHAPE, SHAPE, shape, 64, own, say)
-        found += _written(settings, f"{SHAPE}, rows of equal length", SHAPE, shape, 64, [32] * 64, say)
+        records += _written(settings, SHAPE, SHAPE, shape, 64, own, say)
+        records += _written(settings, f"{SHAPE}, rows of equal length", SHAPE, shape, 64, [32] * 64, say)
     for objective in ("sft", "dpo"):
-        found += _learned(settings, objective, rows // 2, say)
-    return found
+        records += _learned(settings, objective, rows // 2, say)
+    return records
 
 
 def _written(
@@ -64,7 +64,7 @@ def _written(
     )
     ours, theirs = runs["ours"], runs["transformers"]
     same = [
-        sum(a == b for a, b in zip(x.said["texts"], y.said["texts"], strict=True)) / rows
+        sum(a == b for a, b in zip(x.answer["texts"], y.answer["texts"], strict=True)) / rows
         for x, y in zip(ours, theirs, strict=True)
     ]
     detail = {"model": model, "rows": rows, **comparing.side_by_side(w2s=ours, transformers=theirs)}
@@ -92,7 +92,7 @@ def _learned(settings: Settings, objective: str, rows: int, say: Callable[[str],
     apart = max(
         abs(a - b)
         for x, y in zip(ours, theirs, strict=True)
-        for a, b in zip(x.said["losses"], y.said["losses"], strict=True)
+        for a, b in zip(x.answer["losses"], y.answer["losses"], strict=True)
     )
     detail = comparing.side_by_side(w2s=ours, TRL=theirs)
     return [

@@ -31,13 +31,13 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         texts = pq.read_table(Path(job[pool]) / "rows.parquet")["text"].to_pylist()
         return [min(len(ids), job["max_length"]) for ids in tokenizer(texts)["input_ids"]]
 
-    found = lengths("train")
+    counts = lengths("train")
     rest = [n for pool in ("test", "pool") if job[pool] for n in lengths(pool)]
-    train = job["epochs"] * flops(model.config, matrices, found, backward=True)
+    train = job["epochs"] * flops(model.config, matrices, counts, backward=True)
     return {
         "matrix_weights": matrices,
-        "mean_tokens": sum(found) / len(found),
-        "train_tokens": job["epochs"] * sum(found),
+        "mean_tokens": sum(counts) / len(counts),
+        "train_tokens": job["epochs"] * sum(counts),
         "train_flops": train,
         "all_flops": train + flops(model.config, matrices, rest, backward=False),
     }

@@ -56,17 +56,17 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
             (folder / part).mkdir(parents=True)
         return Context(folder, folder / "work", folder / "result", told)
 
-    known: dict[str, Path] = {}
+    stored: dict[str, Path] = {}
     if job.get("probe"):
         for pool in ("train", "test"):
             ctx = context(f"features-{pool}")
             with watch.timed("features"):
                 features.run(params(job, 0), {"rows": Path(job[pool])}, ctx)
-            known[pool] = ctx.result
-    said: dict[str, Any] = {}
+            stored[pool] = ctx.result
+    answer: dict[str, Any] = {}
     for seed in range(job["seed"], job["seed"] + (job.get("probe") or 1)):
         ctx = context(f"model-{seed}")
-        edges: dict[str, Any] = {"rows": Path(job["train"])} | ({"features": known["train"]} if known else {})
+        edges: dict[str, Any] = {"rows": Path(job["train"])} | ({"features": stored["train"]} if stored else {})
         with watch.timed("finetune"):
             metrics = finetune.run(params(job, seed), edges, ctx)
         for pool in ("test", "pool"):
@@ -74,18 +74,18 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
                 continue
             rows = Path(job[pool])
             scored = context(f"{pool}-{seed}")
-            more = {"features": known[pool]} if pool in known else {}
+            more = {"features": stored[pool]} if pool in stored else {}
             with watch.timed("label"):
                 label.run(params(job, seed), {"rows": rows, "model": ctx.result, **more}, scored)
             if pool == "test" and seed == job["seed"]:
                 p = pq.read_table(scored.result / "labels.parquet")["p"].to_pylist()
                 truth = pq.read_table(rows / "rows.parquet")["label"].to_pylist()
-                said["right"] = [
+                answer["right"] = [
                     int(max(range(len(one)), key=one.__getitem__) == y) for one, y in zip(p, truth, strict=True)
                 ]
-                said["accuracy"] = sum(said["right"]) / len(said["right"])
-    said |= {"padded_over_real": 1 + metrics["padding"], "tokens": metrics["tokens"] * job["epochs"]}
-    return said | watch.figures()
+                answer["accuracy"] = sum(answer["right"]) / len(answer["right"])
+    answer |= {"padded_over_real": 1 + metrics["padding"], "tokens": metrics["tokens"] * job["epochs"]}
+    return answer | watch.figures()
 
 
 if __name__ == "__main__":

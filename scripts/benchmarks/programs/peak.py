@@ -15,7 +15,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     from w2s_cli.training.device import pick_device
 
     device, size = job["device"], job["size"]
-    found = {"peak_fp32": 0.0, "peak_bf16": 0.0}
+    speeds = {"peak_fp32": 0.0, "peak_bf16": 0.0}
     for name, dtype, exact in (
         ("fp32", torch.float32, True),  # MKL
         ("fp32", torch.float32, False),
@@ -34,8 +34,8 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
                 torch.cuda.synchronize()
             seconds = (time.monotonic() - wall) if device == "cuda" else (cpu_seconds() - cpu)
             speed = 2 * size**3 * job["products"] / max(seconds, 1e-9)
-            found[f"peak_{name}"] = max(found[f"peak_{name}"], speed)
-    return found
+            speeds[f"peak_{name}"] = max(speeds[f"peak_{name}"], speed)
+    return speeds
 
 
 if __name__ == "__main__":

@@ -51,14 +51,14 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         import transformers
     transformers.logging.set_verbosity_error()
     torch.set_float32_matmul_precision("highest")
-    said: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     if job.get("pipeline"):
         weak = {**job, "base": job["weak"], "train": job["weak_train"]}
         model, right = _trained(weak, None, watch)
-        said["weak_accuracy"] = sum(right) / len(right)
+        answer["weak_accuracy"] = sum(right) / len(right)
         labels = _labels(model, job, job["train"], watch)
         _, right = _trained(job, None, watch, name="ceiling")
-        said["ceiling_accuracy"] = sum(right) / len(right)
+        answer["ceiling_accuracy"] = sum(right) / len(right)
         _, right = _trained(job, labels, watch, name="student")
     else:
         for _ in range(job.get("probe") or 1):
@@ -66,8 +66,8 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         if job["pool"]:
             _labels(model, job, job["pool"], watch)
     if right:
-        said |= {"right": right, "accuracy": sum(right) / len(right)}
-    return said | watch.figures()
+        answer |= {"right": right, "accuracy": sum(right) / len(right)}
+    return answer | watch.figures()
 
 
 def _trained(job: dict[str, Any], labels: Any, watch: Stopwatch, name: str = "model") -> tuple[Classifier, list[int]]:
@@ -130,8 +130,8 @@ def _evaluate(model: Classifier, rows: list[Any]) -> Any:
     import torch
 
     with torch.no_grad():
-        found = [model.logits(rows[at : at + EVAL_BATCH]).cpu() for at in range(0, len(rows), EVAL_BATCH)]
-    return torch.cat(found)
+        logits = [model.logits(rows[at : at + EVAL_BATCH]).cpu() for at in range(0, len(rows), EVAL_BATCH)]
+    return torch.cat(logits)
 
 
 def _labels(model: Classifier, job: dict[str, Any], folder: str, watch: Stopwatch) -> Any:

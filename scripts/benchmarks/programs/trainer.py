@@ -36,9 +36,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
     def rows(folder: str) -> Any:
         table = pq.read_table(Path(folder) / "rows.parquet", columns=["text", "label"])
-        found = Dataset.from_dict({"text": table["text"].to_pylist(), "label": table["label"].to_pylist()})
+        dataset = Dataset.from_dict({"text": table["text"].to_pylist(), "label": table["label"].to_pylist()})
         limit = {"truncation": True, "max_length": job["max_length"]}
-        return found.map(lambda batch: tokenizer(batch["text"], **limit), batched=True, remove_columns=["text"])
+        return dataset.map(lambda batch: tokenizer(batch["text"], **limit), batched=True, remove_columns=["text"])
 
     with watch.timed("tokenise"):
         pools = {pool: rows(job[pool]) for pool in ("train", "test", "pool") if job[pool]}
@@ -66,17 +66,17 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     trainer = Trainer(model, arguments, train_dataset=pools["train"], data_collator=DataCollatorWithPadding(tokenizer))
     with watch.timed("train"):
         trainer.train()
-    said: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     for pool in ("test", "pool"):
         if pool in pools:
             with watch.timed("label"):
-                found = trainer.predict(pools[pool])
+                output = trainer.predict(pools[pool])
             if pool == "test":
-                said["right"] = (found.predictions.argmax(1) == found.label_ids).astype(int).tolist()
-                said["accuracy"] = sum(said["right"]) / len(said["right"])
+                answer["right"] = (output.predictions.argmax(1) == output.label_ids).astype(int).tolist()
+                answer["accuracy"] = sum(answer["right"]) / len(answer["right"])
     with watch.timed("save"):
         trainer.save_model(str(Path(job["work"]) / "model"))
-    return said | watch.figures()
+    return answer | watch.figures()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
 
     exact, exact_slopes = _pass(model, padded, "fp32")
     why = packed.why_padded(model, "bf16")
-    found = [record(part, f"{name}, bf16: rows are packed", [float(why is None)], "of 1", target=1.0, note=why or "")]
+    records = [record(part, f"{name}, bf16: rows are packed", [float(why is None)], "of 1", target=1.0, note=why or "")]
     if why is None:
         errors = {}
         for way, forward in (("padded", padded), ("packed", together)):
@@ -51,7 +51,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
             del states, slopes
         for place, what in enumerate(("a token's states", "all gradients")):
             ours, plain = errors["packed"][place], errors["padded"][place]
-            found.append(
+            records.append(
                 record(part, f"{name}, bf16: error of {what}, packed over padded", [ours / max(plain, 1e-12)], "×",
                        better="less", target=AS_EXACT, note=f"{ours:.1e} and {plain:.1e} of fp32's norm")
             )  # fmt: skip
@@ -60,11 +60,11 @@ def run(settings: Settings, shape: str) -> list[Record]:
     on_cpu = copy.deepcopy(model).to("cpu") if settings.device != "cpu" else model
     with torch.no_grad():
         apart = _largest(together(on_cpu).to(exact.device), exact)
-    found.append(
+    records.append(
         record(part, f"{name}, fp32: largest error of a token's states, packed on the CPU against padded here", [apart],
                "of the norm", better="less", target=FP32)
     )  # fmt: skip
-    return found
+    return records
 
 
 def _pass(model: Any, forward: Callable[[Any], Any], precision: str) -> tuple[Any, list[Any]]:

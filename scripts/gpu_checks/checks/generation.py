@@ -39,7 +39,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
         )
     ]  # fmt: skip
     part, name = f"generation {shape}", settings.models[shape]
-    found = [record(part, f"{name}, fp32: share of texts with generate's tokens", [sum(same) / len(same)], "share",
+    records = [record(part, f"{name}, fp32: share of texts with generate's tokens", [sum(same) / len(same)], "share",
                     target=SAME)]  # fmt: skip
     written, read = amount.prompts * amount.new_tokens, sum(map(len, asked))
     rates = {}
@@ -58,15 +58,15 @@ def run(settings: Settings, shape: str) -> list[Record]:
     peak, where = peaks.peak(settings)
     operations = peaks.FORWARD * weights * (written + read) / written  # of a written token
     for who, rate in rates.items():
-        found.append(record(part, f"{name}, {who}", [rate], "written tokens/s"))
-    found.append(
+        records.append(record(part, f"{name}, {who}", [rate], "written tokens/s"))
+    records.append(
         record(part, f"{name}, w2s: share of the peak", [operations * rates["w2s"] / peak], "share", note=where)
     )
     for who in list(rates)[1:]:
         target = settings.aim(FASTER) if who.endswith("same weights") else None
-        found.append(record(part, f"{name}: times the tokens a second of {who}", [rates["w2s"] / rates[who]], "×",
+        records.append(record(part, f"{name}: times the tokens a second of {who}", [rates["w2s"] / rates[who]], "×",
                             target=target))  # fmt: skip
-    return found
+    return records
 
 
 def _seconds(work: Any, settings: Settings) -> float:

@@ -41,14 +41,14 @@ def run(settings: Settings, shape: str) -> list[Record]:
     with torch.no_grad():  # as `reader` asked
         lies = learning.how(model, layout_for(model, material.tokens, "bf16"))
     peak, where = peaks.peak(settings)
-    found = [
+    records = [
         record(part, f"{name}, w2s", [rate], "tokens/s", note=lies),
         record(part, f"{name}, w2s: share of the peak", [peaks.FORWARD * weights * rate / peak], "share", note=where),
     ]
     try:
         make = learning.trainer(model, settings, f"predictions-{shape}", 1)
     except NotHere as error:
-        return [*found[:-1], replace(found[-1], note=f"{where}; not compared: {error}")]
+        return [*records[:-1], replace(records[-1], note=f"{where}; not compared: {error}")]
     made = make(None)
     few = Rows(material.tokens.part(0, settings.their_batch), material.labels[: settings.their_batch])
     made.predict(learning.pairs(few))  # as above
@@ -58,7 +58,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
     their_rate = tokens / (time.monotonic() - started)
     p, other = (torch.from_numpy(values).float().softmax(-1) for values in (mine, predicted))
     return [
-        *found,
+        *records,
         record(part, f"{name}, Trainer", [their_rate], "tokens/s", note=f"batches of {settings.their_batch}, padded"),
         record(part, f"{name}: times Trainer's tokens a second", [rate / their_rate], "×",
                target=settings.aim(FASTER)),

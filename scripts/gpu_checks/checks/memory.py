@@ -33,12 +33,12 @@ def run(settings: Settings, shape: str) -> list[Record]:
     if shape == SMALL:
         cases.append(Case(mode, most, checkpointing=True))
         cases += [Case("lora", most)] if importlib.util.find_spec("peft") else []
-    found: list[Record] = []
+    records: list[Record] = []
     for number, case in enumerate(cases):
         taken = _taken(settings, shape, case, f"memory-{shape}-{number}")
         empty_memory()
-        found += _compared(settings, shape, case, taken)
-    return found
+        records += _compared(settings, shape, case, taken)
+    return records
 
 
 def _compared(settings: Settings, shape: str, case: Case, taken: float) -> list[Record]:

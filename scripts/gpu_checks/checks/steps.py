@@ -15,15 +15,15 @@ APART = {"fp32": 1e-3, "bf16": 3e-2}  # nats, of a loss that begins at 0.69
 def run(settings: Settings, shape: str) -> list[Record]:
     stages.finetune(settings.on("cpu"), "steps-cpu")
     expected = stages.losses(settings, "steps-cpu")
-    found = []
+    records = []
     for precision, largest in APART.items():
         name = f"steps-{precision}"
         # other micro-batches than the CPU's: only rounding may differ
         stages.finetune(settings, name, precision, micro_tokens=settings.micro_tokens // 2)
         apart = stages.largest_difference(stages.losses(settings, name), expected)
-        found.append(
+        records.append(
             record(f"steps {shape}", f"{settings.bundled}, {precision}: largest difference of a loss from the CPU's in fp32",
                    [apart], "nats", better="less", target=largest,
                    note=f"{len(expected)} updates, loss {expected[0]:.3f} to {expected[-1]:.3f}")
         )  # fmt: skip
-    return found
+    return records

@@ -37,7 +37,7 @@ def run(settings: Settings, shape: str) -> list[Record]:
     ours = learning.ours(learning.with_mode(model(), mode), material, settings, amount.updates, f"ours-{shape}")
     share = finetune.flops_per_token({"mode": mode}) * weights * ours.rate / peak
     part = f"training {shape}"
-    found = [
+    records = [
         record(part, f"{name}, w2s", [ours.rate], "tokens/s", note=ours.how),
         record(part, f"{name}, w2s: share of the peak", [share], "share", target=settings.aim(PEAK_SHARE), note=where),
     ]
@@ -47,9 +47,9 @@ def run(settings: Settings, shape: str) -> list[Record]:
             learning.with_mode(model(), mode), material, settings, amount.updates, f"theirs-{shape}"
         )
     except NotHere as error:
-        return [*found[:-1], replace(found[-1], note=f"{where}; not compared: {error}")]
+        return [*records[:-1], replace(records[-1], note=f"{where}; not compared: {error}")]
     return [
-        *found,
+        *records,
         record(part, f"{name}, Trainer", [theirs.rate], "tokens/s", note=theirs.how),
         record(part, f"{name}: times Trainer's tokens a second", [ours.rate / theirs.rate], "×",
                target=settings.aim(FASTER)),

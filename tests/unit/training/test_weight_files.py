@@ -141,7 +141,7 @@ def peak(what: str, folder: Path, small: Path, kept: str) -> tuple[int, int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
-@pytest.mark.parametrize("what", ["label", "lora", "qlora"])
+@pytest.mark.parametrize("what", ["label", *(pytest.param(one, marks=pytest.mark.slow) for one in ("lora", "qlora"))])
 def test_opening_a_model_in_bf16_takes_no_more_than_its_weights_in_bf16(tmp_path: Path, what: str) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     opening_peak.make(what, small, 64, 2)

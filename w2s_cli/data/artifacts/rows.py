@@ -126,8 +126,8 @@ class Problems:
 
     def check_rows(self, ids: Sequence[str], path: Path) -> None:
         """Refuse the texts in the file at `path`, whose rows are `ids`, if one of them is of no row of these."""
-        known = set(self.ids)
-        if strange := [name for name in ids if name not in known]:
+        own = set(self.ids)
+        if strange := [name for name in ids if name not in own]:
             raise UserError(f"{path} has a text of row {strange[0]}, which is no row of {self.path}")
 
 

@@ -102,7 +102,7 @@ class Slurm:
 
     def states(self, jobs: Collection[str]) -> dict[str, str] | None:
         """Those of the jobs that Slurm still has → state; None if it does not answer."""
-        found: dict[str, str] = {}
+        of_jobs: dict[str, str] = {}
         for some in _some(sorted({job.partition("_")[0] for job in jobs})):
             done = ask("squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--jobs={','.join(some)}")
             if done is None or (done.returncode and FORGOTTEN not in done.stderr):
@@ -110,8 +110,8 @@ class Slurm:
             for line in done.stdout.splitlines():
                 job, state, reason = line.split("|", 2)
                 if job in jobs:
-                    found[job] = state if reason in ("None", "") else f"{state} ({reason})"
-        return found
+                    of_jobs[job] = state if reason in ("None", "") else f"{state} ({reason})"
+        return of_jobs
 
     def stop(self, jobs: Collection[str], *, now: bool) -> None:
         """Cancel the jobs; running ones get a signal, save and end, unless `now`."""

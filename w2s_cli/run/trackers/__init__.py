@@ -49,9 +49,9 @@ Start = Callable[[TrackedStage, Path, Tell], Tracker]
 def check(names: Iterable[str], folders: Sequence[Path | str], *, packages: bool) -> None:
     """Refuse (UserError) a name that no tracker has, and with `packages` a tracker whose package is not installed."""
     for name in names:
-        known = code_names(FOLDER, folders)
-        if name not in known:
-            raise UserError(f'tracker=[{name}]: unknown tracker "{name}".{did_you_mean(name, known)}')
+        trackers = code_names(FOLDER, folders)
+        if name not in trackers:
+            raise UserError(f'tracker=[{name}]: unknown tracker "{name}".{did_you_mean(name, trackers)}')
         if packages:
             need_imports(find_code(FOLDER, name, folders))
 

@@ -56,12 +56,12 @@ def start(stage: TrackedStage, folder: Path, tell: Tell) -> Mlflow:
         experiment = client.get_experiment_by_name(name)
         place = f"{folder}/artifacts" if os.environ["MLFLOW_TRACKING_URI"] == ours else None
         number = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=place)
-    found = client.search_runs([number], f"tags.`{KEY}` = '{stage.id}'", max_results=1)
-    run = found[0].info.run_id if found else client.create_run(number, run_name=stage.name).info.run_id
+    runs = client.search_runs([number], f"tags.`{KEY}` = '{stage.id}'", max_results=1)
+    run = runs[0].info.run_id if runs else client.create_run(number, run_name=stage.name).info.run_id
     tags = {KEY: stage.id, "w2s.group": stage.group, "w2s.tags": ",".join(stage.tags)}
     client.log_batch(
         run,
-        params=[] if found else [Param(name, str(value)[:LONGEST]) for name, value in stage.config.items()],
+        params=[] if runs else [Param(name, str(value)[:LONGEST]) for name, value in stage.config.items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
     client.update_run(run, status="RUNNING")

@@ -117,8 +117,8 @@ def staying_first(staying: Sequence[int]) -> list[int]:
     """The rows `staying` (ascending), in an order that leaves as many as can be in their places."""
     count = len(staying)
     movers = iter([row for row in staying if row >= count])
-    known = set(staying)
-    return [row if row in known else next(movers) for row in range(count)]
+    places = set(staying)
+    return [row if row in places else next(movers) for row in range(count)]
 
 
 def keep(cache: Cache, order: Tensor) -> None:

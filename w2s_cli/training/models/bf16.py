@@ -126,11 +126,11 @@ def parts(model: Any, *, experts: bool) -> list[tuple[nn.Module, str]]:
     tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
     linear = [(model.get_submodule(name), name) for name in lora.linear_layers(model)]
     # a class of its own may use its weight in another way than a product
-    found = [
+    chosen = [
         (part, "weight") for part, name in linear if type(part) in (nn.Linear, Conv1D) and f"{name}.weight" not in tied
     ]
     if experts:
         for part in text_part(model.base_model).modules():
             if type(part).__name__.endswith("Experts"):
-                found += [(part, name) for name, weight in part.named_parameters(recurse=False) if weight.ndim == 3]
-    return found
+                chosen += [(part, name) for name, weight in part.named_parameters(recurse=False) if weight.ndim == 3]
+    return chosen

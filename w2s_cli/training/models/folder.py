@@ -25,12 +25,12 @@ TOKENIZER_SUFFIXES = (".model", ".tiktoken", ".spm", ".codes", ".tokenizer")
 
 def files(folder: Path, *, code: bool) -> list[Path]:
     """The files that transformers may read, sorted; `code`: with the Python files, as trust_remote_code=true needs them."""
-    found = {path for path in folder.iterdir() if path.suffix in READ}
-    found |= {folder / name for name, _ in _named(folder)}
-    found |= set(folder.glob("additional_chat_templates/*.jinja"))
+    paths = {path for path in folder.iterdir() if path.suffix in READ}
+    paths |= {folder / name for name, _ in _named(folder)}
+    paths |= set(folder.glob("additional_chat_templates/*.jinja"))
     if code:
-        found |= set(folder.rglob("*.py"))
-    return sorted(path for path in found if path.is_file())
+        paths |= set(folder.rglob("*.py"))
+    return sorted(path for path in paths if path.is_file())
 
 
 def incomplete(folder: Path) -> str | None:

@@ -13,19 +13,19 @@ from pathlib import Path
 from torch import Tensor
 
 
-def let_go(read: Tensor, known: dict[int, bool] | None = None) -> None:
+def let_go(read: Tensor, in_files: dict[int, bool] | None = None) -> None:
     """Take the pages that are only this tensor's out of this process, if it lies in a file and was not written to.
 
-    `known`: address of a tensor's storage → whether it lies in a file, for many tensors of few files.
+    `in_files`: address of a tensor's storage → whether it lies in a file, for many tensors of few files.
     """
     if sys.platform != "linux" or read.device.type != "cpu":
         return
     start = read.untyped_storage().data_ptr()
-    if known is None:
-        known = {}
-    if start not in known:
-        known[start] = _in_a_file(start)
-    if not known[start]:
+    if in_files is None:
+        in_files = {}
+    if start not in in_files:
+        in_files[start] = _in_a_file(start)
+    if not in_files[start]:
         return
     page = mmap.PAGESIZE
     first = -(-read.data_ptr() // page) * page

@@ -68,7 +68,7 @@ def letting_go() -> Iterator[None]:
     if usual is None:
         yield
         return
-    known: dict[int, bool] = {}
+    in_files: dict[int, bool] = {}
 
     def by_copies(part: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(part, Tensor):  # of a .bin
@@ -76,7 +76,7 @@ def letting_go() -> Iterator[None]:
         stored: Tensor = part[...]
         made: Tensor = usual(stored, device, dtype)
         if made.data_ptr() != stored.data_ptr():
-            let_go(stored, known)
+            let_go(stored, in_files)
         return made
 
     core_model_loading._materialize_copy = by_copies
