@@ -36,7 +36,10 @@ from w2s_cli.store.store import Store, is_older
 
 DAYS = 7.0  # after which unfinished work is stale
 WRITTEN_S = 3600.0  # a temporary file that is younger may be one that is being written
-TEMPORARY = (".cache/.*.tmp", ".queue/.*.tmp", "runs/*/*/.*.tmp", "sweeps/*/*/.*.tmp", "stages/*/*/.*.tmp")
+TEMPORARY = (
+    *(".cache/.*.tmp", ".cache/tokens/.*.tmp", ".queue/.*.tmp"),
+    *("runs/*/*/.*.tmp", "sweeps/*/*/.*.tmp", "stages/*/*/.*.tmp"),
+)
 LEFT_BEHIND = (*TEMPORARY, f"stages/*/*/{OWNER}")
 
 Plans = dict[Path, set[str] | None]  # run → keys of its plan; None: the plan cannot be read
@@ -124,7 +127,7 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
     for entry in sorted((store.root / QUEUE).glob("*/")):
         if entry not in logs and _age_s(entry) > days * 86400:
             yield entry, "files of jobs that are over"
-    for entry in sorted(tokens_folder(store).glob("*")):
+    for entry in sorted(tokens_folder(store).glob("[!.]*")):
         if entry.is_dir() and _age_s(entry) > days * 86400:
             yield entry, f"token rows, not used for {days:g} days"
 

@@ -101,7 +101,7 @@ def _read(entry: Path, name: str) -> list[np.ndarray]:
 def _store(entry: Path, rows: TokenRows) -> None:
     """Write an entry into a temporary folder, then rename the folder; an older entry of that name is damaged, or equal."""
     entry.parent.mkdir(parents=True, exist_ok=True)
-    made = entry.with_name(f".{unique()}")
+    made = entry.with_name(f".{unique()}.tmp")
     made.mkdir()  # not mkdtemp, whose folders nobody else may read
     try:
         for name, texts in (("ids", rows.ids), ("second", rows.second)):
