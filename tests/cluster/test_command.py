@@ -79,5 +79,4 @@ def test_a_template_without_its_place_is_refused_before_a_run(
 
 def test_settings_of_another_launcher_are_refused(w2s_inside: Run, tiny: list[str]) -> None:
     done = w2s_inside("label", *tiny, "launcher.partition=gpu", code=2)
-    assert "launcher.partition=gpu has no effect" in done.stderr
-    assert "launcher=slurm" in done.stderr
+    assert "launcher.partition=gpu has no effect with launcher=local: use it with launcher=slurm" in done.stderr

@@ -71,6 +71,8 @@ def test_adapters_are_exported_as_a_plain_model_that_predicts_the_labels_of_the_
     w2s_inside("export", "latest", "out=whole")
     whole = tmp_path / "whole"
     assert not {path.name for path in whole.iterdir()} & {"base.json", "adapter_config.json", "adapters"}
+    modes = {path.name: path.stat().st_mode for path in whole.iterdir()}
+    assert set(modes.values()) == {modes["README.md"]}  # by the umask
     assert "base model: local, a model in a folder (sha256" in (whole / "README.md").read_text()
     (rows,) = (pq.read_table(path) for path in stages.glob("rows/*-test-*/result/rows.parquet"))
     (labels,) = (pq.read_table(path) for path in stages.glob("label/student-*/result/labels.parquet"))

@@ -140,4 +140,4 @@ def artifacts(store: Store) -> Iterator[Line]:
                 f"{command_line(store.root, 'rm', key)} removes it",
             )
         sound += state.word == "done"
-    yield "ok", f"{sound} finished stages verified"
+    yield "ok", f"{sound} finished stage{'s' * (sound != 1)} verified"

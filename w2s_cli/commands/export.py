@@ -20,7 +20,7 @@ from w2s_cli.paths import locate
 from w2s_cli.results.exported import card, models_of
 from w2s_cli.results.stages import Stage, read_stage
 from w2s_cli.store.claims import reading
-from w2s_cli.store.files import files_size, unique, write_bytes
+from w2s_cli.store.files import files_size, give_mode, unique, write_bytes
 from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
 from w2s_cli.training.models.folder import incomplete, kept_adapters
@@ -125,6 +125,7 @@ def export(store: Store, model: Stage, out: Path, base: str | None = None) -> No
                 write_whole(store, folder, copied, staged, base)
                 shutil.rmtree(copied)
             write_bytes(staged / CARD, text.encode())
+            give_mode((file for file in staged.rglob("*") if file.is_file()), like=staged / CARD)
             os.rename(staged, out)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)

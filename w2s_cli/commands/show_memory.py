@@ -1,7 +1,7 @@
 """The memory of a plan's stages beside that of the device: a table for `w2s plan`, and lines for stages that do not fit."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from w2s_cli.pipeline.cost import planned_amounts
@@ -24,6 +24,16 @@ class Needed(NamedTuple):
     shape: Shape
     setup: Setup
     memory: Memory  # of each of its processes
+
+    def with_its_readers(self, setup: Setup) -> float:
+        """The bytes with another setup, and if it makes adapters, at least those of a stage that reads them."""
+        size = self.on_device(setup)
+        if not setup.adapters or self.setup.adapters:
+            return size
+        reading = replace(
+            setup, trains=False, adapters=0, four_bits=False, checkpointing=False, merges=setup.pretrained
+        )
+        return max(size, self.on_device(reading))
 
     def on_device(self, setup: Setup | None = None) -> float:
         """Bytes on a device, which has one process if it is a GPU, and all of the stage's if it is this machine; with another setup."""
@@ -96,23 +106,26 @@ def too_large(graph: Graph, plans: Mapping[str, Planned]) -> list[str]:
         if one.on_device() > device.free:
             names.setdefault((str(one.stage.about["model"]), one.memory, one.setup), {})[one.stage.name] = one
     devices = len(used(graph.jobs[0].config["launcher"]))
-    return [_line(alike, device, devices) for alike in names.values()]
+    config = graph.jobs[0].config
+    return [_line(alike, device, devices, config) for alike in names.values()]
 
 
-def _line(alike: Mapping[str, Needed], device: Device, devices: int) -> str:
+def _line(alike: Mapping[str, Needed], device: Device, devices: int, config: Mapping[str, Any]) -> str:
     """The caution for stages of equal needs; `devices`: the number of GPUs that they may have."""
     names, one = ", ".join(alike), next(iter(alike.values()))
     figures = asdict(one.memory)
     parts = ", ".join(f"{name} {_gib(figures[name])}" for name in ("weights", "gradients", "optimizer", "activations"))
-    needs = f"{names} ({one.stage.about['model']}) needs about {_gib(one.on_device())} GiB"
-    return f"Caution: {needs} ({parts}), and {_has(device)}.{_advice(alike, device, devices)}"
+    verb = "needs" if len(alike) == 1 else "need"
+    needs = f"{names} ({one.stage.about['model']}) {verb} about {_gib(one.on_device())} GiB"
+    return f"Caution: {needs} ({parts}), and {_has(device)}. {_advice(alike, device, devices, config)}"
 
 
-def _advice(alike: Mapping[str, Needed], device: Device, devices: int) -> str:
+def _advice(alike: Mapping[str, Needed], device: Device, devices: int, config: Mapping[str, Any]) -> str:
     """What would help: the changes that are enough by themselves, else those that help most."""
     one = next(iter(alike.values()))
     before = one.on_device()
-    sizes = [(words, one.on_device(change(one.setup))) for words, change in ways_out(one.setup)]
+    group = "weak" if one.stage.about["model"] == config["weak"]["name"] else "strong"
+    sizes = [(words, one.with_its_readers(change(one.setup))) for words, change in ways_out(one.setup, group)]
     spread = spread_out(one.setup, devices, lambda setup: one.on_device(setup) <= device.free)
     if spread is not None:
         names = dict.fromkeys(str(other.stage.about.get("role") or other.stage.name) for other in alike.values())
@@ -122,12 +135,13 @@ def _advice(alike: Mapping[str, Needed], device: Device, devices: int) -> str:
     helping = enough or sorted([(words, size) for words, size in sizes if size < 0.95 * before], key=_size)
     told = ", ".join(f"{words} (about {_gib(size)} GiB)" for words, size in helping[:MOST_WAYS])
     if enough:
-        return f" What would fit: {told}."
-    return (
-        f" What helps: {told}, more GPUs (launcher.processes and launcher.fsdp=true), or a smaller model."
-        if told
-        else ""
-    )
+        return f"What would fit: {told}."
+    others = [told] if told else []
+    if one.setup.gpu and one.setup.trains and not one.setup.in_parts:
+        others.append("more GPUs (launcher.processes and launcher.fsdp=true)")
+    if not one.setup.gpu and one.setup.processes > 1:
+        others.append("fewer processes (launcher.processes)")
+    return f"What helps: {', or '.join([*others, 'a smaller model'])}."
 
 
 _size: Callable[[tuple[str, float]], float] = lambda way: way[1]  # noqa: E731 - the key of a sort

@@ -27,6 +27,9 @@ def advice(
     replaced = note_on(name, Unless)
     if other := next((one for one in words if replaced and one.lstrip("+").partition("=")[0] == replaced.word), None):
         return f"beside {other}, which takes its place: give one of the two."
+    if group == "launcher":
+        launchers = ", ".join(dict.fromkeys(config["launcher"]["name"] for config in configs))
+        return f"with launcher={launchers}: use it with {needs(name)}." if needs(name) else ""
     if own := _own_fields(group, field, configs):
         those = " and ".join(own[:NAMED]) + (" and so on" if len(own) > NAMED else "")
         needed = needs(name)

@@ -240,11 +240,16 @@ def shape_of(stage: Stage, graph: Graph) -> Shape | None:
 Ways = list[tuple[str, Callable[[Setup], Setup]]]
 
 
-def ways_out(setup: Setup) -> Ways:
-    """(words for people, the setup with it) of what makes a stage smaller."""
+def ways_out(setup: Setup, model: str = "strong") -> Ways:
+    """(words of a command line, the setup with them) of what makes a stage smaller.
+
+    Args:
+        model: the group of the stage's model.
+    """
+    train = "tune" if setup.words else "train"  # the group of a training's settings
     ways: Ways = []
     if setup.trains and not setup.checkpointing:
-        ways.append(("gradient_checkpointing=true of the model", lambda one: replace(one, checkpointing=True)))
+        ways.append((f"{model}.gradient_checkpointing=true", lambda one: replace(one, checkpointing=True)))
     if setup.tokens > max(setup.row, 256):
         smaller = max(setup.row, setup.tokens // 4)
         ways.append((f"launcher.micro_tokens={smaller}", lambda one: replace(one, tokens=smaller)))
@@ -252,12 +257,18 @@ def ways_out(setup: Setup) -> Ways:
         if setup.processes > 1 and not setup.in_parts and setup.optimizer != "adamw8bit":
             ways.append(("launcher.fsdp=true", lambda one: replace(one, in_parts=True)))
         if setup.optimizer != "adamw8bit" and not setup.in_parts:
-            ways.append(("optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
+            ways.append((f"{train}.optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
         if setup.gpu and not setup.offloaded:
             ways.append(("launcher.offload_optimizer=true", lambda one: replace(one, offloaded=True)))
-        ways.append(("mode=lora", lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False)))
+        ways.append(
+            (
+                "train=lora" if train == "train" else f"{train}.mode=lora",
+                lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False),
+            )
+        )
     if setup.trains and not setup.four_bits and not setup.in_parts:
-        ways.append(("qlora", lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
+        four_bits = "train=qlora" if train == "train" else f"{train}.mode=lora {train}.lora.base=nf4"
+        ways.append((four_bits, lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
     return ways
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,6 +52,13 @@ def disk_errors() -> Iterator[None]:
         if number is None or isinstance(error, OSError):
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def give_mode(files: Iterable[Path], like: Path) -> None:
+    """Give files the mode of one that was written by the umask: safetensors writes files that nobody else may read."""
+    mode = stat.S_IMODE(like.stat().st_mode)
+    for file in files:
+        file.chmod(mode)
 
 
 def unique() -> str:

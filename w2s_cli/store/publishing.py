@@ -11,13 +11,12 @@
 
 import os
 import shutil
-import stat
 import time
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest, safe_name, sha256_file, sync, write_json
+from w2s_cli.store.files import digest, give_mode, safe_name, sha256_file, sync, write_json
 from w2s_cli.store.keys import FORMAT, KEY_DIGITS
 from w2s_cli.store.places import StoreError, command_line, owned
 from w2s_cli.store.shapes import read_manifest, read_record
@@ -38,10 +37,7 @@ def publish(folder: Path, metrics: dict[str, Any], record: dict[str, Any]) -> No
         sync(inner)
     fault("publish.synced")
     write_json(staged / "manifest.json", {"files": files, "metrics": metrics})
-    # the mode by the umask; safetensors writes files that nobody else may read
-    mode = stat.S_IMODE((staged / "manifest.json").stat().st_mode)
-    for name in files:
-        (staged / name).chmod(mode)
+    give_mode((staged / name for name in files), like=staged / "manifest.json")
     fault("publish.manifest-written")
     install(folder, record)
 

@@ -154,9 +154,9 @@ def test_a_plan_says_before_a_run_what_does_not_fit_and_what_would(
     monkeypatch.setattr(device_memory.memory, "machine_bytes", lambda: 24 * GIB)
     words = ["weak=wordnet-s", "strong=olmo-2-1b", "data=wordnet_living", "launcher.device=cpu"]
     said = w2s_inside("plan", *words).stdout
-    assert "Caution: student, ceiling (olmo-2-1b) needs about" in said
+    assert "Caution: student, ceiling (olmo-2-1b) need about" in said
     assert "this machine has 20 of 24 GiB free. What would fit: " in said
-    assert "mode=lora (about" in said
+    assert "train=lora (about" in said
     assert "Caution" not in w2s_inside("plan", *words, "train=lora").stdout.split("memory, GiB")[0]
 
 
@@ -181,7 +181,7 @@ def test_a_training_that_fits_in_parts_on_the_gpus_that_there_are_is_told_the_wo
     words = ["weak=wordnet-s", "strong=llama-3.2-3b", "data=wordnet_living"]
     gpus(tmp_path, monkeypatch, 4, 50)
     said = w2s_inside("plan", *words).stdout
-    line = next(line for line in said.splitlines() if line.startswith("Caution: student, ceiling (llama-3.2-3b) needs"))
+    line = next(line for line in said.splitlines() if line.startswith("Caution: student, ceiling (llama-3.2-3b) need "))
     word = re.search(
         r"launcher\.resources\.student='\{processes: (\d), fsdp: true\}' launcher\.resources\.ceiling='", line
     )
