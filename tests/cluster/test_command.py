@@ -61,6 +61,21 @@ def test_a_line_that_cannot_run_a_worker_tells_what_it_printed(w2s_inside: Run, 
 
 
 @pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("(sleep 3; {worker}) >/dev/null 2>&1 & echo job 4711", "wait for the worker's end, as qsub -sync y does. It printed: job 4711"),
+        ("true {worker}", "must wait for the worker's end"),
+        ("no-such-program {worker}", "names a program that does not exist here. It printed: "),
+    ],
+)  # fmt: skip
+def test_a_line_that_does_not_wait_or_does_not_exist_is_told_as_that(
+    w2s_inside: Run, tiny: list[str], line: str, message: str
+) -> None:
+    done = w2s_inside("label", *tiny, "launcher=command", f'launcher.template="{line}"', code=2)
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
     ("template", "message"),
     [
         (None, "launcher=command needs the line that runs a worker"),

@@ -96,7 +96,8 @@ def _chosen(offered: Mapping[str, Entry], names: Sequence[str], store: Store, re
             )
         if not fitting:
             raise UserError(
-                f'{remote.url} has no finished stage whose key begins with "{name}", of {counted(len(offered))}.'
+                f'{remote.url} has no finished stage whose key begins with "{name}", of {counted(len(offered))}, and {store.root} has no '
+                "run of that name."
             )
         keys.update(dict.fromkeys(fitting))
     return list(keys)

@@ -23,6 +23,7 @@ from w2s_cli.remotes.hub_answers import answer_of_hub, repository
 from w2s_cli.store.places import StoreError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+SLIP = re.compile(r"[A-Za-z][\w+.-]+(:/?[^/\\:]|//)")  # s3:/bucket, s3:bucket, s3//bucket; not C:\folder
 OF_PATHS = ("file", "local")  # protocols of a folder on this machine
 HUB = "hf"
 GS = ("gs", "gcs")
@@ -69,11 +70,13 @@ def reason(error: Exception) -> str:
 
 
 def check_url(url: str) -> None:
-    """Refuse (UserError) a URL that holds secrets, or that names a chain of file systems."""
+    """Refuse (UserError) a URL that holds secrets, names a chain of file systems, or is a path by a slip."""
     if re.match(r"[A-Za-z][\w+.-]*::", url):
         raise UserError("a chain of file systems (::) cannot be a store: name the store itself.")
     parts = URL.match(url)
     if parts is None:
+        if SLIP.match(url):
+            raise UserError(f"{url} is no URL: write SCHEME://BUCKET/FOLDER. A path with such a name is ./{url}")
         return
     user = parts[2].partition("/")[0].rpartition("@")[0]
     if ":" in user or "?" in parts[2] or "#" in parts[2]:

@@ -84,7 +84,11 @@ def is_locked(path: Path, root: Path) -> bool:
 
 
 def fault_of(folder: Path) -> str | None:
-    """Why the kernel's locks do not protect a folder; None if they do, as far as one machine can tell."""
+    """Why the kernel's locks do not protect a folder; None if they do, as far as one machine can tell.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     kind, options = _mount(folder)
     if kind in ONLY_HERE:
         given = [option for option in ONLY_HERE[kind] if option in options]
@@ -96,8 +100,9 @@ def fault_of(folder: Path) -> str | None:
 def _work(folder: Path) -> bool:
     """Whether a second lock on one file is refused."""
     probe = folder / f".lock-probe-{os.getpid()}"
+    first = probe.open("x")
     try:
-        with probe.open("x") as first, probe.open("r") as second:
+        with first, probe.open("r") as second:
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)

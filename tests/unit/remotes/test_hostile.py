@@ -251,6 +251,7 @@ def test_a_url_or_path_without_a_secret_passes(url: str) -> None:
         ("simplecache::s3://bucket/x", "a chain of file systems"),
         ("filecache::s3://bucket/x", "a chain of file systems"),
         ("s3://", "names no folder"),
+        *((slip, "is no URL: write SCHEME://BUCKET/FOLDER") for slip in ("s3:/b/x", "s3:b/x", "s3//b/x", "gs//b")),
         ("sftp://host/x", "paramiko"),
         ("hf://x", "names no repository"),
         ("hf://datasets/x", "names no repository"),

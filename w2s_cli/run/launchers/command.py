@@ -30,6 +30,11 @@ HERE = False
 PLACES = ("worker", "name")
 ENDED_S = 30.0  # for the line to end after its worker
 LONGEST = 300  # characters of a line that is told
+CAUSES = {  # exit code of a line that left no outcome → why
+    0: "the line of launcher.template ended before its worker: it must wait for the worker's end, as qsub -sync y does",
+    126: "the line of launcher.template cannot be run",
+    127: "the line of launcher.template names a program that does not exist here",
+}
 
 
 @dataclass
@@ -47,6 +52,7 @@ class LineWorker:
     _redo: str | None = None
     _rest: bytes = b""  # beginning of an incomplete line
     _told: bool = False  # its outcome
+    _asked: bool = False  # to stop
 
     def fileno(self) -> int:
         """The end of the pipe with its standard output."""
@@ -91,21 +97,28 @@ class LineWorker:
         return None
 
     def _outcome(self) -> dict[str, Any] | None:
-        """The outcome that the worker has left in the stage's folder; None if it ended without one."""
+        """The outcome that the worker has left in the stage's folder, or that the line's own end is; None if the worker died."""
         assert self._folder is not None
         record, failed = read_record(self._folder), read_json(self._folder / "failed.json")
         if record and record.get("run") != self._redo:
             return {"event": "done"}
         if isinstance(failed, dict) and isinstance(failed.get("message"), str):
             return {"event": "failed", "message": failed["message"], "user": failed.get("user") is True}
-        if self.code() == EXIT_STOPPED:
+        if self.code() == EXIT_STOPPED or (self._asked and not self.code()):
             return {"event": "stopped"}
+        if cause := CAUSES.get(self.code()):
+            return {
+                "event": "failed",
+                "message": cause + (f". It printed: {self.words}" * bool(self.words)),
+                "user": True,
+            }
         return None
 
     def stop(self, *, now: bool) -> None:
         """Leave the file that asks the worker to stop; with `now`, kill the line."""
         if self._folder is None or self._popen is None:
             return
+        self._asked = True
         (self._folder / STOP).touch()
         if now:
             with contextlib.suppress(ProcessLookupError):
