@@ -57,6 +57,16 @@ def test_label_stops_at_the_weak_labels_and_train_goes_on_from_there(
     w2s_inside("evaluate", *tiny)
 
 
+def test_ls_of_damaged_stages_reads_their_files(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    assert len(w2s_inside("ls", "--state", "damaged").stdout.splitlines()) == 1
+    weights = folder_of(tmp_path, "finetune/student-*") / "result/model/model.safetensors"
+    weights.unlink()  # it may be a link to the file of another test
+    weights.write_bytes(b"cut")
+    listed = w2s_inside("ls", "--state", "damaged").stdout
+    assert weights.parents[2].name[-12:] in listed
+    assert len(listed.splitlines()) == 2
+
+
 def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     student = folder_of(tmp_path, "finetune/student-*")
     key = student.name[-12:]

@@ -25,7 +25,8 @@ def run(argv: list[str]) -> int:
     for key, folder in store.folders().items():
         if options.kind and folder.parent.name != options.kind:
             continue
-        state = folder_state(folder, verify=False)
+        # a list of thousands of stages reads their manifests only; who asks for damaged ones waits for their files
+        state = folder_state(folder, verify=options.state == "damaged", cache=store.digests)
         if options.state and state.word != options.state:
             continue
         ended = state.record.get("ended", folder.stat().st_mtime)

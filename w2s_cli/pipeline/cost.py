@@ -311,11 +311,11 @@ def table(everything: Cost, left: Cost, facts: Facts, *, option: bool) -> tuple[
         measured = ", ".join(f"{model} {rate / TERA:.3g}" for model, rate in sorted(facts.rates.items()))
         advice = "; set --rate TFLOPS, the rate of your device in training" if option else ""
         notes.append(
-            f"unknown rate: no training of this size has finished on this machine{advice}"
+            f"unknown rate: no training of this size in this outputs folder was made on this machine{advice}"
             + (f" (measured here, TFLOPS: {measured})" if measured else "")
         )
     elif everything.flops:
-        notes.append("hours at the rates of finished trainings on this machine, one stage at a time")
+        notes.append("hours at the rates of this outputs folder's trainings on this machine, one stage at a time")
     return rows, notes
 
 
