@@ -101,7 +101,7 @@ class LineWorker:
         assert self._folder is not None
         record, failed = read_record(self._folder), read_json(self._folder / "failed.json")
         if record and record.get("run") != self._redo:
-            return {"event": "done"}
+            return {"event": "done", "seconds": record["wall_s"]}
         if isinstance(failed, dict) and isinstance(failed.get("message"), str):
             return {"event": "failed", "message": failed["message"], "user": failed.get("user") is True}
         if self.code() == EXIT_STOPPED or (self._asked and not self.code()):
