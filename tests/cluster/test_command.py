@@ -33,6 +33,7 @@ def test_a_cluster_makes_the_bytes_of_this_machine(
 ) -> None:
     done = w2s_inside("label", *tiny, *cluster)
     assert "labels (local, seed 0): done" in done.stdout
+    assert re.search(r"weak \(.*: started", done.stdout)  # read from the stage's folder
     assert not re.search(r"weak \(.*: done in 0\.0 s", done.stdout)  # the time of the stage, not of the news of its end
     made, of_machine = artifacts(tmp_path / "outputs"), artifacts(finished)
     assert len(made) == 4

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
+from w2s_cli.run.followed import Followed
 from w2s_cli.run.launchers import Queue, Submitted
 from w2s_cli.run.outcome import Outcome
 from w2s_cli.run.preparing import prepare, redo_of
@@ -28,7 +29,6 @@ from w2s_cli.run.work import Work
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json, unique
 from w2s_cli.store.holds import holds
-from w2s_cli.store.position import read_progress
 from w2s_cli.store.publishing import write_failed
 from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submitting
 from w2s_cli.store.shapes import fits, read_record
@@ -63,7 +63,7 @@ class Batch:
         self.jobs: dict[str, str] = {}  # stage that is waited for → id of its job
         self.logs: dict[str, Path] = {}  # stage → what its job prints outside of the stage's own log
         self.gone: dict[str, float] = {}  # stage → time at which its job was missing first
-        self.told: dict[str, Any] = {}  # stage → its last progress
+        self.followed: dict[str, Followed] = {}
         self.asked = 0  # how often a signal asked to stop the jobs
         self.stopping = False  # the jobs have been told
         self.leaving = bool(self.launcher["detach"])  # the command ends, its jobs go on
@@ -154,16 +154,8 @@ class Batch:
 
     def _running(self, key: str) -> None:
         """Show the start and the progress of a stage."""
-        folder, stage = self.folders[key], self.graph.stages[key]
-        if not is_claimed(folder):
-            return
-        if key not in self.told:
-            self.told[key] = None
-            self.view(stage, {"event": "started"})
-        progress = read_progress(folder)
-        if progress and progress != self.told[key]:
-            self.told[key] = progress
-            self.view(stage, progress)
+        for event in self.followed.setdefault(key, Followed(self.folders[key])).events():
+            self.view(self.graph.stages[key], event)
 
     def _done(self, key: str, seconds: float | None) -> None:
         del self.jobs[key]

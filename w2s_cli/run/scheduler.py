@@ -125,7 +125,10 @@ class Scheduler:
                 self._event(worker, event)
 
     def _watch(self) -> None:
-        """Say which stage shows no progress: it may hang, in a loss that never returns for instance."""
+        """Take what the folders of stages tell, and say which stage shows no progress: it may hang, in a loss that never returns."""
+        for worker in self.workers:
+            for event in worker.look() if worker.key else ():
+                self._event(worker, event)
         for key in [worker.key for worker in self.workers if worker.key]:
             silent = time.monotonic() - self.heard.get(key, time.monotonic())
             if silent >= SILENT_S:

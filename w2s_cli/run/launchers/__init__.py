@@ -35,6 +35,9 @@ class Worker(Protocol):
     def events(self) -> list[dict[str, Any]] | None:
         """The events since the last call; None: the worker has ended."""
 
+    def look(self) -> list[dict[str, Any]]:
+        """What the folder of its stage tells of a worker that sends no events."""
+
     def stop(self, *, now: bool) -> None:
         """Ask the worker to save and stop; with `now`, kill it."""
 

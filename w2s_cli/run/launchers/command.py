@@ -2,8 +2,8 @@
 
 * The line has a place for the worker, {worker}: the path of a script in the stage's folder. It may have {name}: the stage's name and key in
   letters, digits and dashes.
-* The line's standard output may be the worker's or not. Its lines that are events of the worker become progress; without them the outcome
-  is in the stage's files. The last line that is no event ("ssh: connect to host …") is told if no worker ran.
+* The line's standard output may be the worker's or not. Its lines that are events of the worker become progress; without them the
+  progress and the outcome are in the stage's files. The last line that is no event ("ssh: connect to host …") is told if no worker ran.
 * No signal crosses machines: a file in the stage's folder asks the worker to save and stop (run/worker.py). The line is in a session of its
   own, so Ctrl-C does not end ssh before the worker has saved. A second Ctrl-C kills the line.
 """
@@ -16,12 +16,14 @@ import shlex
 import signal
 import string
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from w2s_cli.errors import UserError
+from w2s_cli.run.followed import Followed
 from w2s_cli.run.workplace import EXIT_STOPPED, STOP, write_script
 from w2s_cli.store.files import read_json
 from w2s_cli.store.shapes import read_record
@@ -29,6 +31,7 @@ from w2s_cli.store.shapes import read_record
 HERE = False
 PLACES = ("worker", "name")
 ENDED_S = 30.0  # for the line to end after its worker
+LOOK_S = 0.5  # between two looks into the stage's folder
 LONGEST = 300  # characters of a line that is told
 CAUSES = {  # exit code of a line that left no outcome → why
     0: "the line of launcher.template ended before its worker: it must wait for the worker's end, as qsub -sync y does",
@@ -53,6 +56,9 @@ class LineWorker:
     _rest: bytes = b""  # beginning of an incomplete line
     _told: bool = False  # its outcome
     _asked: bool = False  # to stop
+    _sends: bool = False  # its output has events
+    _followed: Followed | None = None
+    _looked: float = 0.0
 
     def fileno(self) -> int:
         """The end of the pipe with its standard output."""
@@ -61,6 +67,7 @@ class LineWorker:
     def give(self, key: str, folder: Path, redo: str | None) -> None:
         """Start the line."""
         self.key, self._folder, self._redo = key, folder, redo
+        self._followed = Followed(folder)
         (folder / STOP).unlink(missing_ok=True)
         (folder / "failed.json").unlink(missing_ok=True)
         line = filled(self.template, shlex.quote(str(write_script(folder, redo, self.processes))), folder.name)
@@ -83,7 +90,16 @@ class LineWorker:
             self._told = True
             return None if outcome is None else [outcome]
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [event for event in map(self._event, lines) if event is not None]
+        events = [event for event in map(self._event, lines) if event is not None]
+        self._sends = self._sends or bool(events)
+        return events
+
+    def look(self) -> list[dict[str, Any]]:
+        """The start and the position of the stage, where the line keeps its worker's output."""
+        if self._followed is None or self._sends or time.monotonic() < self._looked + LOOK_S:
+            return []
+        self._looked = time.monotonic()
+        return self._followed.events()
 
     def _event(self, line: bytes) -> dict[str, Any] | None:
         """A line of the output as an event that leaves the outcome open; the outcome is read from files when the line has ended."""
