@@ -73,6 +73,7 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
         "total",
     ]
     rows: dict[tuple[str, ...], None] = {}
+    assumed: dict[str, None] = {}  # models whose type decides a figure, and is not known
     shared: dict[int, dict[str, None]] = {}  # processes → names of stages
     for one in needed(graph, plans):
         shared.setdefault(one.setup.processes, {})[one.stage.name] = None
@@ -80,6 +81,9 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
         parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
         tokens = "" if one.setup.probe else f"{one.setup.tokens:,}"
         about = one.stage.about
+        of_base = one.setup.precision == "bf16" and (one.setup.adapters or one.setup.merges)
+        if of_base and not isinstance(about.get("shape"), Shape):
+            assumed[str(about["model"])] = None
         row = (one.stage.name, str(about["model"]), _count(one.shape.parameters), *map(_gib, parts), tokens)
         rows[(*row, _gib(one.on_device()))] = None
     notes = ["estimates; a total has the worker itself too (docs/large.md says how near they are)"]
@@ -88,6 +92,10 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
         if processes > 1:
             of = "" if len(shared) == 1 else f"{', '.join(names)}: "
             notes.append(f"{of}of one of {processes} processes, {end}")
+    if assumed:
+        notes.append(
+            f"checkpoints in fp32 are assumed for {', '.join(assumed)}; in bf16 they take less (docs/large.md)"
+        )
     notes.append(_has(device) if device else "the memory of the device is unknown here")
     return [header, *map(list, rows)], notes
 

@@ -157,7 +157,9 @@ def test_a_plan_says_before_a_run_what_does_not_fit_and_what_would(
     assert "Caution: student, ceiling (olmo-2-1b) need about" in said
     assert "this machine has 20 of 24 GiB free. What would fit: " in said
     assert "train=lora (about" in said
-    assert "Caution" not in w2s_inside("plan", *words, "train=lora").stdout.split("memory, GiB")[0]
+    said = w2s_inside("plan", *words, "train=lora").stdout
+    assert "Caution" not in said.split("memory, GiB")[0]
+    assert "checkpoints in fp32 are assumed for olmo-2-1b; in bf16 they take less" in said
 
 
 def gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, free: int) -> None:
