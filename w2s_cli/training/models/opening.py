@@ -10,6 +10,7 @@
 """
 
 import io
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,11 +34,14 @@ _BUFFERS = ("attn.bias", "attn.masked_bias", "attention.bias", "attention.masked
 
 
 def quiet() -> None:
-    """Switch off transformers' notes and progress bars: important ones become errors or lines of log.txt."""
-    from transformers.utils import logging
+    """Switch off the notes and progress bars of libraries: important ones become errors or lines of log.txt."""
+    from transformers.utils import logging as notes
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    notes.set_verbosity_error()
+    notes.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # peft imports it, and it misses kernels that w2s does not use
 
 
 def base_folder(model: dict[str, Any] | None, upstream: Path | None, ctx: Context) -> Path:
