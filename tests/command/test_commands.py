@@ -75,6 +75,9 @@ def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s_inside: Run, ran: list[
     shown = w2s_inside("show", key[:6]).stdout
     assert "lr: 0.005" in shown
     assert "torch" in shown
+    written = [json.loads(line) for line in (student / "metrics.jsonl").read_text().splitlines()]
+    assert f"  step {written[0]['step']}: {written[0]['loss']:.4g}" in shown
+    assert f"  step {written[-1]['step']}: {written[-1]['loss']:.4g}" in shown
     assert json.loads(w2s_inside("show", key, "--json").stdout)["state"] == "done"
     why = w2s_inside("why", key).stdout
     assert "labels" in why

@@ -9,12 +9,15 @@ from typing import Any
 from w2s_cli.commands.options import file_size, job_of, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import flatten
+from w2s_cli.results.figures.curves import read_curve
 from w2s_cli.results.planned import runs_of
 from w2s_cli.results.runs import CONFIG, PLAN, run_folders
 from w2s_cli.results.stages import Stage
 from w2s_cli.store.files import files_size
 from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state
+
+LOSSES = 8  # of a training that are printed
 
 
 def run(argv: list[str]) -> int:
@@ -46,6 +49,7 @@ def run(argv: list[str]) -> int:
     inputs(store, Stage(job["key"], folder))
     section("runs", {path.name: str(path / CONFIG) for path in runs_of(run_folders(store.root), job["key"])})
     section("metrics", state.metrics)
+    losses(folder)
     record = {name: value for name, value in state.record.items() if name not in ("times", "inputs", "execution")}
     for name in ("started", "ended"):
         if name in record:
@@ -91,6 +95,13 @@ def section(title: str, values: dict[str, Any]) -> None:
         print(f"\n{title}")
         for name, value in flatten(values):
             print(f"  {name}: {value if isinstance(value, str | Path) else json.dumps(value)}")
+
+
+def losses(folder: Path) -> None:
+    """Print some losses of a training, from the first to the last that it has written; `w2s plot curves` draws all."""
+    line = read_curve(folder / "metrics.jsonl").get("loss", [])
+    chosen = sorted({round(place * (len(line) - 1) / (LOSSES - 1)) for place in range(LOSSES)}) if line else []
+    section("loss", {f"step {line[place][0]:.0f}": f"{line[place][1]:.4g}" for place in chosen})
 
 
 def inputs(store: Store, stage: Stage) -> None:
