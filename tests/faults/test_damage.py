@@ -58,7 +58,19 @@ def edit(path: Path, drawn: random.Random) -> None:
     content = path.read_bytes()
     digits = [at for at, byte in enumerate(content) if 48 <= byte < 57]
     at = drawn.choice(digits) if digits else 0
-    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    if path.suffix == ".json" and _same_numbers(content, changed):
+        edit(path, drawn)
+    else:
+        path.write_bytes(changed)
+
+
+def _same_numbers(one: bytes, other: bytes) -> bool:
+    """Whether two texts of JSON have equal values: the 17th digit of a number may change nothing."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
 
 
 def swap(path: Path, drawn: random.Random) -> None:
