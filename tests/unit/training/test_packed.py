@@ -173,6 +173,13 @@ def test_rounding_of_single_values_keeps_no_model_from_packing(tmp_path: Path) -
     assert packed.why_padded(model, "fp32") is None
 
 
+def test_a_model_whose_body_learns_nothing_is_packed(tmp_path: Path) -> None:
+    model = opened(tmp_path, "llama")
+    model.base_model.requires_grad_(False)
+    assert any(weight.requires_grad for weight in model.parameters())  # the head
+    assert packed.why_padded(model, "fp32") is None
+
+
 @pytest.mark.parametrize("together", [packed.TOGETHER, 3000])  # of all weights, or of a few after each other
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_wrong_gradients_are_noticed_and_a_lack_of_memory_is_no_reason(

@@ -15,8 +15,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, groupby
-from operator import itemgetter
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -248,7 +247,7 @@ def _difference(model: Any, precision: str) -> str | None:
 
     try:
         expected, states = (_states(model, forward, precision) for forward in (padded, packed))
-        slopes_apart = _slopes_apart(states, expected, weights) if weights else 0.0
+        slopes_apart = _slopes_apart(states, expected, weights) if expected.requires_grad else 0.0
     except Exception as error:  # architectures and kernels fail in many ways at unsupported arguments
         if means_no_memory(error):
             raise
@@ -273,12 +272,11 @@ def _slopes_apart(states: Tensor, expected: Tensor, weights: list[nn.Parameter])
     The gradients of a large model are compared in parts: those of both passes together would take more memory than its training.
     """
     slope = torch.arange(states.numel(), device=states.device).sin().view_as(states)  # a sum has no slope before a norm
-    first = [size // TOGETHER for size in accumulate((weight.numel() for weight in weights), initial=0)]
-    parts = [[weight for weight, _ in pairs] for _, pairs in groupby(zip(weights, first, strict=False), itemgetter(1))]
+    count = min(len(weights), 1 + sum(weight.numel() for weight in weights) // TOGETHER)
     apart, whole = [], []
     with torch.autocast(states.device.type, enabled=False):  # as backward passes are
-        for number, part in enumerate(parts):
-            more = number + 1 < len(parts)
+        for number in range(count):
+            part, more = weights[number::count], number + 1 < count
             slopes, wanted = (
                 torch.autograd.grad(
                     (one * slope).sum(), part, retain_graph=more, allow_unused=True, materialize_grads=True
