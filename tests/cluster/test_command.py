@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import command, environment
 from tests.faults.test_resume import artifacts
+from w2s_cli.run.launchers.command import LineWorker
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CLUSTER = """#!/bin/sh
@@ -98,3 +99,13 @@ def test_a_template_without_its_place_is_refused_before_a_run(
 def test_settings_of_another_launcher_are_refused(w2s_inside: Run, tiny: list[str]) -> None:
     done = w2s_inside("label", *tiny, "launcher.partition=gpu", code=2)
     assert "launcher.partition=gpu has no effect with launcher=local: use it with launcher=slurm" in done.stderr
+
+
+def test_a_start_that_the_folder_told_already_is_not_told_again(tmp_path: Path) -> None:
+    worker = LineWorker("{worker}", 1)
+    worker.give("a" * 12, tmp_path, None)
+    start = b'{"event": "started"}'
+    assert worker._event(start) == {"event": "started"}
+    assert worker._event(start) is None
+    worker.code()
+    worker.end()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from w2s_cli.run import launchers, signals
 from w2s_cli.run.arrays import arrays
@@ -27,22 +27,14 @@ from w2s_cli.run.queueing import job_states
 from w2s_cli.run.resources import processes_of, resources
 from w2s_cli.run.work import Work
 from w2s_cli.store.claims import is_claimed
-from w2s_cli.store.files import read_json, unique
+from w2s_cli.store.files import unique
 from w2s_cli.store.holds import holds
 from w2s_cli.store.publishing import write_failed
 from w2s_cli.store.queued import QUEUE, enter_queue, leave_queue, queued, submitting
-from w2s_cli.store.shapes import fits, read_record
 
 GONE_S = 15.0  # after which a job that the system no longer has, and that left no outcome, counts as lost: files may come late
 WRITERS = 16  # threads that prepare folders: a disk, or a file server, makes many small files durable together
 STEP_S = 0.2  # of waiting, between two looks at the signals
-
-
-class _Failed(TypedDict):
-    """failed.json."""
-
-    message: str
-    user: bool
 
 
 class Batch:
@@ -93,7 +85,7 @@ class Batch:
             present = {key: job["job"] for key, job in waiting.items()}
             with ThreadPoolExecutor(WRITERS) as pool:
                 for key, stage in zip(keys, pool.map(self._prepared, keys), strict=True):
-                    self.folders[key] = stage.folder
+                    self.folders[key], self.followed[key] = stage.folder, Followed(stage.folder)
                     if key in present:
                         self.jobs[key], self.logs[key] = present[key], Path(waiting[key]["log"])
                     else:
@@ -141,11 +133,11 @@ class Batch:
     def _look_at(self, key: str, state: str | None) -> None:
         """Take the outcome or position of a stage; `state` is its job's: "" if the system has it no more, None if unknown."""
         folder = self.folders[key]
-        record, failed = read_record(folder), read_json(folder / "failed.json")
-        if record and record.get("run") != redo_of(self.plans[key]):
-            self._done(key, record.get("wall_s"))
-        elif fits(failed, _Failed) and not is_claimed(folder):
-            self._failed(key, failed["message"], user=failed["user"])
+        outcome = self.followed[key].outcome(redo_of(self.plans[key]))
+        if outcome and outcome["event"] == "done":
+            self._done(key, outcome)
+        elif outcome and not is_claimed(folder):
+            self._failed(key, outcome["message"], user=outcome["user"])
         elif state == "" and not is_claimed(folder):
             if time.monotonic() - self.gone.setdefault(key, time.monotonic()) >= (0 if self.stopping else GONE_S):
                 self._lost(key)
@@ -154,13 +146,13 @@ class Batch:
 
     def _running(self, key: str) -> None:
         """Show the start and the progress of a stage."""
-        for event in self.followed.setdefault(key, Followed(self.folders[key])).events():
+        for event in self.followed[key].events():
             self.view(self.graph.stages[key], event)
 
-    def _done(self, key: str, seconds: float | None) -> None:
+    def _done(self, key: str, event: dict[str, Any]) -> None:
         del self.jobs[key]
         self.pending += self.work.made(key, self.folders[key])
-        self.view(self.graph.stages[key], {"event": "done"} | ({} if seconds is None else {"seconds": seconds}))
+        self.view(self.graph.stages[key], event)
 
     def _failed(self, key: str, message: str, *, user: bool) -> None:
         del self.jobs[key]

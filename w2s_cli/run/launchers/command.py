@@ -25,8 +25,6 @@ from typing import Any
 from w2s_cli.errors import UserError
 from w2s_cli.run.followed import Followed
 from w2s_cli.run.workplace import EXIT_STOPPED, STOP, write_script
-from w2s_cli.store.files import read_json
-from w2s_cli.store.shapes import read_record
 
 HERE = False
 PLACES = ("worker", "name")
@@ -51,13 +49,12 @@ class LineWorker:
     words: str = ""
     _ends: tuple[int, int] = field(default_factory=os.pipe)  # its standard output: the end to read, the end to write
     _popen: subprocess.Popen[bytes] | None = None
-    _folder: Path | None = None
+    _followed: Followed | None = None  # its stage
     _redo: str | None = None
     _rest: bytes = b""  # beginning of an incomplete line
     _told: bool = False  # its outcome
     _asked: bool = False  # to stop
     _sends: bool = False  # its output has events
-    _followed: Followed | None = None
     _looked: float = 0.0
 
     def fileno(self) -> int:
@@ -66,8 +63,7 @@ class LineWorker:
 
     def give(self, key: str, folder: Path, redo: str | None) -> None:
         """Start the line."""
-        self.key, self._folder, self._redo = key, folder, redo
-        self._followed = Followed(folder)
+        self.key, self._followed, self._redo = key, Followed(folder), redo
         (folder / STOP).unlink(missing_ok=True)
         (folder / "failed.json").unlink(missing_ok=True)
         line = filled(self.template, shlex.quote(str(write_script(folder, redo, self.processes))), folder.name)
@@ -108,34 +104,33 @@ class LineWorker:
         except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict) and isinstance(event.get("event"), str):
+            assert self._followed is not None
+            if event["event"] == "started":
+                if self._followed.started:  # its folder was faster
+                    return None
+                self._followed.started = True
             return event if event["event"] in ("started", "progress", "advice", "notice") else None
         self.words = line.decode(errors="replace").strip()[:LONGEST] or self.words
         return None
 
     def _outcome(self) -> dict[str, Any] | None:
         """The outcome that the worker has left in the stage's folder, or that the line's own end is; None if the worker died."""
-        assert self._folder is not None
-        record, failed = read_record(self._folder), read_json(self._folder / "failed.json")
-        if record and record.get("run") != self._redo:
-            return {"event": "done", "seconds": record["wall_s"]}
-        if isinstance(failed, dict) and isinstance(failed.get("message"), str):
-            return {"event": "failed", "message": failed["message"], "user": failed.get("user") is True}
+        assert self._followed is not None
+        if outcome := self._followed.outcome(self._redo):
+            return outcome
         if self.code() == EXIT_STOPPED or (self._asked and not self.code()):
             return {"event": "stopped"}
         if cause := CAUSES.get(self.code()):
-            return {
-                "event": "failed",
-                "message": cause + (f". It printed: {self.words}" * bool(self.words)),
-                "user": True,
-            }
+            printed = f". It printed: {self.words}" if self.words else ""
+            return {"event": "failed", "message": f"{cause}{printed}", "user": True}
         return None
 
     def stop(self, *, now: bool) -> None:
         """Leave the file that asks the worker to stop; with `now`, kill the line."""
-        if self._folder is None or self._popen is None:
+        if self._followed is None or self._popen is None:
             return
         self._asked = True
-        (self._folder / STOP).touch()
+        (self._followed.folder / STOP).touch()
         if now:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
