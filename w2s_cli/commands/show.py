@@ -9,10 +9,10 @@ from typing import Any
 from w2s_cli.commands.options import file_size, job_of, parse, parser, runs_called, stage_of, store_of
 from w2s_cli.errors import UserError
 from w2s_cli.results.fields import flatten
-from w2s_cli.results.figures.curves import read_curve
 from w2s_cli.results.planned import runs_of
 from w2s_cli.results.runs import CONFIG, PLAN, run_folders
 from w2s_cli.results.stages import Stage
+from w2s_cli.results.written_metrics import read_curve
 from w2s_cli.store.files import files_size
 from w2s_cli.store.places import command_line
 from w2s_cli.store.store import Store, folder_state

@@ -77,11 +77,9 @@ def _diverged(blocks: Sequence[Mapping[str, Any]]) -> dict[str, list[bool]]:
 def labels(right: Sequence[float | None]) -> dict[str, Any]:
     """{labels: {accuracy, per_seed}} of the seeds' accuracies; {} if one is unknown."""
     accuracies = [accuracy for accuracy in right if accuracy is not None]
-    return (
-        {"labels": {"accuracy": fmean(accuracies), "per_seed": accuracies}}
-        if accuracies and len(accuracies) == len(right)
-        else {}
-    )
+    if not accuracies or len(accuracies) < len(right):
+        return {}
+    return {"labels": {"accuracy": fmean(accuracies), "per_seed": accuracies}}
 
 
 def _learner(graph: Graph, key: Any) -> Stage | None:

@@ -5,11 +5,9 @@
 * The figures of single updates are faint points, since they are noisy; the lines are running means over them.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from w2s_cli.results.drawing import NoDataError
 from w2s_cli.results.drawing.groups import grouped
@@ -26,6 +24,7 @@ from w2s_cli.results.drawing.style import (
 )
 from w2s_cli.results.reader import Run
 from w2s_cli.results.stages import Stage
+from w2s_cli.results.written_metrics import Curve, Points, read_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +34,6 @@ CAPTION = (
     "Figures of the training stages by step. Points are single updates, lines their running means; several seeds are thin lines, and their "
     "median is thick."
 )
-Points = list[tuple[float, float]]  # step, value
-Curve = dict[str, Points]  # quantity → its points
-NOT_SHOWN = {"step", "lr"}  # the learning rate is in the configuration
 NAMES_SHOWN = 4
 GROUPS_SHOWN = 4
 QUANTITIES_SHOWN = 4
@@ -158,29 +154,3 @@ def smoothed(line: Points) -> Points:
         near = [value for _, value in line[max(0, place - half) : place + half + 1]]
         means.append((step, sum(near) / len(near)))
     return means
-
-
-def read_curve(path: Path) -> Curve:
-    """The curves of a metrics.jsonl, without cut-short lines."""
-    curve: Curve = {}
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    for line in text.splitlines():
-        try:
-            entry: Any = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(entry, dict) or not _number(entry.get("step")):
-            continue
-        for name, value in entry.items():
-            if name not in NOT_SHOWN and _number(value):
-                curve.setdefault(name, []).append((float(entry["step"]), float(value)))
-    return curve
-
-
-def _number(value: Any) -> bool:
-    from math import isfinite
-
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

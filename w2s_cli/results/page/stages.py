@@ -3,9 +3,9 @@
 The page of a sweep with a hundred stages must open at once: logs are cut to their end, and each stage is folded until a click.
 """
 
-from w2s_cli.results.figures.curves import Curve, read_curve
 from w2s_cli.results.page.markup import Html, flat, join, pairs, plain, tag
 from w2s_cli.results.stages import Stage
+from w2s_cli.results.written_metrics import Curve, read_curve
 
 LOG_LINES, LOG_LETTERS = 40, 4000
 FAILED_LETTERS = 12000  # of a failed stage's log, whose end has the reason
