@@ -1,5 +1,6 @@
 """The commands around a run: what they say about it, and what they leave when they remove something."""
 
+import errno
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT, environment, sentences, without_weak, write_jsonl
 from w2s_cli import load
+from w2s_cli.commands import doctor
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -440,3 +442,13 @@ def test_plot_says_that_the_run_has_failed_stages(w2s_inside: Run, ran: list[str
     found = re.search(r"unfinished: student, ceiling failed; w2s (status \S+) says why", said)
     assert found, said
     assert "failed" in w2s_inside(*found[1].split()).stdout
+
+
+def test_doctor_tells_of_a_folder_in_which_no_file_can_be_made(
+    w2s_inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(doctor, "fault_of", full)
+    assert "cannot be written: No space left on device" in w2s_inside("doctor", code=2).stdout

@@ -91,7 +91,11 @@ def outputs(root: Path) -> Iterator[Line]:
     if not os.access(existing, os.W_OK):
         yield "PROBLEM", f"{existing} is not writable (owner: {existing.owner()}): use outputs=DIR"
         return
-    fault = fault_of(existing)
+    try:
+        fault = fault_of(existing)
+    except OSError as error:
+        yield "PROBLEM", f"{existing} cannot be written: {error.strerror}: use outputs=DIR"
+        return
     if has_leases(root):
         yield "ok", f"{root} has leases in place of file locks"
     elif fault is None:

@@ -127,8 +127,8 @@ def candidates(store: Store, plans: Plans, held: list[Hold], days: float) -> Ite
     for entry in sorted((store.root / QUEUE).glob("*/")):
         if entry not in logs and _age_s(entry) > days * 86400:
             yield entry, "files of jobs that are over"
-    for entry in sorted(tokens_folder(store).glob("[!.]*")):
-        if entry.is_dir() and _age_s(entry) > days * 86400:
+    for entry in sorted(tokens_folder(store).glob("*")):
+        if entry.is_dir() and entry.suffix != ".tmp" and _age_s(entry) > days * 86400:
             yield entry, f"token rows, not used for {days:g} days"
 
 

@@ -113,8 +113,8 @@ def too_large(graph: Graph, plans: Mapping[str, Planned]) -> list[str]:
     for one in stages:
         if one.on_device() > device.free:
             names.setdefault((str(one.stage.about["model"]), one.memory, one.setup), {})[one.stage.name] = one
-    devices = len(used(graph.jobs[0].config["launcher"]))
     config = graph.jobs[0].config
+    devices = len(used(config["launcher"]))
     return [_line(alike, device, devices, config) for alike in names.values()]
 
 

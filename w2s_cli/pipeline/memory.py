@@ -246,7 +246,9 @@ def ways_out(setup: Setup, model: str = "strong") -> Ways:
     Args:
         model: the group of the stage's model.
     """
-    train = "tune" if setup.words else "train"  # the group of a training's settings
+    train, lora, qlora = ("train", "train=lora", "train=qlora")  # the group of a training's settings, and words of it
+    if setup.words:
+        train, lora, qlora = ("tune", "tune.mode=lora", "tune.mode=lora tune.lora.base=nf4")
     ways: Ways = []
     if setup.trains and not setup.checkpointing:
         ways.append((f"{model}.gradient_checkpointing=true", lambda one: replace(one, checkpointing=True)))
@@ -260,15 +262,9 @@ def ways_out(setup: Setup, model: str = "strong") -> Ways:
             ways.append((f"{train}.optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
         if setup.gpu and not setup.offloaded:
             ways.append(("launcher.offload_optimizer=true", lambda one: replace(one, offloaded=True)))
-        ways.append(
-            (
-                "train=lora" if train == "train" else f"{train}.mode=lora",
-                lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False),
-            )
-        )
+        ways.append((lora, lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False)))
     if setup.trains and not setup.four_bits and not setup.in_parts:
-        four_bits = "train=qlora" if train == "train" else f"{train}.mode=lora {train}.lora.base=nf4"
-        ways.append((four_bits, lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
+        ways.append((qlora, lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
     return ways
 
 
