@@ -217,8 +217,10 @@ def test_a_damaged_remote_stage_stops_a_run_with_what_to_do(w2s_inside: Run, tin
 def test_a_worker_makes_a_stage_whose_pull_was_killed(
     w2s: Run, w2s_inside: Run, tiny: list[str], theirs: str, tmp_path: Path
 ) -> None:
-    w2s("pull", theirs, code=-9, W2S_FAULT="fetch.file:4")
+    model, *_ = sorted(path.parents[1] for path in Path(theirs).glob("stages/*/*/result/model"))
+    w2s("pull", theirs, model.name[-12:], "--only", code=-9, W2S_FAULT="fetch.file:2")
     w2s_inside("train", *tiny)
+    assert model.parent.name in started(tmp_path / "outputs")
     assert "11 done" in w2s_inside("status").stdout
     assert "11 finished stages verified" in w2s_inside("doctor", "--verify").stdout
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from w2s_cli.errors import UserError
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
-from w2s_cli.store.files import digest, disk_errors, is_broken, read_json, sync, write_json, write_sealed
+from w2s_cli.store.files import SEAL, digest, disk_errors, is_broken, read_json, sync, write_json, write_sealed
 from w2s_cli.store.ranks import ALONE, Ranks
 from w2s_cli.store.shapes import fits
 from w2s_cli.training import exchange, slots
@@ -49,10 +49,8 @@ class _State(TypedDict):
     threads: int
     micro_tokens: int
     sums: dict[str, float]
-    files: NotRequired[
-        dict[str, str]
-    ]  # name → digest; not in a checkpoint of an older w2s, whose sha256 is that of the tensors' file
-    sha256: NotRequired[str]
+    files: NotRequired[dict[str, str]]  # name → digest; an older w2s wrote none
+    sha256: NotRequired[str]  # the seal; of an older w2s the digest of the tensors' file
 
 
 class _Evaluated(_State):
@@ -254,7 +252,7 @@ def load(
     try:
         if not fits(state, _Evaluated if evaluated else _State):
             raise ValueError("state.json is missing, damaged, or lacks a field")
-        if "files" in state and is_broken(state):
+        if "files" in state and (SEAL not in state or is_broken(state)):
             raise ValueError("state.json was changed")
         files = state.get("files") or ({_TENSORS: state["sha256"]} if "sha256" in state else {})
         with ExitStack() as opened:
