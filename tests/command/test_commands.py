@@ -86,6 +86,10 @@ def test_ls_show_why_status_and_logs_tell_of_a_stage(w2s_inside: Run, ran: list[
     assert "sha256=" in why
     assert "11 done" in w2s_inside("status").stdout
     assert student.name in w2s_inside("logs", key, "-f").stdout
+    newest = w2s_inside("logs").stdout.splitlines()
+    assert len(newest) > 1, "the stage with a line, not the comparison that ended last"
+    pgr = folder_of(tmp_path, "evaluate/*-s0-*")
+    assert w2s_inside("logs", pgr.name[-12:]).stdout == f"{pgr.name}:\nthe stage wrote no line\n"
 
 
 def test_rm_makes_a_stage_missing_and_train_makes_it_again(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:

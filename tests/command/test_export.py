@@ -124,6 +124,7 @@ def test_nothing_is_overwritten_and_a_model_without_weights_is_not_exported(
         ("export", key): "--out",
         ("export", key, "out=full"): "is not an empty folder",
         ("export", key, "out=plain"): "is not an empty folder",
+        ("export", key, "out=plain/new"): "/plain: it is a file; choose another folder",
         ("export", label, "out=new"): "is no model and has no student (label)",
         ("export", "zzz", "out=new"): "no stage has a key or a folder",
     }.items():

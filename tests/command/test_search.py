@@ -80,6 +80,9 @@ def test_a_search_runs_shared_stages_once_and_only_the_best_trial_on_test_rows(
     [tested] = [folder for folder in stages(outputs, "label") if job(folder)["name"] == "student_test"]
     [winner] = outputs.glob(f"stages/finetune/*-{job(tested)['inputs']['model']}")
     assert job(winner)["params"]["lr"] == trials[best]["params"]["strong.lr"]
+    assert w2s_inside("status").stdout.endswith("\ntrials: 4 scored\n")
+    (asked,) = re.findall(r"^(\d+) stages \((\d+) asked for, (\d+) distinct\)", done.stdout, re.MULTILINE)
+    assert asked[0] == asked[2] < asked[1]
     table = done.stdout.partition("\ntrials\n")[2].splitlines()
     assert [bool(re.search(r"\d\.\d{3}  .*best$", row)) for row in table[1:5]] == [n == best for n in range(4)]
     assert "against the weak labels of these rows; no ground truth" in done.stdout

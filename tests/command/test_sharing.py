@@ -106,6 +106,20 @@ def test_conflicts_and_damage_are_told_and_the_others_are_copied(w2s_inside: Run
     assert mine.read_bytes() == b"x" * 100
 
 
+def test_the_reason_of_several_conflicts_is_told_once(w2s_inside: Run, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        add_stage(tmp_path / "outputs", "rows", name, {"rows.parquet": b"x" * 100})
+        add_stage(tmp_path / "mine", "rows", name, {"rows.parquet": b"y" * 100})
+    told = w2s_inside("pull", "mine", code=2).stdout
+    assert told.count(" conflict\n") + told.count(" conflict ") >= 2
+    assert told.count("another result") == 1
+
+
+def test_a_push_without_names_says_which_run_it_copies(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
+    (run,) = (tmp_path / "outputs").glob("runs/*/*")
+    assert w2s_inside("push", "there").stdout.startswith(f"the latest run: outputs/runs/{run.parent.name}/{run.name}\n")
+
+
 def test_what_cannot_be_copied_is_said_before_anything_is(
     w2s_inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +136,7 @@ def test_what_cannot_be_copied_is_said_before_anything_is(
         ("push", "gs://bucket/x", "--all"): ["gcsfs, which is not installed", "pip install"],
         ("pull", "nowhere"): ["nowhere cannot be used: there is no such folder"],
         ("pull", "empty"): ["has no finished stage"],
+        ("pull", "http://127.0.0.1:9/x"): ["http://127.0.0.1:9/x cannot be used: ClientConnectorError"],
         ("import", "empty"): ["has no finished stage"],
         ("import", "outputs/stages/rows"): ["is the outputs folder itself"],
         ("pull", "outputs"): ["is the outputs folder itself"],

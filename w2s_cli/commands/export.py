@@ -90,6 +90,10 @@ def model_of(store: Store, name: str) -> Stage:
 def _check_place(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder: nothing is overwritten; choose another folder.")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "this user may not write there" if above.is_dir() else "it is a file"
+        raise UserError(f"{out} cannot be made in {above}: {why}; choose another folder.")
 
 
 def export(store: Store, model: Stage, out: Path, base: str | None = None) -> None:

@@ -1,4 +1,7 @@
-"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, the log written last. A stage in a queue may have none yet."""
+"""`w2s logs [KEY-PREFIX] [-f]`: the log of a stage; without a key, the one that got its last line most recently.
+
+A stage in a queue has no log yet. A stage of arithmetic may end without a line, so such a log is not shown unless it is asked for.
+"""
 
 import time
 from pathlib import Path
@@ -16,7 +19,7 @@ LOOK_S = 0.3
 
 def run(argv: list[str]) -> int:
     """Print a log; with -f, follow it while a process has claimed the stage."""
-    arg_parser = parser("logs", "Print the log of a stage (default: the log written last).")
+    arg_parser = parser("logs", "Print the log of a stage (default: the one with the newest line).")
     arg_parser.add_argument("key", nargs="?", metavar="KEY-PREFIX")
     arg_parser.add_argument("-f", "--follow", action="store_true", help="follow the log until the stage ends")
     options = parse(arg_parser, argv)
@@ -27,7 +30,7 @@ def run(argv: list[str]) -> int:
         logs = [path for folder in store.folders().values() if (path := folder / "log.txt").exists()]
         if not logs:
             raise UserError(f"{store.root}: no stage has a log yet.")
-        log = max(logs, key=lambda path: path.stat().st_mtime)
+        log = max(logs, key=lambda path: (path.stat().st_size > 0, path.stat().st_mtime))
     print(f"{log.parent.name}:")
     if not log.exists():
         _explain(log.parent, store)
@@ -35,6 +38,8 @@ def run(argv: list[str]) -> int:
         time.sleep(LOOK_S)
     if log.exists():
         _print(log, store, follow=options.follow)
+        if not log.stat().st_size:
+            print("the stage wrote no line")
     return 0
 
 

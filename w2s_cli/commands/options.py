@@ -22,6 +22,11 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UserError."""
 
     def error(self, message: str) -> Any:
+        _, _, missing = message.partition("arguments are required: ")
+        if missing:  # argparse also names those that may be left out
+            free = {one.metavar for one in self._actions if one.nargs in ("*", "?")}
+            names = [name for name in missing.split(", ") if name not in free]
+            raise UserError(f"{self.prog} needs {' and '.join(names)}. See: {self.prog} --help")
         name, sign, words = message.partition("unrecognized arguments: ")
         option = words.split(" ")[0].partition("=")[0]
         options = [one for one in self._option_string_actions if one.startswith("--")]

@@ -23,6 +23,7 @@ from w2s_cli.store.store import Store
 LISTED = 12  # settings that a message names
 LITTLE = 0.1  # a choice that narrows the interval by a smaller share helps little
 FEW = 4  # seeds below which the noise of seeds is a rough estimate
+UNITS = {"hour": 3600, "minute": 60, "second": 1}  # of time → seconds
 PARTS = {"seed": "seeds", "row": "test rows", "rest": "single answers (a seed on a row)"}
 
 
@@ -136,19 +137,26 @@ def _show(result: Power, sides: Sequence[Setting], figure: str, offered: Sequenc
 
     names = [_named(side, offered) for side in sides]
     what = f"{figure}, {names[1]} minus {names[0]}" if len(sides) == 2 else f"{figure} of {_title(sides[0])}"
-    rows: list[list[str]] = [["", "interval", "narrower", "hours", "narrower per hour"]]
+    unit_of_time = _unit_of_time(result)
+    rows: list[list[str]] = [["", "interval", "narrower", f"{unit_of_time}s", f"narrower per {unit_of_time}"]]
     rows.append([f"now: {len(result.seeds)} seeds × {result.rows:,} test rows", width(result.half), "", "", ""])
     for choice in result.choices:
         gain = scale * (result.half - choice.half)
-        hours = choice.cost.seconds / 3600
-        per_hour = f"{scale * result.gain(choice):.3g}" if hours else "-"
-        rows.append([_words(choice), width(choice.half), f"{gain:.2f}", f"{hours:.3g}" if hours else "-", per_hour])
+        time = choice.cost.seconds / UNITS[unit_of_time]
+        costs = [f"{time:,.3g}", f"{gain / time:,.3g}"] if time else ["-", "-"]
+        rows.append([_words(choice), width(choice.half), f"{gain:.2f}", *costs])
     title = f"{what}: {scale * result.value:+.2f}{unit}, expected {result.confidence:.0%} interval {width(result.half)}"
     print_table(_noise(result, scale, unit), title)
     print()
     print_table(rows, notes=_notes(result, width, unit))
     print(_conclusion(result, width, unit))
     _print_commands(result, sides, store)
+
+
+def _unit_of_time(result: Power) -> str:
+    """The largest unit in which the dearest choice is 1 or more."""
+    most = max((choice.cost.seconds for choice in result.choices), default=0.0)
+    return next((unit for unit, seconds in UNITS.items() if most >= seconds), "second")
 
 
 def _title(setting: Setting) -> str:
@@ -181,11 +189,11 @@ def _noise(result: Power, scale: float, unit: str) -> list[list[str]]:
 def _notes(result: Power, width: Any, unit: str) -> list[str]:
     devices = sorted({device for choice in result.choices for device in choice.cost.devices})
     notes = [
-        f"Hours are the wall time of the stages that a choice adds, as recorded{' on ' + ', '.join(devices) if devices else ''}. "
+        f"The time is the wall time of the stages that a choice adds, as recorded{' on ' + ', '.join(devices) if devices else ''}. "
         "An interval is the expected one; the spread of the seeds that are drawn makes it narrower or wider."
     ]
     if unknown := max((choice.cost.unknown for choice in result.choices), default=0):
-        notes.append(f"Caution: {unknown} stages have no record of their time, so hours are too low.")
+        notes.append(f"Caution: {unknown} stages have no record of their time, so the time is too short.")
     for part in result.parts.negative:
         notes.append(
             f"The estimate for {PARTS[part]} is below 0 and counts as 0: these data show no noise of {PARTS[part]}."
@@ -198,7 +206,9 @@ def _notes(result: Power, width: Any, unit: str) -> list[str]:
         notes.append(f"The data set has no test rows beyond these {result.rows:,}.")
     elif result.available is not None:
         notes.append(f"The data set has up to {result.available:,} test rows.")
-    notes.append(f"Endless seeds on these test rows: {width(result.endless)}{unit}.")
+    unknown_rows = "row" in result.parts.negative
+    endless = "not known, since the noise of test rows is not" if unknown_rows else f"{width(result.endless)}{unit}"
+    notes.append(f"Endless seeds on these test rows: {endless}.")
     return notes
 
 
@@ -207,7 +217,10 @@ def _conclusion(result: Power, width: Any, unit: str) -> str:
     best = result.choices[0] if result.choices else None
     if best is None or result.gain(best) <= 0:
         return "No choice narrows the interval."
-    sentence = f"{_words(best)}: {width(result.half)} → {width(best.half)}{unit}, {best.cost.seconds / 3600:.3g} h"
+    per = _unit_of_time(result)
+    sentence = (
+        f"{_words(best)}: {width(result.half)} → {width(best.half)}{unit}, {best.cost.seconds / UNITS[per]:,.3g} {per}s"
+    )
     others = [choice for choice in result.choices if bool(choice.seeds) != bool(best.seeds)]
     if others:
         widest = min(others, key=lambda choice: choice.half)
@@ -216,7 +229,7 @@ def _conclusion(result: Power, width: Any, unit: str) -> str:
         )
         kind = "more test rows" if best.seeds else "more seeds"
         sentence += f"; {kind} {little} ({_words(widest)}: {width(widest.half)})"
-    return f"Most per hour: {sentence}."
+    return f"Most per {per}: {sentence}."
 
 
 def _print_commands(result: Power, sides: Sequence[Setting], store: Store) -> None:
@@ -225,7 +238,7 @@ def _print_commands(result: Power, sides: Sequence[Setting], store: Store) -> No
         return
     best = result.choices[0]
     for side in sides:
-        words = [word for word in side.entry.words if word.partition("=")[0] not in ("seed", "seeds")]
+        words = [word for word in side.entry.words if word.partition("=")[0] not in ("seed", "seeds", "outputs")]
         if best.rows:
             words = [word for word in words if not word.startswith("data.limits.test=")] + [
                 f"data.limits.test={result.rows + best.rows}"

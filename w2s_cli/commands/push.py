@@ -20,7 +20,7 @@ from w2s_cli.remotes.fetch import Outcome, Watch, fetch
 from w2s_cli.remotes.listing import complete, listing
 from w2s_cli.remotes.offers import Refused
 from w2s_cli.remotes.send import send
-from w2s_cli.results.runs import LATEST
+from w2s_cli.results.runs import LATEST, find_run
 from w2s_cli.results.stages import read_upstream
 from w2s_cli.store.claims import reading
 from w2s_cli.store.files import files_size
@@ -48,6 +48,8 @@ def run(argv: list[str]) -> int:
     refuse_same(store, remote)
     if options.all and options.names:
         raise UserError(f"--all means every finished stage, and {named(options.names)} are some: give one of them.")
+    if not options.all and not options.names:
+        print(f"the latest run: {os.path.relpath(find_run(store.root, LATEST))}", flush=True)
     keys = sorted(store.folders()) if options.all else keys_of(store, options.names or [LATEST])
     if not options.only:
         keys = list(read_upstream(store, keys))

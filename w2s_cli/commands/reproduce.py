@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_cli.commands import train
+from w2s_cli.commands.copies import named
 from w2s_cli.commands.elsewhere import planned_with, with_pulled
 from w2s_cli.commands.options import parser
 from w2s_cli.commands.output import guarded
@@ -126,8 +127,8 @@ def _reproduce(
         _show_reported(experiment)
         if resolver.assumed:
             print(
-                f"\nThe hub was not asked: {len(resolver.assumed)} models or data sets are planned by name "
-                f"({', '.join(sorted(resolver.assumed)[:4])}, …), so keys and states of their stages are not those of a run."
+                f"\nThe hub was not asked: models and data sets are planned by name ({named(sorted(resolver.assumed))}), so keys and "
+                "states of their stages are not those of a run."
             )
         return train.DONE
     record = records.place(experiment, scale, store)  # hours of work come before it is written

@@ -133,7 +133,8 @@ def _advice(alike: Mapping[str, Needed], device: Device, devices: int, config: M
     one = next(iter(alike.values()))
     before = one.on_device()
     group = "weak" if one.stage.about["model"] == config["weak"]["name"] else "strong"
-    sizes = [(words, one.with_its_readers(change(one.setup))) for words, change in ways_out(one.setup, group)]
+    ways = ways_out(one.setup, group, _training(one))
+    sizes = [(words, one.with_its_readers(change(one.setup))) for words, change in ways]
     spread = spread_out(one.setup, devices, lambda setup: one.on_device(setup) <= device.free)
     if spread is not None:
         names = dict.fromkeys(str(other.stage.about.get("role") or other.stage.name) for other in alike.values())
@@ -150,6 +151,15 @@ def _advice(alike: Mapping[str, Needed], device: Device, devices: int, config: M
     if not one.setup.gpu and one.setup.processes > 1:
         others.append("fewer processes (launcher.processes)")
     return f"What helps: {', or '.join([*others, 'a smaller model'])}."
+
+
+def _training(one: Needed) -> str:
+    """The group of the configuration that has the settings of a stage's training."""
+    if "architecture" in one.stage.identity["params"]:
+        return "pretrain"
+    if "pairs" in one.stage.inputs:
+        return "preference"
+    return "tune" if one.setup.words else "train"
 
 
 _size: Callable[[tuple[str, float]], float] = lambda way: way[1]  # noqa: E731 - the key of a sort

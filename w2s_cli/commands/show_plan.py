@@ -14,7 +14,8 @@ def show_plan(graph: Graph, plans: dict[str, Planned], *, whole: bool) -> None:
     """Print the table of stages, the statistical power of the test rows, and warnings."""
     rows = listing(graph, plans) if whole or len(plans) <= SHORT else counts(graph, plans)
     to_run = sum(plan.to_run for plan in plans.values())
-    shared = f" ({graph.asked} asked for, {len(graph.stages)} distinct)" if graph.asked > len(graph.stages) else ""
+    asked = graph.asked_for(plans)
+    shared = f" ({asked} asked for, {len(plans)} distinct)" if asked > len(plans) else ""
     total = f"{len(plans)} stages{shared}, {to_run} to run, {len(plans) - to_run} cached"
     elsewhere = sum(plan.word == REMOTE and not plan.to_run for plan in plans.values())
     total += f", {elsewhere} of them in another store" if elsewhere else ""

@@ -10,6 +10,7 @@ from w2s_cli.results.reader import read_run
 from w2s_cli.results.runs import LATEST, find_run
 from w2s_cli.results.text_table import print_table
 from w2s_cli.run.queueing import job_states
+from w2s_cli.search.record import trials_in
 
 
 def run(argv: list[str]) -> int:
@@ -32,5 +33,9 @@ def run(argv: list[str]) -> int:
         name = stage.planned.get("slug", stage.name) if names[stage.name] > 1 else stage.name  # of a sweep
         rows.append([name, stage.kind, stage.key, state.word, detail])
     notes = [", ".join(f"{count} {word}" for word, count in counts.items())]
+    if trials := trials_in(
+        shown_run.folder
+    ):  # of a search; the stages of an open one are planned when its batch begins
+        notes.append(f"trials: {', '.join(f'{count} {word}' for word, count in trials.items())}")
     print_table(rows, title=os.path.relpath(shown_run.folder), notes=notes)
     return 0

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 DETACHED = ("--detach", "launcher.detach=true")
 DONE, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
+SHOWN = 3  # logs of stages that failed with one message
 
 
 def train(argv: list[str]) -> int:
@@ -127,7 +128,9 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
             _refuse_training(to_run, argv)
         if not to_run:
             if len(graph.jobs) > 1:
-                print(f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: all cached")
+                print(
+                    f"{len(graph.jobs)} jobs ask for {graph.asked_for(plans)} stages, {len(plans)} of them distinct: all cached"
+                )
             return finish(folder, graph, plans, store)
         return execute(command, folder, graph, plans, store, to_run, argv)
 
@@ -241,7 +244,7 @@ def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
     words += [f"{len(outcome.failed)} failed"] if outcome.failed else []
     words += [f"{len(outcome.blocked)} not run"] if outcome.blocked else []
-    return f"{len(graph.jobs)} jobs ask for {graph.asked} stages, {len(plans)} of them distinct: {', '.join(words)}"
+    return f"{len(graph.jobs)} jobs ask for {graph.asked_for(plans)} stages, {len(plans)} of them distinct: {', '.join(words)}"
 
 
 def print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
@@ -251,7 +254,10 @@ def print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:
         messages.setdefault(message, []).append(key)
     for message, keys in messages.items():
         names = ", ".join(dict.fromkeys(graph.stages[key].name for key in keys))
-        print(f"\nstage {names} failed: {message}\n  log: {store.folder(keys[0])}/log.txt", file=sys.stderr)
+        plural = "s" if len(keys) > 1 else ""
+        logs = "".join(f"\n  log: {store.folder(key)}/log.txt" for key in keys[:SHOWN])
+        more = f"\n  … {len(keys) - SHOWN} more logs" if len(keys) > SHOWN else ""
+        print(f"\nstage{plural} {names} failed: {message}{logs}{more}", file=sys.stderr)
     if outcome.blocked:
         names = ", ".join(dict.fromkeys(graph.stages[key].name for key in outcome.blocked))
         print(f"not run, because they need a failed stage: {names}", file=sys.stderr)

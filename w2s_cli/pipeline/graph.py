@@ -3,7 +3,8 @@
 A stage of several configurations has one key, and is in the graph once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +60,7 @@ class Graph:
     stages: dict[str, Stage] = field(default_factory=dict)  # by key, inputs before their readers
     jobs: list[Job] = field(default_factory=list)
     summaries: list[tuple[list[Job], str, str]] = field(default_factory=list)  # jobs of all seeds, evaluate stage, key
-    asked: int = 0  # number of stages before equal ones are joined
+    asked: Counter[str] = field(default_factory=Counter)  # key → how many equal stages it stands for
 
     def add(
         self,
@@ -74,7 +75,7 @@ class Graph:
         """Add a stage unless the graph has it; returns its key."""
         ident = keys.identity(kind.name, kind.version, kind.identity_params(params), inputs)
         key = keys.stage_key(ident)
-        self.asked += 1
+        self.asked[key] += 1
         if key not in self.stages:
             self.stages[key] = Stage(name, kind, ident, key, safe_name(slug), execution, about)
         return key
@@ -89,6 +90,10 @@ class Graph:
                 if key not in elsewhere:
                     self.stages.pop(key, None)
         return job
+
+    def asked_for(self, chosen: Collection[str]) -> int:
+        """The number of these stages before equal ones are joined."""
+        return sum(self.asked[key] for key in chosen)
 
     def upstream_closure(self, targets: Sequence[str]) -> set[str]:
         """The targets and all stages that they depend on."""

@@ -240,17 +240,19 @@ def shape_of(stage: Stage, graph: Graph) -> Shape | None:
 Ways = list[tuple[str, Callable[[Setup], Setup]]]
 
 
-def ways_out(setup: Setup, model: str = "strong") -> Ways:
+def ways_out(setup: Setup, model: str = "strong", training: str = "train") -> Ways:
     """(words of a command line, the setup with them) of what makes a stage smaller.
 
     Args:
         model: the group of the stage's model.
+        training: the group of its settings if it trains; a model of `pretrain` is new, so it has neither adapters nor a group of its own.
     """
-    train, lora, qlora = ("train", "train=lora", "train=qlora")  # the group of a training's settings, and words of it
-    if setup.words:
-        train, lora, qlora = ("tune", "tune.mode=lora", "tune.mode=lora tune.lora.base=nf4")
+    lora, qlora = f"{training}.mode=lora", f"{training}.mode=lora {training}.lora.base=nf4"
+    if training == "train":  # it has recipes of these
+        lora, qlora = "train=lora", "train=qlora"
+    new = training == "pretrain"
     ways: Ways = []
-    if setup.trains and not setup.checkpointing:
+    if setup.trains and not setup.checkpointing and not new:
         ways.append((f"{model}.gradient_checkpointing=true", lambda one: replace(one, checkpointing=True)))
     if setup.tokens > max(setup.row, 256):
         smaller = max(setup.row, setup.tokens // 4)
@@ -259,11 +261,12 @@ def ways_out(setup: Setup, model: str = "strong") -> Ways:
         if setup.processes > 1 and not setup.in_parts and setup.optimizer != "adamw8bit":
             ways.append(("launcher.fsdp=true", lambda one: replace(one, in_parts=True)))
         if setup.optimizer != "adamw8bit" and not setup.in_parts:
-            ways.append((f"{train}.optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
+            ways.append((f"{training}.optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
         if setup.gpu and not setup.offloaded:
             ways.append(("launcher.offload_optimizer=true", lambda one: replace(one, offloaded=True)))
-        ways.append((lora, lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False)))
-    if setup.trains and not setup.four_bits and not setup.in_parts:
+        if not new:
+            ways.append((lora, lambda one: replace(one, adapters=8, optimizer="adam", offloaded=False)))
+    if setup.trains and not setup.four_bits and not setup.in_parts and not new:
         ways.append((qlora, lambda one: replace(one, adapters=one.adapters or 8, four_bits=True, offloaded=False)))
     return ways
 

@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,9 @@ def listing(remote: Remote, *, inside: bool = False) -> dict[str, Entry]:
             paths = remote.fs.find(remote.root, detail=True)
         else:
             paths = remote.fs.find(base, detail=True)
+        if not paths:
+            with suppress(FileNotFoundError):  # a new place
+                remote.fs.ls(remote.root)  # `find` takes an error of the connection for an empty folder
     folders: dict[str, tuple[str, dict[str, Mapping[str, Any]]]] = {}
     for path, facts in paths.items():
         match = _FILE.fullmatch(path.removeprefix(f"{base}/"))

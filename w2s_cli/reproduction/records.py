@@ -66,7 +66,7 @@ def write(
         "scale": scale,
         "comparable": experiment.comparable(scale),
         "dropped": experiment.dropped(scale),
-        "asked": graph.asked,
+        "asked": graph.asked_for(graph.stages),
         "distinct": len(graph.stages),
         "ran": ran,
         "cached": len(plans) - ran,

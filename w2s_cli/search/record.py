@@ -5,6 +5,7 @@
   proposes the same trials again and finds their stages finished. Only that a trial failed is known from the file alone.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -79,18 +80,27 @@ def read_record(
     folder: Path | None, identity: dict[str, Any], space: Sequence[Dimension], settings: Sequence[list[str]]
 ) -> list[Study]:
     """The studies of the settings, with the trials of search.json if it can be read and is of this search."""
-    written: Any = read_json(folder / RECORD) if folder else None
-    if (
-        fits(written, _Record)
-        and not is_broken(written)
-        and written["format"] == FORMAT
-        and written["identity"] == identity
-    ):
+    written = _read(folder) if folder else None
+    if written and written["identity"] == identity:
         studies = [Study(item["words"], [_trial(trial) for trial in item["trials"]]) for item in written["studies"]]
         whole = all(_is_of(trial, space) for study in studies for trial in study.trials)
         if whole and [study.words for study in studies] == list(settings):
             return studies
     return [Study(list(words)) for words in settings]
+
+
+def trials_in(folder: Path) -> Counter[str]:
+    """State → number of the trials of a search; none if the folder has no sound search.json."""
+    written = _read(folder)
+    return (
+        Counter(trial["state"] for study in written["studies"] for trial in study["trials"]) if written else Counter()
+    )
+
+
+def _read(folder: Path) -> _Record | None:
+    """The search.json of a folder, if it can be read and was not changed."""
+    written: Any = read_json(folder / RECORD)
+    return written if fits(written, _Record) and not is_broken(written) and written["format"] == FORMAT else None
 
 
 def _trial(written: Mapping[str, Any]) -> Trial:

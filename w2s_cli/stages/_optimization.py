@@ -33,6 +33,12 @@ def check_optimizer(job: "Planning", fields: Mapping[str, Any]) -> None:
         job.resolver.need_package("bitsandbytes", "optimizer=adamw8bit needs the package")
 
 
+def mode_words(mode: str, lora: Mapping[str, Any] | None) -> list[str]:
+    """What a plan's line says of a training of less than all weights: 'lora', 'qlora' with the base in four bits, 'probe'."""
+    quantized = lora is not None and "base" in lora
+    return [] if mode == "full" else ["q" + mode if quantized else mode]
+
+
 def adapters(job: "Planning", fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """The param `lora` of a training; None if all weights are trained."""
     if fields["mode"] != "lora":

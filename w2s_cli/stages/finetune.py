@@ -26,7 +26,7 @@ from w2s_cli.pipeline.contract import (
     Work,
 )
 from w2s_cli.stages._cautions import unread_texts
-from w2s_cli.stages._optimization import adapters, optimization
+from w2s_cli.stages._optimization import adapters, mode_words, optimization
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -108,7 +108,7 @@ def plan(
         slug=f"{role}-{settings['name']}-{job.config['data']['name']}-{loss_name}-s{params['seed']}",
         execution=job.opens(settings),
         about={**job.about(settings, rows, role), "seed": params["seed"], "loss": loss_name, "labels": labels.name},
-        words=words + ([fields["mode"]] if fields["mode"] != "full" else []),
+        words=words + mode_words(fields["mode"], lora),
         model={**settings, "mode": fields["mode"], "role": role},
     )
 

@@ -19,7 +19,7 @@ from w2s_cli.errors import UserError
 from w2s_cli.objectives import NEEDS
 from w2s_cli.pipeline.contract import FP32_BYTES, Amounts, Edge, Model, Pool, Role, RuleField, Spec, Traits, Work
 from w2s_cli.stages._cautions import cut_texts, unread_texts
-from w2s_cli.stages._optimization import adapters, optimization
+from w2s_cli.stages._optimization import adapters, mode_words, optimization
 from w2s_cli.store.context import Context
 from w2s_cli.store.faults import fault
 
@@ -98,7 +98,7 @@ def plan(
         words=[
             f"lr {params['lr']:g}",
             f"{label} on {learned.name if learned else rows.name}",
-            *(["lora"] if lora else []),
+            *mode_words(fields["mode"], lora),
         ],
         model={**settings, "mode": "text", "role": role},
         unread=[edge for field, edge in given.items() if edge and field not in scores],

@@ -91,6 +91,19 @@ def test_every_way_out_makes_the_stage_smaller() -> None:
     assert [words for words, _ in ways_out(Setup(False, tokens=512, row=512))] == []
 
 
+@pytest.mark.parametrize("training", ["train", "tune", "preference", "pretrain"])
+def test_every_way_out_is_a_word_that_the_training_has(training: str) -> None:
+    words = [
+        word for words, _ in ways_out(Setup(True, tokens=8192, row=512), "strong", training) for word in words.split()
+    ]
+    own = {word for word in words if word.startswith(training)}
+    assert {f"{training}.optimizer=adamw8bit"} <= own
+    assert bool([word for word in own if "lora" in word]) == (training != "pretrain")
+    assert ("strong.gradient_checkpointing=true" in words) == (training != "pretrain")
+    others = {"train", "tune", "preference", "pretrain"} - {training}
+    assert not [word for word in words if word.partition(".")[0].partition("=")[0] in others]
+
+
 def launcher(device: Any, **changed: Any) -> dict[str, Any]:
     return {"name": "local", "device": device, "processes": 1, "resources": {}, "gpus": 1, **changed}
 
@@ -121,6 +134,7 @@ def test_the_gpu_is_asked_by_the_drivers_own_program(tmp_path: Path, monkeypatch
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     program.write_text("#!/bin/sh\nexit 9\n")
     assert device_of(launcher("cuda")) is None
+    monkeypatch.setattr(device_memory.memory, "free_bytes", lambda: 20 * GIB)  # it changes from one moment to the next
     assert device_of(launcher("cpu")) == device_of(launcher("mps"))
     assert device_of(launcher("mps")) is not None
 

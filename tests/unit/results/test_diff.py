@@ -200,7 +200,7 @@ def test_the_stages_of_two_methods_are_one_line(outputs: Path, capsys: Any) -> N
         (["100000-a", "2026-01"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
         (["100000-a", "2026"], "fits 3 runs: 2026-01-01/100000-a-11111111, "),
         (["100000-a", "fffffff"], 'no stage has a key or a folder that begins with "fffffff"'),
-        (["100000-a"], "the following arguments are required: B"),
+        (["100000-a"], "w2s diff needs B. See: w2s diff --help"),
     ],
 )
 def test_a_name_that_fits_nothing_or_too_much_is_one_message(

@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import io
 import re
 import shlex
 import shutil
@@ -163,7 +164,8 @@ def _some(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
 def _told(what: str) -> Iterator[None]:
     """Errors of sbatch, and of parameters that it does not take, as a UserError."""
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit prints the text that it also raises
+            yield
     except Exception as error:  # submitit wraps the program's error in its own
         words = " ".join(str(error).split())
         raise UserError(
