@@ -47,33 +47,6 @@ class Matches:
     pattern: str
 
 
-@dataclass(frozen=True)
-class With:
-    """A note on a field: it has an effect only together with a word such as `train=lora`."""
-
-    word: str
-
-
-@dataclass(frozen=True)
-class Unless:
-    """A note on a field: a word such as `grader=NAME` takes its place."""
-
-    word: str  # the field or group of the word
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """A note on a field: its earlier name, for the message to who still writes it."""
-
-    before: str
-
-
-def now_called(cls: Any, name: str) -> str | None:
-    """The field of a dataclass that was called `name` before; None if none was."""
-    notes = {field.name: getattr(field.type, "__metadata__", ()) for field in fields(cls)}
-    return next((field for field, own in notes.items() if Renamed(name) in own), None)
-
-
 def fit(value: Any, kind: Any, where: str, misfits: list[str]) -> Any:
     """`value` converted to `kind`.
 

@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from w2s_cli.config.declared import class_of, declared_fields, inner_class, needs, note_on
+from w2s_cli.config.notes import Unless
 from w2s_cli.config.schema import Config
-from w2s_cli.values import Unless
 
 NAMED = 3  # stages that a sentence names
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
+from w2s_cli.config.notes import AnyName, With
 from w2s_cli.config.schema import Config
-from w2s_cli.values import With
 
 Note = TypeVar("Note")
 
@@ -16,19 +16,21 @@ def inner_class(kind: Any) -> Any:
     return next((member for member in members if isinstance(member, type) and is_dataclass(member)), kind)
 
 
-def is_in_named_group(name: str) -> bool:
-    """Whether a dotted name is a group that the user names, or a field of one: launcher.resources.student.processes."""
-    return any(name.startswith(f"{field}.") for field in _named_groups())
+def is_named_by_user(name: str) -> bool:
+    """Whether a dotted name is a field whose names the user chooses, or lies in one: launcher.resources.student.processes."""
+    return any(name == field or name.startswith(f"{field}.") for field in _named_by_user())
 
 
-def _named_groups(cls: Any = Config, prefix: str = "") -> Iterator[str]:
-    """The fields that are dictionaries of groups: launcher.resources."""
+def _named_by_user(cls: Any = Config, prefix: str = "") -> Iterator[str]:
+    """The fields that are dictionaries of groups, or have any names: launcher.resources, launcher.additional_parameters."""
     for field in fields(cls):
         inner = inner_class(field.type)
-        if get_origin(field.type) is dict and any(map(is_dataclass, get_args(field.type))):
+        if (get_origin(field.type) is dict and any(map(is_dataclass, get_args(field.type)))) or AnyName() in get_args(
+            field.type
+        ):
             yield f"{prefix}{field.name}"
         elif is_dataclass(inner):
-            yield from _named_groups(inner, f"{prefix}{field.name}.")
+            yield from _named_by_user(inner, f"{prefix}{field.name}.")
 
 
 def class_of(name: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from w2s_cli.config.declared import class_of, declared_fields, fields_named
+from w2s_cli.config.notes import now_called
 from w2s_cli.config.schema import Config, field_names
 from w2s_cli.config.words import (
     CHANGES,
@@ -22,7 +23,6 @@ from w2s_cli.config.words import (
     typed,
 )
 from w2s_cli.errors import UserError, did_you_mean
-from w2s_cli.values import now_called
 
 NO_GRAMMAR = ("mismatched input", "extraneous input", "LexerNoViableAlt", "no viable alternative")
 
@@ -78,7 +78,7 @@ def explain(error: BaseException, folder: Path | None) -> str:
     if "invalid literal for int()" in text:
         return f"a list has no fields; set the whole list, FIELD=[…] ({text})."
     if any(sign in text for sign in NO_GRAMMAR):
-        return _unreadable(text.splitlines()[0])
+        return _unreadable(getattr(error, "override", None) or text.splitlines()[0])
     if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
         return f"{typed(match[1])}: several values in one word are a sweep: add -m (w2s train -m …)."
     if match := re.search(r"Override (\S+)=(.+?) looks like a config group override", text):

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from w2s_cli.config.notes import AnyName, Verbatim, With
 from w2s_cli.config.trainings import Count
-from w2s_cli.values import Matches, With
+from w2s_cli.values import Matches
 
 Parallel = Annotated[int, Ge(1), Le(1024)]  # stages or threads at a time
 Minutes = Annotated[int, Ge(1), Le(60 * 24 * 366)]
@@ -64,7 +65,7 @@ class LauncherConfig:
     # how a worker keeps its stage to itself; lease: for a disk without working file locks (w2s doctor), for the whole store from then on
     claims: Literal["lock", "lease"] = "lock"
     # a line of the shell that runs one worker on the cluster and waits for its end, "ssh node7 {worker}"
-    template: Annotated[str | None, With("launcher=command")] = None
+    template: Annotated[str | None, With("launcher=command"), Verbatim()] = None
     partition: Annotated[str | None, With("launcher=slurm")] = None
     account: Annotated[str | None, With("launcher=slurm")] = None
     minutes: Annotated[Minutes, With("launcher=slurm")] = 240  # time limit of a job; a stage may take several jobs
@@ -72,7 +73,7 @@ class LauncherConfig:
     cpus: Annotated[Parallel, With("launcher=slurm")] = 4
     gpus: Annotated[Number, With("launcher=slurm")] = 1
     # further options of sbatch, {qos: long, constraint: a100}; without their dashes
-    additional_parameters: Annotated[dict[str, Any], With("launcher=slurm")] = field(default_factory=dict)
+    additional_parameters: Annotated[dict[str, Any], With("launcher=slurm"), AnyName()] = field(default_factory=dict)
     # lines of the shell before the worker, ["module load cuda"]
     setup: Annotated[list[str], With("launcher=slurm")] = field(default_factory=list)
     # before the end of a job's time, in which it saves its state

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from w2s_cli.config.launching import LauncherConfig
+from w2s_cli.config.notes import Unless, With
 from w2s_cli.config.search_schema import SearchConfig
 from w2s_cli.config.trainings import (
     Count,
@@ -24,7 +25,7 @@ from w2s_cli.config.trainings import (
     TrainConfig,
     TuneConfig,
 )
-from w2s_cli.values import MISSING, Matches, Unless, With
+from w2s_cli.values import MISSING, Matches
 
 Share = Annotated[float, Ge(0), Le(1)]
 Arguments = dict[str, Any]  # of a loss or rule; its signature has their types

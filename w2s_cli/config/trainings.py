@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
-from w2s_cli.values import MISSING, Renamed, With
+from w2s_cli.config.notes import Renamed, With
+from w2s_cli.values import MISSING
 
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from w2s_cli.config.declared import declared_fields, is_in_named_group
+from w2s_cli.config.declared import declared_fields, is_named_by_user, note_on
+from w2s_cli.config.notes import Verbatim
 from w2s_cli.config.quotes import escaped, quoted, unescaped
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.paths import configs_folder
@@ -68,7 +69,7 @@ def parse(arguments: list[str]) -> Words:
             example = f"{word}=…" if word in _written() else _choice(word) or "weak=gpt2 or seed=3"
             raise UserError(f'"{word}" is not an override: write GROUP=NAME or FIELD=VALUE, for example {example}.')
         else:
-            words.overrides.append(unescaped(rewrite(word)))
+            words.overrides.append(_with_quotes(word) or unescaped(rewrite(word)))
     _refuse_repeated(words)
     _refuse_renaming(words)
     always = group_names(None) | set(ROLES_FROM_MODELS)  # groups of every configuration
@@ -121,7 +122,7 @@ def rewrite(word: str) -> str:
     """A word as Hydra shall have it; every other word unchanged.
 
     `weak=gpt2` → `model@weak=gpt2`, `method.stages.pairs.rows=test` → `++method.changes.pairs.rows=test`, `loss.args.center=0.5` →
-    `++loss.args.center=0.5`, and so with `launcher.resources.NAME`.
+    `++loss.args.center=0.5`, and so with `launcher.resources` and `launcher.additional_parameters`.
     """
     name, sign, value = word.partition("=")
     if sign and name in ROLES_FROM_MODELS:
@@ -129,6 +130,13 @@ def rewrite(word: str) -> str:
     if sign and _is_within(STAGES, name.lstrip("+")):
         return f"++{CHANGES}{name.lstrip('+').removeprefix(STAGES)}={value}"
     return f"++{word}" if sign and _is_new(name) else word
+
+
+def _with_quotes(word: str) -> str | None:
+    """`launcher.template=ssh n7 {worker}` with the quotes that Hydra needs; None of a word that has quotes, or of another field."""
+    name, _, value = word.partition("=")
+    free = name in declared_fields() and note_on(name, Verbatim) is not None
+    return f"{name}={quoted(value)}" if free and value not in ("", "null") and value[0] not in "\"'" else None
 
 
 def typed(word: str) -> str:
@@ -156,7 +164,7 @@ def is_argument(name: str) -> bool:
 
 def _is_new(name: str) -> bool:
     """Whether Hydra does not know a dotted name from the schema, where the user chooses it."""
-    return is_argument(name) or is_in_named_group(name)
+    return is_argument(name) or is_named_by_user(name)
 
 
 def key(word: str) -> str:

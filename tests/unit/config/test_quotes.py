@@ -49,6 +49,14 @@ def test_an_escape_that_yaml_does_not_have_is_refused_with_the_way_out() -> None
     assert in_hydra(unescaped(r"data.path='C:\data'")) == r"C:\data"
 
 
+@pytest.mark.parametrize("line", ["ssh n7 {worker}", r'qsub -N "{name}" a,b=\"1\" {worker} # it\'s \ ', "{worker}"])
+def test_a_line_of_the_shell_needs_no_quotes_of_its_own(line: str) -> None:
+    [word] = parse([f"launcher.template={line}"]).overrides
+    assert in_hydra(word) == line
+    assert parse([typed(word)]).overrides == [word], "the word as it is recorded means the same"
+    assert in_hydra(parse(["launcher.template='ssh n7 {worker}'"]).overrides[0]) == "ssh n7 {worker}"
+
+
 @pytest.mark.parametrize("escape", [r"\U00110000", r"\UFFFFFFFF", r"\ud83d", r"\ud83d\ude00", r"\uDFFF"])
 def test_an_escape_of_no_character_is_refused(escape: str) -> None:
     with pytest.raises(UserError, match=r"\\[uU][0-9a-fA-F]+ is no character of Unicode"):
