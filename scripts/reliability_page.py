@@ -18,13 +18,15 @@ DOCS = Path(__file__).parents[1] / "docs"
 STORED = ("made", "lost", "wrong", "stuck", "seconds", "commit", "notes")
 KINDS = {  # in the order of the page → what a fault is
     "kills": "SIGKILL of a worker, of the command, or of both at a random moment, over the pipelines of all methods",
-    "signals": "SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP, a second Ctrl-C, to the command, its worker or both",
+    "signals": "SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or SIGHUP to a command, to its worker, or to both; SIGINT or SIGTERM twice to a command"
+    " whose worker cannot answer",
     "full disks": "a disk that is full from one write on, and the same command again while it still is",
     "read-only stores": "a command in a store on a disk for reading only",
     "shared stores": "a command of one of two users of a group in one store",
-    "limits": "a run with few descriptors, or a limit of the size of files",
-    "damage": "a file of a result, a checkpoint or a table that is cut, flipped, deleted, edited or swapped",
-    "shapes": "a JSON file of a store replaced by one of 46 wrong contents",
+    "limits": "a run with at most 16, 24 or 64 descriptors, files of at most 1, 20 or 200 KiB, or at most 1, 8, 64 or 256 MiB more memory"
+    " than it has at its start",
+    "damage": "a file of a result, a checkpoint, a shard, a run, or the cache of joined seeds, cut, flipped, deleted, edited or swapped",
+    "shapes": "a JSON file of a store replaced by one of 50 wrong contents",
     "races": "a command, kill, `w2s rm` or `w2s gc` beside up to 16 commands with overlapping sweeps; owners and clocks of other hosts",
     "fuzz": "a random configuration, label file, data file, or part of a store's JSON",
 }

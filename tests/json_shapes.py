@@ -46,6 +46,8 @@ WRONG = (
         '{"files": {"../x": {}}, "metrics": {}}',
     ),
     *('{"step": -1, "total": 0}', '{"step": "a", "total": [], "sums": 1}', '{"host": [], "pid": "x", "keys": {}}'),
+    *('{"step": 1e999, "names": [], "ended": false}', '{"step": 1, "names": ["loss"], "ended": "no"}'),
+    *('{"": -1, "micro_tokens": 0}', '{"files": {"ids.npy": "x"}, "truncated": 0, "empty": 0}'),
 )
 
 

@@ -1,8 +1,9 @@
 """Damage to the files of a store: it is noticed by the next command, no figure is made of it, and the same command makes the rest right.
 
-* Each file of each result of two small pipelines, which have all kinds of artifacts between them, is cut, has a bit flipped, is deleted,
-  edited, or swapped with another file.
-* Each JSON file of a store, also those of running stages, is replaced by each of the wrong contents of tests/json_shapes.py.
+* Each file of each result of two small pipelines, for classes and for texts, is cut, has a bit flipped, is deleted, edited, or swapped with
+  another file. Two further ones have what these lack: adapters, probes, combined, selected and validated labels, and seeds. Of these one
+  file of each name of each kind of stage is damaged. A test asserts that they have all kinds of artifacts between them.
+* So are the results, the configuration and the plan of a run, checkpoints and shards (and in test_shapes.py the cache of joined seeds).
 """
 
 import json
@@ -27,16 +28,23 @@ from tests.faults.counting import finished as finished_stages
 from tests.faults.test_resume import artifacts
 from tests.inside import run_inside
 from tests.stage_files import context
+from w2s_cli.data import artifacts as artifacts_of_data
+from w2s_cli.data.artifacts.features import IDS
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.kinds import kind_names
 from w2s_cli.results.reader import read_run
 from w2s_cli.results.runs import CONFIG, PLAN
 from w2s_cli.store import files
+from w2s_cli.store.context import Context
 from w2s_cli.store.ranks import ALONE
 from w2s_cli.store.store import Store
 from w2s_cli.training import checkpoint, shards
+from w2s_cli.training.models.folder import ADAPTER, BASE
 from w2s_cli.training.sharding import Sharding, Span
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Damage = Callable[[Path, random.Random], None]
+Pipeline = Callable[[str], tuple[Path, list[str]]]
 FIGURE = re.compile(r"\d+\.\d+|\d+ %")
 
 
@@ -81,20 +89,62 @@ def swap(path: Path, drawn: random.Random) -> None:
 
 
 DAMAGES = (cut, flip, delete, edit, swap)
+every_damage = pytest.mark.parametrize(
+    "damage",
+    [damage if damage in (flip, edit) else pytest.param(damage, marks=pytest.mark.faults) for damage in DAMAGES],
+)
+METHODS = {  # of the further pipelines
+    "texts": small_texts.EVERY_KIND,
+    "seeds of texts": """own: {kind: generate, model: "${strong}", rows: test}
+  graded: {kind: grade, texts: own, rows: test}
+  pgr: {kind: evaluate_texts, rows: test, student: graded}""",
+    "adapters, probes and seeds": """weak: {kind: finetune, role: weak, model: "${weak}", rows: weak_train, labels: truth}
+  fit: {kind: label, model: weak, rows: weak_train}
+  boost: {kind: boost, labels: fit, rows: weak_train}
+  probe: {kind: finetune, role: weak, model: "${strong}", rows: weak_train, labels: truth, train: {mode: probe, lr: 1e-2, epochs: 2}}
+  votes: {kind: label, model: weak, rows: strong_train}
+  further: {kind: label, model: probe, rows: strong_train}
+  labels: {kind: combine, rows: strong_train, labels: [votes, further], rule: {name: mean_probability, args: {}}}
+  chosen: {kind: select, rows: strong_train, labels: labels, rule: {name: confidence, args: {share: 0.5, threshold: null}}}
+  student: {kind: finetune, role: student, model: "${strong}", rows: strong_train, labels: chosen}
+  own: {kind: label, model: student, rows: strong_train}
+  score: {kind: validate, student: own, labels: labels, rows: strong_train}
+  weak_test: {kind: label, model: weak, rows: test}
+  student_test: {kind: label, model: student, rows: test}
+  pgr: {kind: evaluate, weak: weak_test, student: student_test, rows: test}""",
+}
+PIPELINES = ("classifiers", *METHODS)
+# kinds without a stage in a pipeline, whose results are as those of others: labels, a model, metrics
+ELSEWHERE = {"exam", "few_shot", "import_labels", "pretrain", "theory", "delta_theory"}
 
 
 @pytest.fixture
-def texts(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> tuple[Path, list[str]]:
-    """The outputs of a finished run with every kind of stage for texts, and its words."""
+def pipeline(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]
+) -> Pipeline:
+    """The outputs of the finished run of a pipeline, and its words."""
 
-    def make(folder: Path) -> None:
-        words = small_texts.words(folder, tiny_models, small_texts.EVERY_KIND)
-        done = run_inside(["train", *words], folder, environment())
-        assert done.returncode == 0, done.stderr
-        (folder / "words.json").write_text(json.dumps(words))
+    def of(name: str) -> tuple[Path, list[str]]:
+        tiny: list[str] = request.getfixturevalue("tiny")
+        if name == "classifiers":
+            return request.getfixturevalue("finished"), tiny
 
-    folder = once(tmp_path_factory, "texts", make)
-    return folder / "outputs", json.loads((folder / "words.json").read_text())
+        def make(folder: Path) -> None:
+            if "text" in name:
+                words = small_texts.words(folder, tiny_models, METHODS[name])
+            else:
+                mine = small_texts.write_method(folder / "mine", METHODS[name])
+                limits = "data.limits={weak_train: 24, strong_train: 24, test: 24}"
+                words = [*tiny, "--config-dir", str(mine), "method=small", "train=lora", "train.epochs=1", limits]
+            words += ["seeds=2"] if "seeds" in name else []
+            done = run_inside(["train", *words], folder, environment())
+            assert done.returncode == 0, done.stderr
+            (folder / "words.json").write_text(json.dumps(words))
+
+        folder = once(tmp_path_factory, name, make)
+        return folder / "outputs", json.loads((folder / "words.json").read_text())
+
+    return of
 
 
 def result_files(outputs: Path) -> list[Path]:
@@ -102,21 +152,35 @@ def result_files(outputs: Path) -> list[Path]:
     return sorted(path for path in outputs.glob("stages/*/*/result/**/*") if path.is_file() and path.stat().st_size)
 
 
+def one_of_each(files: list[Path]) -> list[Path]:
+    """One file of each name of each kind of stage."""
+    return list({(path.parts[path.parts.index("stages") + 1], path.name): path for path in files}.values())
+
+
 @pytest.mark.faults
-@pytest.mark.parametrize("pipeline", ["classifiers", "texts"])
+def test_the_pipelines_have_all_kinds_of_artifacts(pipeline: Pipeline) -> None:
+    stores = [pipeline(name)[0] for name in PIPELINES]
+    kinds = {path.name for store in stores for path in store.glob("stages/*")}
+    assert kinds | ELSEWHERE == set(kind_names())
+    names = {path.name for store in stores for path in result_files(store)}
+    of_data = {value for name, value in vars(artifacts_of_data).items() if name.isupper()}
+    assert names >= {*of_data, IDS, ADAPTER, BASE, "model.safetensors", "manifest.json"}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", PIPELINES)
 def test_each_damaged_artifact_is_noticed_shown_by_nobody_and_made_again(
-    w2s_inside: Run, tiny: list[str], finished: Path, texts: tuple[Path, list[str]], tmp_path: Path, pipeline: str
+    w2s_inside: Run, pipeline: Pipeline, tmp_path: Path, name: str
 ) -> None:
-    source, words = (finished, tiny) if pipeline == "classifiers" else texts
-    outputs = tmp_path / "outputs"
+    (source, words), outputs = pipeline(name), tmp_path / "outputs"
     shutil.copytree(source, outputs, symlinks=True)
     w2s_inside("train", *words)  # the times of the copied files are looked up once
-    tally, drawn = Tally("damage", f"results of {pipeline}"), random.Random(5)
+    tally, drawn = Tally("damage", f"results of {name}"), random.Random(5)
     whole = artifacts(outputs)
     figures = {command: figures_of(w2s_inside(command, code=None)) for command in ("table", "ls")}
-    for number, path in enumerate(result_files(outputs)):
-        stage, before = path.relative_to(outputs).parts[2], path.read_bytes()
-        times = path.stat()
+    damaged = result_files(outputs)
+    for number, path in enumerate(one_of_each(damaged) if "seeds" in name else damaged):
+        stage, before, times = path.relative_to(outputs).parts[2], path.read_bytes(), path.stat()
         for damage in DAMAGES:
             damage(path, drawn)
             tally.add(damage.__name__)
@@ -150,14 +214,9 @@ def figures_of(done: subprocess.CompletedProcess[str]) -> set[str]:
     return set(FIGURE.findall(done.stdout))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [damage if damage in (flip, edit) else pytest.param(damage, marks=pytest.mark.faults) for damage in DAMAGES],
-)
-def test_no_figure_of_changed_results_or_tables_is_shown(
-    w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Callable[[Path, random.Random], None]
-) -> None:
-    tally, drawn = Tally("damage", f"results.json, joined tables: {damage.__name__}"), random.Random(damage.__name__)
+@every_damage
+def test_no_figure_of_changed_results_is_shown(w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Damage) -> None:
+    tally, drawn = Tally("damage", f"results.json: {damage.__name__}"), random.Random(damage.__name__)
     (results,) = tmp_path.glob("outputs/runs/*/*/results.json")
     figures, before = figures_of(w2s_inside("table")), results.read_bytes()
     for _ in range(10):
@@ -176,12 +235,9 @@ def test_no_figure_of_changed_results_or_tables_is_shown(
 
 
 @pytest.mark.parametrize("name", [CONFIG, PLAN])
-@pytest.mark.parametrize(
-    "damage",
-    [damage if damage in (flip, edit) else pytest.param(damage, marks=pytest.mark.faults) for damage in DAMAGES],
-)
+@every_damage
 def test_no_setting_and_no_stage_is_read_from_a_changed_configuration_or_plan(
-    w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Callable[[Path, random.Random], None], name: str
+    w2s_inside: Run, ran: list[str], tmp_path: Path, damage: Damage, name: str
 ) -> None:
     tally, drawn = Tally("damage", f"{name}: {damage.__name__}"), random.Random(f"{damage.__name__} {name}")
     store = Store(tmp_path / "outputs")
@@ -201,11 +257,8 @@ def test_no_setting_and_no_stage_is_read_from_a_changed_configuration_or_plan(
         if number < 4:
             for words in (["table"], ["diff", "latest", "latest"], ["report", "latest"], ["gc"]):
                 done = w2s_inside(*words, code=None)
-                tally.wrong += (
-                    [f"{words}: {done.stdout} {done.stderr}"]
-                    if done.returncode not in (0, 2) or "bug" in done.stderr
-                    else []
-                )
+                if done.returncode not in (0, 2) or "bug" in done.stderr:
+                    tally.wrong.append(f"{words}: {done.stdout} {done.stderr}")
                 if words == ["table"] and not figures_of(done) <= figures:
                     tally.wrong.append(f"{words}: {done.stdout}")
         path.write_bytes(before)
@@ -234,10 +287,17 @@ class InParts(Sharding):
         return 0, len(optimized), len(optimized)
 
 
+def unrefused(ctx: Context, model: nn.Module, *more: Any) -> list[str]:
+    """What is wrong with how a training begins whose checkpoint is damaged: it must refuse it, and say what to do."""
+    try:
+        checkpoint.load(ctx.work, model, *more)
+    except UserError as error:
+        return [] if "remove that folder" in str(error) else [str(error)]
+    return ["loaded"]
+
+
 @pytest.mark.parametrize("damage", [cut, flip, edit, delete])
-def test_a_training_in_parts_never_goes_on_from_damaged_bytes(
-    tmp_path: Path, damage: Callable[[Path, random.Random], None]
-) -> None:
+def test_a_training_in_parts_never_goes_on_from_damaged_bytes(tmp_path: Path, damage: Damage) -> None:
     tally, drawn = Tally("damage", f"checkpoints in parts: {damage.__name__}"), random.Random(2)
     model = nn.Linear(8, 8)
     optimizer, ctx = torch.optim.Adam(model.parameters()), context(tmp_path)
@@ -254,20 +314,14 @@ def test_a_training_in_parts_never_goes_on_from_damaged_bytes(
         for _ in range(1 if damage is delete else 10):
             damage(path, drawn)
             tally.add()
-            try:
-                checkpoint.load(ctx.work, model, optimizer, sharding)
-                tally.wrong.append(f"{damage.__name__} {name}: loaded")
-            except UserError as error:
-                tally.wrong += [] if "remove that folder" in str(error) else [str(error)]
+            tally.wrong += [f"{damage.__name__} {name}: {what}" for what in unrefused(ctx, model, optimizer, sharding)]
             path.write_bytes(before)
     assert checkpoint.load(ctx.work, model, optimizer, sharding)
     tally.close()
 
 
 @pytest.mark.parametrize("damage", [cut, flip, edit])
-def test_a_training_and_a_pass_over_rows_never_go_on_from_damaged_bytes(
-    tmp_path: Path, damage: Callable[[Path, random.Random], None]
-) -> None:
+def test_a_training_and_a_pass_over_rows_never_go_on_from_damaged_bytes(tmp_path: Path, damage: Damage) -> None:
     tally, drawn = Tally("damage", f"checkpoints and shards: {damage.__name__}"), random.Random(1)
     model = nn.Linear(4, 4)
     optimizer = torch.optim.Adam(model.parameters())
@@ -279,11 +333,7 @@ def test_a_training_and_a_pass_over_rows_never_go_on_from_damaged_bytes(
     for _ in range(20):
         damage(tensors, drawn)
         tally.add()
-        try:
-            checkpoint.load(ctx.work, model, optimizer)
-            tally.wrong.append(f"{damage.__name__}: loaded")
-        except UserError as error:
-            tally.wrong += [] if "remove that folder" in str(error) else [str(error)]
+        tally.wrong += [f"{damage.__name__}: {what}" for what in unrefused(ctx, model, optimizer)]
         tensors.write_bytes(before)
     assert checkpoint.load(ctx.work, model, optimizer)
     rows = np.arange(12, dtype=np.float32).reshape(6, 2)

@@ -1,7 +1,9 @@
-"""Sixteen commands with overlapping sweeps in one store, some of them killed, with `w2s gc --yes` and `w2s rm` beside them.
+"""Sixteen commands with overlapping sweeps in one store, eight times one of them killed, with `w2s gc --yes` and `w2s rm` beside them.
 
 * A stage of the test's own kind notes its beginning and its end in a file, so the runs of a stage are counted from outside of the store. A
   stage may begin again only after its process was killed, or after `w2s rm` removed it.
+* A kill counts only if its command was alive. A killed command is started again, and may be killed again; where all commands have ended
+  before the last kill, one of them is started again too.
 * A command that nobody kills ends with exit code 0: nothing that it planned is removed under it.
 """
 
@@ -14,7 +16,9 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +33,7 @@ from w2s_cli.store import leases
 from w2s_cli.store.claims import claim, is_claimed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Command = tuple[BaseProcess, list[str], Path]  # its words, and what it printed
 KIND = '''"""racing: a number made from the number of the stage before; each run is noted outside of the store."""
 
 from w2s_cli.pipeline.contract import Edge, Spec, Traits
@@ -55,7 +60,7 @@ def run(params, inputs, ctx):
 
     note("begun")
     before = json.loads((inputs["above"] / "number.json").read_text()) if inputs.get("above") else 0
-    time.sleep(0.05)
+    time.sleep(0.2)
     (ctx.result / "number.json").write_text(json.dumps(before + params["seed"] + params["number"]))
     note("ended")
     return {"number": before + params["seed"] + params["number"]}
@@ -87,7 +92,7 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
         (tmp_path / "mine" / place).write_text(text)
     notes, outputs = tmp_path / "notes.jsonl", tmp_path / "outputs"
     quiet = environment(RACES=str(notes))
-    running = {}
+    running: dict[int, Command] = {}
     for number in range(commands):
         words, log = sweep(tmp_path, drawn), tmp_path / f"{number}.txt"
         running[number] = (forked.start(words, tmp_path, quiet, log), words, log)
@@ -95,20 +100,22 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
     killed: set[int] = set()
     removals: list[tuple[str, float]] = []
     end = time.monotonic() + 600
-    while any(process.is_alive() for process, _, _ in running.values()):
-        assert time.monotonic() < end, "the commands do not end"
+    while tally.notes.get("kills", 0) < kills or any(process.is_alive() for process, _, _ in running.values()):
+        assert time.monotonic() < end, "the commands do not end, or are not killed"
         time.sleep(drawn.uniform(0, 0.3))
         alive = [number for number, (process, _, _) in running.items() if process.is_alive()]
-        if len(killed) < kills and alive and notes.exists():
-            number = drawn.choice(alive)
+        if tally.notes.get("kills", 0) < kills and notes.exists():
+            number = drawn.choice(alive or [*running])
             process, words, log = running[number]
-            workers = forked.workers(forked.pid_of(process))
-            os.killpg(forked.pid_of(process), signal.SIGKILL)
+            if alive:
+                workers = kill(forked.pid_of(process))
             process.join()
             if process.exitcode == -signal.SIGKILL:
                 killed |= {forked.pid_of(process), *workers}
                 tally.add("kills")
-                running[number] = (forked.start(words, tmp_path, quiet, log), words, log)  # again
+            else:
+                tally.wrong += unsuccessful(running[number])
+            running[number] = (forked.start(words, tmp_path, quiet, log), words, log)  # again
         if outputs.is_dir() and (stages := sorted(outputs.glob("stages/*/*-*"))):
             stage = drawn.choice(stages).name
             began = time.time()
@@ -121,10 +128,9 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
                     tally.wrong.append(f"{words}: {done.returncode}: {done.stdout[-800:]}")
                 if words[0] == "rm" and done.returncode == 0:
                     removals.append((stage, began))
-    for process, words, log in running.values():
-        process.join()
-        if process.exitcode != 0:
-            tally.wrong.append(f"{words}: {process.exitcode}: {log.read_text()[-1500:]}")
+    assert (tally.notes["commands"], tally.notes["kills"]) == (commands, kills)  # as the name of the line says
+    for command in running.values():
+        tally.wrong += unsuccessful(command)
     tally.wrong += twice(notes, killed, removals)
     tally.wrong += [f"made twice: {path}" for path in outputs.glob("stages/*/*/old")]
     for record in outputs.glob("stages/*/*/record.json"):
@@ -140,6 +146,23 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
     tally.lost += sorted(ended - finished_stages(outputs).keys() - {name for name, _ in removals})
     tally.stuck += unclaimable(outputs) + left_after_gc(outputs)
     tally.close()
+
+
+def kill(pid: int) -> list[int]:
+    """Kill a command with all its workers, and return these: it is stopped first, so that it starts none meanwhile."""
+    workers = list[int]()
+    with suppress(ProcessLookupError):  # it has no group yet, or has ended
+        os.killpg(pid, signal.SIGSTOP)
+        workers = forked.workers(pid)
+        os.killpg(pid, signal.SIGKILL)
+    return workers
+
+
+def unsuccessful(command: Command) -> list[str]:
+    """What is wrong with a command that nobody killed."""
+    process, words, log = command
+    process.join()
+    return [] if process.exitcode == 0 else [f"{words}: {process.exitcode}: {log.read_text()[-1500:]}"]
 
 
 def twice(notes: Path, killed: set[int], removals: list[tuple[str, float]]) -> list[str]:

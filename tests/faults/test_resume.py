@@ -92,7 +92,7 @@ def test_a_worker_killed_while_training_saving_and_publishing_is_continued(
     assert_same(finished, tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_worker_killed_at_any_point_of_training_is_continued(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_worker_killed_at_any_point_of_training_is_continued(
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_worker_killed_while_publishing_is_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     quick = [*tiny, "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
     w2s_inside("train", *quick, "outputs=plain")
@@ -109,7 +109,7 @@ def test_a_worker_killed_while_publishing_is_continued(w2s_inside: Run, tiny: li
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_probe_killed_at_any_point_is_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     probe = [*(word for word in tiny if ".lr=" not in word), "train=probe"]
     w2s_inside("train", *probe, "outputs=plain")
@@ -122,7 +122,7 @@ def test_a_probe_killed_at_any_point_is_continued(w2s_inside: Run, tiny: list[st
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_several_seeds_killed_in_the_summary_are_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     seeds = [*tiny, "seeds=2", "data.limits={weak_train: 32, strong_train: 32, test: 32}"]
     w2s_inside("train", *seeds, "outputs=plain")
@@ -131,7 +131,7 @@ def test_several_seeds_killed_in_the_summary_are_continued(w2s_inside: Run, tiny
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_imported_labels_killed_at_any_point_are_continued(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     labels = write_jsonl(
         tmp_path / "labels.jsonl", [{"id": row["id"], "label": row["label"]} for row in sentences(240)]
@@ -146,7 +146,7 @@ def test_imported_labels_killed_at_any_point_are_continued(w2s_inside: Run, tiny
 POOLS = "data.pools={test: 0.2, weak_train: 0.3, weak_val: 0.1, strong_val: 0.1, strong_train: 0.3}"
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("words", "points"),
     [
@@ -198,7 +198,7 @@ TEXT_POINTS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.faults
 def test_texts_killed_at_any_point_of_their_stages_are_continued(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
@@ -225,7 +225,7 @@ EXAM = """truth: {kind: solutions, rows: strong_train}
   exam: {kind: exam, student: sft, rows: weak_train, texts: own, questions_from: strong_train, questions: 2}"""
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_an_exam_killed_at_any_point_is_continued(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -235,7 +235,7 @@ def test_an_exam_killed_at_any_point_is_continued(
     assert_same(tmp_path / "plain", tmp_path / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_the_theory_of_differences_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path: Path) -> None:
     w2s_inside("train", "method=delta_theory", "outputs=plain")
     points = ["delta_theory.claimed", "delta_theory.start", "delta_theory.step"]
@@ -259,7 +259,7 @@ precision: fp32
 """
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_pretraining_killed_at_any_point_is_continued(w2s_inside: Run, tmp_path: Path) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", sentences(64))
     (tmp_path / "mine" / "pretrain").mkdir(parents=True)
@@ -299,14 +299,14 @@ def random_kills(tiny: list[str], undisturbed: Path, folder: Path, kills: int, s
     assert_same(undisturbed, folder / "killed")
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_three_random_kills_of_the_process_group_change_nothing(
     tiny: list[str], finished: Path, tmp_path: Path
 ) -> None:
     random_kills(tiny, finished, tmp_path, kills=3, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.faults
 def test_thirty_random_kills_of_the_process_group_change_nothing(
     tiny: list[str], finished: Path, tmp_path: Path
@@ -369,8 +369,8 @@ def closing_terminals_count() -> Iterator[None]:
     "number",
     [
         signal.SIGINT,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.faults),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.faults),
     ],
 )
 def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path: Path, number: signal.Signals) -> None:
@@ -394,7 +394,7 @@ def test_a_polite_stop_saves_and_says_how_to_continue(tiny: list[str], tmp_path:
     assert "step " in states
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
@@ -408,7 +408,7 @@ def test_a_training_that_a_batch_system_ends_is_continued(w2s: Run, tiny: list[s
     assert any("resumed at step" in path.read_text() for path in (tmp_path / "out").glob("stages/finetune/*/log.txt"))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.jobs=2"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
@@ -421,7 +421,7 @@ def test_a_worker_that_is_stopped_alone_stops_the_command(tiny: list[str], tmp_p
 
 
 @pytest.mark.usefixtures("closing_terminals_count")
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_terminal_that_is_closed_loses_nothing(tiny: list[str], tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     process = start(tiny, tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
@@ -439,7 +439,7 @@ def take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_nohup_stays_in_force(tiny: list[str], tmp_path: Path) -> None:
     arguments = command(["train", *tiny, "launcher.log_every=1", "weak.epochs=20", "outputs=out"])
     process = subprocess.Popen(
@@ -456,7 +456,7 @@ def test_nohup_stays_in_force(tiny: list[str], tmp_path: Path) -> None:
     assert process.wait(timeout=120) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> None:
     process = start([*tiny, "launcher.checkpoint_seconds=9999"], tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
@@ -470,7 +470,7 @@ def test_a_second_stop_signal_kills_at_once(tiny: list[str], tmp_path: Path) -> 
     assert gone(worker)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_four_commands_at_once_run_every_stage_once(tiny: list[str], tmp_path: Path) -> None:
     arguments = command(
         ["train", "-m", *tiny, "seed=0,1", "data.limits={weak_train: 48, strong_train: 48, test: 48}", "outputs=out"]

@@ -4,7 +4,7 @@
   {"tell": text}, {"failed": text}, {"ended": true}. What libraries print goes to the log of the stage.
 * A position file beside the tracker's own files has the last step that the tracker got, so no figure is given twice: neither those that a
   continued stage repeats nor those before its checkpoint, all of which the worker sends again. The file is locked: a process that still
-  writes the end of a killed stage is waited for.
+  writes the end of a killed stage is waited for. A file of another shape reads as missing: the run is a new one, and gets all figures.
 * The end of standard input is the end of the worker. The run is ended, and after `END_S` the process, whatever its library does.
 * It is nice: the training that it tells about goes first.
 """
@@ -20,13 +20,23 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from w2s_cli.errors import UserError
 from w2s_cli.run.trackers import TrackedStage, Tracker, load
+from w2s_cli.store.files import read_json
+from w2s_cli.store.shapes import fits
 
 END_S = 60  # for a library to finish after the end of its worker
 NICENESS = 5
+
+
+class _Written(TypedDict):
+    """A position file: the last step, −1 before the first, and the names of the figures that the tracker got of it."""
+
+    step: Annotated[int, lambda step: step >= -1]
+    names: list[str]
+    ended: bool  # with its final metrics
 
 
 class Position:
@@ -36,12 +46,10 @@ class Position:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open_files.enter_context(path.open("a+", encoding="utf-8"))
         fcntl.flock(self.file, fcntl.LOCK_EX)
-        self.file.seek(0)
-        self.is_new, self.step, self.names, self.ended = True, -1, list[str](), False
-        with suppress(ValueError, KeyError, TypeError):  # a new run, or a file cut short
-            written = json.loads(self.file.read())
-            self.step, self.names, self.ended = int(written["step"]), list(written["names"]), bool(written["ended"])
-            self.is_new = False
+        written = read_json(path)  # under the lock
+        self.is_new = not fits(written, _Written)  # a new run, or a file that was cut short or changed
+        last: _Written = {"step": -1, "names": [], "ended": False} if self.is_new else written
+        self.step, self.names, self.ended = last["step"], last["names"], last["ended"]
 
     def missing(self, step: int, figures: Mapping[str, float]) -> dict[str, float]:
         """The figures of a step that the tracker has not got."""

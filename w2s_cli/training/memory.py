@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class Budget:
     def _fitted(self) -> dict[str, int]:
         """Tokens that an earlier process of this stage noted."""
         written = read_json(self._ctx.work / NOTED)
-        return written if fits(written, dict[str, int]) else {}
+        return written if fits(written, dict[str, Annotated[int, lambda tokens: tokens > 0]]) else {}
 
     def _smaller(self, cut: Callable[[int], list[list[int]]]) -> int | None:
         """The first budget of half, a quarter, … that makes smaller micro-batches; None if each is a single row."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 
 from tests.conftest import environment, once
 from tests.inside import run_inside
+from tests.json_shapes import WRONG
 from w2s_cli.errors import UserError
 from w2s_cli.paths import PACKAGE
 from w2s_cli.pipeline.contract import Traits
 from w2s_cli.pipeline.packages import need_imports
 from w2s_cli.plugins import code_names
 from w2s_cli.run import trackers, tracking
+from w2s_cli.run.tracker_process import Position
 from w2s_cli.run.tracking import Tracking, numbers
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -172,6 +175,42 @@ def test_a_late_process_of_a_killed_worker_does_not_open_a_finished_run(stage: P
     own = write_tracker(tmp_path / "own")
     got = Shown(stage, own).begin().figures(1, 2).end({"loss": 0.5})
     assert Shown(stage, own).begin().figures(1, 2).end(None) == got
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"step": 1e999, "names": [], "ended": false}', "\0"])
+def test_a_position_that_is_none_is_as_a_missing_one_and_the_next_process_continues(
+    stage: Path, tmp_path: Path, content: str
+) -> None:
+    shown = Shown(stage, write_tracker(tmp_path / "own")).begin().figures(1, 2)
+    shown.end(None)
+    position = stage.parents[2] / "trackers" / "own" / "positions" / "abc123abc123.json"
+    position.write_text(content)
+    got = Shown(stage, shown.own).begin().figures(1, 2, 3).end(None)
+    assert steps_of(got) == [1, 2, 1, 2, 3]
+    got = Shown(stage, shown.own).begin().figures(1, 2, 3, 4).end({})
+    assert steps_of(got) == [1, 2, 1, 2, 3, 4]
+    assert [value["continued"] for what, value in got if what == "start"] == [False, False, True]
+    assert shown.events == []
+
+
+def test_a_position_is_read_as_it_was_written_and_any_other_shape_is_a_new_run(tmp_path: Path) -> None:
+    path = tmp_path / "positions" / "a.json"
+
+    def read() -> tuple[bool, int, list[str], bool]:
+        with ExitStack() as opened:
+            position = Position(path, opened)
+            return position.is_new, position.step, position.names, position.ended
+
+    new = (True, -1, list[str](), False)
+    assert read() == new
+    with ExitStack() as opened:
+        Position(path, opened).moved(3, {"loss": 0.5})
+    assert read() == (False, 3, ["loss"], False)
+    fields = {"step": 3, "names": ["loss"], "ended": False}
+    others = [{**fields, "step": True}, {**fields, "step": -2}, {**fields, "names": "loss"}, {**fields, "ended": 0}]
+    for content in (*WRONG, *map(json.dumps, others)):
+        path.write_text(content, encoding="utf-8", errors="surrogatepass")
+        assert read() == new, content[:60]
 
 
 def test_a_result_that_is_made_again_is_a_run_of_its_own(stage: Path, tmp_path: Path) -> None:
