@@ -99,6 +99,7 @@ def test_adapters_are_exported_as_a_plain_model_that_predicts_the_labels_of_the_
     ), "nothing unfinished is left"
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_adapters_of_another_store_that_its_stages_read_and_no_others(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:

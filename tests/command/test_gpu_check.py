@@ -56,6 +56,7 @@ def test_every_check_runs_and_passes_on_a_cpu_with_tiny_shapes(tmp_path: Path) -
     assert not list(tmp_path.glob("w2s-gpu-check-*"))  # nothing of the scratch folder stays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "why"),
     [

@@ -199,6 +199,7 @@ def test_a_gap_that_may_be_noise_has_no_pgr_to_plan(tmp_path: Path) -> None:
     assert "no gap" in run_w2s(tmp_path, "power", "--figure", "pgr", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_real_run_is_looked_at_with_its_own_records(tmp_path: Path, tiny: list[str]) -> None:
     run_w2s(tmp_path, "train", *tiny, "seeds=2", "train.epochs=1")
     shown = run_w2s(tmp_path, "power").stdout

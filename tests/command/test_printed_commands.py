@@ -70,6 +70,7 @@ def test_what_table_prints_for_a_missing_cell_runs_in_another_folder(study: Path
     assert "bold" in w2s(elsewhere, *table).stdout
 
 
+@pytest.mark.slow
 def test_in_the_folder_of_the_runs_a_printed_command_has_their_short_paths(study: Path) -> None:
     models = ["weak=local", "weak.path=models/weak", "strong=local", "strong.path=models/strong", *QUICK]
     data = ["data=local", "data.text=text", "data.label=label", "data.id=id"]

@@ -82,6 +82,7 @@ def own_loss(folder: Path, end: str) -> list[str]:
     return ["--config-dir", str(folder), "loss=faulty"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [

@@ -115,6 +115,7 @@ def test_more_trials_go_on_from_the_earlier_ones(w2s_inside: Run, words: list[st
     assert len(re.findall(r"^ +\d +0\.00", fewer, re.MULTILINE)) == 3
 
 
+@pytest.mark.slow
 def test_each_setting_has_its_own_search_and_a_score_is_the_mean_over_seeds(
     w2s_inside: Run, words: list[str], tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def _is_in_batch(outputs: Path, scored: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_search_without_its_record_finds_the_same_trials_in_the_store(
     w2s_inside: Run, words: list[str], tmp_path: Path
 ) -> None:
@@ -203,6 +205,7 @@ def own_loss(folder: Path, most: float) -> list[str]:
     return ["--config-dir", str(folder), "loss=mine", "loss.args.scale=interval(0,1)"]
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_told_as_failed_and_the_search_goes_on(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -222,6 +225,7 @@ def test_a_failed_trial_is_told_as_failed_and_the_search_goes_on(
     assert record_of(tmp_path / "outputs")["studies"][0]["trials"] == trials
 
 
+@pytest.mark.slow
 def test_a_batch_without_a_score_ends_the_search_until_its_cause_is_corrected(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:

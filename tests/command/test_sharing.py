@@ -229,6 +229,7 @@ def test_a_damaged_remote_stage_stops_a_run_with_what_to_do(w2s_inside: Run, tin
     assert_refused(refused, "cannot be copied (damaged", "run without this remote")
 
 
+@pytest.mark.slow
 def test_a_worker_makes_a_stage_whose_pull_was_killed(
     w2s: Run, w2s_inside: Run, tiny: list[str], theirs: str, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_repository_of_models_and_a_named_branch_are_stores_too(w2s: Run, hub:
         shutil.rmtree(tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_one_message_and_nothing_is_sent(w2s: Run, hub: Hub, tmp_path: Path) -> None:
     chain(tmp_path / "outputs")
     wrong, offline = {"HF_TOKEN": "hf_wrong"}, {"HF_HUB_OFFLINE": "1"}

@@ -379,6 +379,7 @@ def manifests(outputs: Path) -> dict[str, bytes]:
     return {path.parents[1].name: path.read_bytes() for path in outputs.glob("stages/*/*/result/manifest.json")}
 
 
+@pytest.mark.slow
 def test_a_tracker_at_fault_is_told_once_a_command_and_changes_no_byte_and_no_key(
     ran: list[str], finished: Path, w2s_inside: Run, tmp_path: Path
 ) -> None:

@@ -238,6 +238,7 @@ def test_layers_that_keep_their_input_only_may_lie_in_parts(
     assert_alike(alone(name), tmp_path / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [{"optimizer": "adamw8bit"}, {"mode": "lora", "lora": {**LORA, "base": "nf4"}}],

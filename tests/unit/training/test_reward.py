@@ -66,6 +66,7 @@ def test_cross_entropy_on_two_rewards_is_bradley_terry(soft: bool) -> None:
     np.testing.assert_allclose(logits.detach().softmax(-1)[:, 1].numpy(), p, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2", "bert"])
 def test_a_planted_preference_is_learned_and_holds_on_new_pairs(tmp_path: Path, family: str) -> None:
     base = make_model(tmp_path / "base", family)

@@ -140,6 +140,7 @@ def peak(what: str, folder: Path, small: Path, kept: str) -> tuple[int, int]:
     return int(took), int(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
 @pytest.mark.parametrize("what", ["label", *(pytest.param(one, marks=pytest.mark.slow) for one in ("lora", "qlora"))])
 def test_opening_a_model_in_bf16_takes_no_more_than_its_weights_in_bf16(tmp_path: Path, what: str) -> None:
@@ -158,6 +159,7 @@ def test_opening_a_model_in_bf16_takes_no_more_than_its_weights_in_bf16(tmp_path
         assert in_fp32 > 1.4 * weights + 5, "the bound tells the two apart"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
 def test_weights_that_go_to_a_gpu_are_never_together_on_the_host(tmp_path: Path) -> None:
     """The device meta takes the place of a GPU: it has no memory."""
