@@ -69,6 +69,7 @@ NEED_HUB = {  # these ask for models or data that no test has; they are planned
 }
 PLACEHOLDERS = re.compile(r"NAME|KEY|RUN|DIR|FILE|[*<>{…]")
 MOST_LINES = 150  # of the README
+CLUSTERS = ("ssh", "qsub", "sky", "kubectl")  # of the lines of launcher=command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -117,6 +118,8 @@ def test_what_no_test_runs_of_the_commands_is_this_list(
                 long.add(shlex.join([name, *words]))
     assert asks == NEED_HUB
     assert long == LONG
+    told = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert f"{len(NEED_HUB)} that ask for models or data of a hub are only planned, and {len(LONG)} that" in told
 
 
 @pytest.mark.slow
@@ -125,6 +128,7 @@ def test_every_command_of_the_pages_that_needs_no_hub_runs(
 ) -> None:
     ask_no_hub(monkeypatch)
     path = stand_ins(own / "bin")
+    (own / "mine" / "pod.json").write_text(blocks(DOCS / "clusters.md", "json")[0])
     ran, wrong = [], []
     for page in PAGES:
         for name, *words in command_lines(page):
@@ -142,7 +146,8 @@ def test_every_command_of_the_pages_that_needs_no_hub_runs(
     assert not wrong, "\n\n".join(wrong)
     assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(ran)
     assert ran.count("train") > 15
-    assert len((own / "bin" / "started").read_text().split()) >= 2 * 11  # workers of both lines of launcher=command
+    started = (own / "bin" / "started").read_text().split()
+    assert all(started.count(name) >= 11 for name in CLUSTERS), started
 
 
 def ask_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +163,13 @@ def needs_hub(name: str, words: list[str], w2s_inside: Run) -> bool:
 
 
 def stand_ins(folder: Path) -> str:
-    """PATH with an `ssh` and a `qsub` that run the worker here, in an environment of their own, as another machine would."""
+    """PATH with an `ssh`, a `qsub`, … that run the worker here, in an environment of their own, as another machine would."""
     folder.mkdir()
-    for name in ("ssh", "qsub"):
-        script = f'#!/bin/sh\nfor last; do :; done\necho {name} >> "{folder}/started"\ncd / && exec env -i PATH="$PATH" sh "$last"\n'
-        (folder / name).write_text(script)
+    for name in CLUSTERS:
+        # the last word is the worker; kubectl has its path in the JSON of this word
+        worker = 'echo "$last" | grep -o \'/[^" ]*/worker.sh\''
+        script = f'for last; do :; done\necho {name} >> "{folder}/started"\ncd / && exec env -i PATH="$PATH" sh "$({worker})"\n'
+        (folder / name).write_text(f"#!/bin/sh\n{script}")
         (folder / name).chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 

@@ -30,7 +30,7 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "source .venv/bin/activate": "the shell's; scripts/setup makes the file",
     "./scripts/test": "continuous integration runs it with --slow",
     "./scripts/test --slow": "continuous integration",
-    "./scripts/test --faults": "two hours: by hand, for docs/reliability.md",
+    "./scripts/test --faults": "33 minutes: by hand, for docs/reliability.md",
     "./scripts/test tests/command/test_docs.py": "this test would run itself",
     "./scripts/bench --check --quick": "minutes on a quiet machine; its parts: tests/command/test_bench.py",
     "./scripts/gpu_check": "tests/command/test_gpu_check.py, on the CPU",
@@ -42,8 +42,12 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "python -m tests.opening_peak make lora /tmp/large 1536 20": "3 GB; tests/unit/training/test_weight_files.py, with small ones",
     "python -m tests.opening_peak make lora /tmp/small 64 2": "the same",
     "python -m tests.opening_peak lora /tmp/large /tmp/small asked": "the same",
+    "python -m tests.opening_peak lora /tmp/large /tmp/small fp32": "the same",
     "python -m tests.unit.pipeline.test_memory_peak": "seven minutes; the test of the same file, with smaller models",
     "python scripts/scale_table.py": "ten minutes; tests/command/test_scale.py has a small size",
+    "python scripts/threads_table.py": "an hour; tests/command/test_tables.py has a small row",
+    'modal run mine/on_modal.py --words "weak=gpt2 strong=qwen seeds=5"': "an account of Modal; its file is compiled below",
+    "modal volume get w2s-outputs / outputs": "the same",
     'pip install "w2s[slurm]"': "a package index; the tests have all extras of the pages installed",
     'pip install "w2s[qlora]"': "the same",
     'pip install "w2s[s3]"': "the same",
@@ -80,6 +84,8 @@ def test_a_line_names_what_exists(page: Path) -> None:
             assert importlib.util.find_spec(words[words.index("-m") + 1]), line
         elif words[0] == "python":
             assert words[1] in files or (ROOT / words[1]).is_file(), line
+        elif words[:2] == ["modal", "run"]:
+            compile(files[words[2]], words[2], "exec")
         elif "scripts/" in words[0]:
             script = ROOT / words[0]
             assert os.access(script, os.X_OK), line

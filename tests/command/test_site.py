@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,21 @@ import pytest
 from scripts.papers_page import page as papers
 from scripts.papers_page import papers as cited
 from tests.conftest import ROOT, environment, once
+from tests.local_server import serving
 
 pytest.importorskip("mkdocs")
 DOCS = ROOT / "docs"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync"]
+QUIET += [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+# a window cannot be as narrow as a phone, a frame can; the title tells how wide the page in it wants to be
+FRAME = """<!DOCTYPE html><title>loading</title><style>body {{ margin: 0 }}</style>
+<iframe src="/{page}" style="border: 0; width: {width}px; height: 2000px"
+onload="document.title = `wide ${{this.contentDocument.documentElement.scrollWidth}}`"></iframe>"""
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
 
 
@@ -107,7 +121,7 @@ def test_a_broken_link_a_broken_anchor_and_an_unlisted_page_end_the_build(tmp_pa
         shutil.copytree(
             ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors", "*.gz", "__pycache__")
         )
-    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md"):
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CITATION.cff"):
         shutil.copy(ROOT / name, tmp_path / name)
     links = ["runs.md#no-such-heading", "no-such-page.md", "../configs/no_such_file.yaml"]
     (tmp_path / "docs" / "unlisted.md").write_text("# Unlisted\n\n" + "".join(f"[a link]({link})\n" for link in links))
@@ -117,6 +131,64 @@ def test_a_broken_link_a_broken_anchor_and_an_unlisted_page_end_the_build(tmp_pa
     for fault in ("'#no-such-heading'", "'no-such-page.md'", "'../configs/no_such_file.yaml'", "not included in the"):
         assert len([line for line in warned if fault in line]) == 1, done.stderr
     assert len(warned) == 4
+
+
+class Site(SimpleHTTPRequestHandler):
+    """The files of the site, and `/frame/WIDTH/PAGE`, a page in a frame; `log_message` keeps the requests without an answer."""
+
+    def __init__(self, *arguments: object, missing: list[str], **named: object) -> None:
+        self.missing = missing
+        super().__init__(*arguments, **named)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        if frame := re.fullmatch(r"/frame/(\d+)/(.+)", self.path):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(FRAME.format(width=frame[1], page=frame[2]).encode())
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        if len(arguments) == 3 and str(arguments[1]) >= "400" and "favicon.ico" not in str(arguments[0]):
+            self.missing.append(str(arguments[0]))
+
+
+def browse(address: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """A page in a fresh headless browser; what its console says is in stderr."""
+    words = [str(BROWSER), *QUIET, f"--user-data-dir={folder}/profile", "--enable-logging=stderr", "--v=0"]
+    words += ["--virtual-time-budget=5000", *options, address]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("page", ["index.html", "fields.html", "recipes/own-data.html"])
+def test_a_browser_shows_a_page_without_errors_and_no_wider_than_its_window(
+    built: Path, tmp_path: Path, page: str
+) -> None:
+    from PIL import Image
+
+    missing: list[str] = []
+    with serving(partial(Site, directory=str(built / "site"), missing=missing)) as address:  # type: ignore[arg-type]
+        shown = browse(f"{address}/{page}", tmp_path, "--dump-dom")
+        assert "CONSOLE" not in shown.stderr, shown.stderr
+        assert "md-content" in shown.stdout, shown.stderr
+        assert missing == []
+        for width in (390, 1400):
+            picture = tmp_path / f"{width}.png"
+            options = ["--blink-settings=preferredColorScheme=1", f"--window-size={max(width, 500)},1800"]
+            browse(f"{address}/frame/{width}/{page}", tmp_path, *options, f"--screenshot={picture}")
+            grey = Image.open(picture).convert("L").crop((0, 0, width, 1800))
+            assert len(set(grey.resize((60, 60)).tobytes())) > 30, "the picture is blank"
+            assert sorted(grey.tobytes())[grey.width * grey.height // 2] > 200, "light was asked for"
+            framed = browse(
+                f"{address}/frame/{width}/{page}", tmp_path, f"--window-size={max(width, 500)},1800", "--dump-dom"
+            )
+            assert f"<title>wide {width}</title>" in framed.stdout, re.findall(r"<title>[^<]*", framed.stdout)
+        missing.clear()
+        browse(f"{address}/no-such-page.html", tmp_path, "--dump-dom")
+        assert missing == ["GET /no-such-page.html HTTP/1.1"]  # the server tells
 
 
 def test_the_page_of_papers_is_made_from_the_files() -> None:
