@@ -8,14 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import environment
 from tests.faults.test_resume import artifacts
-from tests.inside import run_inside
 from w2s_cli.store.claims import is_claimed
 from w2s_cli.store.files import read_json
 
@@ -27,14 +26,44 @@ SMALL = ["data.limits={weak_train: 60, strong_train: 60, test: 60}", "bootstrap=
 ON_SLURM = ["launcher=slurm", "launcher.gpus=0", "launcher.cpus=1", "launcher.poll_seconds=1", "outputs=out"]
 
 
+# slow as a job only, so that a job runs out of time, and the run without Slurm with which it is compared does not last as long
 SLOW = """
+import os
 import time
 
 
 def slow(logits, labels, *, progress):
-    time.sleep(0.02)
+    if "SLURM_JOB_ID" in os.environ:
+        time.sleep(0.02)
     return -(labels * logits.log_softmax(-1)).sum(-1).mean()
 """
+
+OURS = """
+defaults: [slurm]
+partition: main
+account: alignment
+gpus: 2
+cpus: 2
+memory_gb: 3
+minutes: 90
+additional_parameters: {comment: ours}
+setup: ["export OURS='of the cluster'", "module() { echo loads $2; }", "module load cuda"]
+resources:
+  no_model: {gpus: 0, cpus: 1, memory_gb: 0.5, minutes: 30}
+  label: {minutes: 20, gpus: 1}
+  weak: {gpus: 1, memory_gb: 1.5, minutes: 45, account: small, partition: low}
+  ceiling: {gpus: 4, cpus: 4, additional_parameters: {nice: 100}}
+"""
+# what Slurm is asked for, by the stage's name: partition, account, minutes, memory in MB, CPUs, GPUs, nice
+TABLE, WEAK = ("main", "alignment", 30, 512, 1, 0, 0), ("low", "small", 45, 1536, 2, 1, 0)
+ASKED = {
+    **dict.fromkeys(("rows:weak_train", "rows:strong_train", "rows:test", "pgr"), TABLE),
+    **dict.fromkeys(("weak", "labels", "weak_test"), WEAK),  # a role has the last word over a kind
+    "student": ("main", "alignment", 90, 2048, 2, 2, 0),
+    "student_test": ("main", "alignment", 20, 2048, 2, 1, 0),
+    "ceiling": ("main", "alignment", 90, 3072, 4, 4, 100),
+    "ceiling_test": ("main", "alignment", 20, 3072, 4, 4, 100),
+}
 
 
 def log(*lines: str) -> None:
@@ -85,13 +114,13 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
 ) -> None:
     out = tmp_path / "out"
     # ten pipelines up to the weak labels in the partition that makes room for others, long enough to be met while they train
-    ten = ["label", *SMALL, *ON_SLURM, "seeds=10", "launcher.partition=low", "weak.epochs=1500"]
-    ten += ["launcher.checkpoint_seconds=1"]
+    label = ["label", *SMALL, "weak.epochs=1500"]
+    ten = [*label, *ON_SLURM, "seeds=10", "launcher.partition=low", "launcher.checkpoint_seconds=1"]
     # one up to PGR whose student needs longer than its jobs may run, and one whose weak model cannot be trained
     (tmp_path / "own/losses").mkdir(parents=True)
     (tmp_path / "own/losses/slow.py").write_text(SLOW, encoding="utf-8")
-    long = ["train", *SMALL, *ON_SLURM, "--config-dir", "own", "loss.name=slow", "seed=20", "student.epochs=1000"]
-    long += ["launcher.minutes=2", "launcher.signal_seconds=45", "launcher.log_every=1000"]
+    train = ["train", *SMALL, "--config-dir", "own", "loss.name=slow", "seed=20", "student.epochs=1000"]
+    long = [*train, *ON_SLURM, "launcher.minutes=2", "launcher.signal_seconds=45", "launcher.log_every=1000"]
     failing = ["label", *SMALL, *ON_SLURM, "seed=21", "weak.lr=1e30"]
     first = time.time()
     out_ten, _ = end(on_slurm(*ten, "--detach"), 0)
@@ -120,8 +149,10 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
 
     resumed = {path.parent: jobs_of(path) for path in out.glob("stages/finetune/*/log.txt") if jobs_of(path)}
     log("resumed from a checkpoint", *(f"{times} × {folder.name}" for folder, times in resumed.items()))
-    assert any("student" in folder.name for folder in resumed), "the job ran out of time"
-    assert any("weak" in folder.name and folder != killed for folder in resumed), "a job was preempted"
+    timed_out = next((folder for folder in resumed if "student" in folder.name), None)
+    assert timed_out, "the job ran out of time"
+    preempted = next((folder for folder in resumed if "weak" in folder.name and folder != killed), None)
+    assert preempted, "a job was preempted"
     records = [json.loads(path.read_text()) for path in out.glob("stages/*/*/record.json")]
     assert all(record["started"] >= first for record in records)
     log(f"{len(records)} stages were made, each once")
@@ -130,14 +161,20 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     assert not list(out.glob(".queue/*.json"))
     assert ask("squeue", "--noheader").strip() == ""
 
-    here = run_inside(
-        ["label", *SMALL, "seed=3", "weak.epochs=1500", "launcher.threads=1", "outputs=here"], tmp_path, environment()
-    )
-    assert here.returncode == 0, here.stderr
+    seeds = ",".join(re.search(r"-s(\d+)-", folder.name)[1] for folder in (killed, preempted))  # type: ignore[index] # in the name
+    alone = ["launcher.threads=1", "outputs=here"]
+    # side by side, without Slurm
+    commands = [on_slurm(*label, f"seed={seeds}", "-m", *alone), on_slurm(*train, *alone)]
+    for command in commands:
+        end(command, 0)
     made, made_here = artifacts(out), artifacts(tmp_path / "here")
-    assert made_here
+    assert {folder.name[-12:] for folder in (killed, preempted, timed_out)} <= made_here.keys()
     assert all(made[key] == manifest for key, manifest in made_here.items())
-    log(f"{len(made_here)} of them, run here without Slurm, are the same bytes")
+    disturbed = {"killed": killed, "preempted": preempted, "out of time": timed_out}
+    log(
+        f"{len(made_here)} of them, run here without Slurm, are the same bytes; of these were",
+        *(f"{how}: {folder.name}" for how, folder in disturbed.items()),
+    )
 
 
 def test_ctrl_c_saves_running_jobs_and_cancels_the_others(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
@@ -178,6 +215,44 @@ def test_jobs_outlive_their_command_and_hold_their_stages(on_slurm: Start, ask: 
     assert "missing" in out
     assert "it has not begun: slurm job" in end(follower, 0)[0]
     end(on_slurm("rm", weak.name[-12:], "outputs=out"), 0)
+
+
+def asked(job: str) -> tuple[str, str, int, int, int, int, int]:
+    """Of what `scontrol show job` prints: partition, account, minutes, memory in MB, CPUs, GPUs, nice."""
+    of = dict(word.partition("=")[::2] for word in job.split())
+    hours, minutes, _ = map(int, of["TimeLimit"].split(":"))
+    memory = float(of["MinMemoryNode"][:-1]) * {"M": 1, "G": 1024}[of["MinMemoryNode"][-1]]
+    gpus = int(of.get("TresPerNode", "gpu:0").rpartition("gpu:")[2])
+    cpus = int(of["CPUs/Task"])
+    return of["Partition"], of["Account"], hours * 60 + minutes, round(memory), cpus, gpus, int(of["Nice"])
+
+
+def test_slurm_is_asked_for_the_resources_of_each_role(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "mine/launcher").mkdir(parents=True)
+    (tmp_path / "mine/launcher/our_cluster.yaml").write_text(OURS, encoding="utf-8")
+    words = ["train", *SMALL, "seeds=2", "outputs=out", "--config-dir", "mine", "launcher=our_cluster", "--detach"]
+    words += ["launcher.resources.student.memory_gb=2", '+launcher.additional_parameters={begin: "now+1hour"}']
+    out, _ = end(on_slurm(*words), 0)
+    assert "22 stages submitted to slurm" in out
+    told: dict[str, list[str]] = {}
+    for path in (tmp_path / "out").glob("stages/*/*/stage.json"):
+        job = json.loads((tmp_path / f"out/.queue/{path.parent.name[-12:]}.json").read_text())["job"]
+        (shown,) = ask("scontrol", "--oneliner", "show", "job", job).splitlines()
+        told.setdefault(json.loads(path.read_text())["name"], []).append(shown)
+        assert "Comment=ours" in shown
+        times = [re.search(rf"{name}=(\S+)", shown)[1] for name in ("SubmitTime", "EligibleTime")]  # type: ignore[index] # always shown
+        submitted, eligible = map(datetime.fromisoformat, times)
+        assert abs((eligible - submitted).total_seconds() - 3600) < 60
+        script = ask("scontrol", "write", "batch_script", job, "-")
+        setup = "# setup\nexport OURS='of the cluster'\nmodule() { echo loads $2; }\nmodule load cuda\n"
+        assert setup in script.partition("\n# command\n")[0]
+    summary = told.pop("summary")
+    assert [asked(job) for job in summary] == [TABLE]
+    assert {name: [asked(job) for job in jobs] for name, jobs in told.items()} == {
+        name: [resources] * 2 if name != "rows:test" else [resources] for name, resources in ASKED.items()
+    }
+    ask("scancel", "--user", str(os.getuid()))
+    until(lambda: not ask("squeue", "--noheader").strip(), 30)
 
 
 def test_a_refused_job_is_one_message(on_slurm: Start) -> None:
