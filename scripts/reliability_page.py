@@ -1,6 +1,7 @@
 """docs/reliability.json and docs/reliability.md from the counts of the tests of faults: `scripts/reliability` calls it.
 
-* A line of the counts replaces the stored line of the same kind and object; the others stay, each with its own commit and date.
+* A line of the counts replaces the stored line of the same kind and object; the others stay, each with its own commit and date. A run of
+  all parts (`--whole`) begins anew, so that a fault that no test makes any more has no line.
 * The page has one row a kind of fault, with the sums of its lines.
 """
 
@@ -73,10 +74,10 @@ The parts of each row, with commit and date, are in `docs/reliability.json`. Kil
 """
 
 
-def main(counts: Path) -> None:
-    """Add the lines of `counts` to the stored ones, and write the page."""
+def main(counts: Path, *, whole: bool = False) -> None:
+    """Add the lines of `counts` to the stored ones, or put them in their place, and write the page."""
     path = DOCS / "reliability.json"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not whole else {}
     machine = f"{processor()}, {os.cpu_count()} cores"
     for line in counts.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
@@ -112,4 +113,4 @@ def _sums(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), whole="--whole" in sys.argv[2:])

@@ -46,7 +46,9 @@ def test_a_fault_that_is_not_withstood_is_counted_and_fails(tmp_path: Path, monk
         Tally("kills", "nothing was killed").close()
 
 
-def test_a_part_that_runs_again_replaces_its_own_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_runs_again_replaces_its_own_counts_and_a_whole_run_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reliability_page, "DOCS", tmp_path)
     counts, line = tmp_path / "counts", {"kind": "kills", "made": 3, "lost": 0, "wrong": 0, "stuck": 0, "notes": {}}
     line |= {"seconds": 1.0, "commit": "abc", "ended": 0.0}
@@ -55,3 +57,6 @@ def test_a_part_that_runs_again_replaces_its_own_counts(tmp_path: Path, monkeypa
     counts.write_text(json.dumps({**line, "of": "two", "made": 5}) + "\n")
     reliability_page.main(counts)
     assert "| kills | 8 | 0 | 0 | 0 |" in (tmp_path / "reliability.md").read_text()
+    counts.write_text(json.dumps({**line, "of": "two", "made": 7}) + "\n")
+    reliability_page.main(counts, whole=True)  # nothing makes "one" now
+    assert "| kills | 7 | 0 | 0 | 0 |" in (tmp_path / "reliability.md").read_text()
