@@ -195,7 +195,7 @@ WORDS: dict[str, tuple[list[str], list[str]]] = {
     "no path for local data": (["plan", "data=local"], ["data.path=FILE"]),
     "no path for a local model": (["plan", "weak=local"], ["weak.path=DIR"]),
     "string for a role": (["plan", "student=gpt2"], ["student"]),
-    "unbalanced override": (["plan", "data.options={a: 1"], ["cannot read an override"]),
+    "unbalanced override": (["plan", "data.options={a: 1"], ["cannot read data.options={a: 1", 'a "{" has no "}"']),
     "unknown stage to force": (["plan", "--force", "studnet"], ['no stage "studnet"', 'Did you mean "student"']),
     "force without a stage": (["train", "--force"], ["--force needs the name of a stage"]),
     "pretrain without a recipe": (["pretrain"], ["needs a recipe", "pretrain=NAME"]),

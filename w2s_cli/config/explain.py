@@ -108,6 +108,9 @@ def _unreadable(problem: str) -> str:
     name, sign, value = word.partition("=")
     if not sign or not re.fullmatch(r"[\w.@/+~-]+", name):
         return f"cannot read an override: {word}. Quote a value with special characters: 'data.path=\"my file.jsonl\"'."
+    for opened, closed in ("{}", "[]"):
+        if value.startswith(opened) and value.count(opened) > value.count(closed):
+            return f'cannot read {typed(word)}: a "{opened}" has no "{closed}".'
     inside = value.replace('"', '\\"')
     as_typed = shlex.quote(f'{typed(name)}="{inside}"')
     return f"cannot read {typed(word)}: a value with special characters needs quotes, in a shell {as_typed}."
