@@ -30,7 +30,6 @@ from scripts.benchmarks.stored import machine  # noqa: E402
 
 CORES = len(os.sched_getaffinity(0))
 LONG = 230  # tokens of a text, on average
-SHAPES = {**models.SHAPES, "gpt2-6x384": {"model_type": "gpt2", "n_layer": 6, "n_embd": 384, "n_head": 6}}
 SETTINGS: dict[str, list[str]] = {
     "default": [],
     "J=1 T=1": ["launcher.jobs=1", "launcher.threads=1"],
@@ -95,10 +94,9 @@ def words_of(case: Case, work: Path, rows: int | None) -> list[str]:
     labelled = 32 if case.alone else rows
     words = ["label" if case.alone else "train"]
     for side in ("weak", "strong") if not case.alone else ("weak",):
-        if case.model not in SHAPES:
+        if case.model not in models.SHAPES:
             words += [f"{side}={case.model}"]
             continue
-        models.SHAPES.setdefault(case.model, SHAPES[case.model])
         words += [f"{side}=local", f"{side}.path={models.base(case.model, work / 'models')}", f"{side}.lr=1e-4"]
     if case.long:
         path = work / "long.jsonl"

@@ -15,6 +15,7 @@ CONTEXT = 1024
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2-2x128": {"model_type": "gpt2", "n_layer": 2, "n_embd": 128, "n_head": 2},
     "gpt2-4x256": {"model_type": "gpt2", "n_layer": 4, "n_embd": 256, "n_head": 4},
+    "gpt2-6x384": {"model_type": "gpt2", "n_layer": 6, "n_embd": 384, "n_head": 6},
     "gpt2-8x512": {"model_type": "gpt2", "n_layer": 8, "n_embd": 512, "n_head": 8},
     "llama-135m": {  # SmolLM2-135M
         "model_type": "llama",

@@ -79,13 +79,13 @@ def account(verb: str, copy: Callable[[], list[Outcome]], where: str) -> int:
     listed = changed if len(changed) <= LISTED else [outcome for outcome in changed if not outcome.fine]
     if listed:
         times = Counter(_note(outcome) for outcome in listed)
-        shared = [note for note, count in times.items() if note and count > 1]  # told once, below the table
+        shared = {_note(o): o.word for o in listed if _note(o) and times[_note(o)] > 1}  # told once, below the table
         rows = [
             [o.name, o.word, file_size(o.bytes) if o.fine else "", "" if _note(o) in shared else _note(o)]
             for o in listed[:LISTED]
         ]
-        words = {note: next(o.word for o in listed if _note(o) == note) for note in shared}
-        print_table([["stage", "outcome", "size", ""], *rows], notes=[f"{words[note]}: {note}" for note in shared])
+        notes = [f"{word}: {note}" for note, word in shared.items()]
+        print_table([["stage", "outcome", "size", ""], *rows], notes=notes)
     print(summary(verb, outcomes, seconds, where))
     return DONE if all(outcome.fine for outcome in outcomes) else REFUSED
 

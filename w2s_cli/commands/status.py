@@ -33,9 +33,8 @@ def run(argv: list[str]) -> int:
         name = stage.planned.get("slug", stage.name) if names[stage.name] > 1 else stage.name  # of a sweep
         rows.append([name, stage.kind, stage.key, state.word, detail])
     notes = [", ".join(f"{count} {word}" for word, count in counts.items())]
-    if trials := trials_in(
-        shown_run.folder
-    ):  # of a search; the stages of an open one are planned when its batch begins
+    trials = trials_in(shown_run.folder)  # of a search; the stages of an open one are planned when its batch begins
+    if trials:
         notes.append(f"trials: {', '.join(f'{count} {word}' for word, count in trials.items())}")
     print_table(rows, title=os.path.relpath(shown_run.folder), notes=notes)
     return 0

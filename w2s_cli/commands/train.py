@@ -128,9 +128,7 @@ def _run(command: str, jobs: list[Composed], folders: list[Path], force: list[st
             _refuse_training(to_run, argv)
         if not to_run:
             if len(graph.jobs) > 1:
-                print(
-                    f"{len(graph.jobs)} jobs ask for {graph.asked_for(plans)} stages, {len(plans)} of them distinct: all cached"
-                )
+                print(f"{asked(graph, plans)}: all cached")
             return finish(folder, graph, plans, store)
         return execute(command, folder, graph, plans, store, to_run, argv)
 
@@ -244,7 +242,12 @@ def tally(graph: Graph, plans: dict[str, Planned], outcome: "Outcome") -> str:
     words = [f"{len(outcome.ran)} ran", f"{len(outcome.cached)} cached"]
     words += [f"{len(outcome.failed)} failed"] if outcome.failed else []
     words += [f"{len(outcome.blocked)} not run"] if outcome.blocked else []
-    return f"{len(graph.jobs)} jobs ask for {graph.asked_for(plans)} stages, {len(plans)} of them distinct: {', '.join(words)}"
+    return f"{asked(graph, plans)}: {', '.join(words)}"
+
+
+def asked(graph: Graph, plans: dict[str, Planned]) -> str:
+    """How many stages the jobs ask for, and how many of them are distinct."""
+    return f"{len(graph.jobs)} jobs ask for {graph.asked_for(plans)} stages, {len(plans)} of them distinct"
 
 
 def print_failures(outcome: "Outcome", graph: Graph, store: Store) -> None:

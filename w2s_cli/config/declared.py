@@ -25,9 +25,9 @@ def _named_by_user(cls: Any = Config, prefix: str = "") -> Iterator[str]:
     """The fields that are dictionaries of groups, or have any names: launcher.resources, launcher.additional_parameters."""
     for field in fields(cls):
         inner = inner_class(field.type)
-        if (get_origin(field.type) is dict and any(map(is_dataclass, get_args(field.type)))) or AnyName() in get_args(
-            field.type
-        ):
+        parts = get_args(field.type)  # of a dictionary, or a type with its notes
+        groups = get_origin(field.type) is dict and any(map(is_dataclass, parts))
+        if groups or AnyName() in parts:
             yield f"{prefix}{field.name}"
         elif is_dataclass(inner):
             yield from _named_by_user(inner, f"{prefix}{field.name}.")
