@@ -14,18 +14,12 @@ import pytest
 
 from scripts.papers_page import page as papers
 from scripts.papers_page import papers as cited
+from tests.browser import browse, needs_browser
 from tests.conftest import ROOT, environment, once
 from tests.local_server import serving
 
 pytest.importorskip("mkdocs")
 DOCS = ROOT / "docs"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync"]
-QUIET += [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 # a window cannot be as narrow as a phone, a frame can; the title tells how wide the page in it wants to be
 FRAME = """<!DOCTYPE html><title>loading</title><style>body {{ margin: 0 }}</style>
 <iframe src="/{page}" style="border: 0; width: {width}px; height: 2000px"
@@ -154,15 +148,8 @@ class Site(SimpleHTTPRequestHandler):
             self.missing.append(str(arguments[0]))
 
 
-def browse(address: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """A page in a fresh headless browser; what its console says is in stderr."""
-    words = [str(BROWSER), *QUIET, f"--user-data-dir={folder}/profile", "--enable-logging=stderr", "--v=0"]
-    words += ["--virtual-time-budget=5000", *options, address]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 @pytest.mark.parametrize("page", ["index.html", "fields.html", "recipes/own-data.html"])
 def test_a_browser_shows_a_page_without_errors_and_no_wider_than_its_window(
     built: Path, tmp_path: Path, page: str
@@ -171,23 +158,25 @@ def test_a_browser_shows_a_page_without_errors_and_no_wider_than_its_window(
 
     missing: list[str] = []
     with serving(partial(Site, directory=str(built / "site"), missing=missing)) as address:  # type: ignore[arg-type]
-        shown = browse(f"{address}/{page}", tmp_path, "--dump-dom")
+
+        def opened(path: str, *options: str) -> subprocess.CompletedProcess[str]:
+            return browse(f"{address}/{path}", tmp_path, *options, host="127.0.0.1")
+
+        shown = opened(page, "--dump-dom")
         assert "CONSOLE" not in shown.stderr, shown.stderr
         assert "md-content" in shown.stdout, shown.stderr
         assert missing == []
         for width in (390, 1400):
             picture = tmp_path / f"{width}.png"
             options = ["--blink-settings=preferredColorScheme=1", f"--window-size={max(width, 500)},1800"]
-            browse(f"{address}/frame/{width}/{page}", tmp_path, *options, f"--screenshot={picture}")
+            opened(f"frame/{width}/{page}", *options, f"--screenshot={picture}")
             grey = Image.open(picture).convert("L").crop((0, 0, width, 1800))
             assert len(set(grey.resize((60, 60)).tobytes())) > 30, "the picture is blank"
             assert sorted(grey.tobytes())[grey.width * grey.height // 2] > 200, "light was asked for"
-            framed = browse(
-                f"{address}/frame/{width}/{page}", tmp_path, f"--window-size={max(width, 500)},1800", "--dump-dom"
-            )
+            framed = opened(f"frame/{width}/{page}", f"--window-size={max(width, 500)},1800", "--dump-dom")
             assert f"<title>wide {width}</title>" in framed.stdout, re.findall(r"<title>[^<]*", framed.stdout)
         missing.clear()
-        browse(f"{address}/no-such-page.html", tmp_path, "--dump-dom")
+        opened("no-such-page.html", "--dump-dom")
         assert missing == ["GET /no-such-page.html HTTP/1.1"]  # the server tells
 
 

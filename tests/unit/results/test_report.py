@@ -7,11 +7,11 @@ import html.parser
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 import yaml
 
+from tests.browser import browse, needs_browser
 from tests.small_sweep import small_sweep, sweep_folder
 from w2s_cli.cli import dispatch
 from w2s_cli.results.page import page
@@ -23,7 +23,6 @@ from w2s_cli.store.store import Store
 
 ATTACK = "<script>document.title='owned'</script><img src=http://page.invalid/x onerror=alert(1)>"
 VOID = {"meta", "img", "br"}
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 class Page(html.parser.HTMLParser):
@@ -329,26 +328,7 @@ def test_wrong_words_of_report_get_one_message_and_exit_code_2(words, message, c
     assert len(said.strip().splitlines()) == 1
 
 
-def browse(path, folder, *options):
-    """Open a page in a fresh headless browser; returns the finished process."""
-    quiet = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--hide-scrollbars",
-        "--disable-sync",
-    ]
-    quiet += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={folder}/profile"]
-    quiet += ["--disable-features=NetworkTimeServiceQuerying", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    quiet += ["--enable-logging=stderr", "--v=0", f"--log-net-log={folder}/net.json", "--virtual-time-budget=3000"]
-    return subprocess.run(
-        [str(BROWSER), *quiet, *options, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 @pytest.mark.parametrize("attacked", [False, True], ids=["plain", "attacked"])
 def test_a_browser_shows_the_page_without_errors_and_without_the_network(copied, tmp_path, attacked):
     folder, store = copied
@@ -356,7 +336,7 @@ def test_a_browser_shows_the_page_without_errors_and_without_the_network(copied,
         hostile(folder, store)
     path = tmp_path / "page.html"
     path.write_text(of(folder, store))
-    done = browse(path, tmp_path, "--dump-dom")
+    done = browse(path.as_uri(), tmp_path, "--dump-dom")
     assert "CONSOLE" not in done.stderr, done.stderr
     found = check_safe(re.sub(r"^<!DOCTYPE[^>]*>", "", done.stdout).strip())
     title = done.stdout[done.stdout.index("<title>") : done.stdout.index("</title>")]
@@ -372,7 +352,7 @@ def test_a_browser_shows_the_page_without_errors_and_without_the_network(copied,
     control = tmp_path / "control.html"
     control.write_text('<!DOCTYPE html><img src="http://control.invalid/x">')
     here = asked(tmp_path)
-    browse(control, tmp_path, "--dump-dom")
+    browse(control.as_uri(), tmp_path, "--dump-dom")
     assert "control.invalid" in asked(tmp_path)
     assert here <= asked(tmp_path) - {"control.invalid"}  # what the browser itself asks for, whatever it shows
 
@@ -382,7 +362,7 @@ def asked(folder):
     return set(re.findall(r'"url":"(?:https?|wss?|ftp)://([^/:"]*)', (folder / "net.json").read_text()))
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_is_light_or_dark_as_the_browser_asks(copied, tmp_path, dark):
     from PIL import Image
@@ -391,7 +371,7 @@ def test_the_page_is_light_or_dark_as_the_browser_asks(copied, tmp_path, dark):
     path = tmp_path / "page.html"
     path.write_text(of(folder, store))
     options = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
-    browse(path, tmp_path, *options, "--window-size=900,1200", f"--screenshot={tmp_path}/page.png")
+    browse(path.as_uri(), tmp_path, *options, "--window-size=900,1200", f"--screenshot={tmp_path}/page.png")
     picture = Image.open(tmp_path / "page.png").convert("L")
     assert (picture.getpixel((3, 3)) < 60) == dark
     darkest, lightest = picture.crop((0, 0, 900, 250)).getextrema()
