@@ -92,17 +92,20 @@ def assert_stopped(place: Path, pids: dict[int, str]) -> None:
     assert list(place.glob("slurm-*")) == []
 
 
-@pytest.mark.parametrize("accounts", [False, True], ids=["", "accounts"])
+ENDS = {  # the signal, whether it goes to the whole group, and the exit code
+    "end": (None, False, 0),
+    "SIGTERM": (signal.SIGTERM, False, 143),
+    "SIGINT": (signal.SIGINT, False, 130),
+    "group": (signal.SIGTERM, True, 143),
+}
+
+
 @pytest.mark.parametrize(
-    ("send", "group", "code"),
-    [(None, False, 0), (signal.SIGTERM, False, 143), (signal.SIGINT, False, 130), (signal.SIGTERM, True, 143)],
-    ids=["end", "SIGTERM", "SIGINT", "group"],
+    ("end", "accounts"),
+    [(end, accounts) for end in ENDS for accounts in (False, True) if not (accounts and end == "group")],
 )
-def test_nothing_is_left_when_it_ends_or_is_told_to(
-    place: Path, send: signal.Signals | None, group: bool, code: int, accounts: bool
-) -> None:
-    if accounts and group:
-        pytest.skip("the same as without accounts")
+def test_nothing_is_left_when_it_ends_or_is_told_to(place: Path, end: str, accounts: bool) -> None:
+    send, group, code = ENDS[end]
     extra = {"SLURM_ACCOUNTING": "1"} if accounts else {}
     script = started(place, "sh", "-c", WITH_JOB, "3" if send is None else "1000", **extra)
     up(script, place)
