@@ -30,7 +30,7 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "source .venv/bin/activate": "the shell's; scripts/setup makes the file",
     "./scripts/test": "continuous integration runs it with --slow",
     "./scripts/test --slow": "continuous integration",
-    "./scripts/test --faults": "33 minutes: by hand, for docs/reliability.md",
+    "./scripts/test --faults": "30 minutes: by hand, for docs/reliability.md",
     "./scripts/test tests/command/test_docs.py": "this test would run itself",
     "./scripts/bench --check --quick": "minutes on a quiet machine; its parts: tests/command/test_bench.py",
     "./scripts/gpu_check": "tests/command/test_gpu_check.py, on the CPU",
