@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from w2s_cli.errors import UserError
 from w2s_cli.run.resources import most_processes
 
 ASK_S = 20.0
@@ -58,11 +59,7 @@ class Devices:
 
     def _lock(self, name: str) -> bool:
         path = self._folder / f"w2s-{re.sub(r'[^A-Za-z0-9]+', '-', self._ids[name])}.lock"
-        # another user's file stays theirs; no link is followed, because anyone can write into the folder
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        with suppress(PermissionError):
-            os.fchmod(descriptor, 0o666)
-        file = os.fdopen(descriptor, "r+")
+        file = os.fdopen(_opened(path), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,6 +67,30 @@ class Devices:
             return False
         self._locks[name] = file
         return True
+
+
+def _opened(path: Path) -> int:
+    """The file of a lock, made if there is none, for every user.
+
+    O_CREAT with another user's file is refused in a folder such as /tmp (Linux's fs.protected_regular), so it is opened without first.
+
+    Raises:
+        UserError: a file that this user may not open.
+    """
+    how = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC  # no link is followed, because anyone can write into the folder
+    try:
+        while True:
+            with suppress(FileNotFoundError):
+                return os.open(path, how)
+            with suppress(FileExistsError):  # another command has just made it
+                descriptor = os.open(path, how | os.O_CREAT | os.O_EXCL, 0o666)
+                os.fchmod(descriptor, 0o666)  # whatever the umask
+                return descriptor
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}. It is the lock of a GPU, which all users of this machine share: remove the file while no command "
+            "runs, or set TMPDIR to a folder that all of them can write."
+        ) from error
 
 
 def chosen(device: str | list[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """GPUs of a machine: a stage each, whichever command it belongs to."""
 
+import errno
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from w2s_cli.errors import UserError
 from w2s_cli.run import devices
 from w2s_cli.run.devices import Devices, chosen, identities
 
@@ -53,9 +56,57 @@ def test_a_gpu_of_another_command_is_left_alone_until_that_ends(tmp_path: Path) 
 
 def test_no_link_in_the_shared_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "w2s-cuda-0.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(UserError, match=r"w2s-cuda-0\.lock: Too many levels of symbolic links.* TMPDIR"):
         Devices(["cuda:0"], None, tmp_path).take("a")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_lock_of_another_user_is_opened_where_the_kernel_forbids_to_create_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux with fs.protected_regular, the default of Debian and Ubuntu, in /tmp: O_CREAT without O_EXCL is refused there."""
+    really = os.open
+
+    def protected(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT and not flags & os.O_EXCL and Path(path).exists():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really(path, flags, *mode)
+
+    first = Devices(["cuda:0"], None, tmp_path)
+    assert first.take("a") == ["cuda:0"]
+    assert (tmp_path / "w2s-cuda-0.lock").stat().st_mode & 0o777 == 0o666, "every user may lock it"
+    monkeypatch.setattr(os, "open", protected)
+    other = Devices(["cuda:0"], None, tmp_path)
+    assert other.take("b") is None
+    first.give_back("a")
+    assert other.take("b") == ["cuda:0"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_two_users_never_have_a_gpu_at_once() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        os.chmod(folder, 0o1777)
+        held = Devices(["cuda:0"], None, Path(folder))
+        assert held.take("a") == ["cuda:0"]
+        asked = OTHER.replace("\nheld", "\nimport os; os.setuid(65534)\nheld")  # Python itself may be root's
+        command = [sys.executable, "-c", asked, folder, "cuda:0"]
+
+        def other() -> str:
+            return subprocess.run(command, input="", capture_output=True, text=True, check=True).stdout.strip()
+
+        assert other() == ""
+        held.give_back("a")
+        assert other() == "cuda:0"
+
+
+def test_a_lock_that_may_not_be_opened_is_told_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    held = Devices(["cuda:0"], None, tmp_path)
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UserError, match="Permission denied. It is the lock of a GPU, which all users"):
+        held.take("a")
 
 
 @pytest.mark.parametrize(
