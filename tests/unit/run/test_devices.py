@@ -105,7 +105,7 @@ def test_a_lock_that_may_not_be_opened_is_told_in_one_message(tmp_path: Path, mo
 
     held = Devices(["cuda:0"], None, tmp_path)
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(UserError, match="Permission denied. It is the lock of a GPU, which all users"):
+    with pytest.raises(UserError, match=r"Permission denied\. It is the lock of a GPU, which all users"):
         held.take("a")
 
 
