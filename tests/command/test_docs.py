@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import small_texts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, once, train_in
 from tests.doc_pages import DOCS, PAGES, README, blocks, command_lines, inline_commands
 from w2s_cli.commands import COMMANDS, train
 
@@ -123,31 +123,47 @@ def test_what_no_test_runs_of_the_commands_is_this_list(
 
 
 @pytest.mark.slow
-def test_every_command_of_the_pages_that_needs_no_hub_runs(
-    own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_that_needs_no_hub_runs(
+    page: Path, own: Path, small_run: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask_no_hub(monkeypatch)
     path = stand_ins(own / "bin")
     (own / "mine" / "pod.json").write_text(blocks(DOCS / "clusters.md", "json")[0])
-    ran, wrong = [], []
-    for page in PAGES:
-        for name, *words in command_lines(page):
-            if shlex.join([name, *words]) in NEED_HUB | LONG or "launcher=slurm" in words:
-                continue  # of Slurm: tests/cluster/test_pages.py
-            if name in COMPOSED and name != "data":
-                words = [*words, *([] if "debug=tiny" in words else ["debug=tiny"])]
-            if "launcher=command" in words:
-                words = [*words, f"outputs=elsewhere-{len(ran)}"]  # nothing is cached there
-            done = w2s_inside(name, *map(named_in(own), words), code=None, PATH=path)
-            unsure = "leaves none of the 64 rows with a label" in done.stderr  # the supervisor of a tiny run
-            if done.returncode and (name, *words[:1]) not in MAY_REFUSE and not unsure:
-                wrong.append(f"w2s {name} {shlex.join(words)} → {done.returncode}\n{done.stderr}")
-            ran.append(name)
+    shutil.copytree(small_run, own / "outputs", symlinks=True)
+    wrong, on_clusters = [], set()
+    for number, (name, *words) in enumerate(runnable(page)):
+        if name in COMPOSED and name != "data":
+            words = [*words, *([] if "debug=tiny" in words else ["debug=tiny"])]
+        if "launcher=command" in words:
+            words = [*words, f"outputs=elsewhere-{number}"]  # nothing is cached there
+            on_clusters |= {cluster for cluster in CLUSTERS if any(f".template={cluster} " in word for word in words)}
+        done = w2s_inside(name, *map(named_in(own), words), code=None, PATH=path)
+        unsure = "leaves none of the 64 rows with a label" in done.stderr  # the supervisor of a tiny run
+        if done.returncode and (name, *words[:1]) not in MAY_REFUSE and not unsure:
+            wrong.append(f"w2s {name} {shlex.join(words)} → {done.returncode}\n{done.stderr}")
     assert not wrong, "\n\n".join(wrong)
-    assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(ran)
-    assert ran.count("train") > 15
-    started = (own / "bin" / "started").read_text().split()
-    assert all(started.count(name) >= 11 for name in CLUSTERS), started
+    started = (own / "bin" / "started").read_text().split() if on_clusters else []
+    assert all(started.count(name) >= 11 for name in on_clusters), started
+    assert on_clusters == (set(CLUSTERS) if page.name == "clusters.md" else set())
+
+
+def test_the_pages_have_commands_of_each_kind_that_a_test_runs() -> None:
+    names = [name for page in PAGES for name, *_ in runnable(page)]
+    assert {"train", "evaluate", "table", "plot", "report", "show", "why", "diff", "rm", "gc", "config"} <= set(names)
+    assert names.count("train") > 15
+
+
+def runnable(page: Path) -> list[list[str]]:
+    """The commands of a page that need neither a hub, nor hours, nor Slurm (tests/cluster/test_pages.py)."""
+    lines = [list(line) for line in command_lines(page)]
+    return [line for line in lines if shlex.join(line) not in NEED_HUB | LONG and "launcher=slurm" not in line]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs folder of `w2s train debug=tiny`, which most commands of the pages build on."""
+    return once(tmp_path_factory, "small run", lambda folder: train_in(folder, ["debug=tiny"])) / "outputs"
 
 
 def ask_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
