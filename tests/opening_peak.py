@@ -69,7 +69,7 @@ def opened(what: str, folder: Path, kept: str) -> Any:
         )
     else:
         tokenizer = open_tokenizer(folder, "left", trust_remote_code=False)
-        asked = bf16.for_training(TRAINING, {}) if kept == "asked" else "fp32"
+        asked = bf16.for_training(TRAINING, in_parts=False) if kept == "asked" else "fp32"
         model = classifier.open_base(folder, tokenizer, ["a", "b"], 0, CPU, {}, 64, kept=asked)
         lora.add(model, LORA, 0, CPU)
     for value in model.parameters():

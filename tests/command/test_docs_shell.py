@@ -43,6 +43,7 @@ ELSEWHERE = {  # line → who runs it, or why nobody does
     "python -m tests.opening_peak make lora /tmp/small 64 2": "the same",
     "python -m tests.opening_peak lora /tmp/large /tmp/small asked": "the same",
     "python -m tests.opening_peak lora /tmp/large /tmp/small fp32": "the same",
+    "python -m pytest -m slow tests/unit/training/test_processes.py -k whole_model": "continuous integration, as one of the slow tests",
     "python -m tests.unit.pipeline.test_memory_peak": "seven minutes; the test of the same file, with smaller models",
     "python scripts/scale_table.py": "ten minutes; tests/command/test_scale.py has a small size",
     "python scripts/threads_table.py": "an hour; tests/command/test_tables.py has a small row",

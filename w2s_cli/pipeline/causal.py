@@ -1,16 +1,19 @@
-"""Checks, while a run is planned, that a model is a causal language model and has room for a text: the stages that need one come after
-other trainings.
+"""Checks, while a run is planned, that a model is a causal language model and has room for a text, or can be a classifier: the stages
+that need one come after other trainings.
 
 The stage itself checks the model again when it opens it. If planning has no config.json (it is only on the hub, and the network is out of
 reach), only the stage checks.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2s_cli.errors import UserError, did_you_mean
 from w2s_cli.pipeline.resolve import Resolver
-from w2s_cli.training.models.architectures import encoder, has_next_token
+from w2s_cli.training.models.architectures import encoder, has_next_token, lacks_classifier
+
+if TYPE_CHECKING:
+    from w2s_cli.pipeline.builder import Planning
 
 POSITIONS = ("max_position_embeddings", "n_positions")  # fields of a config.json with the length of the context
 CLASSIFIERS = ("full", "lora", "probe")  # modes of the models that finetune stages make
@@ -47,6 +50,18 @@ def need_causal(
     raise UserError(
         f'stage "{stage}" of method={method} {why}, and its {role} model "{settings["name"]}" '
         f"({architecture['model_type']}) is not a causal language model: choose one like gpt2, qwen or llama, or {instead}."
+    )
+
+
+def need_classifier(job: "Planning", role: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a language model for which transformers has no classifier (Gemma 4)."""
+    architecture, tables = job.resolver.architecture(settings["pretrained"]), job.resolver.causal_tables()
+    if tables is None or not architecture or not lacks_classifier(architecture, tables):
+        return
+    raise UserError(
+        f'stage "{job.stage}" of method={job.config["method"]["name"]} trains a classifier, and transformers has none for its {role} model '
+        f'"{settings["name"]}" ({architecture["model_type"]}): use a method on texts (method=naive_text, and others in docs/text.md), or '
+        "another model."
     )
 
 

@@ -14,8 +14,9 @@
 * The output layer of a language model goes in chunks of `CHUNK` tokens (`training/objectives/`).
 * The micro-batch is `launcher.micro_tokens`, or less where the update is smaller; on a CPU at most `PACKED` tokens, but one row at least.
   The longest row is taken for `SPREAD` times the mean.
-* Of several processes each has a part of the update's tokens. With `fsdp` each has a part of weights,
-  gradients and moments too. But it opens the model whole, and the first has it whole at the end, when gradients and activations are gone.
+* Of several processes each has a part of the update's tokens. With `fsdp` each has a part of weights, gradients and moments too; whole are
+  one layer at a time, the head and the embeddings (`training/sharding.py`). On a CPU the first has the whole model at the end, when
+  gradients and activations are gone; beside a GPU the host has it.
 * `PROCESS` is what a worker takes before it opens a model. docs/large.md compares the estimate with measured peaks.
 """
 
@@ -33,6 +34,9 @@ FP32, BF16 = 4, 2  # bytes
 NF4 = (
     0.5 + 0.5 / 64 + 0.03
 )  # bytes of a weight in 4 bits, with one scale for 64 weights, itself in 8 bits (Dettmers et al. 2023)
+COLLECTED = (
+    2  # layers that are whole at once where weights lie in parts: the one at work, and the next one, which arrives
+)
 MOMENTS = {
     "adam": 8.0,
     "adamw": 8.0,
@@ -116,15 +120,18 @@ def need(shape: Shape, setup: Setup) -> Memory:
     if setup.writes:
         activations += setup.tokens * shape.layers * 2 * shape.keys * FP32
     if setup.in_parts:
-        whole = FP32 * shape.parameters
-        outside = whole - FP32 * shape.linear * (1 - 1 / shape.layers)  # whole in an update: embeddings, and one layer
-        weights += whole / parts - whole + max(outside, whole - copies - gradients - activations)
+        layers, collected = FP32 * (shape.linear - narrow) + BF16 * narrow, COLLECTED / shape.layers
+        outside = weights - copies - layers
+        waiting = copies * (collected if setup.checkpointing else 1)  # for the backward pass
+        apart = layers * (1 / parts + collected) + outside * (1 / parts + 1) + waiting
+        at_end = 0.0 if setup.gpu else (layers + outside) * (1 + 1 / parts) - gradients - activations
+        weights = max(apart, at_end)
     return Memory(weights, gradients, moments, activations)
 
 
 def _in_bf16(shape: Shape, setup: Setup) -> bool:
     """Whether the linear layers, and experts in MXFP4, are in bf16."""
-    if setup.precision != "bf16" or setup.in_parts:
+    if setup.precision != "bf16":
         return False
     return not setup.trains or bool(setup.adapters and setup.pretrained and shape.in_bf16)
 
@@ -257,9 +264,10 @@ def ways_out(setup: Setup, model: str = "strong", training: str = "train") -> Wa
     if setup.tokens > max(setup.row, 256):
         smaller = max(setup.row, setup.tokens // 4)
         ways.append((f"launcher.micro_tokens={smaller}", lambda one: replace(one, tokens=smaller)))
+    can_lie_in_parts = setup.trains and not setup.probe and not setup.four_bits and setup.optimizer != "adamw8bit"
+    if can_lie_in_parts and setup.processes > 1 and not setup.in_parts:
+        ways.append(("launcher.fsdp=true", lambda one: replace(one, in_parts=True)))
     if setup.trains and not setup.adapters:
-        if setup.processes > 1 and not setup.in_parts and setup.optimizer != "adamw8bit":
-            ways.append(("launcher.fsdp=true", lambda one: replace(one, in_parts=True)))
         if setup.optimizer != "adamw8bit" and not setup.in_parts:
             ways.append((f"{training}.optimizer=adamw8bit", lambda one: replace(one, optimizer="adamw8bit")))
         if setup.gpu and not setup.offloaded:

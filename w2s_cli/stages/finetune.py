@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from w2s_cli.errors import UserError
+from w2s_cli.pipeline.causal import need_classifier
 from w2s_cli.pipeline.contract import (
     FP32_BYTES,
     TRUTH,
@@ -115,6 +116,7 @@ def plan(
 
 def _head(job: "Planning", role: str, settings: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """The head of label tokens; None: a new linear head. Refuses a head that does not fit the model or the data."""
+    need_classifier(job, role, settings)
     tokens = list(fields["head"]["tokens"])
     if not tokens:
         if fields["mode"] == "probe":
@@ -189,7 +191,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     device = pick_device(ctx.execution, params["precision"])
     metrics, expected = _train(params, inputs, ctx, device)  # the trained model is freed here
     model = ctx.result / "model"
-    difference = saved_check.check(model, expected, device, params["precision"], params["truncation"], ctx.execution)
+    difference = saved_check.check(model, expected, params["precision"], params["truncation"], ctx.execution)
     ctx.measure(saved_difference=difference)
     return metrics
 
@@ -204,7 +206,7 @@ def _train(
     from w2s_cli.data.artifacts.rows import read_rows
     from w2s_cli.losses import load_loss
     from w2s_cli.training import inputs as training_inputs
-    from w2s_cli.training import saved_check
+    from w2s_cli.training import saved_check, sharding
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.loop import Recipe, train
     from w2s_cli.training.memory import Budget
@@ -243,8 +245,9 @@ def _train(
     token_head.check(head, params["mode"], pairs=rows.second is not None)
     label_head = token_head.read(folder, tokenizer, head, rows.outputs, ctx.execution) if head else None
     opened = (device, ctx.execution, params["max_length"], label_head)
-    types: dict[str, Any] = {"on_host": nf4.wanted(params), "kept": bf16.for_training(params, ctx.execution)}
-    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, **types)
+    in_parts = sharding.wanted(params["mode"], ctx.execution, ctx.ranks)
+    on_host, types = in_parts or nf4.wanted(params), bf16.for_training(params, in_parts=in_parts)
+    model = classifier.open_base(folder, tokenizer, rows.outputs, params["seed"], *opened, on_host=on_host, kept=types)
     next_token = bool(head and head.get("next_token"))
     # a label token after the text needs a place; predictions cut texts at the same token
     limit = context_limit(usable_positions(model), tokenizer, params["max_length"]) - next_token
@@ -253,7 +256,7 @@ def _train(
     if params["mode"] == "probe":
         trained = training_inputs.probe_head(model, device)
     elif params["mode"] == "lora":
-        adapted = lora.add(model, params["lora"], params["seed"], device)
+        adapted = lora.add(model, params["lora"], params["seed"], None if in_parts else device)
     elif params["mode"] != "full":
         raise UserError(f'train.mode={params["mode"]} is unknown; use "full", "lora" or "probe"')
     if head and head.get("frozen"):
@@ -262,6 +265,7 @@ def _train(
         checkpoint_layers(model)
     if ctx.execution.get("compile") and params["mode"] != "probe":
         compile_layers(model, params["precision"])
+    shared = sharding.Sharding(trained, ctx.ranks, device if in_parts else None)
 
     def token_rows(rows: "Rows") -> "TokenRows":
         return encode_for(model.config, tokenizer, rows, limit, folder, ctx)
@@ -308,7 +312,7 @@ def _train(
             layout=fed.layout,
             draw=draw,
         )
-    sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", early_stopping)
+    sums = train(trained, objective, batches, Recipe.of(params), ctx, "finetune", early_stopping, shared)
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch
         "train_accuracy_vs_labels": sums["right"] / sums["rows"],  # before each update of the last epoch
@@ -333,13 +337,12 @@ def _train(
     target, text = ctx.result / "model", card(params, metrics, rows)
     if adapted is not None and "model" not in folders:
         kept.save(adapted, params["lora"], params["model"], target, tokenizer, text)
-    if adapted is not None and not (
-        nf4.wanted(params) and kept_adapters(target)
-    ):  # whole weights would take the memory that nf4 saves
+    # with kept adapters on nf4, whole weights would take the memory that nf4 saves
+    if adapted is not None and not (nf4.wanted(params) and kept_adapters(target)):
         model = lora.merge(adapted)
     model.eval()
     with uncompiled(model):
-        expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"))
+        expected = saved_check.sample(fed, rows, Budget(ctx, "eval_tokens"), model.device)
     if not kept_adapters(target):
         save_model(model, tokenizer, target, text)
     return metrics, expected

@@ -62,6 +62,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     from w2s_cli.training.models.opening import quiet
     from w2s_cli.training.models.saving import save_model
     from w2s_cli.training.objectives import next_token
+    from w2s_cli.training.sharding import Sharding, wanted
 
     fault("pretrain.start")
     quiet()
@@ -74,7 +75,8 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
         train_texts, int(tokens["vocab_size"]), bool(tokens.get("add_prefix_space", True)), max_length
     )
     rows = token_rows(tokenizer, train_texts, params["sequence"], max_length, seed)
-    model = fresh_language_model(params["architecture"], tokenizer, max_length, seed, device)
+    in_parts = wanted("full", ctx.execution, ctx.ranks)
+    model = fresh_language_model(params["architecture"], tokenizer, max_length, seed, device, on_host=in_parts)
     next_token.check_output_layer(model, rows[0])
     parameters = sum(p.numel() for p in model.parameters())
     lengths = np.array([len(row) for row in rows])
@@ -86,9 +88,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
             return batches_of_tokens(order, lengths, int(params["batch_tokens"]))
         return batches_of_rows(order, int(params["batch_entries"]))
 
+    sharding = Sharding(model, ctx.ranks, device if in_parts else None)
     objective = next_token.objective(model, rows, params["precision"])
     packed.tell(objective.layout, packed.why_padded(model, params["precision"]), ctx)
-    sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain")
+    sums = train(model, objective, batches, Recipe.of(params), ctx, "pretrain", sharding=sharding)
     metrics: dict[str, Any] = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch
         "steps": int(sums["steps"]),

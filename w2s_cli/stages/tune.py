@@ -205,6 +205,7 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
 
     from w2s_cli.data.artifacts.rows import read_problems, read_rows
     from w2s_cli.objectives import load_objective
+    from w2s_cli.training import sharding
     from w2s_cli.training.attention import packed
     from w2s_cli.training.batching import batches_of_rows, epoch_order
     from w2s_cli.training.device import pick_device
@@ -235,9 +236,13 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     every = (learned.chosen, learned.rejected or (), learned.other or ())
     check_ids([text.ids for texts in every for text in texts], model.config, folder)
     next_token.check_output_layer(model, learned.chosen[0].ids)
-    adapted = lora.add(model, params["lora"], params["seed"], device) if params["mode"] == "lora" else None
+    in_parts = sharding.wanted(params["mode"], ctx.execution, ctx.ranks)
+    adapted = None
+    if params["mode"] == "lora":
+        adapted = lora.add(model, params["lora"], params["seed"], None if in_parts else device)
     if ctx.execution.get("gradient_checkpointing"):
         checkpoint_layers(model)
+    shared = sharding.Sharding(model, ctx.ranks, device if in_parts else None)
     layout = completions.layout_of(model, learned.chosen, params["precision"])
     packed.tell(layout, packed.why_padded(model, params["precision"]), ctx)
     ctx.log(f"{len(learned.chosen)} rows, {facts['tokens']} tokens per epoch")
@@ -248,9 +253,10 @@ def run(params: dict[str, Any], inputs: dict[str, Path | list[Path]], ctx: Conte
     drops = adapted is not None and params["lora"]["dropout"] > 0
     draw = functools.partial(lora.seed_dropout, params["seed"]) if drops else None
     objective = completions.objective(model, learned, rule, params["precision"], layout, draw=draw)
-    sums = train(model, objective, batches, Recipe.of(params), ctx, "tune")
+    sums = train(model, objective, batches, Recipe.of(params), ctx, "tune", sharding=shared)
     metrics = {
         "final_loss": sums["loss"],  # mean over the updates of the last epoch
+        **({"first_loss": sums["begun"]} if "begun" in sums else {}),  # of the first update
         "steps": int(sums["steps"]),
         "rows": len(learned.chosen),
         **facts,

@@ -30,7 +30,7 @@ from w2s_cli.training.batching import Layout, micro_batches
 from w2s_cli.training.division import Division, divided
 from w2s_cli.training.memory import Budget, does_not_fit
 from w2s_cli.training.offload import offloaded
-from w2s_cli.training.sharding import Sharding, wanted
+from w2s_cli.training.sharding import Sharding
 from w2s_cli.training.stopping import EarlyStopping
 
 
@@ -129,14 +129,16 @@ def train(
     ctx: Context,
     kind: str,
     early_stopping: EarlyStopping | None = None,
+    sharding: Sharding | None = None,
 ) -> dict[str, float]:
     """Train `model` in place, from the newest checkpoint in `ctx.work` if one exists.
 
     `batches(epoch)` gives the effective batches of an epoch, the same number in each epoch. With `early_stopping` the model ends with
-    the weights of the best evaluation.
+    the weights of the best evaluation. `sharding`: that of a model whose weights lie in parts.
 
     Returns:
-        The sums of the last epoch ("loss" as the mean over updates, all others as totals), and "steps".
+        The sums of the last epoch ("loss" as the mean over updates, all others as totals), "begun", the loss of the first update
+        (missing after a checkpoint of an older version), and "steps".
 
     Only rank 0 returns, where several processes share the stage.
 
@@ -148,7 +150,7 @@ def train(
     per_epoch = len(batches(0))
     total = max(1, round(recipe.epochs * per_epoch))
     ranks = ctx.ranks
-    sharding = Sharding(model, ranks, sharded=wanted(model, ctx.execution, ranks))
+    sharding = sharding or Sharding(model, ranks)
     if ranks.count > 1:
         ctx.log(
             f"{ranks.count} processes share each update{', and its weights lie in parts on them' if sharding.used else ''}"
@@ -159,10 +161,11 @@ def train(
     budget = Budget(ctx, "micro_tokens", fixed=objective.draws, sharded=sharding.used)
     log_every = int(ctx.execution.get("log_every", 10))
     first, sums = 0, dict[str, float]()
+    begun: float | None = None  # the loss of the first update
     stopped_early = early_stopping is not None
     saved = checkpoint.load(ctx.work, model, optimizer, sharding, evaluated=stopped_early, on_host=on_host)
     if saved is not None:
-        first, sums = saved["step"], dict(saved["sums"])
+        first, sums, begun = saved["step"], dict(saved["sums"]), saved.get("begun")
         budget.lower(saved["micro_tokens"])
         if early_stopping is not None:
             early_stopping.restore(saved["evaluations"], checkpoint.load_best_weights(ctx.work, sharding))
@@ -205,6 +208,7 @@ def train(
         saving = done < total and (stopping or saving)
         if logged or evaluating or saving or done % per_epoch == 0 or shown:
             fetched = _fetched(pending, done, recipe)
+            begun = fetched[0]["loss"] if done == len(fetched) else begun
             pending = []
             for figures in fetched:
                 for name, value in figures.items():
@@ -217,7 +221,7 @@ def train(
             ctx.log(f"no gain in {early_stopping.patience} evaluations: training ends after step {done}/{total}")
             break
         if saving:
-            state: dict[str, Any] = {"sums": sums, "micro_tokens": budget.tokens, "total": total}
+            state: dict[str, Any] = {"sums": sums, "begun": begun, "micro_tokens": budget.tokens, "total": total}
             if early_stopping is not None:
                 state["evaluations"] = early_stopping.evaluations
             best_weights = early_stopping.weights if early_stopping is not None else None
@@ -231,7 +235,8 @@ def train(
     sharding.collect()
     ctx.rest_alone()
     in_last_epoch = (done - 1) % per_epoch + 1
-    return {**sums, "loss": sums["loss"] / in_last_epoch, "steps": done}
+    beginning = {} if begun is None else {"begun": begun}
+    return {**sums, **beginning, "loss": sums["loss"] / in_last_epoch, "steps": done}
 
 
 def refuse_own_fault(beginning: str, losses: Tensor, given: Iterable[Tensor], figures: str, code: str) -> None:

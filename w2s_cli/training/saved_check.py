@@ -44,9 +44,10 @@ class Sample(NamedTuple):
     texts: list[str]
     second: list[str] | None  # of pairs
     p: np.ndarray  # [rows, classes]
+    device: torch.device  # of the trained model; the saved one is opened there too
 
 
-def sample(fed: Inputs, rows: Rows, budget: Budget) -> Sample:
+def sample(fed: Inputs, rows: Rows, budget: Budget, device: torch.device) -> Sample:
     """Rows from the shortest to the longest, through the trained model in micro-batches within the budget.
 
     Raises:
@@ -65,13 +66,13 @@ def sample(fed: Inputs, rows: Rows, budget: Budget) -> Sample:
     if not np.isfinite(logits).all():
         raise UserError("the trained model gives logits that are not finite: train it with a lower learning rate")
     second = None if rows.second is None else [rows.second[row] for row in chosen]
-    return Sample([rows.ids[row] for row in chosen], [rows.texts[row] for row in chosen], second, softmax(logits))
+    ids, texts = [rows.ids[row] for row in chosen], [rows.texts[row] for row in chosen]
+    return Sample(ids, texts, second, softmax(logits), device)
 
 
 def check(
     folder: Path,
     expected: Sample,
-    device: torch.device,
     precision: str,
     truncation: str,
     execution: dict[str, Any],
@@ -84,6 +85,7 @@ def check(
         UserError: the folder cannot be loaded, or the difference is above LARGEST.
     """
     give_back_much()  # of the training
+    device = expected.device
     remote = bool(execution.get("trust_remote_code"))
     tokenizer = open_plain_tokenizer(folder, truncation, trust_remote_code=remote)
     model = _plain_model(folder, execution, device, precision).to(device).eval()

@@ -3,22 +3,30 @@
 * torch's `fully_shard` collects a layer's weights before its passes and gives each process its part of the gradients, summed. Each layer
   is a part of its own, and the rest of the trunk another. What is used outside of the trunk's forward pass stays whole in every
   process: the head, and an embedding that is also the output layer. Its gradients are summed as without parts.
-* Numbers are those of one process: weights are collected in fp32, and autocast computes as ever.
+* Numbers are those of one process: trained weights are collected in fp32, and autocast computes as ever.
+* No device has the whole model at any time. Each process opens it on the host, where a weight in the type of its file is a part of the
+  mapped file, one copy for all processes. Layer by layer a trained weight becomes fp32, and its part goes to the device.
+* Autocast keeps no casts of weights meanwhile (its cache): they would be the whole model in bf16. With gradient checkpointing the backward
+  pass keeps none either.
 * The optimizer works on the plain tensors that a process has (`local`), so any optimizer serves that treats each value by itself.
-* At the end rank 0 has the whole model, as a plain module: what `fully_shard` changed is changed back. Its memory must hold the weights
-  alone, without gradients and optimizer state.
+* At the end rank 0 has the whole model as a plain module, on the host, or on its device if that has room for it: what `fully_shard` changed
+  is changed back.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from w2s_cli.store.ranks import Ranks
+from w2s_cli.store.memory import give_back_much
+from w2s_cli.store.ranks import ALONE, Ranks
+from w2s_cli.training.models import bf16
+from w2s_cli.training.models.mapped import let_go
 from w2s_cli.training.models.trunk import layers
 
+PASSES = 1.2  # of a model's bytes: with its activations over a few rows
 Span = tuple[int, int, int]  # first row, end, rows of the whole tensor
 
 
@@ -31,13 +39,14 @@ def local(tensor: Tensor) -> Tensor:
 class Sharding:
     """The parts of a model's trainable parameters; without parts it is empty, and everything goes on as ever."""
 
-    def __init__(self, model: nn.Module, ranks: Ranks, *, sharded: bool = False) -> None:
-        """Share out the weights of `model`, in place, if they are `sharded`."""
-        self.model, self.ranks = model, ranks
+    def __init__(self, model: nn.Module, ranks: Ranks = ALONE, device: torch.device | None = None) -> None:
+        """Share out the weights of `model`, which lie on the host, on the `device` of each process, in place; None: no parts."""
+        self.model, self.ranks, self._device = model, ranks, device
         self._before: list[tuple[nn.Module, type, dict[str, Any]]] = []
-        if sharded:
+        if device is not None:
             self._before = [_kept(module) for module in model.modules()]
-            _shard(model, ranks)
+            torch.set_autocast_cache_enabled(False)
+            _shard(model, ranks, device)
         self._locals: dict[int, nn.Parameter] = {}  # id of a parameter in parts → its part, which the optimizer has
         self._names: dict[int, str] = {}  # id of such a part → name
         self._spans: dict[str, Span] = {}
@@ -99,6 +108,8 @@ class Sharding:
         """Make the model of rank 0 whole and plain again; the models of other ranks cannot be used any more."""
         if not self.used:
             return
+        assert self._device is not None
+        torch.set_autocast_cache_enabled(True)
         whole: dict[int, nn.Parameter] = {}
         for module in self.model.modules():
             for name, parameter in list(module._parameters.items()):
@@ -108,7 +119,7 @@ class Sharding:
                     full = parameter.detach().full_tensor()  # type: ignore[attr-defined]
                     if self.ranks.rank:
                         continue
-                    whole[id(parameter)] = nn.Parameter(full, requires_grad=parameter.requires_grad)
+                    whole[id(parameter)] = nn.Parameter(full.cpu(), requires_grad=parameter.requires_grad)
                 module._parameters[name] = whole[id(parameter)]
         for module, kind, state in self._before:
             module.__class__ = kind
@@ -117,6 +128,8 @@ class Sharding:
             for name, value in state.items():
                 if name.endswith(_HOOKS):
                     vars(module)[name] = value
+        if not self.ranks.rank:
+            self.model.to(_with_room(self._device, sum(one.nbytes for one in self.model.parameters())))
         self._before, self._locals, self._names, self._spans = [], {}, {}, {}
 
 
@@ -129,19 +142,39 @@ def _kept(module: nn.Module) -> tuple[nn.Module, type, dict[str, Any]]:
     return module, type(module), state
 
 
-def _shard(model: Any, ranks: Ranks) -> None:
+def _shard(model: Any, ranks: Ranks, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(model.device.type, (ranks.count,))
+    mesh = init_device_mesh(device.type, (ranks.count,))
     trunk = model.base_model
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     outside = set() if output is None else {output.weight}
+    in_files: dict[int, bool] = {}
     for part in [*layers(trunk), trunk]:
+        bf16.widen(model, trained_in=part)
+        opened = [parameter.data for parameter in part.parameters() if not _in_parts(parameter)]
         # the trunk too: else its weights would be whole after a pass without gradients, until the next backward pass
         fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=outside)
         part.set_gradient_divide_factor(1.0)  # a sum; fully_shard takes the mean
         part.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
+        while opened:
+            let_go(opened.pop(), in_files)
+    for parameter in model.parameters():
+        if not _in_parts(parameter):
+            parameter.data = parameter.data.to(device)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)
+    give_back_much()  # glibc keeps the memory of the layers that became fp32
+
+
+def _with_room(device: torch.device, size: int) -> torch.device:
+    """`device` if a model of so many bytes fits on it beside what a pass over a few rows takes, else the host."""
+    if device.type != "cuda":
+        return device
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if free > PASSES * size else torch.device("cpu")
 
 
 def _in_parts(parameter: Tensor) -> bool:
@@ -154,6 +187,6 @@ def span(rows: int, ranks: Ranks) -> Span:
     return min(rows, ranks.rank * size), min(rows, (ranks.rank + 1) * size), rows
 
 
-def wanted(model: nn.Module, execution: dict[str, Any], ranks: Ranks) -> bool:
-    """Whether the weights of `model` shall lie in parts: with `launcher.fsdp`, and a model with layers."""
-    return bool(execution.get("fsdp")) and ranks.count > 1 and hasattr(model, "base_model")
+def wanted(mode: str, execution: Mapping[str, Any], ranks: Ranks) -> bool:
+    """Whether the weights of a training in this `mode` ("full", "lora", "probe") shall lie in parts, by `launcher.fsdp`."""
+    return bool(execution.get("fsdp")) and ranks.count > 1 and mode != "probe"

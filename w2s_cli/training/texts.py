@@ -18,7 +18,7 @@ import torch
 
 from w2s_cli.errors import EXCERPT, UserError, excerpt
 from w2s_cli.store.context import Context
-from w2s_cli.training import chat
+from w2s_cli.training import chat, sharding
 from w2s_cli.training.models import bf16, nf4
 from w2s_cli.training.models.language_model import open_language_model
 from w2s_cli.training.models.trunk import usable_positions
@@ -75,8 +75,9 @@ def open_model(
         UserError: what `open_format` and `open_language_model` refuse.
     """
     trains = "mode" in params
-    kept = bf16.for_training(params, ctx.execution) if trains else bf16.for_reading(params["precision"])
-    on_host = trains and nf4.wanted(params)
+    in_parts = trains and sharding.wanted(params["mode"], ctx.execution, ctx.ranks)
+    kept = bf16.for_training(params, in_parts=in_parts) if trains else bf16.for_reading(params["precision"])
+    on_host = in_parts or (trains and nf4.wanted(params))
     model = open_language_model(folder, device, ctx.execution, params["max_length"], on_host=on_host, kept=kept)
     remote = bool(ctx.execution.get("trust_remote_code"))
     form = open_format(folder, params["chat_template"], params["truncation"], separator, trust_remote_code=remote)

@@ -91,6 +91,14 @@ def test_every_way_out_makes_the_stage_smaller() -> None:
     assert [words for words, _ in ways_out(Setup(False, tokens=512, row=512))] == []
 
 
+@pytest.mark.parametrize("adapters", [0, 8])
+def test_a_training_of_several_processes_may_lie_in_parts(adapters: int) -> None:
+    setup = Setup(True, adapters=adapters, row=512, gpu=True, processes=2)
+    change = dict(ways_out(setup))["launcher.fsdp=true"]
+    assert need(shape_of("qwen3-8b-base"), change(setup)).total < 0.75 * need(shape_of("qwen3-8b-base"), setup).total
+    assert "launcher.fsdp=true" not in dict(ways_out(replace(setup, four_bits=True, adapters=8)))
+
+
 @pytest.mark.parametrize("training", ["train", "tune", "preference", "pretrain"])
 def test_every_way_out_is_a_word_that_the_training_has(training: str) -> None:
     words = [
@@ -146,19 +154,31 @@ def test_of_stages_that_run_elsewhere_the_memory_is_unknown() -> None:
     assert not device_memory.on_gpu(launcher("cpu", name="command"))
 
 
-def test_with_weights_in_parts_a_process_has_its_part_but_the_whole_model_once() -> None:
+def test_with_weights_in_parts_a_process_has_its_part_one_layer_and_the_embeddings() -> None:
     shape = shape_of("llama-3.1-8b")
     alone = Setup(True, precision="bf16", row=512, gpu=True, checkpointing=True)
     whole, parts = need(shape, alone), need(shape, replace(alone, processes=4, in_parts=True))
     assert parts.gradients == whole.gradients / 4
     assert parts.optimizer == whole.optimizer / 4
-    learned = shape.parameters - shape.output
-    assert (
-        4 * learned * (1 + 3 / 4) < parts.total < whole.total / 2
-    )  # whole at the end, beside its part and the moments'
+    learned = 4 * (shape.parameters - shape.output)
+    assert learned / 4 < parts.weights < learned * 0.45
+    on_cpu = need(shape, replace(alone, processes=4, in_parts=True, gpu=False))
+    assert learned < on_cpu.weights + on_cpu.gradients + on_cpu.activations, (
+        "the first process has all of it at the end"
+    )
     assert need(shape, replace(alone, processes=4)) == whole  # only the update is divided
     eight = [need(shape, replace(alone, processes=count, in_parts=True)).total for count in (2, 4, 8)]
     assert eight == sorted(eight, reverse=True)
+
+
+def test_a_model_larger_than_a_device_fits_in_parts() -> None:
+    """Llama 3.1 70B on GPUs of 80 GiB: all weights on 32 with gradient checkpointing, adapters on a base in bf16 on 4."""
+    shape = replace(shape_of("llama-3.1-70b"), in_bf16=True)
+    options: dict[str, Any] = {"precision": "bf16", "row": 512, "gpu": True, "checkpointing": True, "pretrained": True}
+    full = Setup(True, **options, processes=32, in_parts=True)
+    assert need(shape, full).total < 80 * GIB < need(shape, replace(full, processes=8)).total
+    adapters = replace(full, adapters=8, processes=4)
+    assert need(shape, adapters).total < 80 * GIB < need(shape, replace(adapters, processes=1, in_parts=False)).total
 
 
 def test_a_plan_says_before_a_run_what_does_not_fit_and_what_would(

@@ -109,9 +109,19 @@ def test_a_plan_shows_parameters_memory_and_cost_by_config_json_alone(
     weak, strong = list(SHAPES)[at : at + 2]
     files = [read_yaml((configs_folder() / "model" / f"{name}.yaml").read_text()) for name in (weak, strong)]
     repositories = {file["id"]: files_of(tmp_path / "hub", file["name"]) for file in files}
-    words = [f"weak={weak}", f"strong={strong}", "data=wordnet_living", "launcher.device=cpu"]
+    no_classifier = "gemma-4" in weak + strong
+    on = ["method=naive_text", "data=arithmetic"] if no_classifier else ["data=wordnet_living"]
+    words = [f"weak={weak}", f"strong={strong}", *on, "launcher.device=cpu"]
     with tiny_hub(dict(repositories)) as address:
-        done = w2s("plan", *words, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "hf"), HF_HUB_OFFLINE="0")
+        hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+        done = w2s("plan", *words, **hub)
+        if no_classifier:
+            words = [f"weak={weak}", f"strong={strong}", "data=wordnet_living"]
+            refused = w2s("plan", *words, code=2, **hub).stderr
+            assert re.search(
+                r'transformers has none for its (weak|student) model "gemma-4-.*" \(gemma4\): use a method on texts',
+                refused,
+            )
     for role, name in (("weak", weak), ("student", strong)):
         shape = read_shape(SHAPES[name].config)
         assert shape is not None

@@ -24,19 +24,23 @@ from w2s_cli.training.models.trunk import text_part
 
 Kept = Literal["fp32", "bf16", "stored"]
 
+_OLD_FSDP = torch.torch_version.TorchVersion(torch.__version__) < "2.13"  # may refuse layers of several types
+
 
 def for_reading(precision: str) -> Kept:
     """What a stage keeps that trains no weight."""
     return "bf16" if precision == "bf16" else "fp32"
 
 
-def for_training(params: Mapping[str, Any], execution: Mapping[str, Any]) -> Kept:
-    """What a training with these params keeps.
+def for_training(params: Mapping[str, Any], *, in_parts: bool) -> Kept:
+    """How a training with these params opens its model.
 
-    Adapters on another stage's model are merged into fp32 weights and saved whole, and FSDP2 of older torch refuses layers of several
-    types: these keep fp32.
+    Adapters on another stage's model are merged into fp32 weights and saved whole: they keep fp32. Trained weights that will lie in parts
+    are opened as they are stored, and become fp32 layer by layer (`sharding.py`).
     """
-    frozen = params["mode"] == "lora" and params.get("model") is not None and not execution.get("fsdp")
+    if params["mode"] == "full":
+        return "stored" if in_parts else "fp32"
+    frozen = params["mode"] == "lora" and params.get("model") is not None and not (in_parts and _OLD_FSDP)
     return "stored" if frozen and (params["precision"] == "bf16" or nf4.wanted(params)) else "fp32"
 
 
@@ -68,11 +72,12 @@ def put(part: nn.Module, weight: Tensor) -> None:
         del part.forward  # type: ignore[attr-defined]
 
 
-def widen(model: Any) -> None:
-    """Put all weights in bf16 into fp32, one by one and in place."""
+def widen(model: Any, trained_in: nn.Module | None = None) -> None:
+    """Put all weights in bf16 into fp32, one by one and in place, or only those in a part of the model that are trained."""
+    within = None if trained_in is None else set(trained_in.modules())
     for part, name in parts(model, experts=True):
         weight = getattr(part, name)
-        if weight.dtype != torch.bfloat16:
+        if weight.dtype != torch.bfloat16 or (within is not None and not (part in within and weight.requires_grad)):
             continue
         if name == "weight":
             put(part, weight.data.float())

@@ -21,9 +21,17 @@ from w2s_cli.training.models.trunk import attention_for, zero_dropout
 
 
 def fresh_language_model(
-    architecture: dict[str, Any], tokenizer: Any, max_length: int, seed: int, device: torch.device
+    architecture: dict[str, Any],
+    tokenizer: Any,
+    max_length: int,
+    seed: int,
+    device: torch.device,
+    *,
+    on_host: bool = False,
 ) -> Any:
     """A causal language model with random weights drawn from `seed`; `architecture` is {model_type, …config fields}.
+
+    It is for `device`, and lies on it (`on_host`: on the CPU).
 
     Raises:
         UserError: an unknown model_type or field, or fewer positions than `max_length`.
@@ -53,11 +61,11 @@ def fresh_language_model(
     torch.manual_seed(seed)
     attention = attention_for(device, max_length)
     try:
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().to(device)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).float()
     except (ValueError, TypeError) as error:
         raise UserError(f"architecture {model_type}: {error}") from error
     fuse(model)
-    return model
+    return model if on_host else model.to(device)
 
 
 def open_language_model(
