@@ -73,6 +73,7 @@ stages:
   four: {kind: racing, above: one, number: 4}
 """
 SEEDS = 8
+Removal = tuple[str, float, float]  # a stage that `w2s rm` removed, the command's start and its end
 
 
 def sweep(folder: Path, drawn: random.Random) -> list[str]:
@@ -98,7 +99,7 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
         running[number] = (forked.start(words, tmp_path, quiet, log), words, log)
     tally.add("commands", commands)
     killed: set[int] = set()
-    removals: list[tuple[str, float]] = []
+    removals: list[Removal] = []
     end = time.monotonic() + 600
     while tally.notes.get("kills", 0) < kills or any(process.is_alive() for process, _, _ in running.values()):
         assert time.monotonic() < end, "the commands do not end, or are not killed"
@@ -127,7 +128,7 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
                 if done.returncode not in (0, 2) or "Traceback" in done.stdout or "bug in w2s" in done.stdout:
                     tally.wrong.append(f"{words}: {done.returncode}: {done.stdout[-800:]}")
                 if words[0] == "rm" and done.returncode == 0:
-                    removals.append((stage, began))
+                    removals.append((stage, began, time.time()))
     assert (tally.notes["commands"], tally.notes["kills"]) == (commands, kills)  # as the name of the line says
     for command in running.values():
         tally.wrong += unsuccessful(command)
@@ -143,7 +144,7 @@ def test_commands_side_by_side_make_each_stage_once(tmp_path: Path, commands: in
     whole = forked.run([*sweep(tmp_path, drawn)[:-2], f"seed=range(0,{SEEDS})", "outputs=outputs"], tmp_path, quiet)
     tally.wrong += [] if whole.returncode == 0 else [whole.stdout]
     ended = {line[1] for line in map(json.loads, notes.read_text().splitlines()) if line[0] == "ended"}
-    tally.lost += sorted(ended - finished_stages(outputs).keys() - {name for name, _ in removals})
+    tally.lost += sorted(ended - finished_stages(outputs).keys() - {name for name, *_ in removals})
     tally.stuck += unclaimable(outputs) + left_after_gc(outputs)
     tally.close()
 
@@ -165,7 +166,7 @@ def unsuccessful(command: Command) -> list[str]:
     return [] if process.exitcode == 0 else [f"{words}: {process.exitcode}: {log.read_text()[-1500:]}"]
 
 
-def twice(notes: Path, killed: set[int], removals: list[tuple[str, float]]) -> list[str]:
+def twice(notes: Path, killed: set[int], removals: list[Removal]) -> list[str]:
     """The stages that began again though their process lived and nobody had removed them."""
     begun: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in notes.read_text().splitlines():
@@ -175,7 +176,7 @@ def twice(notes: Path, killed: set[int], removals: list[tuple[str, float]]) -> l
     wrong = []
     for stage, runs in begun.items():
         for (pid, at), (_, later) in pairwise(runs):
-            removed = any(name == stage and at <= when + 600 and when <= later for name, when in removals)
+            removed = any(name == stage and at <= end and start <= later for name, start, end in removals)
             if pid not in killed and not removed:
                 wrong.append(f"{stage} ran twice")
     return wrong
