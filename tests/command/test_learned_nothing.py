@@ -52,6 +52,22 @@ def test_a_role_that_learned_nothing_is_marked_with_advice(
     assert (loss > 1.5) == ("diverged" in caution), "the loss itself, from the training"
 
 
+@pytest.mark.slow
+def test_a_training_on_texts_that_unlearns_is_marked_with_advice(w2s_inside: Any, tmp_path: Path) -> None:
+    words = ["method=naive_text", "data=arithmetic", "debug=tiny", "weak=arithmetic-s", "strong=arithmetic-l"]
+    done = w2s_inside("train", *words, "student.lr=1.0")
+    for shown in (done.stdout, w2s_inside("table").stdout):
+        [line] = [line for line in shown.splitlines() if "diverged" in line]
+        assert line.startswith("Caution: the training of the strong student diverged")
+        assert "or set tune.warmup or tune.max_grad_norm" in line
+    table = w2s_inside("table").stdout
+    assert cells(table)["student"].endswith("!")
+    assert MARK in table
+    [model] = tmp_path.glob("outputs/stages/tune/student-*/result/manifest.json")
+    metrics = json.loads(model.read_text())["metrics"]
+    assert metrics["final_loss"] > 2 * metrics["first_loss"] > 1
+
+
 def test_a_student_of_labels_of_one_class_is_marked_with_advice(
     w2s_inside: Any, tiny: list[str], tmp_path: Path
 ) -> None:

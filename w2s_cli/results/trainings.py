@@ -102,13 +102,16 @@ def _updates(stage: Stage | None, store: Store) -> int | None:
 
 
 def _has_diverged(stage: Stage | None, store: Store) -> bool:
-    """Whether the stage's loss grew above that of equal guesses."""
+    """Whether the stage's loss grew above that of a model without the training."""
     if stage is None or not stage.of.traits.trains:
         return False
-    loss: Any = read_stage(store, stage.key).metrics.get("final_loss")
+    metrics = read_stage(store, stage.key).metrics
+    loss: Any = metrics.get("final_loss")
+    first: Any = metrics.get("first_loss")
     rows = stage.inputs.get("rows")
     classes: Any = read_stage(store, rows).metrics.get("classes") if isinstance(rows, str) else None
-    return fits(loss, float) and has_diverged(loss, len(classes) if fits(classes, list) and len(classes) > 1 else None)
+    number = len(classes) if fits(classes, list) and len(classes) > 1 else None
+    return fits(loss, float) and has_diverged(loss, number, first if fits(first, float) else None)
 
 
 def _epochs(stages: Sequence[Stage | None]) -> float | None:

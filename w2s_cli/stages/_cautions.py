@@ -50,7 +50,7 @@ def comparison(
             lines.append(_constant(role, per_seed, constant, about["seeds"]))
         diverged = [place for place, flag in enumerate(per_seed.get("diverged", ())) if flag]
         if diverged:
-            lines.append(_diverged(role, diverged, about["seeds"]))
+            lines.append(_diverged(role, diverged, about["seeds"], epochs.partition(".")[0]))
     of_weak = metrics.get("weak", {}).get("per_seed", {})
     if weak_at_chance(metrics) and not any(any(of_weak.get(flag, ())) for flag in FLAGS):  # which say more
         lines.append(_at_chance(metrics))
@@ -100,11 +100,12 @@ def _constant(role: str, per_seed: Mapping[str, Any], places: Sequence[int], see
     )
 
 
-def _diverged(role: str, places: Sequence[int], seeds: Sequence[int]) -> str:
-    """The line of a role whose loss is finite, and larger than before any training."""
+def _diverged(role: str, places: Sequence[int], seeds: Sequence[int], group: str) -> str:
+    """The line of a role whose loss is finite, and larger than before any training; `group`: of the settings of its training."""
     return (
         f"Caution: the training of the {_who(role, places, seeds)} diverged: its mean loss in the last epoch is more than twice that of "
-        "equal guesses. Its figures say nothing: lower the learning rate (lr), or set train.warmup or train.max_grad_norm."
+        "equal guesses, or of its first update. Its figures say nothing: lower the learning rate (lr), or set "
+        f"{group}.warmup or {group}.max_grad_norm."
     )
 
 

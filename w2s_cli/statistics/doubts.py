@@ -2,7 +2,8 @@
 
 * Tables mark such a cell; the cautions say in words what is wrong and what can help.
 * at chance: the accuracy is less than NEAR above the share of the largest class, which a constant answer has, and its interval holds it.
-* diverged: the mean loss of the last epoch is above that of equal guesses, twice. A loss that is not finite ends its stage instead.
+* diverged: the mean loss of the last epoch is above that of equal guesses, twice. For a training on texts it is the loss of its own first
+  update, or that of an equal guess between two texts if this is higher. A loss that is not finite ends its stage instead.
 """
 
 import math
@@ -13,13 +14,20 @@ from w2s_cli.statistics import ROLES
 
 FLAGS = ("untrained_threshold", "constant_answer", "diverged")  # of a role, one a seed
 NEAR = 0.03
-EQUAL_GUESSES = 2.0  # times the loss of equal guesses, above which a training has diverged
+MOST = 2.0  # times the loss that a model has without the training, above which the training has diverged
 TOKENS = math.log(2**18)  # nats of an equal guess among the tokens of a large vocabulary
 
 
-def has_diverged(loss: float, classes: int | None) -> bool:
-    """Whether a training with this mean loss in its last epoch has learned less than equal guesses; `classes` None: of a text."""
-    return loss > EQUAL_GUESSES * (math.log(classes) if classes else TOKENS)
+def has_diverged(loss: float, classes: int | None, first: float | None = None) -> bool:
+    """Whether a training with this mean loss in its last epoch has unlearned more than it learned.
+
+    Args:
+        classes: among which a classifier chooses; None: a training on texts or pairs of texts, whose losses have no common scale.
+        first: the loss of its first update; None: not recorded.
+    """
+    if classes:
+        return loss > MOST * math.log(classes)
+    return loss > MOST * (TOKENS if first is None else max(first, math.log(2)))
 
 
 def weak_at_chance(metrics: Mapping[str, Any]) -> bool:

@@ -17,7 +17,15 @@ def test_a_loss_above_twice_that_of_equal_guesses_has_diverged() -> None:
     assert not has_diverged(math.log(2) * 1.9, 2)
     assert has_diverged(math.log(2) * 2.1, 2)
     assert not has_diverged(math.log(2) * 2.1, 5)
-    assert not has_diverged(20.0, None)
+
+
+def test_a_training_on_texts_has_diverged_if_it_ends_far_above_its_first_update() -> None:
+    assert not has_diverged(2.9, None, first=3.0)
+    assert has_diverged(7.0, None, first=3.0), "the entropy of single words: a broken model"
+    assert not has_diverged(1.3, None, first=math.log(2)), "pairs begin with an equal guess"
+    assert has_diverged(1.5, None, first=math.log(2))
+    assert not has_diverged(0.2, None, first=0.01), "what was learned before begins near 0"
+    assert not has_diverged(20.0, None)  # of an older version, without the first loss
     assert has_diverged(1e4, None)
 
 
