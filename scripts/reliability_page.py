@@ -38,8 +38,10 @@ Made by `scripts/reliability`; do not edit. What w2s promises when a machine fai
 * **Nothing finished is lost.** A stage is finished when its `record.json` is written, and nothing takes it back: no kill, no full disk, no
   other command. `w2s rm` removes what you name, unless a running command planned it.
 * **Nothing wrong is shown.** Each file of a result has a digest, and so have checkpoints, shards, and the configuration, plan and results
-  of a run. A stage whose bytes changed is *damaged*: no command shows its figures, and the same command makes it again. A figure of a model
-  that has learned nothing that shows is marked with `!` in `w2s table`, with a caution below it.
+  of a run. A stage whose bytes changed is *damaged*: a command that reads them says so and shows no figure made of them, and the same
+  command makes the stage again. `w2s ls` and `w2s table` do not read them: their figures were written when the stage ended, and have
+  a digest of their own (`w2s ls --state damaged` reads all bytes). A figure of a model that has learned nothing that shows is marked with
+  `!` in `w2s table`, with a caution below it.
 * **Nothing stays stuck.** A claim ends with its process. The same command again continues; there is nothing to clean up first. What a kill
   can leave are temporary files, which `w2s gc` lists.
 * **The same bytes.** A run that was killed and continued has the same results, byte for byte, as a run that nobody disturbed.
