@@ -108,7 +108,7 @@ def in_fp32(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def keep() -> None:
         monkeypatch.setattr(bf16, "for_reading", lambda precision: "fp32")
-        monkeypatch.setattr(bf16, "for_training", lambda given, execution: "fp32")
+        monkeypatch.setattr(bf16, "for_training", lambda given, in_parts: "fp32")
 
     return keep
 
