@@ -9,10 +9,11 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.memory import GIB, Memory, Setup, need, setup_of, shape_of, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape
 from w2s_cli.pipeline.states import Planned
-from w2s_cli.run.device_memory import Device, device_of, on_gpu
+from w2s_cli.run.device_memory import Device, devices_of, on_gpu
 from w2s_cli.run.devices import used
 from w2s_cli.run.resources import in_parts, processes_of
 
+UNKNOWN = "the memory of the device is unknown here (launcher.gpu_memory_gb, or launcher.memory_gb of a job without a GPU, tells it)"
 MOST_WAYS = 4
 BILLION, MILLION = 1e9, 1e6
 
@@ -45,7 +46,6 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
     """What the stages `keys` need, those with a model of known size."""
     amounts_of = planned_amounts(graph)
     launcher: Mapping[str, Any] = graph.jobs[0].config["launcher"]
-    gpu = on_gpu(launcher)
     needs = []
     for key in keys:
         stage = graph.stages[key]
@@ -53,14 +53,17 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
         if shape is not None:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
             fsdp = in_parts(stage, launcher)
-            setup = setup_of(stage, graph, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
+            setup = setup_of(
+                stage, graph, launcher, amounts, gpu=on_gpu(launcher, stage), processes=processes, fsdp=fsdp
+            )
             needs.append(Needed(stage, shape, setup, need(shape, setup)))
     return needs
 
 
 def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], list[str]]:
     """(rows to print, notes): the memory of every stage with a model; equal rows once."""
-    device = _device(graph)
+    launcher = graph.jobs[0].config["launcher"]
+    devices: dict[str, dict[str, None]] = {}  # what a device has → names of its stages
     header = [
         "memory, GiB",
         "model",
@@ -75,7 +78,8 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
     rows: dict[tuple[str, ...], None] = {}
     assumed: dict[str, None] = {}  # models whose type decides a figure, and is not known
     shared: dict[int, dict[str, None]] = {}  # processes → names of stages
-    for one in needed(graph, plans):
+    needs = needed(graph, plans)
+    for one, device in zip(needs, devices_of(launcher, [one.stage for one in needs]), strict=True):
         shared.setdefault(one.setup.processes, {})[one.stage.name] = None
         memory = one.memory
         parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
@@ -86,17 +90,19 @@ def table(graph: Graph, plans: Mapping[str, Planned]) -> tuple[list[list[str]], 
             assumed[str(about["model"])] = None
         row = (one.stage.name, str(about["model"]), _count(one.shape.parameters), *map(_gib, parts), tokens)
         rows[(*row, _gib(one.on_device()))] = None
+        devices.setdefault(_has(device) if device else UNKNOWN, {})[one.stage.name] = None
     notes = ["estimates; a total has the worker itself too (docs/large.md says how near they are)"]
-    end = "which have a GPU each" if on_gpu(graph.jobs[0].config["launcher"]) else "and the total is of all"
+    on_gpus = {one.stage.name for one in needs if one.setup.gpu}
     for processes, names in sorted(shared.items()):
         if processes > 1:
+            end = "which have a GPU each" if on_gpus >= set(names) else "and the total is of all"
             of = "" if len(shared) == 1 else f"{', '.join(names)}: "
             notes.append(f"{of}of one of {processes} processes, {end}")
     if assumed:
         notes.append(
             f"checkpoints in fp32 are assumed for {', '.join(assumed)}; in bf16 they take less (docs/large.md)"
         )
-    notes.append(_has(device) if device else "the memory of the device is unknown here")
+    notes += [has if len(devices) == 1 else f"{', '.join(names)}: {has}" for has, names in devices.items()]
     return [header, *map(list, rows)], notes
 
 
@@ -106,16 +112,13 @@ def too_large(graph: Graph, plans: Mapping[str, Planned]) -> list[str]:
     stages = needed(graph, to_run)
     if not stages or max(one.on_device() for one in stages) < GIB:
         return []  # the device need not be asked
-    device = _device(graph)
-    if device is None:
-        return []
-    names: dict[tuple[str, Memory, Setup], dict[str, Needed]] = {}
-    for one in stages:
-        if one.on_device() > device.free:
-            names.setdefault((str(one.stage.about["model"]), one.memory, one.setup), {})[one.stage.name] = one
     config = graph.jobs[0].config
+    names: dict[tuple[str, Memory, Setup, Device], dict[str, Needed]] = {}
+    for one, device in zip(stages, devices_of(config["launcher"], [one.stage for one in stages]), strict=True):
+        if device is not None and one.on_device() > device.free:
+            names.setdefault((str(one.stage.about["model"]), one.memory, one.setup, device), {})[one.stage.name] = one
     devices = len(used(config["launcher"]))
-    return [_line(alike, device, devices, config) for alike in names.values()]
+    return [_line(alike, device, devices, config) for (*_, device), alike in names.items()]
 
 
 def _line(alike: Mapping[str, Needed], device: Device, devices: int, config: Mapping[str, Any]) -> str:
@@ -163,10 +166,6 @@ def _training(one: Needed) -> str:
 
 
 _size: Callable[[tuple[str, float]], float] = lambda way: way[1]  # noqa: E731 - the key of a sort
-
-
-def _device(graph: Graph) -> Device | None:
-    return device_of(graph.jobs[0].config["launcher"])
 
 
 def _has(device: Device) -> str:

@@ -29,6 +29,7 @@ class ResourcesConfig:
     account: str | None = None
     minutes: Minutes | None = None
     memory_gb: Gibibytes | None = None
+    gpu_memory_gb: Gibibytes | None = None
     cpus: Parallel | None = None
     gpus: Number | None = None
     additional_parameters: dict[str, Any] = field(default_factory=dict)
@@ -59,6 +60,8 @@ class LauncherConfig:
     eval_tokens: Count = 32768  # … and in an inference batch
     # between two checkpoints, more where writing takes more than a twentieth of the time; 0: a checkpoint after every update
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0
+    # of a GPU that this command cannot ask, as with launcher=slurm and command; a plan compares with it what the stages need
+    gpu_memory_gb: Gibibytes | None = None
     offload_optimizer: bool = False  # the optimizer's moments in the host's memory instead of the GPU's; slower
     compile: bool = False  # layers through torch.compile; docs/speed.md has measurements
     log_every: Count = 10  # optimizer steps between two lines of metrics.jsonl

@@ -2,14 +2,19 @@
 
 * Which devices these are, `devices.py` says. An NVIDIA GPU is asked by `nvidia-smi`, which comes with the driver.
 * Of several GPUs the one with the least free memory counts, since a stage may get any of them.
-* A Mac's GPU shares the machine's memory. Any other device's memory is unknown, and so is that of stages that run elsewhere.
+* A Mac's GPU shares the machine's memory.
+* A device that cannot be asked, and that of a job, has the memory that the settings say: `launcher.gpu_memory_gb`, and without a GPU the
+  job's `launcher.memory_gb`. It may differ from stage to stage.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from w2s_cli.pipeline.graph import Stage
+from w2s_cli.pipeline.memory import GIB
 from w2s_cli.run import launchers
 from w2s_cli.run.devices import asked, identities, used
+from w2s_cli.run.resources import launcher_value
 from w2s_cli.store import memory
 
 
@@ -21,23 +26,37 @@ class Device(NamedTuple):
     free: int  # bytes that nothing uses now
 
 
-def on_gpu(launcher: Mapping[str, Any]) -> bool:
-    """Whether stages with a model run on a GPU, as far as this process can tell."""
+def on_gpu(launcher: Mapping[str, Any], stage: Stage) -> bool:
+    """Whether a stage with a model runs on a GPU, as far as this process can tell."""
     if launchers.find(launcher["name"]).HERE:
         return bool(used(launcher))
-    return bool(launcher["device"] != "cpu" and launcher["gpus"])
+    return bool(launcher["device"] != "cpu" and launcher_value(stage, launcher, "gpus")[1])
 
 
-def device_of(launcher: Mapping[str, Any]) -> Device | None:
-    """The device of a launcher's stages; None if its memory cannot be asked."""
-    if not launchers.find(launcher["name"]).HERE:
-        return None
+def devices_of(launcher: Mapping[str, Any], stages: Sequence[Stage]) -> list[Device | None]:
+    """The device of each stage; None if its memory is unknown."""
+    here = device_here(launcher) if launchers.find(launcher["name"]).HERE else None
+    return [here or _stated(launcher, stage, gpu=on_gpu(launcher, stage)) for stage in stages]
+
+
+def device_here(launcher: Mapping[str, Any]) -> Device | None:
+    """The device of stages that run on this machine; None if its memory cannot be asked."""
     names = used(launcher)
     if names and names != ["mps"]:
         gpus = _memory_of(identities(names).values())
         return min(gpus, key=lambda gpu: gpu.free) if gpus else None
     total, free = memory.machine_bytes(), memory.free_bytes()
     return None if total is None or free is None else Device("this machine", total, free)
+
+
+def _stated(launcher: Mapping[str, Any], stage: Stage, *, gpu: bool) -> Device | None:
+    """The device of a stage as the settings have it."""
+    name, size = launcher_value(stage, launcher, "gpu_memory_gb" if gpu else "memory_gb")
+    return (
+        None
+        if size is None
+        else Device(f"its {'GPU' if gpu else 'job'} ({name})", round(size * GIB), round(size * GIB))
+    )
 
 
 def _memory_of(wanted: Iterable[str]) -> list[Device]:

@@ -11,7 +11,7 @@ from tests.model_shapes import SHAPES
 from w2s_cli.pipeline.memory import GIB, PROCESS, Setup, need, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape, read_shape
 from w2s_cli.run import device_memory, devices
-from w2s_cli.run.device_memory import device_of
+from w2s_cli.run.device_memory import device_here
 
 
 def shape_of(name: str) -> Shape:
@@ -95,7 +95,9 @@ def test_every_way_out_makes_the_stage_smaller() -> None:
 def test_a_training_of_several_processes_may_lie_in_parts(adapters: int) -> None:
     setup = Setup(True, adapters=adapters, row=512, gpu=True, processes=2)
     change = dict(ways_out(setup))["launcher.fsdp=true"]
-    assert need(shape_of("qwen3-8b-base"), change(setup)).total < 0.75 * need(shape_of("qwen3-8b-base"), setup).total
+    whole, parts = (need(shape_of("qwen3-8b-base"), one) for one in (setup, change(setup)))
+    assert parts.weights < 0.75 * whole.weights
+    assert parts.optimizer == whole.optimizer / 2
     assert "launcher.fsdp=true" not in dict(ways_out(replace(setup, four_bits=True, adapters=8)))
 
 
@@ -129,29 +131,59 @@ def test_the_gpu_is_asked_by_the_drivers_own_program(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     first, second = ("NVIDIA A", 81920 << 20, 80000 << 20), ("NVIDIA B", 24576 << 20, 1000 << 20)
-    assert device_of(launcher("cuda")) == first
-    assert device_of(launcher("cuda:1")) == second
-    assert device_of(launcher("auto")) == device_of(launcher(["cuda:0", "cuda:1"])) == second, "the one with less room"
-    assert device_of(launcher("cuda:2")) is None
+    assert device_here(launcher("cuda")) == first
+    assert device_here(launcher("cuda:1")) == second
+    assert device_here(launcher("auto")) == device_here(launcher(["cuda:0", "cuda:1"])) == second, (
+        "the one with less room"
+    )
+    assert device_here(launcher("cuda:2")) is None
     for chosen, name in (("1,0", "NVIDIA B"), ("GPU-b", "NVIDIA B"), ("7", None)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        found = device_of(launcher("cuda"))
+        found = device_here(launcher("cuda"))
         assert (found and found.name) == name
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not device_memory.on_gpu(launcher("auto"))
+    assert not devices.used(launcher("auto"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     program.write_text("#!/bin/sh\nexit 9\n")
-    assert device_of(launcher("cuda")) is None
+    assert device_here(launcher("cuda")) is None
     monkeypatch.setattr(device_memory.memory, "free_bytes", lambda: 20 * GIB)  # it changes from one moment to the next
-    assert device_of(launcher("cpu")) == device_of(launcher("mps"))
-    assert device_of(launcher("mps")) is not None
+    assert device_here(launcher("cpu")) == device_here(launcher("mps"))
+    assert device_here(launcher("mps")) is not None
 
 
-def test_of_stages_that_run_elsewhere_the_memory_is_unknown() -> None:
-    assert device_of(launcher("cpu", name="command")) is None
-    assert device_memory.on_gpu(launcher("auto", name="command"))
-    assert not device_memory.on_gpu(launcher("auto", name="slurm", gpus=0))
-    assert not device_memory.on_gpu(launcher("cpu", name="command"))
+def test_of_stages_that_run_elsewhere_the_memory_is_what_the_settings_say(w2s_inside: Any) -> None:
+    words = ["weak=wordnet-s", "strong=olmo-2-1b", "data=wordnet_living"]
+    for name in (["launcher=slurm"], ["launcher=command", "launcher.template={worker}"]):
+        plan = w2s_inside("plan", *words, *name).stdout
+        assert (
+            "the memory of the device is unknown here (launcher.gpu_memory_gb, or launcher.memory_gb of a job without a GPU"
+            in plan
+        )
+        plan = w2s_inside("plan", *words, *name, "launcher.gpu_memory_gb=16").stdout
+        assert re.search(
+            r"Caution: student, ceiling \(olmo-2-1b\) need about .*, and its GPU \(launcher\.gpu_memory_gb\) has 16 of 16 GiB",
+            plan,
+        )
+        assert "launcher.offload_optimizer=true" in plan, "an advice for a GPU"
+        assert (
+            "Caution"
+            not in w2s_inside("plan", *words, *name, "launcher.gpu_memory_gb=80").stdout.split("memory, GiB")[0]
+        )
+
+
+def test_stages_of_a_cluster_are_compared_with_the_device_of_their_own_job(w2s_inside: Any) -> None:
+    words = ["weak=wordnet-s", "strong=olmo-2-1b", "data=wordnet_living", "launcher=slurm", "launcher.gpu_memory_gb=80"]
+    plan = w2s_inside(
+        "plan",
+        *words,
+        "launcher.resources.ceiling={gpus: 0, memory_gb: 12}",
+        "launcher.resources.weak.gpu_memory_gb=24",
+    ).stdout
+    (line,) = [line for line in plan.split("memory, GiB")[0].splitlines() if line.startswith("Caution: ")]
+    assert "Caution: ceiling (olmo-2-1b) needs about" in line
+    assert "its job (launcher.resources.ceiling.memory_gb) has 12 of 12 GiB" in line
+    assert "launcher.offload_optimizer" not in line
+    assert re.search(r"weak.*: its GPU \(launcher\.resources\.weak\.gpu_memory_gb\) has 24 of 24 GiB free", plan)
 
 
 def test_with_weights_in_parts_a_process_has_its_part_one_layer_and_the_embeddings() -> None:
