@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -154,7 +155,13 @@ def test_twelve_pipelines_with_a_killed_a_preempted_a_timed_out_and_a_failing_jo
     preempted = next((folder for folder in resumed if "weak" in folder.name and folder != killed), None)
     assert preempted, "a job was preempted"
     records = [json.loads(path.read_text()) for path in out.glob("stages/*/*/record.json")]
-    assert all(record["started"] >= first for record in records)
+    of_key = {record["key"]: record for record in records}
+    for record in records:
+        assert first <= record["started"] <= record["ended"]
+        provenance = record["provenance"]
+        assert (provenance["host"], provenance.get("device", "cpu")) == (socket.gethostname(), "cpu")
+        assert provenance["command"].startswith("w2s ")
+        assert all(of_key[key]["result"] == digest for key, digest in record["inputs"].items()), "made of these results"
     log(f"{len(records)} stages were made, each once")
     assert len(records) == 10 * 4 + 11 + 2  # rows of two pools, weak, labels; all of seed 20; the rows of seed 21
     assert not list(out.glob("stages/*/*/old")), "a stage was made twice"
