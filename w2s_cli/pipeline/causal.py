@@ -55,7 +55,7 @@ def need_causal(
 
 def need_classifier(job: "Planning", role: str, settings: Mapping[str, Any]) -> None:
     """Refuse a language model for which transformers has no classifier (Gemma 4)."""
-    architecture, tables = job.resolver.architecture(settings["pretrained"]), job.resolver.causal_tables()
+    architecture, tables = job.resolver.offered_architecture(settings["pretrained"]), job.resolver.causal_tables()
     if tables is None or not architecture or not lacks_classifier(architecture, tables):
         return
     raise UserError(

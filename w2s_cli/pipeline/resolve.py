@@ -95,19 +95,21 @@ class Resolver:
 
     def shape(self, model: Mapping[str, Any]) -> Shape | None:
         """The sizes of a model, by its config.json; None where the hub has to be asked and does not answer."""
-
-        def look() -> Shape | None:
-            silent = self._silent
-            try:
-                return read_shape(self.architecture(model) or {})
-            except UserError:  # an estimate needs it, no more: who opens the model tells the reason
-                return None
-            finally:
-                if self.hub == "required":  # what a run has to know is asked for all the same
-                    self._silent = silent
-
-        shape: Shape | None = self._once(f"shape:{canonical_json(self.model(model)[0])}", look)
+        shape: Shape | None = self._once(
+            f"shape:{canonical_json(self.model(model)[0])}", lambda: read_shape(self.offered_architecture(model) or {})
+        )
         return shape
+
+    def offered_architecture(self, model: Mapping[str, Any]) -> dict[str, Any] | None:
+        """As `architecture`, for what a run can do without: None too if the hub refuses it. Who opens the model tells the reason."""
+        silent = self._silent
+        try:
+            return self.architecture(model)
+        except UserError:
+            return None
+        finally:
+            if self.hub == "required":  # what a run has to know is asked for all the same
+                self._silent = silent
 
     def chat_template(self, model: Mapping[str, Any]) -> str | None:
         """The sha256 of a model's chat template; None if its tokenizer has none.

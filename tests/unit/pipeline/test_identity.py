@@ -153,6 +153,7 @@ CHANGES: dict[str, tuple[str, set[str]]] = {
     "launcher.account": ("team", set()),
     "launcher.minutes": ("9", set()),
     "launcher.memory_gb": ("9", set()),
+    "launcher.gpu_memory_gb": ("9", set()),
     "launcher.cpus": ("9", set()),
     "launcher.gpus": ("0", set()),
     "launcher.resources.weak": ("{gpus: 0}", set()),
