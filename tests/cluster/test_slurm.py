@@ -198,6 +198,51 @@ def test_ctrl_c_saves_running_jobs_and_cancels_the_others(on_slurm: Start, ask: 
     assert jobs_of(folder / "log.txt") == 1
 
 
+def test_a_second_ctrl_c_cancels_the_jobs_without_waiting(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
+    words = ["label", *SMALL, *ON_SLURM, "weak.epochs=2000", "launcher.checkpoint_seconds=1"]
+    command = on_slurm(*words)
+    folder = until(lambda: training(tmp_path / "out", "weak"))
+    until(lambda: list(folder.glob("work/checkpoint-*")))
+    for _ in range(2):
+        command.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    end(command, 75, 60)
+    assert not list((tmp_path / "out/.queue").glob("*.json"))
+    until(lambda: ask("squeue", "--noheader").strip() == "", 60)
+    assert not is_claimed(folder)
+    end(on_slurm(*words), 0)
+    assert jobs_of(folder / "log.txt") == 1, "from the last checkpoint"
+
+
+def test_a_stage_that_is_out_of_time_too_often_fails_with_advice_and_its_log_is_followed(
+    on_slurm: Start, tmp_path: Path
+) -> None:
+    words = ["label", *SMALL, *ON_SLURM, "weak.epochs=20000"]
+    command = on_slurm(
+        *words, "launcher.minutes=1", "launcher.signal_seconds=45", "launcher.timeouts=0", "launcher.log_every=100"
+    )
+    weak = until(lambda: training(tmp_path / "out", "weak"))
+    follower = on_slurm("logs", weak.name[-12:], "-f", "outputs=out")
+    _, errors = end(command, 1, 240)
+    assert "its job does not go back into the queue" in errors
+    assert "raise launcher.minutes or launcher.timeouts; the same command continues from the last checkpoint" in errors
+    followed, _ = end(follower, 0, 60)
+    assert re.search(r"step\W+\d+", followed), "lines that came while the job ran"
+    assert list(weak.glob("work/checkpoint-*"))
+
+
+def test_a_stage_of_two_processes_is_one_job(on_slurm: Start, tmp_path: Path) -> None:
+    words = ["label", *SMALL, *ON_SLURM]
+    two = [word for word in words if word != "launcher.cpus=1"]
+    end(on_slurm(*two, "launcher.cpus=2", "launcher.processes=2", "launcher.fsdp=true"), 0)
+    record = json.loads(next((tmp_path / "out").glob("stages/finetune/weak-*/record.json")).read_text())
+    assert (record["execution"]["processes"], record["execution"]["fsdp"]) == (2, True)
+    assert "weights lie in parts on them" in next((tmp_path / "out").glob("stages/finetune/weak-*/log.txt")).read_text()
+    made = artifacts(tmp_path / "out")
+    end(on_slurm(*words), 0)
+    assert artifacts(tmp_path / "out") == made, "the keys are those of one process, and nothing is made again"
+
+
 def test_jobs_outlive_their_command_and_hold_their_stages(on_slurm: Start, ask: Ask, tmp_path: Path) -> None:
     words = ["label", *SMALL, *ON_SLURM, '+launcher.additional_parameters={begin: "now+1hour"}']
     command = on_slurm(*words)
