@@ -29,6 +29,7 @@ def cluster(tmp_path: Path) -> list[str]:
     return ["launcher=command", f'launcher.template="{script} {{worker}} {tmp_path} # {{name}}"', "launcher.threads=1"]
 
 
+@pytest.mark.slow
 def test_a_cluster_makes_the_bytes_of_this_machine(
     w2s_inside: Run, cluster: list[str], tiny: list[str], finished: Path, tmp_path: Path
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_cluster_makes_the_bytes_of_this_machine(
     assert not [path for name in ("worker.sh", "stop", "progress.json") for path in tmp_path.rglob(name)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_on_the_cluster_too(cluster: list[str], tiny: list[str], w2s_inside: Run, tmp_path: Path) -> None:
     words = ["label", *tiny, *cluster, "weak.epochs=3000", "launcher.log_every=1"]
     running = subprocess.Popen(

@@ -17,6 +17,7 @@ from w2s_cli.training.models.folder import kept_adapters
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["lora", "qlora"])
 def test_a_run_with_adapters_keeps_a_small_result_and_reads_it(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, way: str
@@ -54,6 +55,7 @@ def test_a_missing_package_is_told_before_a_run(
         w2s_inside("plan", *tiny, *words)  # of a run on another machine
 
 
+@pytest.mark.slow
 def test_adapters_are_exported_as_a_plain_model_that_predicts_the_labels_of_the_run(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:

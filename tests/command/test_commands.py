@@ -276,6 +276,7 @@ def test_figures_need_no_backend_of_a_notebook(w2s: Run, ran: list[str], words: 
     assert w2s(*words, MPLBACKEND="module://no_such_package.backend_inline").stdout
 
 
+@pytest.mark.slow
 def test_seeds_end_in_one_table_over_seeds(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     out = w2s_inside("train", *ran, "seeds=2").stdout
     assert "seeds 0, 1" in out
@@ -412,6 +413,7 @@ def test_every_launcher_makes_the_same_stages_and_a_failing_job_fails_the_comman
     assert sorted(kinds) == sorted(["rows"] * 3 + ["finetune"] * 3 + ["label"] * 4 + ["evaluate"])
 
 
+@pytest.mark.slow
 def test_a_name_from_a_user_never_becomes_a_path(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     w2s_inside("train", *tiny, "weak.name=../../../../escaped", "data.name='a/b c'", "outputs=deep/outputs")
     named = [path for path in tmp_path.rglob("*escaped*") if path.is_dir() and not path.is_symlink()]

@@ -150,6 +150,7 @@ SHELLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bash")) for name in SHELLS])
 def test_tab_works_in_the_shell_itself(own: Path, shell: str) -> None:
     start, install = SHELLS[shell]

@@ -65,6 +65,7 @@ def test_it_finds_letters_for_right_and_texts_for_wrong_answers_in_openbookqa(tm
     assert ours["baseline"]["accuracy"] < 0.6
 
 
+@pytest.mark.slow
 def test_it_finds_the_label_in_the_prompt_of_ethics(tmp_path: Path) -> None:
     data = recipe("ethics_justice", path=str(real("ethics_justice")), limits={pool: 1500 for pool in HALVES})
     found = report_of(tmp_path / "leaky", {**data, "template": data["template"] + " {label}"})

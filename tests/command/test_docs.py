@@ -89,6 +89,7 @@ def test_every_command_of_a_page_is_one_that_w2s_accepts(
             check_options(name, words, w2s_inside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_prose_of_a_page_is_one_that_w2s_accepts(
     page: Path, own: Path, w2s_inside: Run, monkeypatch: pytest.MonkeyPatch
@@ -281,6 +282,7 @@ def test_the_table_of_results_has_every_choice_of_a_group(group: str) -> None:
     assert f"{table.count(' wordnet-l ') + 1} settings" in (DOCS / "results.md").read_text()  # and one self_pair
 
 
+@pytest.mark.slow
 def test_the_rules_of_ones_own_run_as_the_page_has_them(
     w2s_inside: Callable[..., subprocess.CompletedProcess[str]], ran: list[str], own: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_the_script_that_makes_a_file_of_ones_own_makes_what_the_page_shows(own:
     assert rows[0] == json.loads(shown[1])
 
 
+@pytest.mark.slow
 def test_the_check_of_a_loss_of_ones_own_passes_and_notices_another_formula(own: Path) -> None:
     line = line_of("recipes/own-loss.md", "python")
     done = shell(own, line)
@@ -131,6 +132,7 @@ def test_the_check_of_a_loss_of_ones_own_passes_and_notices_another_formula(own:
     assert "AssertionError" in shell(own, line).stderr
 
 
+@pytest.mark.slow
 def test_labels_of_an_api_become_a_run_as_the_page_has_it(own: Path, w2s_inside: Run) -> None:
     page = DOCS / "recipes/api-labels.md"
     small = ["debug=tiny", "bootstrap=200"]
@@ -159,6 +161,7 @@ def test_labels_of_an_api_become_a_run_as_the_page_has_it(own: Path, w2s_inside:
     assert "weak" in w2s_inside(*after, *small).stdout
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_neither_yes_nor_no_becomes_no_label(own: Path, w2s_inside: Run) -> None:
     w2s_inside("train", "method=baselines", "debug=tiny", "bootstrap=200")
     import pyarrow.parquet as pq

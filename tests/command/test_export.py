@@ -141,12 +141,14 @@ def test_nothing_is_overwritten_and_a_model_without_weights_is_not_exported(
     assert (tmp_path / "full" / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_run_with_several_students_names_them(w2s_inside: Run, ran: list[str], tmp_path: Path) -> None:
     w2s_inside("train", *ran, "seeds=2")
     done = w2s_inside("export", "latest", "out=new", code=2)
     assert_refused(done, '"latest" has 2 students', key_of(tmp_path, "finetune/student-*-s0-*"))
 
 
+@pytest.mark.slow
 def test_a_pushed_model_is_whole_on_the_hub(w2s: Run, ran: list[str], tmp_path: Path) -> None:
     key = key_of(tmp_path, "finetune/student-*")
     uploads = Uploads(tmp_path / "hub", TOKEN)

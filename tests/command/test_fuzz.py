@@ -170,6 +170,7 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [pytest.param(part, marks=[] if part == 0 else [pytest.mark.slow]) for part in range(20)]
 )

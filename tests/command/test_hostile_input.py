@@ -160,6 +160,7 @@ def test_two_choices_of_one_thing_and_values_without_sense_are_refused(w2s_insid
             assert_refused(w2s_inside("plan", *words, code=None), said)
 
 
+@pytest.mark.slow
 def test_five_hundred_jobs_are_planned_in_seconds(w2s_inside: Run) -> None:
     planned: Task = lambda jobs, _: len(jobs)  # noqa: E731
     assert run(["-m", "seed=range(0,1500)", "most_jobs=1500"], planned) == 1500

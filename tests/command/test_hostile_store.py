@@ -47,6 +47,7 @@ def store(ran: list[str], tmp_path: Path) -> Path:
     return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))])
 def test_no_shape_of_json_leads_outside_or_to_a_traceback(
     w2s_inside: Run, ran: list[str], store: Path, tmp_path: Path, part: int

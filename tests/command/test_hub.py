@@ -105,6 +105,7 @@ def test_a_run_says_that_the_hub_is_down_and_a_plan_goes_on(w2s: Run, tmp_path: 
         )
 
 
+@pytest.mark.slow
 def test_a_plan_without_a_network_stands_in_for_what_it_cannot_know_and_remembers_none_of_it(
     w2s: Run, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_the_command_of_the_readme_runs_offline_and_its_commits_are_in_the_keys(
     assert used == [("Qwen/Qwen2.5-0.5B", QWEN), ("Qwen/Qwen2.5-0.5B", QWEN), ("gpt2", GPT2)]
 
 
+@pytest.mark.slow
 def test_a_branch_that_moves_does_not_change_the_keys_of_a_running_study(
     w2s: Run, hub_home: Path, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
+@pytest.mark.slow
 def test_without_labels_of_the_test_rows_tables_show_the_labellers_accuracy_and_no_pgr(
     w2s_inside: Any, words: list[str], tmp_path: Path
 ) -> None:
@@ -59,6 +60,7 @@ def test_without_labels_of_the_test_rows_tables_show_the_labellers_accuracy_and_
     )
 
 
+@pytest.mark.slow
 def test_a_student_of_one_class_labels_is_cautioned_everywhere_in_the_same_words(
     w2s_inside: Any, words: list[str], tmp_path: Path
 ) -> None:

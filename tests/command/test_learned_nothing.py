@@ -24,6 +24,7 @@ def cells(table: str) -> dict[str, str]:
     return dict(zip(head, row, strict=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "role", "caution", "advice"),
     [

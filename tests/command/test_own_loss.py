@@ -82,6 +82,7 @@ def test_a_loss_that_ends_the_process_is_no_reason_to_run_the_command_again(
     assert "continues from the last checkpoint" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_stage_without_progress_is_named_with_its_log(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

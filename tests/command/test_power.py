@@ -110,6 +110,7 @@ def test_two_settings_are_compared_row_by_row_and_seed_by_seed(folder: Path) -> 
     assert float(deviation) == pytest.approx(100 * of_rest, abs=0.006)
 
 
+@pytest.mark.slow
 def test_the_hours_are_those_of_the_stages_that_a_choice_adds(folder: Path) -> None:
     shown = run_w2s(folder, "power", "loss=xent").stdout
     hours = {
@@ -154,6 +155,7 @@ def test_pgr_is_the_ratio_of_the_means(folder: Path) -> None:
     assert float(value) == pytest.approx(gained / gap, abs=0.006)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(folder: Path) -> None:
     lines = [words for name, *words in command_lines(ROOT / "docs" / "results.md") if name == "power"]
     assert len(lines) == 3

@@ -137,6 +137,7 @@ def test_a_printed_command_names_the_outputs_folder_that_is_meant(
     assert not (elsewhere / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_the_printed_removals_run_and_free_the_way_for_the_same_command(elsewhere: Path, tiny: list[str]) -> None:
     words = [*tiny, f"outputs={outputs(elsewhere)}"]
     student = stage(elsewhere, "finetune/student") / "stage.json"

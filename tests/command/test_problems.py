@@ -34,6 +34,7 @@ def mine(tmp_path: Path) -> list[str]:
     return ["data=local", "data.path=my.jsonl", "data.prompt=question", "data.answer=answer"]
 
 
+@pytest.mark.slow
 def test_data_check_of_the_bundled_problems_shows_levels_and_no_classes(w2s_inside: Run) -> None:
     shown = w2s_inside(
         "data", "check", "data=arithmetic", "weak.max_length=64", "strong.max_length=64", code=None

@@ -163,6 +163,7 @@ def assert_figures_are_compared(experiment: Experiment, graph: Graph) -> None:
         assert row["source"]
 
 
+@pytest.mark.slow
 @each_of(PAPER)
 def test_the_paper_scale_plans_what_the_paper_did_and_compares_all_its_figures(name: str) -> None:
     experiment, graph = load(name), planned(name)
@@ -216,6 +217,7 @@ def test_the_page_of_experiments_says_how_many_runs_trainings_and_figures_there_
         assert "Of the 294 figures of `eleuther_pgr`,\nthe 147 of" in page
 
 
+@pytest.mark.slow
 @each_of({**PAPER, **TEXTS})
 def test_smaller_scales_say_what_they_drop_and_the_demo_needs_no_hub(name: str) -> None:
     experiment = load(name)
@@ -252,6 +254,7 @@ def test_the_cost_is_the_arithmetic_of_its_docstring(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(found.flops / 100e12)
 
 
+@pytest.mark.slow
 def test_early_stopping_and_adapters_enter_the_cost(tmp_path: Path) -> None:
     graph = planned("eleuther_pgr", data="sst2")
     known = cost.facts(graph, Store(tmp_path), rate=None)
@@ -266,6 +269,7 @@ def test_early_stopping_and_adapters_enter_the_cost(tmp_path: Path) -> None:
     assert (found.seconds, found.unrated) == (0.0, found.flops), "no rate is made up"
 
 
+@pytest.mark.slow
 def test_a_plan_needs_no_hub_and_a_run_says_what_is_missing(w2s: Run) -> None:
     shown = w2s("reproduce", "debate_baselines", "data=sciq", "--plan").stdout
     graph = planned("debate_baselines", data="sciq").stages
@@ -314,6 +318,7 @@ def mine(tmp_path: Path, tiny: list[str]) -> list[str]:
     return ["reproduce", "mine", "--config-dir", str(tmp_path / "conf")]
 
 
+@pytest.mark.slow
 def test_ours_stands_beside_the_reported_figure_and_a_second_run_is_cached(
     w2s_inside: Run, mine: list[str], tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def labels(outputs: Path, key: str) -> Iterator[np.ndarray]:
     yield np.array(table["p"]).argmax(1)
 
 
+@pytest.mark.slow
 def test_a_search_runs_shared_stages_once_and_only_the_best_trial_on_test_rows(
     w2s_inside: Run, words: list[str], tmp_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def test_a_batch_without_a_score_ends_the_search_until_its_cause_is_corrected(
     assert "best" in w2s_inside(*line).stdout
 
 
+@pytest.mark.slow
 def test_weak_labels_of_one_class_have_no_auroc_to_search_by(w2s_inside: Run, words: list[str], tmp_path: Path) -> None:
     rows = [{"id": f"r{number}", "text": "a dog", "label": int(number % 4 == 0)} for number in range(400)]
     path = write_jsonl(tmp_path / "one.jsonl", rows)

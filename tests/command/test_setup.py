@@ -55,6 +55,7 @@ def test_a_log_has_a_line_for_the_begin_and_the_end_of_each_step(checkout: Path)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_failed_step_shows_what_pip_said(checkout: Path) -> None:
     (checkout / "fail").touch()
     done = setup(checkout)
@@ -65,6 +66,7 @@ def test_a_failed_step_shows_what_pip_said(checkout: Path) -> None:
     assert setup(checkout).returncode == 0  # the failure is not taken for an installation
 
 
+@pytest.mark.slow
 def test_a_window_shows_the_time_and_pips_latest_step_in_one_line(checkout: Path) -> None:
     (checkout / "pause").write_text("4")  # a busy machine may show no second between 1 and 1.2
     terminal = Terminal(["scripts/setup"], checkout, environment(), columns=80, rows=24)

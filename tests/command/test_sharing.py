@@ -38,6 +38,7 @@ def table_of(printed: str) -> str:
     return printed[printed.index("local → local") : printed.index("time per stage")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["path", "s3", "gs"])
 def test_a_pushed_run_is_pulled_and_its_command_finds_everything(
     kind: str, w2s_inside: Run, ran: list[str], tmp_path: Path, request: pytest.FixtureRequest
@@ -171,6 +172,7 @@ def test_a_run_takes_records_and_figures_from_a_remote_and_trains_nothing(
     assert table_of(first) == table_of(own)
 
 
+@pytest.mark.slow
 def test_a_run_copies_the_inputs_of_what_it_trains_and_no_other_weights(
     w2s_inside: Run, tiny: list[str], theirs: str, tmp_path: Path
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_worker_makes_a_stage_whose_pull_was_killed(
     assert "11 finished stages verified" in w2s_inside("doctor", "--verify").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "kind"), [("push", "s3"), ("pull", "s3"), ("push", "gs")])
 def test_a_killed_copy_of_a_run_goes_on_with_what_is_missing(
     way: str, kind: str, w2s: Run, ran: list[str], tmp_path: Path, request: pytest.FixtureRequest

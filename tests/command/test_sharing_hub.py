@@ -66,6 +66,7 @@ def test_a_pushed_run_is_pulled_and_its_stages_count_as_cached(
     assert "11 finished stages verified" in w2s("doctor", "--verify").stdout
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_stages_from_the_hub_and_trains_nothing(
     w2s: Run, ran: list[str], hub: Hub, tmp_path: Path
 ) -> None:

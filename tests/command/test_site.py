@@ -110,6 +110,7 @@ def test_a_link_out_of_docs_leads_to_a_page_with_the_file(built: Path) -> None:
     assert (built / "site" / "repository/configs/model/gpt2.yaml.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_broken_link_a_broken_anchor_and_an_unlisted_page_end_the_build(tmp_path: Path) -> None:
     for name in ("docs", "configs", "w2s_cli", "scripts"):
         shutil.copytree(

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import environment
 
 PROBE = """
@@ -31,6 +33,7 @@ def loaded(folder: Path, *words: str) -> tuple[int, list[str], bool]:
     return code, heavy, hydra
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_loaded_to_plan_list_show_or_to_show_finished_results(ran: list[str], tmp_path: Path) -> None:
     key = next((tmp_path / "outputs").glob("stages/finetune/weak-*")).name[-12:]
     for words in (["train", *ran], ["plan", *ran], ["evaluate", *ran]):

@@ -35,6 +35,7 @@ def test_tables_of_a_window_have_every_key_and_every_word_whole(
     assert f"\noutputs/runs/{run.parent.name}/{run.name}\n" in f"{screen}\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_one_bar_and_no_old_line(tmp_path: Path, tiny: list[str]) -> None:
     terminal = window(tmp_path, "train", *tiny, "train.epochs=5000", "launcher.log_every=1")
     terminal.read_until("loss ")

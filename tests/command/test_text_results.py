@@ -245,6 +245,7 @@ def test_levels_choose_rows(judged: tuple[Path, str]) -> None:
     assert easy == {row for row, level in levels.items() if level == "1"}
 
 
+@pytest.mark.slow
 def test_a_comparison_can_leave_levels_out_and_then_has_the_figures_of_the_others(
     words: tuple[Path, list[str]],
 ) -> None:

@@ -49,6 +49,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_model_learns_texts_is_a_reference_and_learns_pairs(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_scores_are_the_log_probabilities_of_transformers(
             np.testing.assert_allclose(score[f"{side}_log_p"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapters_are_kept_and_merged_they_change_every_layer_of_the_body(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def losses_are_finite(folder: Path) -> bool:
     return math.isfinite(float(model(ids, labels=ids).loss.detach()))
 
 
+@pytest.mark.slow
 def test_no_second_model_is_in_memory_while_one_learns_from_pairs(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +263,7 @@ def with_own(tmp_path: Path, models: dict[str, Path], code: str = MINE, stages: 
     return [*given, "objective=mine"]
 
 
+@pytest.mark.slow
 def test_an_own_objective_trains_and_its_code_and_arguments_are_in_the_key(
     w2s_inside: Run, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -273,6 +273,7 @@ def test_foreign_file(w2s_inside: Run, tiny: list[str], tmp_path: Path) -> None:
     assert_refused(w2s_inside("train", *without(tiny, "data.path"), f"data.path={path}", code=None), "picture.parquet")
 
 
+@pytest.mark.slow
 def test_text_longer_than_the_context_is_cut_counted_and_reported_not_refused(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -342,6 +343,7 @@ def test_checkpoint_of_another_architecture(
     assert_refused(w2s_inside("train", *without(tiny, "strong", "strong.path"), *words, code=None), "broken")
 
 
+@pytest.mark.slow
 def test_full_disk_loses_nothing(w2s_inside: Run, tiny: list[str]) -> None:
     done = w2s_inside("train", *tiny, "outputs=out", code=None, W2S_FAULT="publish.synced:5=enospc")
     assert_refused(done, "no space left on device", "it continues")

@@ -234,6 +234,7 @@ def test_no_figure_of_changed_results_is_shown(w2s_inside: Run, ran: list[str], 
     tally.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [CONFIG, PLAN])
 @every_damage
 def test_no_setting_and_no_stage_is_read_from_a_changed_configuration_or_plan(

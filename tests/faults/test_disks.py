@@ -55,6 +55,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "written",
     [name if name in ("checkpoint", "labels") else pytest.param(name, marks=pytest.mark.faults) for name in FULL],
@@ -200,6 +201,7 @@ def limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "most", [pytest.param(16, marks=pytest.mark.faults), 24, pytest.param(64, marks=pytest.mark.faults)]
 )
@@ -217,6 +219,7 @@ def test_few_descriptors_are_a_message_or_enough(tiny: list[str], finished: Path
     tally.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kib", [1, pytest.param(20, marks=pytest.mark.faults), pytest.param(200, marks=pytest.mark.faults)]
 )

@@ -100,6 +100,7 @@ def overrides() -> st.SearchStrategy[list[str]]:
     return st.lists(of_group | of_field, min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @amounts
 def test_random_configurations(tmp_path: Path, whole: bool) -> None:
     def case(words: list[str]) -> None:

@@ -42,6 +42,7 @@ def test_doctor_tells_it(w2s: Run, no_locks: dict[str, str]) -> None:
     assert "file locks do not work" in done.stdout
 
 
+@pytest.mark.slow
 def test_with_leases_three_commands_at_once_make_each_stage_once(
     tiny: list[str], no_locks: dict[str, str], finished: Path, tmp_path: Path, w2s: Run
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_row_that_does_not_fit_is_told_with_what_would(tmp_path: Path, task: d
     assert "micro_tokens" not in raised
 
 
+@pytest.mark.slow
 def test_a_starved_stage_is_told_and_the_next_one_has_a_new_worker(
     w2s_inside: Run, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ def twice(notes: Path, killed: set[int], removals: list[Removal]) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 def test_a_claim_of_a_dead_process_of_another_host_stops_nobody(
     w2s_inside: Run, ran: list[str], tmp_path: Path
 ) -> None:

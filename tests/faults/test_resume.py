@@ -348,6 +348,7 @@ def gone(pid: int, within_s: float = 10.0) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_worker_behind(tiny: list[str], tmp_path: Path) -> None:
     process = start(tiny, tmp_path)
     worker = worker_of(tmp_path / "out", "finetune")
@@ -364,6 +365,7 @@ def closing_terminals_count() -> Iterator[None]:
     signal.signal(signal.SIGHUP, old)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("closing_terminals_count")
 @pytest.mark.parametrize(
     "number",

@@ -117,6 +117,7 @@ def test_wrong_json_is_answered_by_one_message_and_removes_nothing(
     tally.close()
 
 
+@pytest.mark.slow
 @some
 @pytest.mark.parametrize("name", ["stage.json", "record.json", "result/manifest.json", "failed.json", "owner.json"])
 def test_a_worker_answers_wrong_json_with_a_message_or_makes_the_stage_again(busy: Path, name: str, every: int) -> None:

@@ -86,6 +86,7 @@ def test_voters_that_know_one_class_better_are_found_out(positive: float) -> Non
     np.testing.assert_allclose(squid["right_given_class"], ASYMMETRIC, atol=0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["dawid_skene", "metal", "flyingsquid"])
 def test_a_label_model_beats_the_majority_where_accuracies_differ_a_lot(rule: str) -> None:
     truth, votes = voters(UNEVEN)

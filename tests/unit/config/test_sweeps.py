@@ -26,6 +26,7 @@ def configurations(*words: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -153,6 +154,7 @@ def test_a_control_stands_between_every_student_and_its_labels() -> None:
     assert "labels" not in written["ceiling"] or written["ceiling"]["labels"] == "truth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_sweep_of_a_launcher_of_hydra_ends_with_the_code_of_its_jobs(
     launcher: str, monkeypatch: pytest.MonkeyPatch

@@ -63,6 +63,7 @@ def test_detached_entropy_has_the_value_of_entropy_and_a_scaled_gradient_of_xent
     np.testing.assert_allclose(slope, (1 - weight) * gradient(logits, labels), atol=1e-15)
 
 
+@pytest.mark.slow
 def test_only_the_true_entropy_makes_a_student_surer_than_its_labels() -> None:
     labels = np.array([[0.3, 0.7]])
     sure = {}

@@ -54,6 +54,7 @@ def test_an_encoder_is_refused_before_anything_runs(w2s_inside: Run, tmp_path: P
     assert not (tmp_path / "outputs" / "stages").exists()
 
 
+@pytest.mark.slow
 def test_a_causal_model_passes_and_nothing_heavy_is_loaded_to_know_it(w2s_inside: Run, tmp_path: Path) -> None:
     words = [*own_models(tmp_path, "llama"), "weak=tiny", "strong=tiny"]
     for asked in NEEDS:
@@ -76,6 +77,7 @@ def test_an_encoder_is_not_pretrained_as_a_language_model(w2s_inside: Run) -> No
     assert_refused(done, said.format("gtp2"), 'Did you mean "gpt2"')
 
 
+@pytest.mark.slow
 def test_of_a_hub_model_the_config_alone_is_fetched(w2s: Run, tmp_path: Path) -> None:
     words = ["plan", "strong=local", "strong.id=org/bert", "method=few_shot"]
     (tmp_path / "outputs").mkdir()  # the commit is noted in it
@@ -91,6 +93,7 @@ def test_of_a_hub_model_the_config_alone_is_fetched(w2s: Run, tmp_path: Path) ->
     assert "few_shot" in w2s(*words, HF_HOME=str(tmp_path / "hf")).stdout  # not known: the stage will tell
 
 
+@pytest.mark.slow
 def test_a_hub_model_without_a_config_or_behind_terms_is_refused(w2s: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     words = ["plan", "strong=local", "method=few_shot"]

@@ -65,6 +65,7 @@ def test_the_plan_says_chat_and_refuses_a_separator_in_one(w2s_inside: Run, fixe
     assert_refused(w2s_inside("plan", "few_shot.chat=true", code=None), "no effect with method=naive", "few_shot")
 
 
+@pytest.mark.slow
 def test_of_a_hub_model_the_template_is_fetched_once_and_then_read_from_the_cache(w2s: Run, tmp_path: Path) -> None:
     make_model(tmp_path / "chatty", "qwen2")
     make_model(tmp_path / "plain", "qwen2")

@@ -73,6 +73,7 @@ def test_a_setting_makes_a_family_and_a_pinned_seed_is_a_setting(tmp_path: Path,
     assert families(tmp_path, *PLAIN, *words) != families(tmp_path, *PLAIN)
 
 
+@pytest.mark.slow
 def test_seeds_of_one_command_or_of_several_are_one_family_of_any_method(tmp_path: Path) -> None:
     for words in ([], ["method=ensemble"], ["method=selection"], ["method=ensemw2s"], ["data.drop_overlap=true"]):
         words = ["debug=tiny", *words]

@@ -119,6 +119,7 @@ def test_the_plan_names_rules_samples_shots_and_their_sources(
         assert text in plan, plan
 
 
+@pytest.mark.slow
 def test_only_what_determines_a_text_is_in_its_key(
     w2s_inside: Run, tmp_path: Path, tiny_models: dict[str, Path]
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_rule_that_reads_the_truth_is_told_after_the_run_only_if_it_does() -> 
     assert pair.cautions({}, {}, {**about, "truth": False}) == []
 
 
+@pytest.mark.slow
 def test_a_reference_is_computed_only_for_objectives_that_need_it(w2s_inside: Run) -> None:
     words = ["method=w2s_reasoning_pairs", "data=arithmetic"]
     assert "reference" in keys(w2s_inside, [*words, "objective=dpo"])

@@ -123,6 +123,7 @@ def test_a_plan_calls_no_given_rate_a_guess(w2s_inside: Any, fixed: list[str]) -
     assert "(a guess)" not in w2s_inside("plan", *fixed, "weak.lr=1e-3", "strong.lr=1e-3").stdout
 
 
+@pytest.mark.slow
 def test_all_settings_of_adapters_are_in_the_key_of_trainings_with_adapters_only(
     fixed: list[str], tmp_path: Path
 ) -> None:

@@ -265,6 +265,7 @@ def test_an_address_that_cannot_be_used_is_told_with_what_to_do(
         open_remote(url)
 
 
+@pytest.mark.slow
 def test_a_remote_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     remote = Remote(*vars(open_remote(f"{s3}/outputs")).values())

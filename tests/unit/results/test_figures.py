@@ -136,6 +136,7 @@ def written(label):
     return Bbox([[box.x0, box.y0], [box.x1, box.y1 - box.height * empty / len(lines) - 2]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inches", [3.25, 6.75])
 @pytest.mark.parametrize("case", CASES)
 def test_at_either_width_letters_are_seven_points_nothing_is_cut_and_the_legend_covers_no_axes(case, inches):
@@ -172,6 +173,7 @@ def test_at_either_width_letters_are_seven_points_nothing_is_cut_and_the_legend_
                     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
 def test_the_same_run_gives_the_same_bytes_and_no_date(tmp_path, suffix):
     for kind in ("scaling", "calibration"):

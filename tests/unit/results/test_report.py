@@ -208,6 +208,7 @@ def test_an_unfinished_run_has_a_page_that_says_what_is_missing(copied):
     assert f"stage-{label.name[-12:]}" in found.every("id")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ["", "[{", "{}", '["x"]', "[1]", "null", '{"format": 2, "entries": 1, "stages": {"key": "x"}}']
 )
@@ -228,6 +229,7 @@ def test_a_long_log_is_cut_to_its_end(copied):
     assert "the end of log.txt, 2" in text
 
 
+@pytest.mark.slow
 def test_a_sweep_of_more_than_a_hundred_stages_stays_small_and_is_drawn_by_names(copied):
     folder, store = copied
     made = Run(folder, store)
@@ -328,6 +330,7 @@ def test_wrong_words_of_report_get_one_message_and_exit_code_2(words, message, c
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("attacked", [False, True], ids=["plain", "attacked"])
 def test_a_browser_shows_the_page_without_errors_and_without_the_network(copied, tmp_path, attacked):
@@ -362,6 +365,7 @@ def asked(folder):
     return set(re.findall(r'"url":"(?:https?|wss?|ftp)://([^/:"]*)', (folder / "net.json").read_text()))
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_is_light_or_dark_as_the_browser_asks(copied, tmp_path, dark):

@@ -112,6 +112,7 @@ sys.exit(dispatch(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_jobs_that_another_command_waits_for(
     w2s_inside: Run, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_signal_while_a_worker_starts_stops_the_command(
     assert "Continue with: w2s train" in w2s_inside("train", *ran, "student.epochs=9000", code=75).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two stages side by side need two cores")
 def test_independent_stages_run_side_by_side_with_the_bytes_of_one_at_a_time(
     w2s_inside: Run, tiny: list[str], finished: Path, tmp_path: Path

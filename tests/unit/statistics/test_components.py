@@ -48,6 +48,7 @@ def test_the_expected_width_is_the_mean_width_of_the_bootstraps_interval(seeds: 
     assert TRUE.half_width(seeds, rows, 0.95) == pytest.approx(mean_width(seeds, rows, 200), rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "rows"), [(9, 80), (4, 240), (12, 240)])
 def test_a_width_predicted_from_four_seeds_is_that_of_experiments_of_the_other_size(seeds: int, rows: int) -> None:
     predicted = [components(drawn(4, 80, number)).half_width(seeds, rows, 0.95) for number in range(40)]

@@ -35,6 +35,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma3"])
 def test_labels_by_kept_adapters_are_those_by_merged_weights_bit_for_bit(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch

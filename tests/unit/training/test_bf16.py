@@ -143,6 +143,7 @@ def test_a_stage_writes_the_same_bytes(
     assert left == results(tmp_path / "wide", base, rows, setting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_adapters_on_another_stages_model_are_merged_into_the_same_bytes(
     tmp_path: Path, in_fp32: Callable[[], None], mode: str

@@ -146,6 +146,7 @@ print(json.dumps([unknown, before, memory.peak_above(-1)]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's")
 def test_writing_takes_no_copy_of_the_state(tmp_path: Path) -> None:
     words = [sys.executable, "-c", WRITTEN, str(tmp_path)]

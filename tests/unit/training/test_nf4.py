@@ -84,6 +84,7 @@ def trained(folder: Path, base: Path, rows: Path, **changed: Any) -> bytes:
     return (ctx.result / "model" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_moments_in_eight_bits_train_resume_and_repeat(tmp_path: Path) -> None:
     from w2s_cli.store.context import Stopped
 

@@ -28,6 +28,7 @@ def trained(folder: Path, base: Path, rows: Path, *, stop: int = 0, **execution:
     return (ctx.result / "model" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_weights_are_the_same_bit_for_bit_and_a_stopped_training_continues(tmp_path: Path) -> None:
     base, rows = make_model(tmp_path / "base", "llama"), write_rows(tmp_path / "rows")
     usual = trained(tmp_path / "usual", base, rows)

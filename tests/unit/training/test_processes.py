@@ -163,6 +163,7 @@ def test_weights_in_parts_give_the_losses_of_one_process(
     assert_alike(alone(name), tmp_path / "two", ROUNDED.get(name, 1e-5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(IN_BF16))
 def test_a_base_that_is_stored_in_bf16_may_lie_in_parts(name: str, made: dict[str, Path], tmp_path: Path) -> None:
     """Its trained layers become fp32 one by one, and frozen ones stay in bf16: the numbers are those of whole weights."""
@@ -235,6 +236,7 @@ def test_a_changed_part_of_a_checkpoint_is_told_by_whoever_reads_it(
     assert others == [LOST] * (then - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [False, True])
 def test_stopped_and_resumed_on_two_processes_equals_uninterrupted_bit_for_bit(
     made: dict[str, Path], tmp_path: Path, fsdp: bool
@@ -247,6 +249,7 @@ def test_stopped_and_resumed_on_two_processes_equals_uninterrupted_bit_for_bit(
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_moments_on_the_host_change_nothing_where_weights_lie_in_parts(
     made: dict[str, Path], alone: Any, tmp_path: Path
 ) -> None:
@@ -286,6 +289,7 @@ def test_two_processes_with_numbers_of_few_bits_train_as_one(
     assert_alike(tmp_path / "one", tmp_path / "two", 1e-3 if "optimizer" in changed else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_ends_the_others_and_nothing_is_lost(
     made: dict[str, Path], tmp_path: Path, rank: int
@@ -311,6 +315,7 @@ def test_all_processes_repeat_an_update_when_memory_fails_in_one(
     assert_alike(alone(name), tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_where_weights_lie_in_parts_a_lack_of_memory_goes_on_in_new_processes(
     made: dict[str, Path], alone: Any, tmp_path: Path
 ) -> None:

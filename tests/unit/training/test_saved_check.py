@@ -80,6 +80,7 @@ def test_pairs_and_probes_pass_it(tmp_path: Path) -> None:
         assert ctx.measured["saved_difference"] < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "lora"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_trained_weights_are_freed_before_the_saved_ones_are_loaded(

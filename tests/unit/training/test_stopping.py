@@ -141,6 +141,7 @@ def test_a_student_that_overfits_its_noisy_supervisor_is_kept_from_before(tmp_pa
     assert accuracy["kept"] > accuracy["last"] + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_an_evaluation_changes_nothing_of_the_training(tmp_path: Path, task: dict[str, Path], mode: str) -> None:
     run_task(tmp_path / "never", task, mode, stopping=None)
@@ -179,6 +180,7 @@ def test_an_evaluation_touches_no_random_state_and_no_gradient(tmp_path: Path) -
     assert value == pytest.approx(roc_auc_score(labels[:, 1], margin))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_stopped_and_resumed_keeps_the_same_weights(tmp_path: Path, task: dict[str, Path], mode: str) -> None:
     one = run_task(tmp_path / "one", task, mode)

@@ -65,6 +65,7 @@ def test_sharpening_needs_a_temperature(tmp_path: Path, temperature: float | Non
         training_targets(rows, labels, "sharp", 0.5)
 
 
+@pytest.mark.slow
 def test_the_forms_of_a_label_in_a_training(tmp_path: Path, base: Path) -> None:
     rows, labels = write_rows(tmp_path / "rows"), write_labels(tmp_path / "labels", P)
     inputs = {"rows": rows, "labels": labels}
@@ -153,6 +154,7 @@ def test_weights_multiply_each_rows_cross_entropy() -> None:
     assert right == int((x.argmax(1) == y.argmax(1)).sum())  # agreement counts rows, not weights
 
 
+@pytest.mark.slow
 def test_weights_of_one_change_nothing_and_rows_of_weight_zero_teach_nothing(tmp_path: Path, base: Path) -> None:
     rows, labels = write_rows(tmp_path / "rows"), write_labels(tmp_path / "labels", P)
     plain = trained(tmp_path / "plain", base, {"rows": rows, "labels": labels})

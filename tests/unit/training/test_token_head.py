@@ -42,6 +42,7 @@ def test_before_training_the_logits_are_the_language_models_for_the_label_tokens
     assert np.abs(found[:, 0] - found[:, 1]).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_a_trained_one_is_a_plain_classifier_that_remembers_its_suffix(tmp_path: Path, mode: str) -> None:
     base = make_model(tmp_path / "base", "llama")

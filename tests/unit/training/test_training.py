@@ -58,6 +58,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     return files | {"metrics.jsonl": (folder / "metrics.jsonl").read_bytes()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, edges: dict[str, Path], change: str) -> None:
     one = run_finetune(tmp_path / "one", edges, CHANGES[change])
@@ -85,6 +86,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_finetune_killed_and_run_again_equals_uninterrupted(
     tmp_path: Path, edges: dict[str, Path], point: str
@@ -104,6 +106,7 @@ def test_the_curve_says_how_far_the_student_agrees_with_its_labels(tmp_path: Pat
     assert np.mean(last_epoch) == pytest.approx(metrics["train_accuracy_vs_labels"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["label", "features"])
 def test_shards_survive_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edges: dict[str, Path], kind: str
@@ -125,6 +128,7 @@ def test_shards_survive_a_kill(
     assert one == two
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_checkpoint_goes_back_to_the_one_before(
     tmp_path: Path, edges: dict[str, Path]
 ) -> None:
@@ -135,6 +139,7 @@ def test_a_kill_in_the_middle_of_a_checkpoint_goes_back_to_the_one_before(
     assert "resumed at step 4/12" in (tmp_path / "log.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["xent", "logconf", "product"])
 def test_weights_agree_between_micro_batches(tmp_path: Path, edges: dict[str, Path], loss: str) -> None:
     chosen = {"loss": {"name": loss, "args": {}}, "labels": "soft", "batch_size": 12, "lr": 1e-3}

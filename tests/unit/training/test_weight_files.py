@@ -110,6 +110,7 @@ def test_every_piece_is_in_the_identity_and_a_missing_or_damaged_one_is_refused(
         identity()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is the kernel's")
 def test_opening_a_model_takes_little_more_than_its_weights(tmp_path: Path) -> None:
     tiny = make_model(tmp_path / "tiny", "llama")

@@ -82,6 +82,7 @@ def test_the_trial_of_prompts_as_long_as_the_context_stays_within_the_positions(
     assert not needs_alone(writer, tokens_of(writer, ["x" * 63, "y" * 63]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_texts_are_the_same_in_batches_of_1_7_and_64(tmp_path: Path, family: str, temperature: float) -> None:

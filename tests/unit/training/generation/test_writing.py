@@ -86,6 +86,7 @@ def test_a_batch_has_no_more_tokens_than_the_launcher_gives(
         assert (max(count for count, _ in batches) > 1) == (tokens > 20)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_and_changes_no_text(
     tmp_path: Path, base: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
