@@ -5,7 +5,6 @@ mapped file are one copy for all processes. PARTS is `parts`, or `whole` for a p
 """
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import torch.distributed.fsdp  # its import takes memory too
 
 from tests.conftest import ROOT, environment
 from tests.opening_peak import CPU, MIB
+from tests.ranks import groups
 from w2s_cli.run.ranks import Group
 from w2s_cli.training.models import bf16
 from w2s_cli.training.models.language_model import open_language_model
@@ -26,20 +26,12 @@ from w2s_cli.training.sharding import Sharding, local
 
 def measure(folder: Path, count: int, parts: str) -> list[list[str]]:
     """The words that `count` processes of one stage print."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     # a layer's memory goes back to the kernel when it is free, as with the allocator of a GPU
-    shared = {
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "MALLOC_MMAP_THRESHOLD_": "1048576",
-    }
+    trimmed = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
     words = [sys.executable, "-m", "tests.parts_peak", str(folder), parts]
     started = [
-        subprocess.Popen(words, cwd=ROOT, env=environment(**shared, RANK=str(rank)), stdout=subprocess.PIPE, text=True)
-        for rank in range(count)
+        subprocess.Popen(words, cwd=ROOT, env=environment(**trimmed, **group), stdout=subprocess.PIPE, text=True)
+        for group in groups(count)
     ]
     return [process.communicate(timeout=120)[0].split() for process in started]
 

@@ -45,12 +45,8 @@ def run_on(
         fault: W2S_FAULT.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     started = []
-    for rank in range(count):
-        group = {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank, group in enumerate(groups(count)):
         job = (
             kind,
             dict(params),
@@ -71,6 +67,15 @@ def run_on(
         (folder / f"raised-{rank}").read_text() if process.exitcode == 0 else f"exit {process.exitcode}"
         for rank, process in enumerate(started)
     ]
+
+
+def groups(count: int) -> list[dict[str, str]]:
+    """The variables of each of `count` processes of one group, as torchrun sets them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [{"RANK": str(rank), **shared} for rank in range(count)]
 
 
 def returned(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from w2s_cli.pipeline.graph import Graph, Stage
 from w2s_cli.pipeline.memory import GIB, Memory, Setup, need, setup_of, shape_of, spread_out, ways_out
 from w2s_cli.pipeline.shapes import Shape
 from w2s_cli.pipeline.states import Planned
-from w2s_cli.run.device_memory import Device, devices_of, on_gpu
+from w2s_cli.run.device_memory import Device, devices_of, on_gpus
 from w2s_cli.run.devices import used
 from w2s_cli.run.resources import in_parts, processes_of
 
@@ -46,16 +46,14 @@ def needed(graph: Graph, keys: Iterable[str]) -> list[Needed]:
     """What the stages `keys` need, those with a model of known size."""
     amounts_of = planned_amounts(graph)
     launcher: Mapping[str, Any] = graph.jobs[0].config["launcher"]
+    with_model = [stage for stage in map(graph.stages.__getitem__, keys) if stage.about.get("model") is not None]
     needs = []
-    for key in keys:
-        stage = graph.stages[key]
-        shape = shape_of(stage, graph) if stage.about.get("model") is not None else None
+    for stage, gpu in zip(with_model, on_gpus(launcher, with_model), strict=True):
+        shape = shape_of(stage, graph)
         if shape is not None:
             amounts, processes = amounts_of(stage, shape.parameters), processes_of(stage, launcher)
             fsdp = in_parts(stage, launcher)
-            setup = setup_of(
-                stage, graph, launcher, amounts, gpu=on_gpu(launcher, stage), processes=processes, fsdp=fsdp
-            )
+            setup = setup_of(stage, graph, launcher, amounts, gpu=gpu, processes=processes, fsdp=fsdp)
             needs.append(Needed(stage, shape, setup, need(shape, setup)))
     return needs
 

@@ -34,9 +34,8 @@ FP32, BF16 = 4, 2  # bytes
 NF4 = (
     0.5 + 0.5 / 64 + 0.03
 )  # bytes of a weight in 4 bits, with one scale for 64 weights, itself in 8 bits (Dettmers et al. 2023)
-COLLECTED = (
-    2  # layers that are whole at once where weights lie in parts: the one at work, and the next one, which arrives
-)
+# layers that are whole at once where weights lie in parts: the one at work, and the next one, which arrives
+COLLECTED = 2
 MOMENTS = {
     "adam": 8.0,
     "adamw": 8.0,
@@ -264,8 +263,7 @@ def ways_out(setup: Setup, model: str = "strong", training: str = "train") -> Wa
     if setup.tokens > max(setup.row, 256):
         smaller = max(setup.row, setup.tokens // 4)
         ways.append((f"launcher.micro_tokens={smaller}", lambda one: replace(one, tokens=smaller)))
-    can_lie_in_parts = setup.trains and not setup.probe and not setup.four_bits and setup.optimizer != "adamw8bit"
-    if can_lie_in_parts and setup.processes > 1 and not setup.in_parts:
+    if _can_lie_in_parts(setup) and setup.processes > 1 and not setup.in_parts:
         ways.append(("launcher.fsdp=true", lambda one: replace(one, in_parts=True)))
     if setup.trains and not setup.adapters:
         if setup.optimizer != "adamw8bit" and not setup.in_parts:
@@ -279,12 +277,17 @@ def ways_out(setup: Setup, model: str = "strong", training: str = "train") -> Wa
     return ways
 
 
+def _can_lie_in_parts(setup: Setup) -> bool:
+    """Whether the weights, gradients and moments of a stage can lie in parts on several processes."""
+    return setup.trains and not setup.probe and not setup.four_bits and setup.optimizer != "adamw8bit"
+
+
 def spread_out(setup: Setup, devices: int, fits: Callable[[Setup], bool]) -> Setup | None:
     """The setup of a training in parts on the fewest of so many devices on which it `fits`; None if none does, or if it cannot lie so.
 
     A process keeps the micro-batch of one alone, so its activations are not divided.
     """
-    if not setup.gpu or not setup.trains or setup.probe or setup.four_bits or setup.optimizer == "adamw8bit":
+    if not setup.gpu or not _can_lie_in_parts(setup):
         return None
     more = (replace(setup, processes=count, in_parts=True) for count in range(setup.processes + 1, devices + 1))
     return next((one for one in more if fits(one)), None)

@@ -26,17 +26,19 @@ class Device(NamedTuple):
     free: int  # bytes that nothing uses now
 
 
-def on_gpu(launcher: Mapping[str, Any], stage: Stage) -> bool:
-    """Whether a stage with a model runs on a GPU, as far as this process can tell."""
+def on_gpus(launcher: Mapping[str, Any], stages: Sequence[Stage]) -> list[bool]:
+    """Whether each of the stages, which have a model, runs on a GPU, as far as this process can tell."""
     if launchers.find(launcher["name"]).HERE:
-        return bool(used(launcher))
-    return bool(launcher["device"] != "cpu" and launcher_value(stage, launcher, "gpus")[1])
+        return [bool(used(launcher))] * len(stages)
+    return [bool(launcher["device"] != "cpu" and launcher_value(stage, launcher, "gpus")[1]) for stage in stages]
 
 
 def devices_of(launcher: Mapping[str, Any], stages: Sequence[Stage]) -> list[Device | None]:
     """The device of each stage; None if its memory is unknown."""
     here = device_here(launcher) if launchers.find(launcher["name"]).HERE else None
-    return [here or _stated(launcher, stage, gpu=on_gpu(launcher, stage)) for stage in stages]
+    return [
+        here or _stated(launcher, stage, gpu=gpu) for stage, gpu in zip(stages, on_gpus(launcher, stages), strict=True)
+    ]
 
 
 def device_here(launcher: Mapping[str, Any]) -> Device | None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from w2s_cli.store.memory import give_back_much
-from w2s_cli.store.ranks import ALONE, Ranks
+from w2s_cli.store.ranks import Ranks
 from w2s_cli.training.models import bf16
 from w2s_cli.training.models.mapped import let_go
 from w2s_cli.training.models.trunk import layers
@@ -39,7 +39,7 @@ def local(tensor: Tensor) -> Tensor:
 class Sharding:
     """The parts of a model's trainable parameters; without parts it is empty, and everything goes on as ever."""
 
-    def __init__(self, model: nn.Module, ranks: Ranks = ALONE, device: torch.device | None = None) -> None:
+    def __init__(self, model: nn.Module, ranks: Ranks, device: torch.device | None = None) -> None:
         """Share out the weights of `model`, which lie on the host, on the `device` of each process, in place; None: no parts."""
         self.model, self.ranks, self._device = model, ranks, device
         self._before: list[tuple[nn.Module, type, dict[str, Any]]] = []
@@ -151,8 +151,12 @@ def _shard(model: Any, ranks: Ranks, device: torch.device) -> None:
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     outside = set() if output is None else {output.weight}
     in_files: dict[int, bool] = {}
+    weights = bf16.parts(model, experts=True)
     for part in [*layers(trunk), trunk]:
-        bf16.widen(model, trained_in=part)
+        inside = set(part.modules())
+        for module, name in weights:
+            if module in inside and getattr(module, name).requires_grad:
+                bf16.widen_weight(module, name)
         opened = [parameter.data for parameter in part.parameters() if not _in_parts(parameter)]
         # the trunk too: else its weights would be whole after a pass without gradients, until the next backward pass
         fully_shard(part, mesh=mesh, reshard_after_forward=True, ignored_params=outside)

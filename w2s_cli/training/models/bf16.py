@@ -72,17 +72,21 @@ def put(part: nn.Module, weight: Tensor) -> None:
         del part.forward  # type: ignore[attr-defined]
 
 
-def widen(model: Any, trained_in: nn.Module | None = None) -> None:
-    """Put all weights in bf16 into fp32, one by one and in place, or only those in a part of the model that are trained."""
-    within = None if trained_in is None else set(trained_in.modules())
+def widen(model: Any) -> None:
+    """Put all weights in bf16 into fp32, one by one and in place."""
     for part, name in parts(model, experts=True):
-        weight = getattr(part, name)
-        if weight.dtype != torch.bfloat16 or (within is not None and not (part in within and weight.requires_grad)):
-            continue
-        if name == "weight":
-            put(part, weight.data.float())
-        else:
-            weight.data = weight.data.float()
+        widen_weight(part, name)
+
+
+def widen_weight(part: Any, name: str) -> None:
+    """Put the weight `name` of a module into fp32, in place, if it is in bf16."""
+    weight = getattr(part, name)
+    if weight.dtype != torch.bfloat16:
+        return
+    if name == "weight":
+        put(part, weight.data.float())
+    else:
+        weight.data = weight.data.float()
 
 
 @contextmanager
